@@ -1,0 +1,204 @@
+"""Typed schema of every configuration value, and the bounds each must keep.
+
+Hydra merges the YAML files of ``conf/`` into these dataclasses, so a wrong type or an unknown key
+stops before anything runs; ``OmegaConf.to_object`` builds them, and ``__post_init__`` then checks
+what a type cannot say. Units and shapes stand beside each field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from seedsweep.config.checks import at_least, between, one_of, positive
+
+
+@dataclass
+class PathsConfig:
+    """Where things are written. Relative paths start at the working directory."""
+
+    outputs: str = "outputs"
+    multirun: str = "multirun"
+    cache: str = "~/.cache/seedsweep"
+
+
+@dataclass
+class DemoConfig:
+    """Settings of the procedural seed photographs (used by ``data=demo``)."""
+
+    n_images: int = 1400
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least("data.demo.n_images", self.n_images, 70)
+
+
+@dataclass
+class DataConfig:
+    """Which images, how they are split, and how they are fed to the net."""
+
+    name: str = MISSING  # folder | demo
+    root: str | None = None  # folder of class folders, or of split folders with class folders
+    image_size: list[int] = field(default_factory=lambda: [224, 224])  # [height, width] in pixels
+    batch_size: int = 32
+    val_fraction: float = 0.2  # share of the images held out for choosing (only where we split)
+    test_fraction: float = 0.2  # share held out for the final number (only where we split)
+    split_seed: int = 0  # fixed apart from `seed`, so that all arms and seeds see one split
+    group_regex: str | None = None  # files whose first matching group is equal stay on one side
+    manifest: str | None = None  # manifest.csv of an earlier run: use exactly that split
+    on_bad_image: str = "error"  # error | skip
+    cache_gib: float = 4.0  # resized images are kept in memory up to this size
+    workers: int = -1  # decoding processes; -1: one per core
+    demo: DemoConfig = field(default_factory=DemoConfig)
+
+    def __post_init__(self) -> None:
+        one_of("data.name", self.name, ("folder", "demo"))
+        if len(self.image_size) != 2:
+            at_least("the number of values in data.image_size ([height, width])", 0, 2)
+        for side in self.image_size:
+            at_least("data.image_size", side, 16)
+        at_least("data.batch_size", self.batch_size, 1)
+        between("data.val_fraction", self.val_fraction, 0.01, 0.9)
+        between("data.test_fraction", self.test_fraction, 0.0, 0.9)
+        between("data.val_fraction + data.test_fraction", self.val_fraction + self.test_fraction, 0, 0.95)
+        one_of("data.on_bad_image", self.on_bad_image, ("error", "skip"))
+        at_least("data.cache_gib", self.cache_gib, 0)
+        at_least("data.workers", self.workers, -1)
+
+
+@dataclass
+class AugmentConfig:
+    """Random affine warp of the training images, Keras' ImageDataGenerator semantics."""
+
+    name: str = MISSING
+    rotation: float = 0.0  # degrees, uniform in [-rotation, rotation]
+    shift: list[float] = field(default_factory=lambda: [0.0, 0.0])  # [height, width] fractions
+    shear: float = 0.0  # DEGREES, as Keras reads it (so 0.2 is nearly nothing)
+    zoom: float = 0.0  # factor uniform in [1 - zoom, 1 + zoom], height and width apart
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+    brightness: float = 0.0  # factor uniform in [1 - b, 1 + b]
+
+    def __post_init__(self) -> None:
+        between("augment.rotation", self.rotation, 0, 180)
+        for value in self.shift:
+            between("augment.shift", value, 0, 1)
+        between("augment.shear", self.shear, 0, 89)
+        between("augment.zoom", self.zoom, 0, 0.95)
+        between("augment.brightness", self.brightness, 0, 1)
+
+
+@dataclass
+class PreprocessConfig:
+    """How pixels (0..255) become what the net reads."""
+
+    name: str = MISSING
+    normalise: bool = True  # the scaling that the backbone was trained with
+    rescale: bool = False  # x 1/255: after normalise it is the story's fault, alone it is [0, 1]
+
+
+@dataclass
+class BackboneConfig:
+    """The feature extractor and its weights."""
+
+    name: str = MISSING  # inception_v3 | vgg16 | efficientnet_lite0 | auto | any timm model
+    library: str = "own"  # own: a file in seedsweep/backbones/nets; timm: timm.create_model(name)
+    weights: str = "auto"  # auto | none | a file (.safetensors, .pt, .pth)
+    freeze: bool = True  # true: only the head is trained (and BatchNorm, if its policy says so)
+
+    def __post_init__(self) -> None:
+        one_of("backbone.library", self.library, ("own", "timm"))
+
+
+@dataclass
+class BatchNormConfig:
+    """A BatchNorm policy, as four switches (see ``seedsweep/batchnorm/policy.py``)."""
+
+    name: str = MISSING
+    training_statistics: str = "stored"  # batch | stored: what normalises while training
+    update_statistics: bool = False  # do the running statistics move while training?
+    train_affine: bool = False  # are scale and shift trained?
+    recalibrate: bool = False  # re-estimate the statistics once, on the training images
+
+    def __post_init__(self) -> None:
+        one_of("batchnorm.training_statistics", self.training_statistics, ("batch", "stored"))
+
+
+@dataclass
+class HeadConfig:
+    """Dense(width), ReLU, Dropout, Linear, after global average pooling."""
+
+    width: int = 1024  # 0: no hidden layer
+    dropout: float = 0.0
+    class_weights: str = "none"  # none | balanced
+
+    def __post_init__(self) -> None:
+        at_least("head.width", self.width, 0)
+        between("head.dropout", self.dropout, 0, 0.99)
+        one_of("head.class_weights", self.class_weights, ("none", "balanced"))
+
+
+@dataclass
+class OptimConfig:
+    """The optimiser."""
+
+    name: str = MISSING  # adam | adamw | sgd
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    momentum: float = 0.9  # sgd only
+
+    def __post_init__(self) -> None:
+        one_of("optim.name", self.name, ("adam", "adamw", "sgd"))
+        positive("optim.lr", self.lr)
+        at_least("optim.weight_decay", self.weight_decay, 0)
+
+
+@dataclass
+class TrainerConfig:
+    """Epochs, stopping, hardware."""
+
+    max_epochs: int = 25
+    patience: int = 10  # epochs without a better val acc before stopping; 0: never stop early
+    accelerator: str = "auto"
+    precision: str = "32-true"  # 32-true | bf16-mixed | 16-mixed
+    channels_last: bool = True
+    probe_images: int = 512  # fixed training images of the bn_gap probe; 0: all of them
+    progress_bar: bool = True
+
+    def __post_init__(self) -> None:
+        at_least("trainer.max_epochs", self.max_epochs, 1)
+        at_least("trainer.patience", self.patience, 0)
+        one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
+        one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "16-mixed"))
+        at_least("trainer.probe_images", self.probe_images, 0)
+
+
+@dataclass
+class ExperimentConfig:
+    """What an experiment is called and what it teaches."""
+
+    name: str = "custom"
+    teaches: str = ""
+
+
+@dataclass
+class Config:
+    """The whole configuration of one run."""
+
+    task: str = "train"
+    seed: int = 1
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    batchnorm: BatchNormConfig = field(default_factory=BatchNormConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+    def __post_init__(self) -> None:
+        one_of("task", self.task, ("train",))
+        between("seed", self.seed, 0, 2**32 - 1)

@@ -1,0 +1,9 @@
+"""The one exception a user may see: its message is a single plain sentence."""
+
+
+class SeedsweepError(Exception):
+    """Something the user can mend: says what is wrong, where, and what to do, in one sentence.
+
+    The command line prints the message alone and exits with status 2; a grid writes it into the
+    table beside the job that failed. Raise it for bad input, never for a defect of our own.
+    """
