@@ -1,0 +1,49 @@
+# seedsweep: `make demo` and `make test` do their own set-up.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DIR ?= $(firstword $(wildcard outputs multirun) outputs)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format grid dashboard bench clean
+
+help:  ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed  ## make .venv and install seedsweep with its test tools
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup  ## the arms on generated seed photographs: about 3 minutes on 2 cores
+	$(BIN)/python -m seedsweep -m +sweep=demo
+
+test: setup  ## the tests
+	$(BIN)/python -m pytest --cov=seedsweep --cov-report=term
+
+test-slow: setup  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: setup  ## ruff (lint, format) and mypy strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+grid: setup  ## all arms, three seeds (ARGS='data=folder data.root=...')
+	$(BIN)/python -m seedsweep -m +sweep=arms $(ARGS)
+
+dashboard: setup  ## TensorBoard on DIR (default: all runs)
+	$(BIN)/tensorboard --logdir $(DIR)
+
+bench: setup  ## step time against a bare PyTorch loop
+	$(BIN)/python benchmarks/step_overhead.py
+
+clean:  ## remove caches and builds; results stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .coverage
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

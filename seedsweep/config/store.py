@@ -1,0 +1,27 @@
+"""Registers the schema with Hydra and turns a composed config into typed objects."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from seedsweep.config.schema import Config
+
+
+def register_schema() -> None:
+    """Makes ``base_config`` known to Hydra: the first entry of conf/config.yaml's defaults."""
+    ConfigStore.instance().store(name="base_config", node=Config)
+
+
+def to_config(cfg: DictConfig) -> Config:
+    """Returns the composed config as dataclasses.
+
+    Raises:
+        SeedsweepError: a value is out of bounds.
+    """
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    known = {key: plain[key] for key in Config.__dataclass_fields__ if key in plain}
+    return cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), known)))

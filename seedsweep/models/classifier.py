@@ -1,0 +1,44 @@
+"""The net of every arm: preprocessing, backbone, global average pooling, dense head."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from seedsweep.config.schema import HeadConfig
+
+
+class Head(nn.Sequential):
+    """Dense(width), ReLU, Dropout, Linear; with ``width=0`` Dropout and Linear alone."""
+
+    def __init__(self, features: int, classes: int, config: HeadConfig) -> None:
+        layers: list[nn.Module] = []
+        if config.width:
+            layers += [nn.Linear(features, config.width), nn.ReLU(inplace=True)]
+        layers += [nn.Dropout(config.dropout), nn.Linear(config.width or features, classes)]
+        super().__init__(*layers)
+
+
+class Classifier(nn.Module):
+    """Pixels to logits.
+
+    Args:
+        preprocess: maps pixels 0..255 to what the backbone reads.
+        backbone: maps [B, 3, H, W] to a feature map [B, C, h, w].
+        head: maps pooled features [B, C] to logits [B, N].
+    """
+
+    def __init__(self, preprocess: nn.Module, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.preprocess = preprocess
+        self.backbone = backbone
+        self.head = head
+
+    def features(self, images: Tensor) -> Tensor:
+        """Returns globally averaged features [B, C] of images [B, 3, H, W] with values 0..255."""
+        features: Tensor = self.backbone(self.preprocess(images))
+        return features.mean(dim=(2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns logits [B, N] of images [B, 3, H, W] with values 0..255."""
+        logits: Tensor = self.head(self.features(images))
+        return logits

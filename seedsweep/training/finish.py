@@ -1,0 +1,218 @@
+"""What is written when training ends: scores of the best checkpoint, pictures, metrics.json."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seedsweep.config.schema import Config
+from seedsweep.data.datamodule import ImageDataModule
+from seedsweep.models.build import BuiltModel
+from seedsweep.reporting.confusion import draw_confusion
+from seedsweep.reporting.curves import draw_curves
+from seedsweep.reporting.predictions import write_predictions
+from seedsweep.reporting.scores import score
+from seedsweep.tracking.tensorboard import RunTensorBoard
+from seedsweep.training.module import ArmModule
+from seedsweep.training.predict import predict
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test")
+GALLERY = 24  # worst mistakes shown
+
+
+def finish_run(
+    *,
+    config: Config,
+    run_dir: Path,
+    label: str,
+    module: ArmModule,
+    images: ImageDataModule,
+    built: BuiltModel,
+    rows: list[dict[str, float]],
+    best_checkpoint: Path,
+    board: RunTensorBoard,
+    status: str,
+    started: float,
+) -> dict[str, Any]:
+    """Scores the checkpoint chosen on validation on every split, once, and writes the results.
+
+    Args:
+        config: the whole configuration.
+        run_dir: the run's folder.
+        label: the arm's name in tables.
+        module: the trained module; the best weights are loaded into it.
+        images: the data.
+        built: the net's origin.
+        rows: the history.
+        best_checkpoint: best by val acc.
+        board: TensorBoard's writers; closed here.
+        status: finished | interrupted. An interrupted run never meets the test images.
+        started: ``time.perf_counter()`` at the start of the run.
+
+    Returns:
+        What ``metrics.json`` holds.
+    """
+    saved = torch.load(best_checkpoint, map_location="cpu", weights_only=False)
+    module.load_state_dict(saved["state_dict"])
+    best_epoch = int(saved["epoch"])
+    module.eval()
+    table = images.prepared.table
+    scores: dict[str, Any] = {}
+    predictions: list[dict[str, Any]] = []
+    logits_of: dict[str, Tensor] = {}
+    for split in SPLITS:
+        indices = table.indices(split)
+        if len(indices) == 0 or (split == "test" and status != "finished"):
+            scores[split] = None
+            continue
+        logits = predict(module, images, torch.from_numpy(indices), max(config.data.batch_size, 64))
+        logits_of[split] = logits
+        scores[split] = score(logits, torch.from_numpy(table.labels[indices]), table.classes).as_dict()
+        predictions += _prediction_rows(images, split, indices, logits)
+    probe = rows[best_epoch]
+    metrics: dict[str, Any] = {
+        "experiment": config.experiment.name,
+        "label": label,
+        "seed": config.seed,
+        "status": status,
+        "backbone": built.backbone.name,
+        "backbone_fallback": built.backbone.fallback,
+        "weights": asdict(built.backbone.weights),
+        "frozen": config.backbone.freeze,
+        "batchnorm": config.batchnorm.name,
+        "norm_layers": built.norm_layers,
+        "preprocess": config.preprocess.name,
+        "augment": config.augment.name,
+        "image_size": list(config.data.image_size),
+        "batch_size": config.data.batch_size,
+        "images": table.counts(),
+        "epochs": len(rows),
+        "best_epoch": best_epoch,
+        **scores,
+        "train_images": {
+            "acc_train_mode": probe["train_images/acc_train_mode"],
+            "acc_eval_mode": probe["train_images/acc_eval_mode"],
+            "bn_gap": probe["bn_gap"],
+        },
+        "wall_seconds": time.perf_counter() - started,
+    }
+    write_predictions(run_dir / "predictions.csv", predictions)
+    draw_curves(rows, run_dir / "curves.png", f"{label}, seed {config.seed}", best_epoch)
+    _pictures(run_dir, images, logits_of, label, board, best_epoch)
+    _board_summary(board, config, module, built, scores, probe)
+    metrics["wall_seconds"] = time.perf_counter() - started
+    _write_json(run_dir / "metrics.json", metrics)
+    log.info(
+        "best epoch %d: val acc %.3f, macro-F1 %.3f%s, bn_gap %+.3f  ->  %s",
+        best_epoch + 1,
+        scores["val"]["acc"],
+        scores["val"]["macro_f1"],
+        f", test acc {scores['test']['acc']:.3f}" if scores["test"] else "",
+        probe["bn_gap"],
+        run_dir,
+    )
+    return metrics
+
+
+def _prediction_rows(
+    images: ImageDataModule, split: str, indices: np.ndarray, logits: Tensor
+) -> list[dict[str, Any]]:
+    table = images.prepared.table
+    probabilities = logits.double().softmax(1)
+    rows = []
+    for row, p in zip(indices, probabilities, strict=True):
+        rows.append(
+            {
+                "path": str(table.paths[row]),
+                "split": split,
+                "label": table.classes[table.labels[row]],
+                "predicted": table.classes[int(p.argmax())],
+                **{f"p_{name}": float(value) for name, value in zip(table.classes, p, strict=True)},
+            }
+        )
+    return rows
+
+
+def _pictures(
+    run_dir: Path,
+    images: ImageDataModule,
+    logits_of: dict[str, Tensor],
+    label: str,
+    board: RunTensorBoard,
+    epoch: int,
+) -> None:
+    """Draws the confusion matrix and the worst mistakes of the validation images."""
+    table = images.prepared.table
+    indices = table.indices("val")
+    labels = table.labels[indices]
+    probabilities = logits_of["val"].softmax(1)
+    predicted = probabilities.argmax(1).numpy()
+    draw_confusion(
+        labels, predicted, table.classes, run_dir / "confusion_matrix.png", f"{label}: validation images"
+    )
+    board.confusion(labels, predicted, table.classes, epoch)
+    confidence = probabilities.max(1).values.numpy()
+    wrong = np.flatnonzero(predicted != labels)
+    worst = wrong[np.argsort(-confidence[wrong])][:GALLERY]
+    if len(worst):
+        board.mistakes(
+            images.prepared.pixels.batch(indices[worst]),
+            labels[worst],
+            predicted[worst],
+            confidence[worst],
+            table.classes,
+            epoch,
+        )
+
+
+def _board_summary(
+    board: RunTensorBoard,
+    config: Config,
+    module: ArmModule,
+    built: BuiltModel,
+    scores: dict[str, Any],
+    probe: dict[str, float],
+) -> None:
+    height, width = config.data.image_size
+    board.graph(module.classifier, torch.zeros(1, 3, height, width, device=module.device))
+    board.hparams(
+        {
+            "experiment": config.experiment.name,
+            "backbone": built.backbone.name,
+            "frozen": config.backbone.freeze,
+            "batchnorm": config.batchnorm.name,
+            "preprocess": config.preprocess.name,
+            "augment": config.augment.name,
+            "batch_size": config.data.batch_size,
+            "lr": config.optim.lr,
+            "width": config.head.width,
+            "dropout": config.head.dropout,
+            "seed": config.seed,
+        },
+        {
+            "final/val_acc": scores["val"]["acc"],
+            "final/val_macro_f1": scores["val"]["macro_f1"],
+            "final/train_acc": scores["train"]["acc"],
+            "final/bn_gap": probe["bn_gap"],
+            **({"final/test_acc": scores["test"]["acc"]} if scores["test"] else {}),
+        },
+    )
+    board.close()
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes by renaming, so that a killed run never leaves half a file."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(part, path)

@@ -1,0 +1,111 @@
+"""The LightningModule of every arm."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from seedsweep.config.schema import OptimConfig
+from seedsweep.models.classifier import Classifier
+from seedsweep.reporting.scores import score
+
+
+class ArmModule(pl.LightningModule):
+    """Cross-entropy training of a :class:`Classifier`.
+
+    Losses and hits are summed in tensors and read once an epoch: a ``self.log`` a step costs more than the
+    step of a small head.
+
+    Args:
+        classifier: pixels to logits.
+        optim: the optimiser's settings.
+        classes: class names, in the order of the logits.
+        seed: the run's seed; each epoch reseeds from (seed, epoch), so that a resumed run draws the same
+            dropout masks as an uninterrupted one.
+        class_weights: [N] weights of the loss, or None.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        optim: OptimConfig,
+        classes: list[str],
+        seed: int,
+        class_weights: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.optim = optim
+        self.autocast_dtype: torch.dtype | None = None  # set by the run, for passes outside the Trainer
+        self.classes = classes
+        self.seed = seed
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.epoch_metrics: dict[str, float] = {}
+        self.val_logits: list[Tensor] = []
+        self.val_labels: list[Tensor] = []
+        self._sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
+        self._seen = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns logits [B, N] of images [B, 3, H, W] with values 0..255."""
+        logits: Tensor = self.classifier(images)
+        return logits
+
+    def on_train_epoch_start(self) -> None:
+        """Reseeds dropout from (seed, epoch) and clears the sums."""
+        torch.manual_seed((self.seed * 1_000_003 + self.current_epoch) % 2**63)
+        self._sums.clear()
+        self._seen = 0
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Returns the batch's mean cross-entropy."""
+        logits = self(batch["image"])
+        labels = batch["label"]
+        loss = functional.cross_entropy(logits, labels, weight=self.class_weights)
+        with torch.no_grad():
+            self._sums["loss"] += loss.detach() * len(labels)
+            self._sums["hits"] += (logits.argmax(1) == labels).sum()
+        self._seen += len(labels)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Forgets the last epoch's logits."""
+        self.val_logits, self.val_labels = [], []
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Keeps the logits; they are scored together."""
+        self.val_logits.append(self(batch["image"]).float().cpu())
+        self.val_labels.append(batch["label"].cpu())
+
+    def on_validation_epoch_end(self) -> None:
+        """Scores the validation images, and the training batches of this epoch."""
+        result = score(torch.cat(self.val_logits), torch.cat(self.val_labels), self.classes)
+        metrics: dict[str, float] = {
+            "val/loss": result.loss,
+            "val/acc": result.acc,
+            "val/macro_f1": result.macro_f1,
+        }
+        for name, recall in result.per_class_recall.items():
+            if recall is not None:
+                metrics[f"val/recall/{name}"] = recall
+        if self._seen:
+            metrics["train/loss"] = float(self._sums["loss"]) / self._seen
+            metrics["train/acc"] = float(self._sums["hits"]) / self._seen
+        self.epoch_metrics = metrics
+        self.log("val/acc", result.acc, prog_bar=True, logger=False)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Returns the optimiser over the parameters that are trained."""
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        options: dict[str, Any] = {"lr": self.optim.lr, "weight_decay": self.optim.weight_decay}
+        if self.optim.name == "sgd":
+            return torch.optim.SGD(parameters, momentum=self.optim.momentum, **options)
+        kind = torch.optim.AdamW if self.optim.name == "adamw" else torch.optim.Adam
+        return kind(parameters, fused=True, **options)

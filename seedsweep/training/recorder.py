@@ -1,0 +1,69 @@
+"""Writes each epoch down: history.csv, TensorBoard, a line in the log; survives a resume."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from seedsweep.reporting.history import write_history
+from seedsweep.tracking.tensorboard import RunTensorBoard
+from seedsweep.training.module import ArmModule
+
+log = logging.getLogger(__name__)
+
+
+class Recorder(pl.Callback):
+    """Collects one row an epoch. Put it after the probe and before the checkpoint, whose file then holds it.
+
+    Args:
+        folder: the run's folder.
+        board: TensorBoard's writers.
+    """
+
+    def __init__(self, folder: Path, board: RunTensorBoard) -> None:
+        self.folder = folder
+        self.board = board
+        self.rows: list[dict[str, float]] = []
+        self._started = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the rows so far, for the checkpoint."""
+        return {"rows": [dict(row) for row in self.rows]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the rows of the checkpoint that a run resumes from."""
+        self.rows = [dict(row) for row in state_dict["rows"]]
+        self.board.resume(len(self.rows))
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock."""
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes the epoch down."""
+        assert isinstance(pl_module, ArmModule)
+        row = {
+            "epoch": float(trainer.current_epoch),
+            **pl_module.epoch_metrics,
+            "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "seconds": time.perf_counter() - self._started,
+        }
+        self.rows.append(row)
+        write_history(self.rows, self.folder / "history.csv")
+        self.board.epoch(row, trainer.current_epoch)
+        log.info(
+            "epoch %2d/%d  loss %.3f  acc %.3f  | val loss %.3f  acc %.3f  macro-F1 %.3f  | bn_gap %+.3f  %.1f s",
+            trainer.current_epoch + 1,
+            trainer.max_epochs,
+            row.get("train/loss", float("nan")),
+            row.get("train/acc", float("nan")),
+            row["val/loss"],
+            row["val/acc"],
+            row["val/macro_f1"],
+            row["bn_gap"],
+            row["seconds"],
+        )
