@@ -1,0 +1,100 @@
+"""What Lightning and our bookkeeping cost: a training epoch, ours / a bare PyTorch loop, same loader.
+
+Both run in turn in one process on the same net, batches and optimiser; the ratio is taken pair by pair and
+the median printed. Goal: at most 1.10.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from hydra import compose, initialize_config_dir
+from seedsweep.data.datamodule import ImageDataModule
+from seedsweep.data.prepare import prepare_images
+from seedsweep.preprocess.scaling import flush_denormals
+from torch.nn import functional
+
+from seedsweep.config.location import conf_dir
+from seedsweep.config.schema import Config
+from seedsweep.config.store import register_schema, to_config
+from seedsweep.models.build import build_model
+from seedsweep.training.module import ArmModule
+
+ROUNDS = 5
+
+
+def config(overrides: list[str]) -> Config:
+    register_schema()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return to_config(compose("config", overrides))
+
+
+def epoch_bare(module: ArmModule, images: ImageDataModule) -> float:
+    """The loop anyone would write; counts hits as ours does."""
+    optimiser = module.configure_optimizers()
+    module.train()
+    started, hits, total = time.perf_counter(), 0, 0.0
+    for batch in images.train_dataloader():
+        logits = module(batch["image"])
+        loss = functional.cross_entropy(logits, batch["label"])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        total += loss.item()
+        hits += int((logits.argmax(1) == batch["label"]).sum())
+    return time.perf_counter() - started
+
+
+class Clock(pl.Callback):
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.seconds = time.perf_counter() - self.started
+
+
+def epoch_ours(module: ArmModule, images: ImageDataModule) -> float:
+    """The training epoch as Lightning runs it, validation left out on both sides."""
+    clock = Clock()
+    trainer = pl.Trainer(
+        max_epochs=1, limit_val_batches=0, num_sanity_val_steps=0, logger=False, callbacks=[clock],
+        enable_checkpointing=False, enable_model_summary=False, accelerator="cpu",
+        enable_progress_bar=sys.stdout.isatty(),
+    )  # fmt: skip
+    trainer.fit(module, datamodule=images)
+    return clock.seconds
+
+
+def main() -> None:
+    """Prints a row for each setting."""
+    flush_denormals()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {ROUNDS} pairs, one epoch each")
+    print("| arm | batch | ours / bare loop, median | range |\n|---|---|---|---|")
+    for arm, batch_size in (("frozen_bn", 4), ("frozen_bn", 32), ("finetune_bn", 32)):
+        cfg = config(
+            [
+                f"+experiment={arm}",
+                "backbone=efficientnet_lite0",
+                f"data.batch_size={batch_size}",
+                "data.demo.n_images=400",
+            ]
+        )
+        prepared = prepare_images(cfg.data, Path(cfg.paths.cache).expanduser())
+        images = ImageDataModule(prepared, batch_size, cfg.seed, cfg.data.workers, None)
+        built = build_model(cfg, len(prepared.table.classes))
+        module = ArmModule(built.classifier, cfg.optim, prepared.table.classes, cfg.seed)
+        built.classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        epoch_bare(module, images), epoch_ours(module, images)
+        ratios = [epoch_ours(module, images) / epoch_bare(module, images) for _ in range(ROUNDS)]
+        print(
+            f"| {arm} | {batch_size} | {statistics.median(ratios):.3f} | {min(ratios):.3f} to {max(ratios):.3f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

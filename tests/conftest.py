@@ -1,0 +1,19 @@
+"""Shared by all tests: no test may write outside its own folder."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One demo cache for the session, so that photographs are drawn once."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("SEEDSWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs the test from an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
