@@ -40,7 +40,6 @@ def pretrained_net(kind: str = "2d") -> nn.Module:
     }
     net = layers[kind]
     for _, layer in norm_layers(net):
-        assert layer.running_mean is not None and layer.running_var is not None
         layer.running_mean.normal_()
         layer.running_var.uniform_(2, 3)
         nn.init.uniform_(layer.weight, 0.5, 2)

@@ -1,0 +1,52 @@
+"""What every backbone offers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """Normalisation that the weights were trained with: ``(RGB / 255 - mean) / std`` a channel."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+IMAGENET = InputSpec((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+MINUS_ONE_TO_ONE = InputSpec((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+class Backbone(nn.Module):
+    """A feature extractor: normalised images [B, 3, H, W] to a feature map [B, num_features, h, w].
+
+    Args:
+        net: does so.
+        num_features: channels of the feature map.
+        input_spec: the normalisation its weights expect.
+        min_size: smallest height and width in pixels.
+    """
+
+    def __init__(self, net: nn.Module, num_features: int, input_spec: InputSpec, min_size: int) -> None:
+        super().__init__()
+        self.net = net
+        self.num_features = num_features
+        self.input_spec = input_spec
+        self.min_size = min_size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns the feature map [B, num_features, h, w]."""
+        return cast(Tensor, self.net(images))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a net's pretrained weights may be found without the user's help; empty fields don't apply."""
+
+    package: str = ""  # installed package that carries them; its tensors fit in order, not by name
+    package_file: str = ""  # glob of the file inside the package
+    url: str = ""  # torch hub file: its cache first, then a download
+    timm: str = ""  # timm model name: the Hugging Face cache first, then a download
