@@ -1,0 +1,95 @@
+"""Finds the labelled images below a folder."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from seedsweep.data.images import SUFFIXES
+from seedsweep.errors import SeedsweepError
+
+SPLIT_NAMES = {
+    "train": ("train", "training", "training_set", "train_set"),
+    "val": ("val", "valid", "validation", "validation_set", "valid_set", "val_set", "dev"),
+    "test": ("test", "testing", "test_set"),
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image file, its class, and its split where the folders tell it."""
+
+    path: Path
+    label: str
+    split: str | None
+
+
+def scan_folder(root: Path) -> list[Found]:
+    """Lists the images of ``root/<class>/**`` or ``root/{train,val,test}/<class>/**``, sorted by path.
+
+    Hidden files and files without an image's suffix are passed over.
+
+    Raises:
+        SeedsweepError: no such folder, no images, no validation folder, or classes that differ between splits.
+    """
+    if not root.is_dir():
+        near = []
+        if root.parent.is_dir():
+            near = difflib.get_close_matches(
+                root.name, [p.name for p in root.parent.iterdir() if p.is_dir()], 1
+            )
+        hint = f"; did you mean {root.parent / near[0]}?" if near else "; give a folder with data.root=DIR."
+        raise SeedsweepError(f"data.root={root} is no folder{hint}")
+    top = _folders(root)
+    by_split = {
+        split: [folder for folder in top if folder.name.lower() in names]
+        for split, names in SPLIT_NAMES.items()
+    }
+    if not by_split["train"]:
+        found = [Found(path, folder.name, None) for folder in top for path in _images(folder)]
+    else:
+        if not by_split["val"]:
+            raise SeedsweepError(
+                f"{root} has a training folder but none for validation: add {root / 'val'}, or put all classes "
+                "directly into one folder and seedsweep splits them."
+            )
+        found = [
+            Found(path, label.name, split)
+            for split, folders in by_split.items()
+            for folder in folders
+            for label in _folders(folder)
+            for path in _images(label)
+        ]
+        _same_classes(found, root)
+    if not found:
+        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+        raise SeedsweepError(f"{root} holds no images: expected {root}/<class>/<file> with {kinds} files.")
+    return found
+
+
+def _same_classes(found: list[Found], root: Path) -> None:
+    classes = {split: {f.label for f in found if f.split == split} for split in SPLIT_NAMES}
+    for split in ("val", "test"):
+        if classes[split] and classes[split] != classes["train"]:
+            extra = sorted(classes[split] ^ classes["train"])
+            raise SeedsweepError(
+                f"The classes of {root} differ between train and {split}: {', '.join(extra)} is in one only."
+            )
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _images(folder: Path) -> list[Path]:
+    found = []
+    for base, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [
+            Path(base, name)
+            for name in sorted(files)
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+        ]
+    return found

@@ -1,0 +1,138 @@
+"""From the configuration to a checked, split and decoded set of images, before any training."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from seedsweep.config.schema import DataConfig
+from seedsweep.data.demo import ensure_demo
+from seedsweep.data.folder import Found, scan_folder
+from seedsweep.data.pixels import Pixels, decode
+from seedsweep.data.split import groups_of, split_images
+from seedsweep.data.table import SPLITS, ImageTable, read_manifest, write_manifest
+from seedsweep.errors import SeedsweepError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class PreparedImages:
+    """The table of a run's images and their pixels, row by row."""
+
+    table: ImageTable
+    pixels: Pixels
+
+
+def prepare_images(config: DataConfig, cache_dir: Path, manifest_path: Path | None = None) -> PreparedImages:
+    """Finds, checks, splits and decodes the images.
+
+    Args:
+        config: the data settings.
+        cache_dir: where the demo photographs are drawn.
+        manifest_path: the split is written there.
+
+    Raises:
+        SeedsweepError: anything wrong with the images, in one sentence.
+    """
+    if config.name == "demo":
+        root = ensure_demo(cache_dir, config.demo.n_images, config.demo.seed)
+    elif config.root is None:
+        raise SeedsweepError("data.root is not set: give the folder of your images with data.root=DIR.")
+    else:
+        root = Path(config.root).expanduser().resolve()
+    found = _from_manifest(Path(config.manifest), root) if config.manifest else scan_folder(root)
+    files = tuple(found)
+    size = (config.image_size[0], config.image_size[1])
+    stamps = tuple((f.path.stat().st_mtime_ns, f.path.stat().st_size) for f in files if f.path.exists())
+    pixels, digests, bad = _decoded(files, stamps, size, config.cache_gib, config.workers)
+    if bad:
+        files, pixels, digests = _without_bad(config, files, pixels, digests, bad)
+    table = _table(config, root, files, digests)
+    if manifest_path is not None:
+        write_manifest(table, manifest_path)
+    return PreparedImages(table, pixels)
+
+
+@lru_cache(maxsize=1)  # the jobs of a grid decode once
+def _decoded(
+    files: tuple[Found, ...], stamps: object, size: tuple[int, int], cache_gib: float, workers: int
+) -> tuple[Pixels, list[str], dict[int, str]]:
+    return decode([f.path for f in files], size, cache_gib, workers)
+
+
+def _without_bad(
+    config: DataConfig, files: tuple[Found, ...], pixels: Pixels, digests: list[str], bad: dict[int, str]
+) -> tuple[tuple[Found, ...], Pixels, list[str]]:
+    listed = "; ".join(f"{files[row].path} ({reason})" for row, reason in bad.items())
+    if config.on_bad_image == "error":
+        raise SeedsweepError(
+            f"{len(bad)} of {len(files)} images can't be read; remove them or set data.on_bad_image=skip: {listed}"
+        )
+    log.warning("skipped %d images that can't be read: %s", len(bad), listed)
+    keep = [row for row in range(len(files)) if row not in bad]
+    memory = None if pixels.memory is None else pixels.memory[keep]
+    good = tuple(files[row] for row in keep)
+    return good, Pixels([f.path for f in good], pixels.size, memory), [digests[row] for row in keep]
+
+
+def _table(config: DataConfig, root: Path, files: tuple[Found, ...], digests: list[str]) -> ImageTable:
+    classes = sorted({f.label for f in files})
+    if len(classes) < 2:
+        raise SeedsweepError(
+            f"{root} has one class only ({', '.join(classes)}): there is nothing to tell apart."
+        )
+    labels = np.asarray([classes.index(f.label) for f in files], dtype=np.int64)
+    paths = [f.path for f in files]
+    groups = groups_of(paths, config.group_regex)
+    if files[0].split is None:
+        fractions = {
+            "train": 1 - config.val_fraction - config.test_fraction,
+            "val": config.val_fraction,
+            "test": config.test_fraction,
+        }
+        splits = split_images(labels, groups, classes, fractions, config.split_seed)
+    else:
+        splits = np.asarray([f.split for f in files])
+    table = ImageTable(root, classes, paths, labels, splits, groups, digests)
+    if config.manifest:
+        _check_digests(Path(config.manifest), table)
+    for split in SPLITS[:2]:
+        for name, count in table.counts()[split].items():
+            if count == 0:
+                raise SeedsweepError(
+                    f"Class {name} has no image in the {split} split"
+                    + (
+                        ": its images fall into too few groups (data.group_regex)."
+                        if config.group_regex
+                        else "."
+                    )
+                )
+    return table
+
+
+def _from_manifest(manifest: Path, root: Path) -> list[Found]:
+    found = [Found(root / row["path"], row["class"], row["split"]) for row in read_manifest(manifest)]
+    missing = [f.path for f in found if not f.path.is_file()]
+    if missing:
+        raise SeedsweepError(
+            f"data.manifest={manifest} names {len(missing)} files that are not below {root}, first {missing[0]}."
+        )
+    return found
+
+
+def _check_digests(manifest: Path, table: ImageTable) -> None:
+    rows = {row["path"]: row for row in read_manifest(manifest)}
+    groups = []
+    for path, digest in zip(table.paths, table.digests, strict=True):
+        row = rows[path.relative_to(table.root).as_posix()]
+        groups.append(row["group"])
+        if row["digest"] != digest:
+            raise SeedsweepError(
+                f"data.manifest={manifest}: {path} has changed since the manifest was written."
+            )
+    table.groups = groups

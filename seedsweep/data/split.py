@@ -1,0 +1,101 @@
+"""Splits images into train, val and test: stratified, seeded, groups kept on one side."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedsweep.errors import SeedsweepError
+
+log = logging.getLogger(__name__)
+
+
+def groups_of(paths: Sequence[Path], pattern: str | None) -> list[str]:
+    """Returns each file's group: the first group of ``pattern`` that matched its name, or its own path.
+
+    Raises:
+        SeedsweepError: the pattern is no regular expression, or captures nothing.
+    """
+    if pattern is None:
+        return [path.as_posix() for path in paths]
+    try:
+        regex = re.compile(pattern)
+    except re.error as error:
+        raise SeedsweepError(f"data.group_regex='{pattern}' is no regular expression: {error}.") from error
+    if regex.groups == 0:
+        raise SeedsweepError(
+            f"data.group_regex='{pattern}' captures nothing: put the group's part in brackets."
+        )
+    groups, alone = [], 0
+    for path in paths:
+        match = regex.search(path.name)
+        name = next((g for g in match.groups() if g is not None), None) if match else None
+        alone += name is None
+        groups.append(path.as_posix() if name is None else name)
+    if alone:
+        log.warning(
+            "data.group_regex matched %d of %d files; each other file is its own group",
+            len(paths) - alone,
+            len(paths),
+        )
+    return groups
+
+
+def split_images(
+    labels: NDArray[np.int64],
+    groups: Sequence[str],
+    classes: Sequence[str],
+    fractions: dict[str, float],
+    seed: int,
+) -> NDArray[np.str_]:
+    """Assigns each image to a split.
+
+    Groups are dealt out in random order, larger ones first; each goes where its classes are still most wanted,
+    which keeps every split's class shares near the whole's. With one image a group this is plain stratified
+    sampling.
+
+    Args:
+        labels: [N] class numbers.
+        groups: [N] group names.
+        classes: names, for messages.
+        fractions: share of each split; those of 0 are left out.
+        seed: of the random order.
+
+    Returns:
+        [N] split names.
+
+    Raises:
+        SeedsweepError: a class has fewer images than there are splits.
+    """
+    splits = [name for name, share in fractions.items() if share > 0]
+    counts = np.bincount(labels, minlength=len(classes))
+    for name, count in zip(classes, counts, strict=True):
+        if count < len(splits):
+            raise SeedsweepError(
+                f"Class {name} has {count} image{'s' if count != 1 else ''}, fewer than the {len(splits)} splits "
+                f"({', '.join(splits)}): add images or leave the class out."
+            )
+    rng = np.random.default_rng(seed)
+    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    n_groups = int(group_of.max()) + 1
+    content = np.zeros((n_groups, len(classes)))
+    np.add.at(content, (group_of, labels), 1)
+    wanted = np.outer([fractions[name] for name in splits], counts)
+    # every split gets one image of each class before shares are looked at
+    wanted = np.maximum(wanted, 1)
+    placed = np.zeros_like(wanted)
+    chosen = np.zeros(n_groups, dtype=np.int64)
+    order = rng.permutation(n_groups)
+    for group in order[np.argsort(-content[order].sum(1), kind="stable")]:
+        lack = (wanted - placed) / wanted
+        score = (lack * (content[group] / counts)).sum(1)
+        best = np.flatnonzero(score >= score.max() - 1e-12)
+        pick = int(best[0]) if len(best) == 1 else int(rng.choice(best))
+        chosen[group] = pick
+        placed[pick] += content[group]
+    return np.asarray(splits)[chosen[group_of]]

@@ -1,0 +1,81 @@
+"""One row an image: path, class, split, group, digest; as a table in memory and as manifest.csv."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedsweep.errors import SeedsweepError
+
+SPLITS = ("train", "val", "test")
+COLUMNS = ("path", "class", "split", "group", "digest")
+
+
+@dataclass
+class ImageTable:
+    """All images of a run.
+
+    ``labels`` is int64 [N], ``splits`` a string array [N] of train, val, test; the lists are as long.
+    """
+
+    root: Path
+    classes: list[str]
+    paths: list[Path]
+    labels: NDArray[np.int64]
+    splits: NDArray[np.str_]
+    groups: list[str]
+    digests: list[str]
+
+    def indices(self, split: str) -> NDArray[np.int64]:
+        """Returns the rows of a split."""
+        return np.flatnonzero(self.splits == split).astype(np.int64)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Returns the number of images for each split and class."""
+        return {
+            split: {
+                name: int(((self.splits == split) & (self.labels == label)).sum())
+                for label, name in enumerate(self.classes)
+            }
+            for split in SPLITS
+        }
+
+
+def write_manifest(table: ImageTable, path: Path) -> None:
+    """Writes the split; ``data.manifest=FILE`` uses it again."""
+    part = path.with_suffix(".part")
+    with part.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for row, image in enumerate(table.paths):
+            name = image.relative_to(table.root) if image.is_relative_to(table.root) else image
+            label = table.classes[table.labels[row]]
+            writer.writerow(
+                [name.as_posix(), label, table.splits[row], table.groups[row], table.digests[row]]
+            )
+    os.replace(part, path)
+
+
+def read_manifest(path: Path) -> list[dict[str, str]]:
+    """Reads a manifest's rows.
+
+    Raises:
+        SeedsweepError: no such file, or not a manifest.
+    """
+    if not path.is_file():
+        raise SeedsweepError(f"data.manifest={path} is no file; give the manifest.csv of an earlier run.")
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    if not rows or set(COLUMNS) - set(reader.fieldnames or ()):
+        raise SeedsweepError(
+            f"data.manifest={path} is no manifest: its columns must be {', '.join(COLUMNS)}."
+        )
+    if bad := {row["split"] for row in rows} - set(SPLITS):
+        raise SeedsweepError(f"data.manifest={path} has unknown splits: {', '.join(sorted(bad))}.")
+    return rows
