@@ -80,9 +80,12 @@ def apply_policy(net: nn.Module, policy: BatchNormConfig) -> int:
 
 def depends_on_batch(net: nn.Module) -> bool:
     """Says whether an image's output in train mode depends on the other images of its batch."""
-    return any(
-        _use_stored_statistics not in layer._forward_pre_hooks.values() for _, layer in norm_layers(net)
-    )
+    return not all(follows_stored(layer) for _, layer in norm_layers(net))
+
+
+def follows_stored(layer: nn.Module) -> bool:
+    """Says whether a policy holds the layer to its stored statistics."""
+    return _use_stored_statistics in layer._forward_pre_hooks.values()
 
 
 def recalibrate(net: nn.Module, batches: Iterable[Tensor], device: torch.device | None = None) -> None:

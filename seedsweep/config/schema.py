@@ -190,13 +190,13 @@ class Config:
     seed: int = 1
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    batchnorm: BatchNormConfig = field(default_factory=BatchNormConfig)
+    data: DataConfig = MISSING
+    augment: AugmentConfig = MISSING
+    preprocess: PreprocessConfig = MISSING
+    backbone: BackboneConfig = MISSING
+    batchnorm: BatchNormConfig = MISSING
     head: HeadConfig = field(default_factory=HeadConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
+    optim: OptimConfig = MISSING
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
     def __post_init__(self) -> None:

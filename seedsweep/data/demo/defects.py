@@ -59,7 +59,9 @@ def mouldy(rng: np.random.Generator, seed: Seed) -> None:
         fur = np.maximum(fur, 1.3 - np.hypot(seed.u - cu, seed.v - cv) / radius)
     fuzz = fur + 0.22 * noise(rng, fur.shape, 6) + 0.12 * noise(rng, fur.shape, 1.5)
     cover = smoothstep(0.25, 0.95, fuzz.astype(np.float32))
-    tint = np.asarray(((0.88, 0.90, 0.86), (0.55, 0.66, 0.58), (0.72, 0.76, 0.78))[rng.integers(3)], np.float32)
+    tint = np.asarray(
+        ((0.88, 0.90, 0.86), (0.55, 0.66, 0.58), (0.72, 0.76, 0.78))[rng.integers(3)], np.float32
+    )
     speckle = (1 + 0.16 * noise(rng, fur.shape, 1.5))[..., None]
     seed.albedo += 0.88 * cover[..., None] * (tint * speckle - seed.albedo)
     seed.relief += 0.05 * cover * noise(rng, fur.shape, 3)
@@ -103,7 +105,9 @@ def discoloured(rng: np.random.Generator, seed: Seed) -> None:
     inside = field[seed.mask > 0.5]
     level = float(np.quantile(inside, 1 - rng.uniform(0.3, 0.55)))
     stain = smoothstep(level - 0.25, level + 0.4, field.astype(np.float32))
-    tint = np.asarray(((0.40, 0.28, 0.22), (0.30, 0.26, 0.26), (0.66, 0.26, 0.20))[rng.integers(3)], np.float32)
+    tint = np.asarray(
+        ((0.40, 0.28, 0.22), (0.30, 0.26, 0.26), (0.66, 0.26, 0.20))[rng.integers(3)], np.float32
+    )
     seed.albedo *= 1 - stain[..., None] * (1 - tint) * rng.uniform(0.85, 1.0)
 
 

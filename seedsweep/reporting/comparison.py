@@ -1,0 +1,53 @@
+"""comparison.png: the arms of a grid, every seed a dot."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+from seedsweep.reporting.grid import ArmRow
+from seedsweep.reporting.style import GREY, INK, TRAP, VAL, figure, save, tidy
+
+
+def draw_comparison(rows: list[ArmRow], path: Path) -> None:
+    """Draws validation accuracy and bn_gap of each arm, best on top; failed arms are listed in grey."""
+    made = figure(11, 1.8 + 0.42 * max(len(rows), 1))
+    acc, gap = made.subplots(1, 2, sharey=True, width_ratios=[2.2, 1])
+    for place, row in enumerate(rows):
+        if row.mean is None:
+            acc.text(0.02, place, "failed", va="center", color=GREY, fontsize=9)
+            continue
+        acc.plot(row.val_accs, [place] * len(row.val_accs), "o", ms=6, alpha=0.45, color=VAL, mew=0)
+        acc.plot([row.mean], [place], "|", ms=16, mew=2.5, color=VAL)
+        right = row.mean < 0.85
+        acc.annotate(
+            f"{row.mean:.3f}",
+            (max(row.val_accs) if right else min(row.val_accs), place),
+            xytext=(9 if right else -9, 0),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            va="center",
+            fontsize=9,
+            color=INK,
+        )
+        gap.barh(place, statistics.fmean(row.bn_gaps), height=0.5, color=TRAP, alpha=0.75)
+        gap.plot(row.bn_gaps, [place] * len(row.bn_gaps), ".", ms=5, color=INK, alpha=0.5)
+    majority = next((row.majority for row in rows if row.majority is not None), None)
+    if majority is not None:
+        acc.axvline(majority, color=GREY, linestyle="--", linewidth=1)
+        acc.text(majority, -0.85, "largest class", ha="center", va="bottom", fontsize=8, color=GREY)
+    acc.set_yticks(range(len(rows)), [row.label for row in rows])
+    acc.set_ylim(len(rows) - 0.4, -0.9)
+    acc.set_xlim(0, 1.01)
+    for axes, title in (
+        (acc, "validation accuracy (dots: seeds, bar: mean)"),
+        (gap, "bn_gap (train mode − eval mode)"),
+    ):
+        tidy(axes, title)
+        axes.grid(axis="y", visible=False)
+        axes.grid(axis="x", color="#e8e8e8")
+        axes.tick_params(axis="y", length=0)
+    gap.axvline(0, color=INK, linewidth=0.8)
+    low, high = gap.get_xlim()
+    gap.set_xlim(min(low, -0.05), max(high, 0.1))
+    save(made, path)

@@ -1,0 +1,16 @@
+"""predictions.csv: a row an image."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+
+def write_predictions(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes path, split, label, predicted and a probability a class (``p_<class>``)."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in row.items()})

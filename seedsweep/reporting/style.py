@@ -1,0 +1,34 @@
+"""How all pictures look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+TRAIN, VAL, TRAP, GREY, INK = "#8a6d3b", "#1f6f78", "#c4452d", "#9a9a9a", "#222222"
+
+
+def figure(width: float, height: float) -> Figure:
+    """Returns a white figure of ``width`` x ``height`` inches with its own canvas (no global state)."""
+    made = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+    FigureCanvasAgg(made)
+    return made
+
+
+def tidy(axes: Axes, title: str = "") -> None:
+    """Removes what is not data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(colors=INK, labelsize=9, length=3)
+    axes.grid(axis="y", color="#e8e8e8", linewidth=0.8)
+    axes.set_axisbelow(True)
+    if title:
+        axes.set_title(title, loc="left", fontsize=11, color=INK)
+
+
+def save(made: Figure, path: Path) -> None:
+    """Writes a PNG of 120 dots an inch."""
+    made.savefig(path, dpi=120)
