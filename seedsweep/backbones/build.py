@@ -9,6 +9,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -115,7 +116,7 @@ def _timm(name: str) -> tuple[Callable[[], Backbone], Source]:
         )
 
     def builder() -> Backbone:
-        model = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
+        model: Any = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
         cfg = model.pretrained_cfg
         return Backbone(_TimmTrunk(model), model.num_features, InputSpec(cfg["mean"], cfg["std"]), 32)
 

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -111,7 +111,8 @@ def _from_timm(net: nn.Module, name: str, model: str) -> WeightsOrigin:
     import timm
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-    hub_id = timm.get_pretrained_cfg(model).hf_hub_id if timm.is_model_pretrained(model) else None
+    cfg = timm.get_pretrained_cfg(model)
+    hub_id = cfg.hf_hub_id if cfg is not None else None
     if not hub_id:
         raise SeedsweepError(
             f"timm has no pretrained weights for {model}: give backbone.weights=FILE or none."
@@ -156,14 +157,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         SeedsweepError: not a weight file.
     """
+    content: Any
     try:
         if path.suffix == ".safetensors":
             content = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise _unreadable(path) from error
-    except Exception as error:  # pickle.UnpicklingError and its like
+    except Exception as error:  # SafetensorError, UnpicklingError, EOFError, RuntimeError, ...
         raise _unreadable(path) from error
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):

@@ -188,6 +188,7 @@ class Config:
 
     task: str = "train"
     seed: int = 1
+    resume: bool = False  # set by `resume=DIR`
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     data: DataConfig = MISSING

@@ -20,8 +20,8 @@ def to_config(cfg: DictConfig) -> Config:
 
     Raises:
         SeedsweepError: a value is out of bounds.
+        OmegaConfBaseException: a key is unknown, or a value has the wrong type.
     """
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    known = {key: plain[key] for key in Config.__dataclass_fields__ if key in plain}
-    return cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), known)))
+    names = [str(name) for name in cfg if name != "hydra"]
+    plain = OmegaConf.to_container(OmegaConf.masked_copy(cfg, names), resolve=True)
+    return cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain)))

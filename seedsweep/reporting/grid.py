@@ -43,7 +43,7 @@ class ArmRow:
     test_accs: list[float] = field(default_factory=list)
     bn_gaps: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
+    failures: list[tuple[int, str]] = field(default_factory=list)  # seed, reason
     majority: float | None = None
 
     @property
@@ -98,7 +98,7 @@ def arms(results: list[JobResult]) -> list[ArmRow]:
     for result in results:
         row = rows.setdefault(result.label, ArmRow(result.label))
         if result.metrics is None:
-            row.reasons.append(f"seed {result.seed}: {result.reason}")
+            row.failures.append((result.seed, result.reason or "unknown"))
             continue
         metrics = result.metrics
         row.val_accs.append(metrics["val"]["acc"])
@@ -171,8 +171,18 @@ def print_table(rows: list[ArmRow], console: Console) -> None:
         table.add_row("always the largest class", f"{majority:.3f}", style="dim")
     console.print(table)
     for row in rows:
-        for reason in row.reasons:
-            console.print(f"failed: {row.label}, {reason}", style="red", soft_wrap=True, markup=False)
+        for reason, seeds in _by_reason(row).items():
+            console.print(
+                f"failed: {row.label} (seed {seeds}): {reason}", style="red", soft_wrap=True, markup=False
+            )
+
+
+def _by_reason(row: ArmRow) -> dict[str, str]:
+    """Returns each reason once, with its seeds."""
+    seeds: dict[str, list[str]] = {}
+    for seed, reason in row.failures:
+        seeds.setdefault(reason, []).append(str(seed))
+    return {reason: ", ".join(numbers) for reason, numbers in seeds.items()}
 
 
 def _mean(values: list[float]) -> str:

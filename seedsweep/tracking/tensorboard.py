@@ -113,7 +113,7 @@ class RunTensorBoard:
         from torch.utils.tensorboard.summary import hparams as summary
 
         writer = self._writer("")
-        file_writer = writer._get_file_writer()
+        file_writer = writer._get_file_writer()  # type: ignore[no-untyped-call]
         for part in summary(hparams, metrics):  # type: ignore[no-untyped-call]
             file_writer.add_summary(part)
         for name, value in metrics.items():

@@ -25,7 +25,7 @@ def predict(module: ArmModule, images: ImageDataModule, rows: Tensor, batch_size
             module.device.type, dtype=module.autocast_dtype, enabled=module.autocast_dtype is not None
         ),
     ):
-        for part in rows.split(batch_size):
+        for part in torch.split(rows, batch_size):
             pixels = images.prepared.pixels.batch(part.numpy()).to(module.device)
             parts.append(module(pixels).float().cpu())
     return torch.cat(parts) if parts else torch.zeros(0, len(module.classes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,7 +126,7 @@ def _calibration_batches(images: ImageDataModule, seed: int) -> Iterator[Tensor]
     rows = torch.from_numpy(images.prepared.table.indices("train"))
     rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
     size = min(64, len(rows))
-    for part in rows[: len(rows) // size * size].split(size):
+    for part in torch.split(rows[: len(rows) // size * size], size):
         yield images.prepared.pixels.batch(part.numpy())
 
 
@@ -163,9 +164,14 @@ def _callbacks(
                 "val/acc", mode="max", patience=config.trainer.patience, check_on_train_epoch_end=True
             )
         )
-    if config.trainer.progress_bar:
+    if _bar(config):
         callbacks.append(TQDMProgressBar(refresh_rate=5, leave=False))
     return [*callbacks, best], best
+
+
+def _bar(config: Config) -> bool:
+    """A bar is for eyes: in a file or a pipe the line an epoch is enough."""
+    return config.trainer.progress_bar and sys.stderr.isatty()
 
 
 def _trainer(config: Config, run_dir: Path, callbacks: list[Callback]) -> pl.Trainer:
@@ -180,7 +186,7 @@ def _trainer(config: Config, run_dir: Path, callbacks: list[Callback]) -> pl.Tra
             callbacks=callbacks,
             default_root_dir=run_dir,
             enable_model_summary=False,
-            enable_progress_bar=config.trainer.progress_bar,
+            enable_progress_bar=_bar(config),
         )
     except Exception as error:  # an accelerator that this machine lacks
         raise SeedsweepError(

@@ -6,6 +6,8 @@ without any download.
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
 from torch import Tensor, nn
 
@@ -19,7 +21,7 @@ class Trunk(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        net = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        net: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         self.conv_stem, self.bn1 = net.conv_stem, net.bn1
         self.blocks, self.conv_head, self.bn2 = net.blocks, net.conv_head, net.bn2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,8 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> Fie
     return bank[int(rng.integers(4)), top : top + shape[0], left : left + shape[1]]
 
 
-def smoothstep(low: float, high: float, x: Field) -> Field:
+def smoothstep(low: float, high: float, x: NDArray[np.floating[Any]]) -> Field:
     """Returns 0 below ``low``, 1 above ``high``, smooth between; ``low`` may exceed ``high``."""
-    t: Field = np.clip((x - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
+    t = np.clip((x - low) / (high - low), 0, 1).astype(np.float32)
+    step: Field = t * t * (3 - 2 * t)
+    return step

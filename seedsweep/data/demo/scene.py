@@ -111,7 +111,8 @@ def photograph(rng: np.random.Generator, seed: Seed) -> NDArray[np.uint8]:
     fall = 1 + rng.uniform(0, 0.15) * (seed.u * light[0] + seed.v * light[1]).clip(-2, 2)
     image *= (fall * rng.uniform(0.82, 1.12))[..., None] * (1 + rng.normal(0, 0.03, 3))
     image += 0.012 * rng.standard_normal(image.shape, dtype=np.float32)
-    return (np.clip(image, 0, 1) * 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = (np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return pixels
 
 
 def _ground(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float32]:

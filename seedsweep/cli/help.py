@@ -1,0 +1,68 @@
+"""The page that --help prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+
+from seedsweep.cli.preflight import choices_of
+from seedsweep.config.location import conf_dir
+
+GROUPS = ("data", "augment", "preprocess", "backbone", "batchnorm", "head", "optim", "trainer")
+
+TEXT = """\
+seedsweep: which transfer-learning set-up works on my images, and why do the others fail?
+
+[bold]One arm[/bold]        python -m seedsweep +experiment=frozen_bn data=folder data.root=~/seeds
+[bold]All arms[/bold]       python -m seedsweep -m +sweep=arms data=folder data.root=~/seeds
+[bold]Any grid[/bold]       python -m seedsweep -m +experiment=scratch,frozen_bn seed=1,2,3
+[bold]Go on[/bold]          python -m seedsweep resume=DIR      (an interrupted run or grid)
+[bold]Dashboard[/bold]      tensorboard --logdir DIR            (or: make dashboard)
+"""
+
+SETTINGS = (
+    ("seed", "1", "initial head, order of batches, augmentation, dropout"),
+    ("data.root", "", "folder of class folders, or of train/val/test folders with class folders"),
+    ("data.image_size", "[224,224]", "height and width in pixels (demo: 128)"),
+    ("data.batch_size", "32", "images a training step"),
+    ("data.group_regex", "", "keep files with the same first group on one side of the split"),
+    ("trainer.max_epochs", "25", "with trainer.patience=10 epochs of early stopping"),
+    ("optim.lr", "1e-3", "learning rate"),
+    ("head.width", "1024", "of the Dense layer; 0: none"),
+    ("head.dropout", "0", "before the last layer"),
+    ("backbone.weights", "auto", "auto, none, or a .safetensors, .pt or .pth file"),
+    ("hydra.run.dir", "", "folder of a single run (a grid: hydra.sweep.dir)"),
+)
+
+
+def print_help(args: list[str]) -> None:
+    """Prints usage, experiments, groups and settings.
+
+    Args:
+        args: the command line; a --config-dir in it adds its experiments and sweeps.
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(TEXT)
+    folders = [conf_dir()]
+    for option, value in zip(args, [*args[1:], ""], strict=True):
+        if option in ("--config-dir", "-cd") and value:
+            folders.append(Path(value))
+    console.print("[bold]Experiments[/bold] (+experiment=)")
+    for folder in folders:
+        for path in sorted((folder / "experiment").glob("*.yaml")):
+            content: dict[str, Any] = yaml.safe_load(path.read_text())
+            console.print(f"  {path.stem:<20} {escape(content.get('experiment', {}).get('teaches', ''))}")
+    sweeps = sorted(path.stem for folder in folders for path in (folder / "sweep").glob("*.yaml"))
+    console.print(f"\n[bold]Sweeps[/bold] (-m +sweep=)  {', '.join(sweeps)}")
+    console.print("\n[bold]Groups[/bold]")
+    for group in GROUPS:
+        console.print(f"  {group + '=':<14} {', '.join(choices_of(group))}")
+    console.print("\n[bold]Settings used most[/bold]")
+    for key, default, meaning in SETTINGS:
+        console.print(f"  {key:<20} {escape(default):<12} {meaning}")
+    console.print('\nShell completion: eval "$(seedsweep -sc install=bash)"')
+    console.print("The whole configuration: --cfg job. Hydra's own options: --hydra-help.")
