@@ -13,23 +13,28 @@ Defect = Callable[[np.random.Generator, Seed], None]
 
 
 def intact(rng: np.random.Generator, seed: Seed) -> None:
-    """A sound seed: nothing to draw."""
+    """A sound seed, with the small specks and the scratch that sound seeds have too."""
+    specks = smoothstep(2.0, 2.4, noise(rng, seed.u.shape, 3)) * rng.uniform(0, 0.5)
+    _, across = _turned(rng, seed, rng.uniform(0, np.pi))
+    scratch = smoothstep(1.2 * seed.pixel, 0.4 * seed.pixel, np.abs(across - rng.uniform(-0.5, 0.5)))
+    seed.albedo *= (1 - specks - rng.uniform(0, 0.12) * scratch)[..., None]
 
 
 def cracked(rng: np.random.Generator, seed: Seed) -> None:
     """One or two jagged dark cracks with a branch, and a pale lip."""
-    for _ in range(int(rng.integers(1, 3))):
+    for _ in range(1 + int(rng.random() < 0.25)):
         along, across = _turned(rng, seed, rng.normal(0, 0.5))
         path = _jagged(rng, along, 0.13) + rng.uniform(-0.3, 0.3)
         start = rng.uniform(-0.3, 0.3)
         branch = path + np.sign(rng.normal()) * 0.8 * np.clip(along - start, 0, None)
         distance = np.minimum(np.abs(across - path), np.abs(across - branch) + 9 * (along < start))
-        thick = rng.uniform(0.8, 1.6) * seed.pixel
+        thick = rng.uniform(0.6, 1.4) * seed.pixel
+        depth = rng.uniform(0.4, 0.9)
         ends = smoothstep(0.95, 0.8, np.abs(along))
         crack = smoothstep(thick * 1.7, thick * 0.7, distance) * ends
         lip = smoothstep(thick * 4, thick * 1.5, distance) * ends
         seed.albedo *= (1 + 0.35 * (lip - crack))[..., None]
-        seed.albedo *= (1 - 0.88 * crack)[..., None]
+        seed.albedo *= (1 - depth * crack)[..., None]
         seed.relief -= 0.12 * crack
         seed.gloss *= 1 - crack
 
@@ -37,7 +42,7 @@ def cracked(rng: np.random.Generator, seed: Seed) -> None:
 def broken(rng: np.random.Generator, seed: Seed) -> None:
     """A third of the seed is missing; the broken face is pale and rough."""
     along, across = _turned(rng, seed, rng.uniform(0, 2 * np.pi))
-    edge = rng.uniform(0.05, 0.38) + _jagged(rng, across, 0.16)
+    edge = rng.uniform(0.1, 0.62) + _jagged(rng, across, 0.16)
     gone = smoothstep(-1.5 * seed.pixel, 1.5 * seed.pixel, along - edge)
     width = rng.uniform(0.22, 0.34) + 0.06 * noise(rng, along.shape, 6)
     face = smoothstep(0.04, -0.04, np.abs(along - edge + width / 2) - width / 2)
@@ -53,9 +58,9 @@ def broken(rng: np.random.Generator, seed: Seed) -> None:
 def mouldy(rng: np.random.Generator, seed: Seed) -> None:
     """Furry grey, white or green patches that reach over the outline."""
     fur = np.zeros_like(seed.u)
-    for _ in range(int(rng.integers(3, 6))):
+    for _ in range(int(rng.integers(1, 4))):
         cu, cv = rng.uniform(-0.7, 0.7, 2)
-        radius = rng.uniform(0.25, 0.45)
+        radius = rng.uniform(0.2, 0.42)
         fur = np.maximum(fur, 1.3 - np.hypot(seed.u - cu, seed.v - cv) / radius)
     fuzz = fur + 0.22 * noise(rng, fur.shape, 6) + 0.12 * noise(rng, fur.shape, 1.5)
     cover = smoothstep(0.25, 0.95, fuzz.astype(np.float32))
@@ -63,7 +68,7 @@ def mouldy(rng: np.random.Generator, seed: Seed) -> None:
         ((0.88, 0.90, 0.86), (0.55, 0.66, 0.58), (0.72, 0.76, 0.78))[rng.integers(3)], np.float32
     )
     speckle = (1 + 0.16 * noise(rng, fur.shape, 1.5))[..., None]
-    seed.albedo += 0.88 * cover[..., None] * (tint * speckle - seed.albedo)
+    seed.albedo += rng.uniform(0.45, 0.9) * cover[..., None] * (tint * speckle - seed.albedo)
     seed.relief += 0.05 * cover * noise(rng, fur.shape, 3)
     seed.gloss *= 1 - cover
     seed.mask = np.maximum(seed.mask, 0.75 * cover * smoothstep(1.22, 1.0, seed.rho))
@@ -72,14 +77,14 @@ def mouldy(rng: np.random.Generator, seed: Seed) -> None:
 def insect_damaged(rng: np.random.Generator, seed: Seed) -> None:
     """One to three round bore holes with a raised rim, and dust around them."""
     dust = np.zeros_like(seed.u)
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(int(rng.integers(1, 3))):
         angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.55)
         stretch = rng.uniform(0.9, 1.3)
         distance = np.hypot((seed.u - far * np.cos(angle)) * 1.35, (seed.v - far * np.sin(angle)) * stretch)
-        radius = rng.uniform(0.15, 0.24)
+        radius = rng.uniform(0.08, 0.18)
         hole = smoothstep(radius * 1.12, radius * 0.88, distance)
         rim = smoothstep(radius * 1.6, radius * 1.15, distance) - hole
-        seed.albedo *= (1 + 0.45 * rim - 0.93 * hole)[..., None]
+        seed.albedo *= (1 + 0.3 * rim - 0.85 * hole)[..., None]
         seed.relief += 0.05 * rim
         seed.gloss *= 1 - hole
         dust = np.maximum(dust, smoothstep(radius * 3, radius, distance) - hole)
@@ -92,10 +97,12 @@ def immature(rng: np.random.Generator, seed: Seed) -> None:
     waves = rng.uniform(5, 8)
     bend = 0.25 * noise(rng, seed.u.shape, 24) + 0.06 * noise(rng, seed.u.shape, 6)
     wrinkles = np.sin((seed.v + bend) * waves * 1.6 + rng.uniform(0, 6)) * smoothstep(1.0, 0.7, seed.rho)
-    seed.relief += 0.10 * wrinkles - 0.30 * np.exp(-((seed.rho / 0.5) ** 2)) * rng.uniform(0.5, 1)
+    seed.relief += rng.uniform(0.025, 0.09) * wrinkles - 0.30 * np.exp(
+        -((seed.rho / 0.5) ** 2)
+    ) * rng.uniform(0.5, 1)
     green = np.asarray((0.86, 1.04, 0.80), np.float32)
     seed.albedo *= 1 + rng.uniform(0.3, 1.0) * (green - 1)
-    seed.albedo *= (1 - 0.22 * smoothstep(0.2, -0.6, wrinkles))[..., None]
+    seed.albedo *= (1 - 0.10 * smoothstep(0.2, -0.6, wrinkles))[..., None]
     seed.gloss *= 0.25
 
 
@@ -103,12 +110,12 @@ def discoloured(rng: np.random.Generator, seed: Seed) -> None:
     """Large soft stains, brown, black or reddish, on a smooth skin."""
     field = noise(rng, seed.u.shape, 24) + 0.25 * noise(rng, seed.u.shape, 6)
     inside = field[seed.mask > 0.5]
-    level = float(np.quantile(inside, 1 - rng.uniform(0.3, 0.55)))
+    level = float(np.quantile(inside, 1 - rng.uniform(0.15, 0.5)))
     stain = smoothstep(level - 0.25, level + 0.4, field.astype(np.float32))
     tint = np.asarray(
         ((0.40, 0.28, 0.22), (0.30, 0.26, 0.26), (0.66, 0.26, 0.20))[rng.integers(3)], np.float32
     )
-    seed.albedo *= 1 - stain[..., None] * (1 - tint) * rng.uniform(0.85, 1.0)
+    seed.albedo *= 1 - stain[..., None] * (1 - tint) * rng.uniform(0.4, 0.9)
 
 
 DEFECTS: dict[str, tuple[Defect, float, float]] = {
