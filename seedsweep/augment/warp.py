@@ -48,6 +48,8 @@ class Augment:
         self.config = config
         self.seed = seed
         self.n_rows = n_rows
+        c = config
+        self._moves = any((c.rotation, *c.shift, c.shear, c.zoom, c.horizontal_flip, c.vertical_flip))
         self._epoch = -1
         self._table = torch.zeros(0)
 
@@ -75,7 +77,7 @@ class Augment:
         """Returns float32 images [B, 3, H, W], 0..255, of images [B, 3, H, W] that are rows ``indices`` [B]."""
         parameters = self.parameters(epoch)[indices.cpu()]
         light = parameters[:, LIGHT].float().view(-1, 1, 1, 1).to(images.device)
-        warped = warp(images.float(), parameters)
+        warped = warp(images.float(), parameters) if self._moves else images.float()
         return warped if self.config.brightness == 0 else (warped * light).clamp(0, 255)
 
 
@@ -128,7 +130,11 @@ def warp(images: Tensor, parameters: Tensor) -> Tensor:
         ],
         1,
     )
-    grid = functional.affine_grid(
-        theta.to(images.device, images.dtype), list(images.shape), align_corners=True
-    )
-    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    # mixed precision would round the grid to bf16, which is several pixels at 224
+    with torch.autocast(images.device.type, enabled=False):
+        grid = functional.affine_grid(
+            theta.to(images.device, images.dtype), list(images.shape), align_corners=True
+        )
+        return functional.grid_sample(
+            images, grid, mode="bilinear", padding_mode="border", align_corners=True
+        )

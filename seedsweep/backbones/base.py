@@ -44,9 +44,13 @@ class Backbone(nn.Module):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a net's pretrained weights may be found without the user's help; empty fields don't apply."""
+    """Where a net's pretrained weights may be found without the user's help; empty fields don't apply.
+
+    The fields are tried from top to bottom.
+    """
 
     package: str = ""  # installed package that carries them; its tensors fit in order, not by name
     package_file: str = ""  # glob of the file inside the package
     url: str = ""  # torch hub file: its cache first, then a download
     timm: str = ""  # timm model name: the Hugging Face cache first, then a download
+    classifiers: tuple[str, ...] = ()  # key prefixes of its classifier in files, beside the usual ones

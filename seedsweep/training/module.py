@@ -59,13 +59,14 @@ class ArmModule(pl.LightningModule):
         return logits
 
     def on_train_epoch_start(self) -> None:
-        """Reseeds dropout from (seed, epoch) and clears the sums."""
-        torch.manual_seed((self.seed * 1_000_003 + self.current_epoch) % 2**63)
+        """Clears the sums."""
         self._sums.clear()
         self._seen = 0
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Returns the batch's mean cross-entropy."""
+        if batch_idx == 0:  # here, for a resumed run draws other random numbers on its way to this point
+            torch.manual_seed((self.seed * 1_000_003 + self.current_epoch) % 2**63)
         logits = self(batch["image"])
         labels = batch["label"]
         loss = functional.cross_entropy(logits, labels, weight=self.class_weights)

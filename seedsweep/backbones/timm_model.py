@@ -1,0 +1,108 @@
+"""Any model of timm as a backbone."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import timm
+from torch import Tensor, nn
+
+from seedsweep.backbones.base import Backbone, InputSpec, Source
+from seedsweep.errors import SeedsweepError
+
+
+class TimmTrunk(nn.Module):
+    """timm's ``forward_features``, made a map [B, C, h, w] whatever the model's own layout.
+
+    Args:
+        model: without classifier and pooling.
+        name: timm's name, for messages.
+        fixed_size: (height, width) that the model insists on, or None.
+    """
+
+    def __init__(self, model: Any, name: str, fixed_size: tuple[int, int] | None) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.name = name
+        self.fixed_size = fixed_size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns [B, C, h, w] of images [B, 3, H, W]; tokens [B, n, C] become [B, C, n, 1].
+
+        Raises:
+            SeedsweepError: the model takes one image size only, and this is another.
+        """
+        if self.fixed_size not in (None, tuple(images.shape[-2:])):
+            size = list(self.fixed_size or ())
+            raise SeedsweepError(
+                f"{self.name} reads images of one size only: set data.image_size={size} (it is "
+                f"{list(images.shape[-2:])})."
+            )
+        features: Tensor = self.model.forward_features(images)
+        channels = self.model.num_features
+        if features.ndim == 4 and features.shape[1] == channels and not self._channels_last(features):
+            return features
+        if features.ndim == 4 and features.shape[-1] == channels:
+            return features.permute(0, 3, 1, 2)
+        if features.ndim == 3 and features.shape[-1] == channels:
+            return features.transpose(1, 2).unsqueeze(-1)
+        if features.ndim == 2 and features.shape[-1] == channels:
+            return features[:, :, None, None]
+        raise SeedsweepError(
+            f"{self.name} can't serve as a backbone: its features are {list(features.shape)}, not a map of "
+            f"{channels} channels."
+        )
+
+    def _channels_last(self, features: Tensor) -> bool:
+        """Only where height and channels happen to be equal does the shape alone not tell."""
+        return features.shape[-1] == self.model.num_features and (
+            getattr(self.model, "output_fmt", "NCHW") == "NHWC"
+        )
+
+
+def check_name(name: str) -> None:
+    """Checks that timm knows a model.
+
+    Raises:
+        SeedsweepError: it doesn't; the message has the nearest names.
+    """
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), 3)
+        hint = f"; the nearest are {', '.join(near)}" if near else ""
+        raise SeedsweepError(f"backbone.name={name} is no model of timm{hint}.")
+
+
+def create(name: str, **options: Any) -> Any:
+    """Returns timm's model without classifier and, where the model can do without it, pooling.
+
+    Raises:
+        SeedsweepError: timm can't build it so.
+    """
+    cause: Exception | None = None
+    attempts: tuple[dict[str, Any], ...] = ({"global_pool": ""}, {})
+    for extra in attempts:  # a few, distilled ones for instance, insist on their pooling
+        try:
+            return timm.create_model(name, num_classes=0, **extra, **options)
+        except (AssertionError, TypeError, ValueError, NotImplementedError) as error:
+            cause = error
+    raise SeedsweepError(f"timm can't build {name} without its classifier ({cause}).") from cause
+
+
+def build(name: str) -> Backbone:
+    """Returns the trunk of a timm model, with random weights; mean and std are those of its weights."""
+    model = create(name, pretrained=False)
+    cfg = model.pretrained_cfg
+    size = tuple(cfg["input_size"][1:])
+    fixed = (size[0], size[1]) if cfg.get("fixed_input_size") else None
+    smallest = min(size) if fixed else min((cfg.get("min_input_size") or (3, 32, 32))[1:])
+    trunk = TimmTrunk(model, name, fixed)
+    return Backbone(trunk, model.num_features, InputSpec(tuple(cfg["mean"]), tuple(cfg["std"])), smallest)
+
+
+def source(name: str) -> Source:
+    """Returns where its weights may be found, and what its classifier is called in their files."""
+    cfg = timm.get_pretrained_cfg(name)
+    named: Any = cfg.classifier if cfg is not None else None  # one name, several, or none
+    heads: tuple[str, ...] = (named,) if isinstance(named, str) else tuple(named or ())
+    return Source(timm=name, classifiers=tuple(f"{head}." for head in heads))

@@ -1,0 +1,142 @@
+"""Turns the errors of Hydra and OmegaConf into one sentence with the nearest valid names."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seedsweep.config.location import conf_dir
+
+TYPES = (
+    (r"could not be converted to Float", "a number"),
+    (r"could not be converted to Integer", "a whole number"),
+    (r"is not a valid bool", "true or false"),
+    (r"is not a ListConfig", "a list such as [224,224]"),
+)
+
+
+def unreadable(error: OverrideParseException) -> str:
+    """Says which override Hydra's grammar can't read, and how it is written."""
+    text = str(error.override)
+    key, _, value = text.partition("=")
+    if not value and "=" not in text:
+        return f"'{text}' can't be read: write a setting as key=value."
+    quoted = value.replace('"', '\\"')
+    return (
+        f"'{text}' can't be read as key=value: close its brackets and quotes, "
+        f"or, if the value is plain text, write '{key}=\"{quoted}\"'."
+    )
+
+
+def sentence(error: Exception, overrides: list[str]) -> str:
+    """Returns what the user can mend.
+
+    Args:
+        error: raised by Hydra or OmegaConf while composing ``overrides``.
+        overrides: as given on the command line.
+    """
+    cause = error.__cause__ or error
+    text = f"{error}\n{cause}"
+    if match := re.search(r"Cannot find primary config '([^']+)'", text):
+        return f"--config-name {match[1]} is no file of {conf_dir()}."
+    if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
+        return unknown_choice(*_group_and_choice(match[1]))
+    if match := re.search(r"Could not override '([^']+)'\.\n(?:No match in the defaults list|To app)", text):
+        return _unknown_key(match[1])
+    if match := re.search(r"Could not delete from config\. '([^']+)' does not exist", text):
+        return _unknown_key(match[1])
+    if match := re.search(r"Interpolation key '([^']+)' not found", text):
+        return f"${{{match[1]}}} refers to nothing; " + _hint(match[1])
+    key = found[1] if (found := re.search(r"full_key: (\S+)", text)) else ""
+    if re.search(r"[Kk]ey '\w+' (?:is )?not in|not in struct", text):
+        for override in overrides:
+            name = override.split("=", 1)[0].lstrip("+~")
+            if name not in _known_keys(name.startswith("hydra")):
+                return _unknown_key(name)
+        return _unknown_key(key)
+    if match := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):
+        return f"{match[1]} exists already: leave out the + before it."
+    if match := re.search(r"Multiple values for ([\w/]+)|([\w/]+) appears more than once", text):
+        return f"{match[1] or match[2]} is given twice: name it once."
+    if "missing mandatory value" in text and key:
+        return f"{key} has no value: choose {key}={' or '.join(choices_of(key)) or '...'}."
+    if key:
+        return _wrong_value(key, str(cause).splitlines()[0])
+    return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+
+
+def _wrong_value(key: str, reason: str) -> str:
+    value = match[1] if (match := re.search(r"Value ('.*?') ", reason)) else "something else"
+    for pattern, wanted in TYPES:
+        if re.search(pattern, reason):
+            return f"{key} is {value}, but must be {wanted}."
+    if "is not Optional" in reason:
+        return f"{key} can't be null."
+    if "does not support deletion" in reason:
+        return f"{key} can't be removed: give it another value."
+    return f"{key}: {reason.rstrip('.')}."
+
+
+def unknown_choice(group: str, choice: str) -> str:
+    """Names the nearest choice of a group, and all of them."""
+    choices = choices_of(group)
+    if not choices:
+        return _unknown_key(group or choice)
+    near = difflib.get_close_matches(choice, choices, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{group}={choice} is unknown; {hint}There are: {', '.join(choices)}."
+
+
+def _group_and_choice(path: str) -> tuple[str, str]:
+    group, _, choice = path.rpartition("/")
+    return group, choice
+
+
+def _unknown_key(key: str) -> str:
+    return f"{key} is not a setting; {_hint(key)}"
+
+
+def _hint(key: str) -> str:
+    known = _known_keys(hydra=key.startswith("hydra"))
+    if key in known:  # a setting that is one: what is under it is not
+        return f"{key} is one, but can't be given like this."
+    near = difflib.get_close_matches(key, known, 1, 0.5)
+    if not near:  # the right name in the wrong group: lr=1 for optim.lr
+        near = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]][:1]
+    return f"did you mean {near[0]}?" if near else "python -m seedsweep --help lists the settings."
+
+
+def choices_of(group: str) -> list[str]:
+    """Returns the choices of a config group: of the running Hydra, else of the package's own ``conf/``."""
+    if not group or "." in group:
+        return []
+    hydra = GlobalHydra.instance()
+    if not hydra.is_initialized():
+        return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+    return sorted(hydra.config_loader().get_group_options(group.split("@")[0]))
+
+
+def _known_keys(hydra: bool = False) -> list[str]:
+    try:
+        cfg = compose("config", [], return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException):  # the defaults themselves are broken
+        return []
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(plain, dict)
+    keys = [key for key in _flat(plain) if key.startswith("hydra") == hydra]
+    return list(dict.fromkeys(["experiment", "sweep", "resume", *keys]))
+
+
+def _flat(node: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in node.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")

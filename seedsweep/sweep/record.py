@@ -1,0 +1,67 @@
+"""What a job leaves in its folder, so that a later command line knows what became of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from seedsweep.config.schema import Config
+
+NOT_COMPARED = ("paths", "resume")  # where a run is written does not make it another run
+
+
+def digest(config: Config) -> str:
+    """Returns what must be equal for a job to be the same job: everything but where it is written."""
+    content = {key: value for key, value in asdict(config).items() if key not in NOT_COMPARED}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Returns a JSON file's content; nothing if it is missing, or was cut off while being written."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def is_finished(folder: Path) -> bool:
+    """Says whether the run in ``folder`` went to its end."""
+    return read(folder / "metrics.json").get("status") == "finished"
+
+
+def holds_run(folder: Path) -> bool:
+    """Says whether something was trained in ``folder``."""
+    return (folder / "metrics.json").is_file() or (folder / "checkpoints").is_dir()
+
+
+def reason_of(caught: BaseException) -> str:
+    """Returns the first line of an error, with its kind."""
+    text = str(caught).strip().splitlines()
+    return f"{type(caught).__name__}: {text[0]}" if text else type(caught).__name__
+
+
+def write_error_log(folder: Path) -> Path:
+    """Writes the traceback of the error being handled; returns the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "error.log"
+    path.write_text(traceback.format_exc())
+    return path
+
+
+def write_failure(folder: Path, config: Config, label: str, reason: str) -> None:
+    """Notes why a job of a grid has no result."""
+    content = {"reason": reason, "label": label, "experiment": config.experiment.name, "seed": config.seed}
+    write(folder / "failure.json", content)
