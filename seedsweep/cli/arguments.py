@@ -23,7 +23,9 @@ def parse(args: list[str]) -> Namespace:
     known = [option for option in parser._option_string_actions if option.startswith("--")]
 
     def refuse(message: str) -> NoReturn:
-        unknown = [arg.split("=")[0] for arg in args if arg.startswith("--") and arg.split("=")[0] not in known]
+        unknown = [
+            arg.split("=")[0] for arg in args if arg.startswith("--") and arg.split("=")[0] not in known
+        ]
         near = difflib.get_close_matches(unknown[0], known, 1) if unknown else []
         hint = f"; did you mean {near[0]}?" if near else "; -h lists what there is."
         raise SeedsweepError(message.splitlines()[0] + hint)

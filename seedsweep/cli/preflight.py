@@ -11,6 +11,7 @@ from typing import Any
 from hydra import compose, version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -69,7 +70,8 @@ def _search_path(config_dir: str | None) -> Iterator[None]:
     version.setbase("1.3")
     path = create_config_search_path(str(conf_dir()))
     if config_dir:
-        path.append("command-line", f"file://{Path(config_dir).resolve()}")
+        anchor = SearchPathQuery(provider="schema")  # the schema must stay last
+        path.prepend("command-line", f"file://{Path(config_dir).resolve()}", anchor)
     GlobalHydra.instance().clear()
     Hydra.create_main_hydra2(task_name="seedsweep", config_search_path=path)
     try:
@@ -83,6 +85,11 @@ def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -
     of_sweep = _parse([f"{key}={value}" for key, value in params.items()])
     _names_first(of_sweep)
     merged = {o.key_or_group: o for o in [*of_sweep, *overrides]}  # the sweeper's own rule: the last one wins
+    basic = str(cfg.hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
+    if basic and (ranges := [o for o in merged.values() if _is_range(o)]):
+        raise SeedsweepError(
+            f"{ranges[0].input_line} is a range without steps: list the values, for example 1e-3,1e-4."
+        )
     choices = [_values(override) for override in merged.values()]
     base = [values[0] for values in choices]
     _validate(_compose(name, base), base)
@@ -93,14 +100,13 @@ def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -
 
 
 def _values(override: Override) -> list[str]:
-    """Returns an override a value; of a continuous sweep (``interval``), which has none, an empty pick."""
+    """Returns an override a value; of ``interval(a, b)``, which another sweeper may know, its ends."""
     if not override.is_sweep_override():
         return [override.input_line or ""]
-    if not override.is_discrete_sweep():
-        raise SeedsweepError(
-            f"{override.input_line} is a range without steps: list the values, for example 1e-3,1e-4."
-        )
     key = override.get_key_element()
+    if _is_range(override):
+        ends: Any = override.value()
+        return [f"{key}={ends.start}", f"{key}={ends.end}"]
     values = [f"{key}={value}" for value in override.sweep_string_iterator()]
     if not values:
         raise SeedsweepError(f"{override.input_line} matches nothing.")
@@ -118,6 +124,10 @@ def _names_first(overrides: list[Override]) -> None:
             choice = line.split("=", 1)[1]
             if choice not in known and choice != "null" and "/" not in choice:
                 raise SeedsweepError(unknown_choice(group, choice))
+
+
+def _is_range(override: Override) -> bool:
+    return override.is_sweep_override() and not override.is_discrete_sweep()
 
 
 def _is_plain(override: Override) -> bool:

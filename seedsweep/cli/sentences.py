@@ -74,10 +74,10 @@ def sentence(error: Exception, overrides: list[str]) -> str:
 
 
 def _wrong_value(key: str, reason: str) -> str:
-    value = match[1] if (match := re.search(r"Value ('.*?') ", reason)) else "something else"
+    value = f"is {match[1]}, but " if (match := re.search(r"Value ('.*?') ", reason)) else ""
     for pattern, wanted in TYPES:
         if re.search(pattern, reason):
-            return f"{key} is {value}, but must be {wanted}."
+            return f"{key} {value}must be {wanted}."
     if "is not Optional" in reason:
         return f"{key} can't be null."
     if "does not support deletion" in reason:
@@ -91,8 +91,8 @@ def unknown_choice(group: str, choice: str) -> str:
     if not choices:
         return _unknown_key(group or choice)
     near = difflib.get_close_matches(choice, choices, 1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"{group}={choice} is unknown; {hint}There are: {', '.join(choices)}."
+    hint = f"; did you mean {near[0]}?" if near else "."
+    return f"{group}={choice} is unknown (choices: {', '.join(choices)}){hint}"
 
 
 def _group_and_choice(path: str) -> tuple[str, str]:

@@ -73,9 +73,10 @@ def _same_classes(found: list[Found], root: Path) -> None:
     classes = {split: {f.label for f in found if f.split == split} for split in SPLIT_NAMES}
     for split in ("val", "test"):
         if classes[split] and classes[split] != classes["train"]:
-            extra = sorted(classes[split] ^ classes["train"])
+            lacks = [f"{name} is missing in {split}" for name in sorted(classes["train"] - classes[split])]
+            lacks += [f"{name} is missing in train" for name in sorted(classes[split] - classes["train"])]
             raise SeedsweepError(
-                f"The classes of {root} differ between train and {split}: {', '.join(extra)} is in one only."
+                f"The classes of {root} differ between train and {split}: {', '.join(lacks)}."
             )
 
 

@@ -43,7 +43,9 @@ def finish_grid(folder: Path, *, interrupted: bool) -> int:
             reason = record.read(job / "failure.json").get("reason", "unknown")
             console.print(f"failed: {job.name}: {reason}", style="red", soft_wrap=True, markup=False)
     for job in unended:
-        console.print(f"failed: {job.name}: ended without a result (see its run.log).", style="red", soft_wrap=True)
+        console.print(
+            f"failed: {job.name}: ended without a result (see its run.log).", style="red", soft_wrap=True
+        )
     files = "  (results.csv, comparison.png)" if rows else ""
     console.print(f"\nresults    {shown}{files}", soft_wrap=True, markup=False)
     if interrupted or failed:

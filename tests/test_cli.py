@@ -1,0 +1,212 @@
+"""The command line: one sentence for each mistake, help, completion, folders, resume."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from seedsweep.cli.main import main
+from seedsweep.config.location import conf_dir
+from seedsweep.config.schema import Config
+from seedsweep.errors import SeedsweepError
+from seedsweep.sweep.job import arm_label
+from seedsweep.training import run as training
+
+MISTAKES = {
+    "optim.lrr=1": "optim.lrr is not a setting; did you mean optim.lr?",
+    "+optim.lrr=1": "did you mean optim.lr",
+    "backbone=vgg61": "did you mean vgg16?",
+    "+experiment=frozn_bn": "did you mean frozen_bn?",
+    "experiment=frozn_bn": "did you mean frozen_bn?",
+    "backbon=vgg16": "backbon is not a setting; did you mean backbone?",
+    "+experimnt=x": "experimnt is not a setting; did you mean experiment?",
+    "hydra.run.dri=x": "did you mean hydra.run.dir",
+    "optim.lr=abc": "optim.lr is 'abc', but must be a number",
+    "optim.lr=-1": "optim.lr is -1.0, but must be greater than 0",
+    "data.image_size=[10,99]": "data.image_size is 10",
+    "data.image_size=[99]": "[height, width]",
+    "optim.lr": "can't be read",
+    "head.dropout=0.1,0.2": "add -m",
+    "data=folder": "data.root is not set",
+    "resume=nowhere": "resume=nowhere holds neither a run",
+    "trainer.max_epochs=0": "must be at least 1",
+    "head.class_weights=foo": "none, balanced",
+}
+
+
+class Stub:
+    """Stands for training: remembers its calls, fails or stops on demand."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Config, Path, str, bool]] = []
+        self.fail: dict[str, BaseException] = {}
+
+    def __call__(self, config: Config, run_dir: Path, *, label: str = "", resume: bool = False) -> dict:
+        self.calls.append((config, run_dir, label, resume))
+        (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+        if config.experiment.name in self.fail:
+            raise self.fail[config.experiment.name]
+        scores = {"loss": 1.0, "acc": 0.5 + config.seed / 10, "macro_f1": 0.4, "per_class_recall": {"a": 0.5}}
+        metrics = {
+            "label": label, "experiment": config.experiment.name, "seed": config.seed, "status": "finished",
+            "backbone": "x", "batchnorm": config.batchnorm.name, "preprocess": "auto", "batch_size": 4, "epochs": 1,
+            "best_epoch": 0, "train": scores, "val": scores, "test": scores, "wall_seconds": 1.0,
+            "train_images": {"bn_gap": 0.25}, "images": {"val": {"a": 3, "b": 1}},
+        }  # fmt: skip
+        (run_dir / "metrics.json").write_text(json.dumps(metrics))
+        return metrics
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch, in_tmp: Path) -> Stub:
+    made = Stub()
+    monkeypatch.setattr(training, "train", made)
+    return made
+
+
+@pytest.mark.parametrize("override", sorted(MISTAKES))
+def test_mistakes_get_one_sentence(override: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]):
+    assert main([override]) == 2
+    error = capsys.readouterr().err
+    assert MISTAKES[override] in error
+    assert error.strip().count("\n") == 0
+    assert "Traceback" not in error
+
+
+def test_mistakes_in_a_grid_stop_it_before_it_runs(stub: Stub, capsys: pytest.CaptureFixture[str]):
+    assert main(["-m", "+experiment=scratch,frozn_bn"]) == 2
+    assert "did you mean frozen_bn" in capsys.readouterr().err
+    assert stub.calls == []
+
+
+def test_help_lists_every_experiment(capsys: pytest.CaptureFixture[str]):
+    assert main(["--help"]) == 0
+    page = capsys.readouterr().out
+    for path in (conf_dir() / "experiment").glob("*.yaml"):
+        teaches = OmegaConf.load(path).experiment.teaches
+        assert path.stem in page
+        assert teaches in page
+    assert "batch_stats" in page
+
+
+def test_a_run_has_its_folder_and_the_resolved_config(stub: Stub, in_tmp: Path):
+    assert main(["+experiment=frozen_bn", "optim.lr=1e-4"]) == 0
+    config, folder, label, resume = stub.calls[0]
+    assert folder.parent == in_tmp / "outputs" / "frozen_bn"
+    assert (config.optim.lr, label, resume) == (1e-4, "frozen_bn", False)
+    assert OmegaConf.load(folder / ".hydra" / "config.yaml").optim.lr == 1e-4
+
+
+def test_a_used_folder_is_not_overwritten(stub: Stub, in_tmp: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["hydra.run.dir=here"]) == 0
+    assert main(["hydra.run.dir=here"]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert len(stub.calls) == 1
+
+
+def test_resume_repeats_the_overrides(stub: Stub, in_tmp: Path):
+    stub.fail["frozen_bn"] = KeyboardInterrupt()
+    command = ["+experiment=frozen_bn", "data.group_regex='^(a b)_'", "hydra.run.dir=my run"]
+    assert main(command) == 130
+    del stub.fail["frozen_bn"]
+    assert main(["resume=my run"]) == 0
+    first, second = stub.calls
+    assert second[3]
+    assert first[1] == second[1]
+    assert first[0].data == second[0].data
+    assert main(["resume=my run"]) == 0
+    assert len(stub.calls) == 2
+
+
+def test_a_defect_is_named_and_logged(stub: Stub, in_tmp: Path, capsys: pytest.CaptureFixture[str]):
+    stub.fail["custom"] = ZeroDivisionError("division by zero")
+    assert main(["hydra.run.dir=d"]) == 3
+    assert "ZeroDivisionError" in (in_tmp / "d" / "error.log").read_text()
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_grid_folders_table_and_files(stub: Stub, in_tmp: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["-m", "+experiment=scratch,frozen_bn", "seed=1,2,3", "hydra.sweep.dir=g"]) == 0
+    names = [
+        f"{n}_{name}_s{seed}"
+        for n, (name, seed) in enumerate((e, s) for e in ("scratch", "frozen_bn") for s in (1, 2, 3))
+    ]
+    assert sorted(p.name for p in (in_tmp / "g").iterdir() if p.is_dir()) == sorted(names)
+    assert (in_tmp / "g" / "results.csv").read_text().count("finished") == 6
+    assert (in_tmp / "g" / "comparison.png").stat().st_size > 1000
+    out = capsys.readouterr().out
+    assert "0.700" in out
+    assert "always the largest class" in out
+    assert "make dashboard" in out
+
+
+def test_a_failing_job_does_not_end_the_grid(stub: Stub, in_tmp: Path, capsys: pytest.CaptureFixture[str]):
+    stub.fail["scratch"] = SeedsweepError("no weights.")
+    stub.fail["bn_only"] = MemoryError("too big")
+    command = ["-m", "+experiment=scratch,bn_only,frozen_bn", "hydra.sweep.dir=g"]
+    assert main(command) == 1
+    out = capsys.readouterr().out
+    assert "no weights." in out
+    assert "MemoryError: too big" in out
+    assert "failed" in (in_tmp / "g" / "results.csv").read_text()
+    stub.fail.clear()
+    stub.calls.clear()
+    assert main(["resume=g"]) == 0
+    assert [call[0].experiment.name for call in stub.calls] == ["scratch", "bn_only"]
+
+
+def test_an_interrupted_grid_is_taken_up(stub: Stub, in_tmp: Path, capsys: pytest.CaptureFixture[str]):
+    stub.fail["frozen_bn"] = KeyboardInterrupt()
+    assert main(["-m", "+experiment=scratch,frozen_bn,bn_only", "hydra.sweep.dir=g"]) == 130
+    assert "resume=g" in capsys.readouterr().out
+    stub.fail.clear()
+    stub.calls.clear()
+    assert main(["resume=g"]) == 0
+    assert [(c[0].experiment.name, c[3]) for c in stub.calls] == [("frozen_bn", True), ("bn_only", True)]
+
+
+def test_arms_are_named_by_what_varies(stub: Stub, in_tmp: Path):
+    assert (
+        main(["-m", "+experiment=frozen_bn", "batchnorm=inference,batch_stats", "optim.lr=1e-4", "seed=1,2"])
+        == 0
+    )
+    assert {call[2] for call in stub.calls} == {
+        "frozen_bn batchnorm=inference",
+        "frozen_bn batchnorm=batch_stats",
+    }
+    assert arm_label("a", ["seed=1", "head.width=3"], {"seed", "head.width"}) == "a head.width=3"
+
+
+def test_the_arms_sweep_runs_every_arm_with_three_seeds(stub: Stub, in_tmp: Path):
+    assert main(["-m", "+sweep=arms", "data=demo", "backbone=efficientnet_lite0"]) == 0
+    arms = {call[0].experiment.name for call in stub.calls}
+    assert {"scratch", "frozen_inception", "frozen_bn", "frozen_vgg16", "finetune_bn"} <= arms
+    assert len(stub.calls) == 3 * len(arms)
+    assert {call[0].backbone.name for call in stub.calls if call[0].experiment.name == "frozen_vgg16"} == {
+        "vgg16"
+    }
+    assert stub.calls[0][1].parent.parent == in_tmp / "multirun" / "arms"
+
+
+def test_experiments_of_the_users_own(stub: Stub, in_tmp: Path, capsys: pytest.CaptureFixture[str]):
+    (in_tmp / "mine" / "experiment").mkdir(parents=True)
+    (in_tmp / "mine" / "experiment" / "ours.yaml").write_text(
+        "# @package _global_\nexperiment: {name: ours, teaches: something}\nhead: {width: 7}\n"
+    )
+    assert main(["--config-dir", "mine", "+experiment=ours", "hydra.run.dir=r"]) == 0
+    assert stub.calls[0][0].head.width == 7
+    assert main(["--config-dir", "mine", "--help"]) == 0
+    assert "something" in capsys.readouterr().out
+
+
+def test_completion(in_tmp: Path):
+    line = "seedsweep batchnorm=ba"
+    result = subprocess.run(
+        [sys.executable, "-m", "seedsweep", "-sc", "query=bash"],
+        env={**__import__("os").environ, "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_CWORD": "1"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "batchnorm=batch_stats" in result.stdout

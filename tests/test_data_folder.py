@@ -1,0 +1,152 @@
+"""Folders, splits, manifests, loaders; each mistake gets its sentence."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from seedsweep.config.schema import DataConfig
+from seedsweep.data.datamodule import ImageDataModule
+from seedsweep.data.prepare import PreparedImages, prepare_images
+from seedsweep.data.split import groups_of, split_images
+from seedsweep.errors import SeedsweepError
+
+
+def make(root: Path, counts: dict[str, int], prefix: str = "img") -> Path:
+    rng = np.random.default_rng(len(str(root)))
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            pixels = rng.integers(0, 255, (int(rng.integers(20, 40)), 30, 3), np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{prefix}{number // 4}_{number}.png")
+    return root
+
+
+def prepare(root: Path, manifest: Path | None = None, **settings: object) -> PreparedImages:
+    config = DataConfig(name="folder", root=str(root), image_size=[16, 16], **settings)
+    return prepare_images(config, root, manifest)
+
+
+@pytest.fixture
+def flat(tmp_path: Path) -> Path:
+    return make(tmp_path / "seeds", {"good": 40, "bad": 20, "ugly": 10})
+
+
+def test_split_is_stratified_and_seeded(flat: Path):
+    table = prepare(flat).table
+    assert table.counts() == {
+        "train": {"bad": 12, "good": 24, "ugly": 6},
+        "val": {"bad": 4, "good": 8, "ugly": 2},
+        "test": {"bad": 4, "good": 8, "ugly": 2},
+    }
+    assert (table.splits == prepare(flat).table.splits).all()
+    assert (table.splits != prepare(flat, split_seed=1).table.splits).any()
+
+
+def test_groups_stay_on_one_side(flat: Path):
+    table = prepare(flat, group_regex=r"^(img\d+)_").table
+    sides: dict[str, set[str]] = {}
+    for group, split in zip(table.groups, table.splits, strict=True):
+        sides.setdefault(group, set()).add(split)
+    assert all(len(splits) == 1 for splits in sides.values())
+    assert {split for splits in sides.values() for split in splits} == {"train", "val", "test"}
+
+
+def test_grouped_shares_stay_near_the_whole():
+    rng = np.random.default_rng(0)
+    labels = rng.choice(3, 3000, p=[0.7, 0.2, 0.1])
+    groups = [f"g{n}" for n in rng.integers(0, 300, 3000)]
+    splits = split_images(labels, groups, ["a", "b", "c"], {"train": 0.6, "val": 0.2, "test": 0.2}, 0)
+    for split, share in (("train", 0.6), ("val", 0.2), ("test", 0.2)):
+        for label in range(3):
+            assert np.mean(splits[labels == label] == split) == pytest.approx(share, abs=0.05)
+
+
+def test_a_pattern_that_misses_files_says_so(caplog: pytest.LogCaptureFixture):
+    assert groups_of([Path("x/a_1.png"), Path("x/b.png")], r"^(.+)_") == ["a", "x/b.png"]
+    assert "1 of 2 files" in caplog.text
+
+
+def test_ready_made_splits(tmp_path: Path):
+    for split in ("training_set", "Valid", "test"):
+        make(tmp_path / split, {"a": 4, "b": 3})
+    assert prepare(tmp_path).table.counts()["val"] == {"a": 4, "b": 3}
+
+
+def test_manifest_gives_the_same_split_again(flat: Path, tmp_path: Path):
+    first = prepare(flat, tmp_path / "m.csv", split_seed=5).table
+    config = DataConfig(name="folder", root=str(flat), image_size=[16, 16], manifest=str(tmp_path / "m.csv"))
+    again = prepare_images(config, tmp_path).table
+    assert dict(zip(first.paths, first.splits, strict=True)) == dict(
+        zip(again.paths, again.splits, strict=True)
+    )
+    Image.new("RGB", (9, 9)).save(first.paths[0])
+    with pytest.raises(SeedsweepError, match="has changed"):
+        prepare_images(config, tmp_path)
+    first.paths[0].unlink()
+    with pytest.raises(SeedsweepError, match="names 1 files"):
+        prepare_images(config, tmp_path)
+
+
+def spoil(root: Path) -> Path:
+    (root / "good" / "broken.jpg").write_text("no image")
+    return root
+
+
+MISTAKES = {
+    "did you mean": lambda p: prepare(make(p / "seeds", {"a": 5, "b": 5}).with_name("sedes")),
+    "holds no images": lambda p: prepare(p),
+    "one class only": lambda p: prepare(make(p, {"a": 9})),
+    "Class b has 2 images, fewer than the 3 splits": lambda p: prepare(make(p, {"a": 9, "b": 2})),
+    "b is missing in val, c is missing in train": lambda p: (
+        make(p / "train", {"a": 3, "b": 3}),
+        make(p / "val", {"a": 3, "c": 3}),
+        prepare(p),
+    ),
+    "none for validation": lambda p: (make(p / "train", {"a": 3, "b": 3}), prepare(p)),
+    r"broken.jpg \(not an image\)": lambda p: prepare(spoil(make(p, {"good": 9, "bad": 9}))),
+    "captures nothing": lambda p: prepare(make(p, {"a": 9, "b": 9}), group_regex="img"),
+    "no regular expression": lambda p: prepare(make(p, {"a": 9, "b": 9}), group_regex="("),
+    "data.root is not set": lambda p: prepare_images(DataConfig(name="folder"), p),
+    "is no file": lambda p: prepare_images(DataConfig(name="folder", root=str(p), manifest="nope.csv"), p),
+}
+
+
+@pytest.mark.parametrize("sentence", sorted(MISTAKES))
+def test_mistakes_get_one_sentence(sentence: str, tmp_path: Path):
+    with pytest.raises(SeedsweepError, match=sentence) as caught:
+        MISTAKES[sentence](tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_images_can_be_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    prepared = prepare(spoil(make(tmp_path, {"good": 9, "bad": 9})), on_bad_image="skip")
+    assert len(prepared.table.paths) == 18 == len(prepared.pixels.batch(range(18)))
+    assert "broken.jpg" in caplog.text
+
+
+def test_memory_and_disk_give_the_same_pixels(flat: Path):
+    in_memory, on_disk = prepare(flat).pixels, prepare(flat, cache_gib=0).pixels
+    assert in_memory.memory is not None
+    assert on_disk.memory is None
+    rows = np.array([3, 1, 60])
+    assert torch.equal(in_memory.batch(rows), on_disk.batch(rows))
+
+
+def test_order_depends_on_seed_and_epoch_alone(flat: Path):
+    def order(seed: int, epoch: int) -> list[int]:
+        loader = ImageDataModule(prepare(flat), 8, seed, 0, None).train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        return [row for batch in loader for row in batch["index"].tolist()]
+
+    assert order(1, 0) == order(1, 0) != order(1, 1)
+    assert order(1, 0) != order(2, 0)
+    assert sorted(order(1, 0)) == sorted(prepare(flat).table.indices("train").tolist())
+
+
+def test_no_batch_of_one(flat: Path):
+    assert len(prepare(flat).table.indices("train")) == 42
+    loader = ImageDataModule(prepare(flat), 41, 1, 0, None).train_dataloader()
+    assert [len(batch["label"]) for batch in loader] == [41]

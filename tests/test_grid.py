@@ -1,0 +1,208 @@
+"""Grids with a stub in the place of training: folders, labels, failures, resume."""
+
+import csv
+import json
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from seedsweep.cli.main import main
+from seedsweep.config.schema import Config
+from seedsweep.errors import SeedsweepError
+from seedsweep.sweep.naming import arm_label
+
+GRID = ["-m", "+experiment=scratch,frozen_bn", "seed=1,2,3", "hydra.sweep.dir=a grid"]
+
+
+class Trainer:
+    """Writes the metrics.json of a finished run; ``act`` may raise before."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, bool]] = []
+        self.act: Callable[[Config], None] = lambda config: None
+
+    def __call__(self, config: Config, run_dir: Path, *, label: str, resume: bool) -> dict[str, object]:
+        self.calls.append((run_dir.name, label, resume))
+        (run_dir / "checkpoints").mkdir(exist_ok=True)
+        self.act(config)
+        score = {"acc": 0.5 + config.seed / 100, "macro_f1": 0.5}
+        content = {
+            "status": "finished", "label": label, "experiment": config.experiment.name, "seed": config.seed,
+            "val": score, "test": score, "train": score, "train_images": {"bn_gap": 0.1}, "wall_seconds": 1.0,
+            "images": {"val": {"a": 3, "b": 1}}, "backbone": "vgg16", "batchnorm": config.batchnorm.name,
+            "preprocess": "auto", "batch_size": 4, "epochs": 1, "best_epoch": 1,
+        }  # fmt: skip
+        (run_dir / "metrics.json").write_text(json.dumps(content))
+        return {}
+
+    def names(self) -> list[str]:
+        return [name for name, _, _ in self.calls]
+
+
+@pytest.fixture
+def trainer(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
+    stub, module = Trainer(), types.ModuleType("seedsweep.training.run")
+    monkeypatch.setattr(module, "train", stub, raising=False)
+    monkeypatch.setitem(sys.modules, "seedsweep.training.run", module)
+    return stub
+
+
+def fail(error: BaseException, experiment: str, seed: int) -> Callable[[Config], None]:
+    def act(config: Config) -> None:
+        if (config.experiment.name, config.seed) == (experiment, seed):
+            raise error
+
+    return act
+
+
+def test_a_grid_from_start_to_table(trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(GRID) == 0
+    expected = [
+        "0_scratch_s1", "1_scratch_s2", "2_scratch_s3", "3_frozen_bn_s1", "4_frozen_bn_s2", "5_frozen_bn_s3",
+    ]  # fmt: skip
+    assert trainer.names() == expected
+    assert sorted(p.name for p in Path("a grid").iterdir() if p.is_dir()) == expected
+    assert {label for _, label, _ in trainer.calls} == {"scratch", "frozen_bn"}
+    out = capsys.readouterr().out
+    assert "[5/6] frozen_bn seed 2" in out
+    assert "6 runs finished, 0 failed" in out
+    assert "tensorboard --logdir 'a grid'" in out
+    assert Path("a grid/comparison.png").stat().st_size > 1000
+    rows = list(csv.DictReader(Path("a grid/results.csv").read_text().splitlines()))
+    assert [row["status"] for row in rows] == ["finished"] * 6
+
+
+def test_resume_skips_what_is_finished(trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer.act = fail(KeyboardInterrupt(), "frozen_bn", 1)
+    assert main(GRID) == 130
+    out = capsys.readouterr().out
+    assert "3 runs finished, 0 failed" in out
+    assert "python -m seedsweep 'resume=a grid'" in out
+    trainer.calls.clear()
+    trainer.act = lambda config: None
+    assert main(["resume=a grid"]) == 0
+    assert trainer.names() == ["3_frozen_bn_s1", "4_frozen_bn_s2", "5_frozen_bn_s3"]
+    assert all(resume for _, _, resume in trainer.calls)
+    assert capsys.readouterr().out.count("finished already") == 3
+    trainer.calls.clear()
+    assert main(["resume=a grid", "seed=1,2,3,4"]) == 0, "an override beside resume wins"
+    assert trainer.names() == ["3_scratch_s4", "7_frozen_bn_s4"], (
+        "the others are known under their old numbers"
+    )
+    assert "8 runs finished" in capsys.readouterr().out
+
+
+def test_one_job_of_a_grid_resumed_alone_keeps_its_label(trainer: Trainer) -> None:
+    trainer.act = fail(RuntimeError("once"), "scratch", 1)
+    line = ["-m", "+experiment=scratch", "optim.lr=1e-3,1e-4", "hydra.sweep.dir=g"]
+    assert main(line) == 1
+    trainer.act = lambda config: None
+    trainer.calls.clear()
+    assert main(["resume=g/0_scratch_s1"]) == 0
+    assert trainer.calls == [("0_scratch_s1", "scratch optim.lr=0.001", True)]
+    assert not Path("g/0_scratch_s1/failure.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (SeedsweepError("No image in /x."), "No image in /x."),
+        (MemoryError(), "MemoryError"),
+        (RuntimeError("CUDA out of memory.\nTried to"), "RuntimeError: CUDA out of memory."),
+        (SystemExit(1), "SystemExit: 1"),
+    ],
+)
+def test_a_failing_job_does_not_end_the_grid(
+    error: BaseException, reason: str, trainer: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer.act = fail(error, "scratch", 2)
+    assert main(GRID) == 1
+    folder = Path("a grid/1_scratch_s2")
+    failure = json.loads((folder / "failure.json").read_text())
+    assert failure == {"reason": reason, "label": "scratch", "experiment": "scratch", "seed": 2}
+    assert "Traceback" in (folder / "error.log").read_text()
+    out = capsys.readouterr().out
+    assert "5 runs finished, 1 failed" in out
+    assert f"failed: scratch (seed 2): {reason}" in out
+    trainer.calls.clear()
+    trainer.act = lambda config: None
+    assert main(["resume=a grid"]) == 0
+    assert trainer.names() == ["1_scratch_s2"], "what failed is tried again"
+    assert not (folder / "failure.json").exists()
+
+
+def test_other_settings_never_mix_in_one_folder(trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(GRID) == 0
+    trainer.calls.clear()
+    assert main(["resume=a grid", "optim.lr=0.5"]) == 1
+    assert not trainer.calls
+    assert "6 runs finished, 6 failed" in (out := capsys.readouterr().out)
+    assert "other settings" in out
+    assert main(["resume=a grid", "optim.lr=1e-3", "seed=1"]) == 1, "four are still in the way"
+
+
+def test_a_job_killed_without_a_word_counts_as_failed(
+    trainer: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(GRID) == 0
+    Path("a grid/2_scratch_s3/metrics.json").write_text('{"sta')
+    from seedsweep.sweep import record
+
+    assert not record.is_finished(Path("a grid/2_scratch_s3"))
+    assert main(["resume=a grid"]) == 0
+    assert trainer.names()[6:] == ["2_scratch_s3"]
+    Path("a grid/2_scratch_s3/metrics.json").unlink()
+    from seedsweep.sweep.finish import finish_grid
+
+    assert finish_grid(Path("a grid"), interrupted=False) == 1
+    assert "2_scratch_s3: ended without a result" in capsys.readouterr().out
+
+
+def test_a_table_that_fails_is_no_success(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("no ink")
+
+    monkeypatch.setattr("seedsweep.sweep.finish.draw_comparison", broken)
+    assert main(["-m", "seed=1,2", "hydra.sweep.dir=g"]) == 3
+    assert "ValueError: no ink" in capsys.readouterr().err
+    assert Path("g/error.log").is_file()
+
+
+def test_labels_name_what_varies(trainer: Trainer) -> None:
+    line = ["-m", "+experiment=frozen_bn", "batchnorm=inference,batch_stats", "head.width=0", "seed=1,2"]
+    assert main(line) == 0
+    labels = ["frozen_bn batchnorm=inference", "frozen_bn batchnorm=batch_stats"]
+    assert [label for _, label, _ in trainer.calls] == [name for name in labels for _ in range(2)]
+
+
+def test_arm_label() -> None:
+    overrides = ["+experiment=scratch", "seed=2", "optim.lr=1e-4", "data.root='a b'", "head=linear"]
+    swept = {"experiment", "seed", "optim.lr", "head"}
+    assert arm_label("scratch", overrides, swept) == "scratch optim.lr=0.0001 head=linear"
+
+
+def test_values_beside_a_sweep_win_and_name_no_arm(trainer: Trainer) -> None:
+    Path("mine/sweep").mkdir(parents=True)
+    params = {"+experiment": "scratch,frozen_bn", "optim.lr": "1e-3,1e-4", "seed": "1,2,3"}
+    content = {"hydra": {"sweeper": {"params": params}, "sweep": {"dir": "g"}}}
+    Path("mine/sweep/own.yaml").write_text("# @package _global_\n" + yaml.safe_dump(content))
+    line = ["-m", "sweep=own", "experiment=scratch", "seed=7", "--config-dir", "mine"]
+    assert main(line) == 0
+    assert [label for _, label, _ in trainer.calls] == ["scratch optim.lr=0.001", "scratch optim.lr=0.0001"]
+    assert main(["resume=g"]) == 0
+    assert len(trainer.calls) == 2
+
+
+def test_all_of_a_sweep_is_checked(trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine/sweep").mkdir(parents=True)
+    content = {"hydra": {"sweeper": {"params": {"+experiment": "scratch,frozn_bn"}}}}
+    Path("mine/sweep/own.yaml").write_text("# @package _global_\n" + yaml.safe_dump(content))
+    assert main(["-m", "+sweep=own", "--config-dir", "mine"]) == 2
+    assert "did you mean frozen_bn?" in capsys.readouterr().err
+    assert not trainer.calls

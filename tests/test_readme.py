@@ -1,0 +1,84 @@
+"""Every command that the README shows is run."""
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import test_data_folder
+from omegaconf import OmegaConf
+
+from seedsweep.cli.main import main
+from seedsweep.config.location import conf_dir
+from seedsweep.config.schema import Config
+from seedsweep.training import run as training
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+LINES = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
+OURS = [line for line in LINES if "-m seedsweep" in line]
+MAKE = [line for line in LINES if line.startswith("make")]
+TINY = [
+    "data.image_size=[75,75]",
+    "trainer.max_epochs=1",
+    "backbone=efficientnet_lite0",
+    "trainer.probe_images=8",
+]
+
+
+def test_every_line_is_covered():
+    assert len(OURS) >= 5
+    assert {"make demo", "make test"} <= set(MAKE)
+    assert sorted(OURS + MAKE) == sorted(LINES)
+
+
+@pytest.mark.parametrize("line", MAKE)
+def test_make_targets_exist(line: str):
+    subprocess.run(["make", "-n", *shlex.split(line)[1:]], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_make_alone_prints_the_targets():
+    page = subprocess.run(["make"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for target in ("setup", "demo", "test", "lint", "grid", "dashboard", "bench", "clean"):
+        assert f"make {target}" in page
+
+
+def finished(config: Config, run_dir: Path, *, label: str = "", resume: bool = False) -> dict:
+    """Stands for training: writes a result."""
+    scores = {"loss": 1.0, "acc": 0.5, "macro_f1": 0.5, "per_class_recall": {"a": 0.5}}
+    metrics = {
+        "label": label, "experiment": config.experiment.name, "seed": config.seed, "status": "finished",
+        "backbone": "x", "batchnorm": "x", "preprocess": "auto", "batch_size": 4, "epochs": 1, "best_epoch": 0,
+        "train": scores, "val": scores, "test": scores, "wall_seconds": 1.0, "train_images": {"bn_gap": 0.0},
+        "images": {"val": {"a": 1, "b": 1}},
+    }  # fmt: skip
+    (run_dir / "metrics.json").write_text(json.dumps(metrics))
+    return metrics
+
+
+@pytest.mark.parametrize("line", OURS)
+def test_commands_run(line: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
+    seeds = test_data_folder.make(in_tmp / "seeds", {"good": 10, "bad": 10})
+    args = [part.replace("~/seeds", str(seeds)) for part in shlex.split(line.split("-m seedsweep", 1)[1])]
+    if "-m" not in args and not any(part.startswith(("resume=", "--")) for part in args):
+        args += TINY if "data=folder" in args else [*TINY, "data.demo.n_images=70"]
+    else:  # grids have tests of their own: here only the command is checked
+        monkeypatch.setattr(training, "train", finished)
+    for number, part in enumerate(args):
+        if part.startswith("resume="):
+            assert main(["-m", "+experiment=scratch,frozen_bn", "hydra.sweep.dir=g"]) == 0
+            args[number] = "resume=g"
+    assert main(args) == 0
+
+
+def test_all_experiments_are_listed_with_what_they_teach():
+    for path in (conf_dir() / "experiment").glob("*.yaml"):
+        assert f"`{path.stem}`" in README
+        assert OmegaConf.load(path).experiment.teaches

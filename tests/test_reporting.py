@@ -1,0 +1,173 @@
+"""Scores against sklearn, tables, pictures, and what TensorBoard reads back."""
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from sklearn.metrics import f1_score, log_loss, recall_score
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+
+from seedsweep.reporting.comparison import draw_comparison
+from seedsweep.reporting.confusion import draw_confusion
+from seedsweep.reporting.curves import draw_curves
+from seedsweep.reporting.grid import arms, collect, print_table, write_results_csv
+from seedsweep.reporting.history import write_history
+from seedsweep.reporting.scores import majority_share, score
+from seedsweep.tracking.tensorboard import RunTensorBoard
+
+CLASSES = ["a", "b", "c"]
+HISTORY = [
+    {
+        "epoch": float(n), "train/loss": 1 / (n + 1), "val/loss": 2.0, "train/acc": 0.9, "val/acc": 0.5, "bn_gap": 0.3,
+        "train_images/acc_train_mode": 0.9, "train_images/acc_eval_mode": 0.6, "val/recall/a": 0.25, "seconds": 1.0,
+    }
+    for n in range(3)
+]  # fmt: skip
+
+
+def test_scores_agree_with_sklearn():
+    logits, labels = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
+    ours, predicted = score(logits, labels, CLASSES), logits.argmax(1)
+    assert ours.loss == pytest.approx(log_loss(labels, logits.softmax(1)), rel=1e-5)
+    assert ours.acc == pytest.approx(float((predicted == labels).float().mean()))
+    assert ours.macro_f1 == pytest.approx(f1_score(labels, predicted, average="macro"))
+    assert list(ours.per_class_recall.values()) == pytest.approx(
+        list(recall_score(labels, predicted, average=None))
+    )
+
+
+def test_a_class_without_images_has_no_recall():
+    assert score(torch.eye(3)[:2], torch.tensor([0, 1]), CLASSES).per_class_recall["c"] is None
+    assert majority_share({"a": 3, "b": 1}) == 0.75
+
+
+def job(root: Path, number: int, name: str, seed: int, acc: float | None, label: str | None = None) -> None:
+    folder = root / f"{number}_{name}_s{seed}"
+    folder.mkdir(parents=True)
+    head = {"experiment": name, "label": label or name, "seed": seed}
+    if acc is None:
+        (folder / "failure.json").write_text(json.dumps({**head, "reason": "no weights."}))
+        return
+    scores = {"loss": 1.0, "acc": acc, "macro_f1": acc / 2, "per_class_recall": {}}
+    metrics = {
+        **head, "status": "finished", "backbone": "x", "batchnorm": "y", "preprocess": "auto", "batch_size": 4,
+        "epochs": 2, "best_epoch": 1, "train": scores, "val": scores, "test": None, "wall_seconds": 3.0,
+        "images": {"val": {"a": 3, "b": 1}}, "train_images": {"bn_gap": 0.2},
+    }  # fmt: skip
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    for number, (name, seed, acc) in enumerate(
+        [("low", 1, 0.4), ("low", 2, 0.6), ("high", 1, 0.9), ("gone", 1, None), ("gone", 2, None)]
+    ):
+        job(tmp_path, number, name, seed, acc)
+    return tmp_path
+
+
+def test_arms_are_averaged_and_sorted(grid: Path):
+    rows = arms(collect(grid))
+    assert [row.label for row in rows] == ["high", "low", "gone"]
+    assert rows[1].mean == pytest.approx(0.5)
+    assert rows[1].spread == pytest.approx(np.std([0.4, 0.6], ddof=1))
+    assert rows[0].spread is None
+    assert rows[2].mean is None
+
+
+def test_table_and_csv(grid: Path):
+    results = collect(grid)
+    console = Console(record=True, width=100)
+    print_table(arms(results), console)
+    text = console.export_text()
+    assert text.index("high") < text.index("low") < text.index("gone")
+    for part in ("0.900", "0.500", "0.141", "+0.200", "0.750", "no weights.", "1, 2"):
+        assert part in text
+    assert max(map(len, text.splitlines())) <= 100
+    write_results_csv(results, grid / "results.csv")
+    rows = list(csv.DictReader((grid / "results.csv").open()))
+    assert [row["status"] for row in rows].count("failed") == 2
+    assert rows[2]["val_acc"] == "0.9"
+
+
+def test_pictures_are_drawn(grid: Path, tmp_path: Path):
+    draw_curves(HISTORY, tmp_path / "curves.png", "title", 1)
+    labels = np.arange(30) % 3
+    draw_confusion(labels, np.roll(labels, 1), CLASSES, tmp_path / "confusion.png", "title")
+    draw_comparison(arms(collect(grid)), tmp_path / "comparison.png")
+    for name in ("curves", "confusion", "comparison"):
+        pixels = np.asarray(Image.open(tmp_path / f"{name}.png").convert("L"))
+        assert pixels.shape[1] > 500
+        assert 5 < pixels.std() < 110, name
+
+
+def test_history_file(tmp_path: Path):
+    write_history([{"epoch": 0.0, "a": 1.0}, {"epoch": 1.0, "b": 2.0}], tmp_path / "h.csv")
+    rows = list(csv.DictReader((tmp_path / "h.csv").open()))
+    assert rows == [{"epoch": "0", "a": "1.0", "b": ""}, {"epoch": "1", "a": "", "b": "2.0"}]
+
+
+def read(folder: Path) -> EventAccumulator:
+    events = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    return events
+
+
+def test_tensorboard_reads_it_back(tmp_path: Path):
+    board = RunTensorBoard(tmp_path)
+    for epoch, row in enumerate(HISTORY):
+        board.epoch(row, epoch)
+    labels = np.arange(9) % 3
+    board.confusion(labels, np.roll(labels, 1), CLASSES, 2)
+    images = torch.zeros(9, 3, 8, 8, dtype=torch.uint8)
+    board.mistakes(images, labels, np.roll(labels, 1), np.ones(9, np.float32), CLASSES, 2)
+    board.graph(nn.Linear(2, 2), torch.zeros(1, 2))
+    board.hparams({"lr": 0.1, "arm": "x"}, {"final/val_acc": 0.5})
+    board.close()
+    train, val = read(tmp_path / "train"), read(tmp_path / "val")
+    shared = set(train.Tags()["scalars"]) & set(val.Tags()["scalars"])
+    assert {tag.rsplit("/")[-1] for tag in shared} >= {"loss", "accuracy"}
+    loss = next(tag for tag in shared if tag.endswith("loss"))
+    assert [event.value for event in train.Scalars(loss)] == pytest.approx([1, 0.5, 1 / 3])
+    modes = set(read(tmp_path / "train_mode").Tags()["scalars"]) & set(
+        read(tmp_path / "eval_mode").Tags()["scalars"]
+    )
+    assert len(modes) == 1
+    root = read(tmp_path)
+    assert len(root.Tags()["images"]) == 2
+    assert root.Tags()["graph"]
+    assert any(tag.startswith("_hparams_") for tag in root.summary_metadata)
+    assert {tag.split("/")[-1] for tag in root.Tags()["scalars"]} >= {"bn_gap", "a", "val_acc"}
+
+
+def test_a_resumed_run_purges_what_it_repeats(tmp_path: Path):
+    board = RunTensorBoard(tmp_path)
+    for epoch in range(3):
+        board.epoch(HISTORY[epoch], epoch)
+    board.close()
+    time.sleep(1.1)  # TensorBoard reads event files in the order of the seconds in their names
+    board = RunTensorBoard(tmp_path)
+    board.resume(2)
+    board.epoch({**HISTORY[2], "train/loss": 7.0}, 2)
+    board.close()
+    train = read(tmp_path / "train")
+    loss = next(tag for tag in train.Tags()["scalars"] if tag.endswith("loss"))
+    assert [event.step for event in train.Scalars(loss)] == [0, 1, 2]
+    assert train.Scalars(loss)[2].value == 7
+
+
+def test_a_net_that_cannot_be_traced_costs_no_run(tmp_path: Path):
+    class Odd(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise ValueError("no")
+
+    board = RunTensorBoard(tmp_path)
+    board.graph(Odd(), torch.zeros(1))
+    board.close()
