@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
+from matplotlib.ticker import MaxNLocator
+
 from seedsweep.reporting.grid import ArmRow
 from seedsweep.reporting.style import GREY, INK, TRAP, VAL, figure, save, tidy
 
@@ -35,7 +37,7 @@ def draw_comparison(rows: list[ArmRow], path: Path) -> None:
     majority = next((row.majority for row in rows if row.majority is not None), None)
     if majority is not None:
         acc.axvline(majority, color=GREY, linestyle="--", linewidth=1)
-        acc.text(majority, -0.85, "largest class", ha="center", va="bottom", fontsize=8, color=GREY)
+        acc.text(majority + 0.008, -0.6, "always the largest class", va="center", fontsize=8, color=GREY)
     acc.set_yticks(range(len(rows)), [row.label for row in rows])
     acc.set_ylim(len(rows) - 0.4, -0.9)
     acc.set_xlim(0, 1.01)
@@ -50,4 +52,5 @@ def draw_comparison(rows: list[ArmRow], path: Path) -> None:
     gap.axvline(0, color=INK, linewidth=0.8)
     low, high = gap.get_xlim()
     gap.set_xlim(min(low, -0.05), max(high, 0.1))
+    gap.xaxis.set_major_locator(MaxNLocator(4))
     save(made, path)
