@@ -14,15 +14,15 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
-from seedsweep.data.datamodule import ImageDataModule
-from seedsweep.data.prepare import prepare_images
-from seedsweep.preprocess.scaling import flush_denormals
 from torch.nn import functional
 
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.config.store import register_schema, to_config
+from seedsweep.data.datamodule import ImageDataModule
+from seedsweep.data.prepare import prepare_images
 from seedsweep.models.build import build_model
+from seedsweep.preprocess.scaling import flush_denormals
 from seedsweep.training.module import ArmModule
 
 ROUNDS = 5
