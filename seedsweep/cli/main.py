@@ -64,6 +64,8 @@ def _run(args: list[str]) -> int:
     parsed = parse(args)
     grid = check(parsed)
     asks_only = bool(parsed.cfg or parsed.info)
+    if grid and asks_only:
+        raise SeedsweepError("--cfg and --info show one run: leave out -m and the lists of values.")
     _quiet()
     state = job.reset()
     interrupted = False
@@ -75,7 +77,7 @@ def _run(args: list[str]) -> int:
         if state.sweep_dir is None:
             raise
         interrupted = True
-    if grid and not asks_only:
+    if grid:
         return _close_grid(state.sweep_dir, interrupted)
     if state.error is not None:
         raise state.error
@@ -147,6 +149,7 @@ def _quiet() -> None:
     """Drops other libraries' notes that a user can do nothing about."""
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory.*")
     for name in ("pytorch_lightning", "huggingface_hub", "matplotlib", "PIL", "httpx"):

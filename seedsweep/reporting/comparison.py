@@ -43,7 +43,7 @@ def draw_comparison(rows: list[ArmRow], path: Path) -> None:
     acc.set_xlim(0, 1.01)
     for axes, title in (
         (acc, "validation accuracy (dots: seeds, bar: mean)"),
-        (gap, "bn_gap (train mode − eval mode)"),
+        (gap, "bn_gap at the end (train − eval mode)"),
     ):
         tidy(axes, title)
         axes.grid(axis="y", visible=False)

@@ -17,7 +17,7 @@ from seedsweep.reporting.scores import majority_share
 CSV_COLUMNS = (
     "job", "label", "experiment", "seed", "status", "backbone", "batchnorm", "preprocess", "batch_size",
     "epochs", "best_epoch", "val_acc", "val_macro_f1", "test_acc", "test_macro_f1", "train_acc", "bn_gap",
-    "wall_seconds", "reason",
+    "bn_gap_last", "wall_seconds", "reason",
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ class ArmRow:
     val_accs: list[float] = field(default_factory=list)
     val_macro_f1s: list[float] = field(default_factory=list)
     test_accs: list[float] = field(default_factory=list)
-    bn_gaps: list[float] = field(default_factory=list)
+    bn_gaps: list[float] = field(default_factory=list)  # of the last epoch
     seconds: list[float] = field(default_factory=list)
     failures: list[tuple[int, str]] = field(default_factory=list)  # seed, reason
     majority: float | None = None
@@ -105,7 +105,8 @@ def arms(results: list[JobResult]) -> list[ArmRow]:
         row.val_macro_f1s.append(metrics["val"]["macro_f1"])
         if metrics["test"]:
             row.test_accs.append(metrics["test"]["acc"])
-        row.bn_gaps.append(metrics["train_images"]["bn_gap"])
+        gaps = metrics["train_images"]
+        row.bn_gaps.append(gaps.get("bn_gap_last", gaps["bn_gap"]))
         row.seconds.append(metrics["wall_seconds"])
         row.majority = majority_share(metrics["images"]["val"])
     return sorted(rows.values(), key=lambda row: -(row.mean if row.mean is not None else -1.0))
@@ -136,6 +137,7 @@ def write_results_csv(results: list[JobResult], path: Path) -> None:
                     "test_macro_f1": _round(test.get("macro_f1")),
                     "train_acc": _round(m["train"]["acc"]),
                     "bn_gap": _round(m["train_images"]["bn_gap"]),
+                    "bn_gap_last": _round(m["train_images"].get("bn_gap_last")),
                     "wall_seconds": round(m["wall_seconds"], 1),
                 }
             writer.writerow(row)

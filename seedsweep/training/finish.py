@@ -104,6 +104,9 @@ def finish_run(
             "acc_train_mode": probe["train_images/acc_train_mode"],
             "acc_eval_mode": probe["train_images/acc_eval_mode"],
             "bn_gap": probe["bn_gap"],
+            "bn_gap_last": rows[-1][
+                "bn_gap"
+            ],  # in the trap the best epoch is often the first, its gap still small
         },
         "wall_seconds": time.perf_counter() - started,
     }
