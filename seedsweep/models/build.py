@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from seedsweep.backbones.build import BuiltBackbone, build_backbone
@@ -50,5 +51,12 @@ def build_model(config: Config, n_classes: int, calibration: Iterable[Tensor] | 
         for parameter in net.parameters():
             parameter.requires_grad = False
     layers = apply_policy(net, config.batchnorm)
-    head = Head(net.num_features, n_classes, config.head)
+    head = build_head(net.num_features, n_classes, config)
     return BuiltModel(Classifier(preprocess, net, head), built, layers)
+
+
+def build_head(features: int, n_classes: int, config: Config) -> Head:
+    """Returns the head that this seed starts with, whatever backbone stands (or doesn't stand) before it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        return Head(features, n_classes, config.head)
