@@ -12,7 +12,7 @@ from rich.markup import escape
 from seedsweep.cli.sentences import choices_of
 from seedsweep.config.location import conf_dir
 
-GROUPS = ("data", "augment", "preprocess", "backbone", "batchnorm", "head", "optim", "trainer")
+GROUPS = ("data", "augment", "preprocess", "backbone", "batchnorm", "head", "optim", "trainer", "features")
 
 TEXT = """\
 seedsweep: which transfer-learning set-up works on my images, and why do the others fail?

@@ -7,11 +7,15 @@ what a type cannot say. Units and shapes stand beside each field.
 
 from __future__ import annotations
 
+import pkgutil
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from omegaconf import MISSING
 
 from seedsweep.config.checks import at_least, between, one_of, positive
+
+TASKS = Path(__file__).resolve().parents[1] / "tasks"  # a file each; not imported here
 
 
 @dataclass
@@ -175,6 +179,28 @@ class TrainerConfig:
 
 
 @dataclass
+class FeaturesConfig:
+    """Frozen features, extracted once and kept (see ``seedsweep/features``)."""
+
+    mode: str = "auto"  # auto: stored where that is exact or `views` are asked for; off; required
+    views: int = 0  # augmented views of each training image; 0: as many as there are epochs (exact)
+    engine: str = "auto"  # auto | torch | openvino
+    precision: str = "float32"  # float32 | bfloat16: of the pass over the images
+    dtype: str = "float32"  # float32 | float16: of the stored arrays
+    batch_size: int = 32  # images a pass; changes no result
+    budget_gib: float = 10.0  # of disk under paths.cache; the least recently used features go first
+
+    def __post_init__(self) -> None:
+        one_of("features.mode", self.mode, ("auto", "off", "required"))
+        at_least("features.views", self.views, 0)
+        one_of("features.engine", self.engine, ("auto", "torch", "openvino"))
+        one_of("features.precision", self.precision, ("float32", "bfloat16"))
+        one_of("features.dtype", self.dtype, ("float32", "float16"))
+        at_least("features.batch_size", self.batch_size, 1)
+        positive("features.budget_gib", self.budget_gib)
+
+
+@dataclass
 class ExperimentConfig:
     """What an experiment is called and what it teaches."""
 
@@ -199,7 +225,8 @@ class Config:
     head: HeadConfig = field(default_factory=HeadConfig)
     optim: OptimConfig = MISSING
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
 
     def __post_init__(self) -> None:
-        one_of("task", self.task, ("train",))
+        one_of("task", self.task, [module.name for module in pkgutil.iter_modules([str(TASKS)])])
         between("seed", self.seed, 0, 2**32 - 1)

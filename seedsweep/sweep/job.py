@@ -7,6 +7,7 @@ alone, so that other launchers may run it in another process.
 from __future__ import annotations
 
 import gc
+import importlib
 import logging
 import shlex
 import sys
@@ -83,10 +84,8 @@ def _single(cfg: DictConfig, folder: Path) -> None:
     config = to_config(cfg)
     label = str(record.read(folder / "job.json").get("label") or config.experiment.name)  # a grid's job
     log.info("%s -> %s", label, folder)
-    from seedsweep.training.run import train
-
     try:
-        train(config, folder, label=label, resume=resume)
+        _task(config, folder, label, resume)
     except KeyboardInterrupt:
         log.info("stopped; go on with: python -m seedsweep %s", shlex.quote(f"resume={folder}"))
         raise
@@ -119,9 +118,7 @@ def _grid_job(cfg: DictConfig, folder: Path) -> None:
         (other / "failure.json").unlink(missing_ok=True)
     record.write(folder / "job.json", {"config": digest, "label": label})
     try:
-        from seedsweep.training.run import train
-
-        train(config, folder, label=label, resume=True)
+        _task(config, folder, label, resume=True)
     except SeedsweepError as caught:
         record.write_error_log(folder)
         _fail(folder, config, label, str(caught))
@@ -129,6 +126,11 @@ def _grid_job(cfg: DictConfig, folder: Path) -> None:
         record.write_error_log(folder)
         _fail(folder, config, label, record.reason_of(caught))
     _give_memory_back()
+
+
+def _task(config: Config, folder: Path, label: str, resume: bool) -> None:
+    """Runs the file of ``seedsweep/tasks`` that ``task=`` names; imported late, for torch takes seconds."""
+    importlib.import_module(f"seedsweep.tasks.{config.task}").run(config, folder, label=label, resume=resume)
 
 
 def _folders(grid: Path, own: Path) -> list[Path]:

@@ -44,6 +44,7 @@ def finish_run(
     board: RunTensorBoard,
     status: str,
     started: float,
+    pictures: bool = True,
 ) -> dict[str, Any]:
     """Scores the checkpoint chosen on validation on every split, once, and writes the results.
 
@@ -59,6 +60,7 @@ def finish_run(
         board: TensorBoard's writers; closed here.
         status: finished | interrupted. An interrupted run never meets the test images.
         started: ``time.perf_counter()`` at the start of the run.
+        pictures: draw them, and write the net's graph.
 
     Returns:
         What ``metrics.json`` holds.
@@ -111,9 +113,12 @@ def finish_run(
         "wall_seconds": time.perf_counter() - started,
     }
     write_predictions(run_dir / "predictions.csv", predictions)
-    draw_curves(rows, run_dir / "curves.png", f"{label}, seed {config.seed}", best_epoch)
-    _pictures(run_dir, images, logits_of, label, board, best_epoch)
-    _board_summary(board, config, module, built, scores, probe)
+    if pictures:
+        draw_curves(rows, run_dir / "curves.png", f"{label}, seed {config.seed}", best_epoch)
+        _pictures(run_dir, images, logits_of, label, board, best_epoch)
+        height, width = config.data.image_size
+        board.graph(module.classifier, torch.zeros(1, 3, height, width, device=module.device))
+    _board_summary(board, config, built, scores, probe)
     metrics["wall_seconds"] = time.perf_counter() - started
     _write_json(run_dir / "metrics.json", metrics)
     log.info(
@@ -182,13 +187,10 @@ def _pictures(
 def _board_summary(
     board: RunTensorBoard,
     config: Config,
-    module: ArmModule,
     built: BuiltModel,
     scores: dict[str, Any],
     probe: dict[str, float],
 ) -> None:
-    height, width = config.data.image_size
-    board.graph(module.classifier, torch.zeros(1, 3, height, width, device=module.device))
     board.hparams(
         {
             "experiment": config.experiment.name,

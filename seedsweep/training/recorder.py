@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,18 @@ class Recorder(pl.Callback):
     Args:
         folder: the run's folder.
         board: TensorBoard's writers.
+        on_epoch: called last with the epoch's number, from 0, and its row.
     """
 
-    def __init__(self, folder: Path, board: RunTensorBoard) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        board: RunTensorBoard,
+        on_epoch: Callable[[int, dict[str, float]], None] | None = None,
+    ) -> None:
         self.folder = folder
         self.board = board
+        self.on_epoch = on_epoch
         self.rows: list[dict[str, float]] = []
         self._started = 0.0
 
@@ -67,3 +75,5 @@ class Recorder(pl.Callback):
             row["bn_gap"],
             row["seconds"],
         )
+        if self.on_epoch is not None:
+            self.on_epoch(trainer.current_epoch, row)

@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,18 @@ from seedsweep.training.recorder import Recorder
 log = logging.getLogger(__name__)
 
 
-def train(config: Config, run_dir: Path, *, label: str = "", resume: bool = False) -> dict[str, Any]:
+OnEpoch = Callable[[int, dict[str, float]], None]
+
+
+def train(
+    config: Config,
+    run_dir: Path,
+    *,
+    label: str = "",
+    resume: bool = False,
+    on_epoch: OnEpoch | None = None,
+    pictures: bool = True,
+) -> dict[str, Any]:
     """Trains one arm and writes everything about it into ``run_dir``.
 
     Args:
@@ -41,6 +52,9 @@ def train(config: Config, run_dir: Path, *, label: str = "", resume: bool = Fals
         run_dir: the run's own folder; made if missing.
         label: the arm's name in tables; default: the experiment's name.
         resume: go on from ``run_dir``'s last checkpoint, if there is one.
+        on_epoch: called after each epoch with its number, from 0, and its row of the history (``val/acc``,
+            ``val/macro_f1``, ``val/loss``, ...); what it raises ends the run and is raised here.
+        pictures: draw curves, confusion matrix, gallery and graph; a trial of a study goes without.
 
     Returns:
         What ``metrics.json`` holds.
@@ -71,7 +85,7 @@ def train(config: Config, run_dir: Path, *, label: str = "", resume: bool = Fals
             "frozen" if config.backbone.freeze else "all layers trained",
         )
         board = RunTensorBoard(run_dir / "tensorboard")
-        recorder = Recorder(run_dir, board)
+        recorder = Recorder(run_dir, board, on_epoch)
         callbacks, best = _callbacks(config, run_dir, images, recorder)
         trainer = _trainer(config, run_dir, callbacks)
         interrupted = not _fit(trainer, module, images, checkpoint)
@@ -90,6 +104,7 @@ def train(config: Config, run_dir: Path, *, label: str = "", resume: bool = Fals
             board=board,
             status="interrupted" if interrupted else "finished",
             started=started,
+            pictures=pictures,
         )
         if interrupted:
             raise KeyboardInterrupt

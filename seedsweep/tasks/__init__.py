@@ -1,0 +1,1 @@
+"""What ``task=`` can do: one file each, with ``run(config, folder, label, resume)``."""
