@@ -21,7 +21,7 @@ from seedsweep.config.schema import Config
 from seedsweep.config.store import register_schema, to_config
 from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.data.prepare import prepare_images
-from seedsweep.models.build import build_model
+from seedsweep.models.build import add_head, build_trunk
 from seedsweep.preprocess.scaling import flush_denormals
 from seedsweep.training.module import ArmModule
 
@@ -86,7 +86,7 @@ def main() -> None:
         )
         prepared = prepare_images(cfg.data, Path(cfg.paths.cache).expanduser())
         images = ImageDataModule(prepared, batch_size, cfg.seed, cfg.data.workers, None)
-        built = build_model(cfg, len(prepared.table.classes))
+        built = add_head(build_trunk(cfg), len(prepared.table.classes), cfg)
         module = ArmModule(built.classifier, cfg.optim, prepared.table.classes, cfg.seed)
         built.classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         epoch_bare(module, images), epoch_ours(module, images)

@@ -129,8 +129,8 @@ def test_bad_images_can_be_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 def test_memory_and_disk_give_the_same_pixels(flat: Path):
     in_memory, on_disk = prepare(flat).pixels, prepare(flat, cache_gib=0).pixels
-    assert in_memory.memory is not None
-    assert on_disk.memory is None
+    assert in_memory.keep
+    assert not on_disk.keep
     rows = np.array([3, 1, 60])
     assert torch.equal(in_memory.batch(rows), on_disk.batch(rows))
 

@@ -32,6 +32,7 @@ SMALL = [
     "trainer.progress_bar=false",
     "trainer.accelerator=cpu",
     "trainer.probe_images=16",
+    "features=off",
 ]
 EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
 

@@ -12,7 +12,11 @@ both axes, the story's case, both draw from the same distribution (but for the a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -22,13 +26,13 @@ from seedsweep.config.schema import AugmentConfig
 ANGLE, DOWN, RIGHT, SHEAR, ZOOM_H, ZOOM_W, FLIP_H, FLIP_V, LIGHT = range(9)
 
 
-def build_augment(config: AugmentConfig, seed: int, n_rows: int) -> Augment | None:
+def build_augment(config: AugmentConfig, seed: int, digests: Sequence[str]) -> Augment | None:
     """Returns the warp, or None if nothing of it is switched on.
 
     Args:
         config: the ranges.
         seed: the run's seed.
-        n_rows: rows of the image table.
+        digests: SHA-256 of each row's file, in hex.
     """
     active = (
         config.rotation,
@@ -39,31 +43,30 @@ def build_augment(config: AugmentConfig, seed: int, n_rows: int) -> Augment | No
         config.vertical_flip,
         config.brightness,
     )
-    return Augment(config, seed, n_rows) if any(active) else None
+    return Augment(config, seed, digests) if any(active) else None
 
 
 class Augment:
-    """Random warp whose parameters are a pure function of (seed, epoch, row).
+    """Random warp whose parameters are a pure function of (seed, epoch, the file's bytes).
 
-    Neither the make-up of a batch, nor worker processes, nor a resume changes what an image looks like in an
-    epoch.
+    Neither the make-up of a batch, nor worker processes, nor a resume, nor images that were added or taken away
+    change what an image looks like in an epoch.
     """
 
-    def __init__(self, config: AugmentConfig, seed: int, n_rows: int) -> None:
+    def __init__(self, config: AugmentConfig, seed: int, digests: Sequence[str]) -> None:
         self.config = config
         self.seed = seed
-        self.n_rows = n_rows
+        self._keys = np.asarray([int(digest[:16], 16) for digest in digests], dtype=np.uint64)
         c = config
         self._moves = any((c.rotation, *c.shift, c.shear, c.zoom, c.horizontal_flip, c.vertical_flip))
         self._epoch = -1
         self._table = torch.zeros(0)
 
     def parameters(self, epoch: int) -> Tensor:
-        """Returns the parameters [n_rows, 9] of an epoch."""
+        """Returns the parameters [rows, 9] of an epoch."""
         if epoch == self._epoch:
             return self._table
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch * 7919 + 17) % 2**63)
-        uniform = torch.rand(self.n_rows, 9, generator=generator, dtype=torch.float64)
+        uniform = torch.from_numpy(_uniform(self._keys, self.seed, epoch, 9))
         c, spread = self.config, 2 * uniform - 1
         table = torch.zeros_like(uniform)
         table[:, ANGLE] = spread[:, ANGLE] * c.rotation
@@ -84,6 +87,21 @@ class Augment:
         light = parameters[:, LIGHT].float().view(-1, 1, 1, 1).to(images.device)
         warped = warp(images.float(), parameters) if self._moves else images.float()
         return warped if self.config.brightness == 0 else (warped * light).clamp(0, 255)
+
+
+def _uniform(keys: NDArray[np.uint64], seed: int, epoch: int, columns: int) -> NDArray[np.float64]:
+    """Returns numbers in [0, 1) [rows, columns]: SplitMix64 (Steele, Lea and Flood 2014) in counter mode."""
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    start = _mixed(keys ^ _mixed(np.asarray([seed], dtype=np.uint64) * golden + np.uint64(epoch)))
+    counter = start[:, None] + golden * np.arange(1, columns + 1, dtype=np.uint64)
+    return (_mixed(counter) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
 
 
 def keras_matrices(parameters: Tensor) -> Tensor:

@@ -193,7 +193,7 @@ class FeaturesConfig:
     def __post_init__(self) -> None:
         one_of("features.mode", self.mode, ("auto", "off", "required"))
         at_least("features.views", self.views, 0)
-        one_of("features.engine", self.engine, ("auto", "torch", "openvino"))
+
         one_of("features.precision", self.precision, ("float32", "bfloat16"))
         one_of("features.dtype", self.dtype, ("float32", "float16"))
         at_least("features.batch_size", self.batch_size, 1)

@@ -10,9 +10,10 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from seedsweep.data.order import epoch_order, length
 from seedsweep.data.pixels import Pixels
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.table import ImageTable
@@ -45,13 +46,12 @@ class Rows(Dataset[Any]):
 class EpochShuffle(Sampler[int]):
     """A random order that is a pure function of (seed, epoch), so that a resumed run draws the same.
 
-    Lightning calls ``set_epoch`` on any sampler that has it. The last image is left out where it would be a
-    batch by itself: BatchNorm can't take batch statistics of one.
+    Lightning calls ``set_epoch`` on any sampler that has it.
     """
 
     def __init__(self, n: int, batch_size: int, seed: int) -> None:
-        self.n = n - 1 if batch_size > 1 and n > 1 and n % batch_size == 1 else n
-        self.total = n
+        self.n = n
+        self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
 
@@ -60,11 +60,10 @@ class EpochShuffle(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.n
+        return length(self.n, self.batch_size)
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
-        yield from torch.randperm(self.total, generator=generator)[: self.n].tolist()
+        yield from epoch_order(self.n, self.batch_size, self.seed, self.epoch).tolist()
 
 
 def _as_is(batch: Any) -> Any:
@@ -94,7 +93,8 @@ class ImageDataModule(pl.LightningDataModule):
         self.prepared = prepared
         self.batch_size = batch_size
         self.seed = seed
-        self.workers = 0 if prepared.pixels.memory is not None else workers
+        self.read_workers = workers
+        self.workers = 0 if prepared.pixels.keep else workers
         if self.workers < 0:
             self.workers = os.cpu_count() or 1
         self.augment = augment
@@ -109,6 +109,10 @@ class ImageDataModule(pl.LightningDataModule):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
         )
+
+    def prepare_data(self) -> None:
+        """Decodes what was not yet needed, where it can be kept."""
+        self.prepared.pixels.read_all(self.read_workers)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Returns shuffled training batches."""
@@ -126,7 +130,7 @@ class ImageDataModule(pl.LightningDataModule):
             return batch
         return {**batch, "image": self.augment(batch["image"], batch["index"], trainer.current_epoch)}
 
-    def probe_indices(self, n: int, seed: int) -> NDArray[np.int64]:
-        """Returns up to ``n`` training rows, shuffled, fixed by ``seed``."""
-        rows = self.prepared.table.indices("train")
-        return np.random.default_rng(seed).permutation(rows)[:n]
+    def logits(self, net: nn.Module, rows: Tensor, device: torch.device) -> Tensor:
+        """Returns what ``net`` answers to the un-augmented images of ``rows`` (int64 [n])."""
+        answer: Tensor = net(self.prepared.pixels.batch(rows.numpy()).to(device))
+        return answer

@@ -1,10 +1,10 @@
-"""Decodes every image once: proves that it can be read, digests it, and keeps it if there is room."""
+"""The images at the size of the net: decoded once, when first needed, and kept if there is room."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,63 +16,99 @@ from torch import Tensor
 
 from seedsweep.data.images import BadImageError, read_image
 
+Rows = Sequence[int] | NDArray[np.int64]
+
 
 class Pixels:
-    """The images at the size of the net, from memory or from disk.
+    """Images by row, from memory or from disk.
 
     Args:
         paths: of all rows.
         size: (height, width).
-        memory: uint8 [N, 3, H, W], or None to decode on demand.
+        keep: hold what was decoded in memory.
     """
 
-    def __init__(self, paths: Sequence[Path], size: tuple[int, int], memory: Tensor | None) -> None:
+    def __init__(self, paths: Sequence[Path], size: tuple[int, int], keep: bool) -> None:
         self.paths = paths
         self.size = size
-        self.memory = memory
+        self.keep = keep
+        # pages that are never written cost no memory
+        self._memory = torch.empty((len(paths) if keep else 0, 3, *size), dtype=torch.uint8)
+        self._have = np.zeros(len(paths), dtype=bool)
 
-    def batch(self, rows: Sequence[int] | NDArray[np.int64]) -> Tensor:
+    def batch(self, rows: Rows) -> Tensor:
         """Returns uint8 [B, 3, H, W] of the given rows."""
-        if self.memory is not None:
-            return self.memory[torch.as_tensor(np.asarray(rows), dtype=torch.int64)]
-        return torch.stack([_tensor(read_image(self.paths[row], self.size)) for row in rows])
+        rows = np.asarray(rows, dtype=np.int64)
+        if not self.keep:
+            return torch.stack([_tensor(read_image(self.paths[row], self.size)) for row in rows])
+        for row in rows[~self._have[rows]]:
+            self._hold(row)
+        return self._memory[torch.from_numpy(rows)]
+
+    def read(self, rows: Rows, workers: int) -> dict[int, str]:
+        """Decodes rows in threads (Pillow works outside Python's lock), with a progress bar.
+
+        Args:
+            rows: those held already cost nothing.
+            workers: threads; -1: one a core.
+
+        Returns:
+            The reasons of files that can't be read, by row.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        bad: dict[int, str] = {}
+
+        def one(row: int) -> None:
+            try:
+                self._hold(row)
+            except BadImageError as error:
+                bad[row] = str(error)
+
+        _in_threads(one, rows[~self._have[rows]].tolist(), workers, "reading images")
+        return dict(sorted(bad.items()))
+
+    def read_all(self, workers: int) -> None:
+        """Decodes what is still missing, where it can be kept."""
+        if self.keep:
+            self.read(np.arange(len(self.paths)), workers)
+
+    def select(self, rows: list[int]) -> Pixels:
+        """Returns the pixels of some rows."""
+        part = Pixels([self.paths[row] for row in rows], self.size, self.keep)
+        if self.keep:
+            part._memory, part._have = self._memory[rows], self._have[rows]
+        return part
+
+    def _hold(self, row: int) -> None:
+        image = read_image(self.paths[row], self.size)
+        if self.keep:
+            self._memory[row] = _tensor(image)
+            self._have[row] = True
 
 
-def decode(
-    paths: Sequence[Path], size: tuple[int, int], cache_gib: float, workers: int
-) -> tuple[Pixels, list[str], dict[int, str]]:
-    """Reads all files, in threads (Pillow decodes outside Python's lock).
-
-    Args:
-        paths: the files.
-        size: (height, width).
-        cache_gib: kept in memory if they need no more than this.
-        workers: threads; -1: one per core.
-
-    Returns:
-        The pixels, the SHA-256 of each file ("" for bad ones), and the reasons of bad files by row.
-    """
-    n_bytes = len(paths) * 3 * size[0] * size[1]
-    memory = torch.empty((len(paths), 3, *size), dtype=torch.uint8) if n_bytes <= cache_gib * 2**30 else None
+def digest_files(paths: Sequence[Path], workers: int) -> tuple[list[str], dict[int, str]]:
+    """Returns the SHA-256 of each file's bytes ("" for bad ones), and the reasons of bad files by row."""
     digests, bad = [""] * len(paths), {}
 
     def one(row: int) -> None:
         try:
             digests[row] = hashlib.sha256(paths[row].read_bytes()).hexdigest()
-            image = read_image(paths[row], size)
-        except (BadImageError, OSError) as error:
+        except OSError as error:
             bad[row] = str(error)
-            return
-        if memory is not None:
-            memory[row] = _tensor(image)
 
-    columns = (TextColumn("reading images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    _in_threads(one, range(len(paths)), workers, "checking files")
+    return digests, dict(sorted(bad.items()))
+
+
+def _in_threads(one: Callable[[int], None], rows: Sequence[int], workers: int, title: str) -> None:
+    if not rows:
+        return
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     threads = workers if workers > 0 else (os.cpu_count() or 1)
     with Progress(*columns, transient=True) as progress, ThreadPoolExecutor(threads) as pool:
-        task = progress.add_task("", total=len(paths))
-        for _ in pool.map(one, range(len(paths))):
+        task = progress.add_task("", total=len(rows))
+        for _ in pool.map(one, rows):
             progress.advance(task)
-    return Pixels(paths, size, memory), digests, dict(sorted(bad.items()))
 
 
 def _tensor(image: NDArray[np.uint8]) -> Tensor:

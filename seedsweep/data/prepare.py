@@ -12,7 +12,8 @@ import numpy as np
 from seedsweep.config.schema import DataConfig
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.folder import Found, scan_folder
-from seedsweep.data.pixels import Pixels, decode
+from seedsweep.data.pixels import Pixels, digest_files
+from seedsweep.data.readable import known_readable, remember_readable
 from seedsweep.data.split import groups_of, split_images
 from seedsweep.data.table import SPLITS, ImageTable, read_manifest, write_manifest
 from seedsweep.errors import SeedsweepError
@@ -33,7 +34,7 @@ def prepare_images(config: DataConfig, cache_dir: Path, manifest_path: Path | No
 
     Args:
         config: the data settings.
-        cache_dir: where the demo photographs are drawn.
+        cache_dir: where the demo photographs are drawn, and where files proved readable are noted.
         manifest_path: the split is written there.
 
     Raises:
@@ -49,7 +50,7 @@ def prepare_images(config: DataConfig, cache_dir: Path, manifest_path: Path | No
     files = tuple(found)
     size = (config.image_size[0], config.image_size[1])
     stamps = tuple((f.path.stat().st_mtime_ns, f.path.stat().st_size) for f in files if f.path.exists())
-    pixels, digests, bad = _decoded(files, stamps, size, config.cache_gib, config.workers)
+    pixels, digests, bad = _proved(files, stamps, size, config.cache_gib, config.workers, cache_dir)
     if bad:
         files, pixels, digests = _without_bad(config, files, pixels, digests, bad)
     table = _table(config, root, files, digests)
@@ -58,11 +59,25 @@ def prepare_images(config: DataConfig, cache_dir: Path, manifest_path: Path | No
     return PreparedImages(table, pixels)
 
 
-@lru_cache(maxsize=1)  # the jobs of a grid decode once
-def _decoded(
-    files: tuple[Found, ...], stamps: object, size: tuple[int, int], cache_gib: float, workers: int
+@lru_cache(maxsize=1)  # the jobs of a grid read the files once
+def _proved(
+    files: tuple[Found, ...],
+    stamps: object,
+    size: tuple[int, int],
+    cache_gib: float,
+    workers: int,
+    cache_dir: Path,
 ) -> tuple[Pixels, list[str], dict[int, str]]:
-    return decode([f.path for f in files], size, cache_gib, workers)
+    """Digests every file, and decodes those that were never decoded before."""
+    paths = [f.path for f in files]
+    digests, bad = digest_files(paths, workers)
+    pixels = Pixels(paths, size, keep=len(paths) * 3 * size[0] * size[1] <= cache_gib * 2**30)
+    known = known_readable(cache_dir)
+    unproved = [row for row, digest in enumerate(digests) if digest and digest not in known]
+    bad |= pixels.read(unproved, workers)
+    if proved := {digests[row] for row in unproved if row not in bad}:
+        remember_readable(cache_dir, sorted(proved))
+    return pixels, digests, dict(sorted(bad.items()))
 
 
 def _without_bad(
@@ -75,9 +90,7 @@ def _without_bad(
         )
     log.warning("skipped %d images that can't be read: %s", len(bad), listed)
     keep = [row for row in range(len(files)) if row not in bad]
-    memory = None if pixels.memory is None else pixels.memory[keep]
-    good = tuple(files[row] for row in keep)
-    return good, Pixels([f.path for f in good], pixels.size, memory), [digests[row] for row in keep]
+    return tuple(files[row] for row in keep), pixels.select(keep), [digests[row] for row in keep]
 
 
 def _table(config: DataConfig, root: Path, files: tuple[Found, ...], digests: list[str]) -> ImageTable:

@@ -1,19 +1,32 @@
-"""Puts one arm's net together: weights, freezing and BatchNorm policy, in that order."""
+"""Puts one arm's net together: weights, statistics, freezing and BatchNorm policy, in that order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
+from seedsweep.backbones.base import Backbone
 from seedsweep.backbones.build import BuiltBackbone, build_backbone
-from seedsweep.batchnorm.policy import apply_policy, recalibrate
+from seedsweep.batchnorm.policy import apply_policy
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.classifier import Classifier, Head
 from seedsweep.preprocess.scaling import Preprocess
+
+Calibrate = Callable[[Backbone, Preprocess], None]
+
+
+@dataclass
+class Trunk:
+    """All of a net but its head."""
+
+    preprocess: Preprocess
+    backbone: Backbone
+    origin: BuiltBackbone
+    norm_layers: int
+    digest: str | None = None  # SHA-256 of weights and statistics, once somebody needed it
 
 
 @dataclass
@@ -25,14 +38,13 @@ class BuiltModel:
     norm_layers: int
 
 
-def build_model(config: Config, n_classes: int, calibration: Iterable[Tensor] | None = None) -> BuiltModel:
-    """Builds the classifier of an arm.
+def build_trunk(config: Config, calibrate: Calibrate | None = None) -> Trunk:
+    """Builds preprocessing and backbone of an arm.
 
     Args:
         config: the whole configuration.
-        n_classes: outputs of the head.
-        calibration: un-augmented training images (0..255, [B, 3, H, W]) in shuffled batches; read only by a
-            policy with ``recalibrate``. None leaves the statistics as they are (a checkpoint follows).
+        calibrate: re-estimates the statistics of a backbone, whose images pass the preprocessing; called only
+            by a policy with ``recalibrate``. None leaves the statistics as they are (a checkpoint follows).
 
     Raises:
         SeedsweepError: the images are too small for the net, or weights can't be had.
@@ -45,14 +57,19 @@ def build_model(config: Config, n_classes: int, calibration: Iterable[Tensor] | 
             f"data.image_size is [{height}, {width}], but {built.name} needs at least {net.min_size} px a side."
         )
     preprocess = Preprocess(config.preprocess, net.input_spec)
-    if config.batchnorm.recalibrate and calibration is not None:
-        recalibrate(net, (preprocess(images) for images in calibration))
+    if config.batchnorm.recalibrate and calibrate is not None:
+        calibrate(net, preprocess)
     if config.backbone.freeze:
         for parameter in net.parameters():
             parameter.requires_grad = False
     layers = apply_policy(net, config.batchnorm)
-    head = build_head(net.num_features, n_classes, config)
-    return BuiltModel(Classifier(preprocess, net, head), built, layers)
+    return Trunk(preprocess, net, built, layers)
+
+
+def add_head(trunk: Trunk, n_classes: int, config: Config) -> BuiltModel:
+    """Returns the trunk with a fresh head of ``n_classes`` outputs."""
+    head = build_head(trunk.backbone.num_features, n_classes, config)
+    return BuiltModel(Classifier(trunk.preprocess, trunk.backbone, head), trunk.origin, trunk.norm_layers)
 
 
 def build_head(features: int, n_classes: int, config: Config) -> Head:

@@ -42,3 +42,22 @@ class Classifier(nn.Module):
         """Returns logits [B, N] of images [B, 3, H, W] with values 0..255."""
         logits: Tensor = self.head(self.features(images))
         return logits
+
+
+class FeatureNet(nn.Module):
+    """Pixels to features: a :class:`Classifier` without its head.
+
+    Args:
+        preprocess: maps pixels 0..255 to what the backbone reads.
+        backbone: maps [B, 3, H, W] to a feature map [B, C, h, w].
+    """
+
+    def __init__(self, preprocess: nn.Module, backbone: nn.Module) -> None:
+        super().__init__()
+        self.preprocess = preprocess
+        self.backbone = backbone
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns globally averaged features [B, C] of images [B, 3, H, W] with values 0..255."""
+        features: Tensor = self.backbone(self.preprocess(images))
+        return features.mean(dim=(2, 3))

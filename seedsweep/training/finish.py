@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from seedsweep.config.schema import Config
-from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.models.build import BuiltModel
 from seedsweep.reporting.confusion import draw_confusion
 from seedsweep.reporting.curves import draw_curves
@@ -23,7 +22,7 @@ from seedsweep.reporting.predictions import write_predictions
 from seedsweep.reporting.scores import score
 from seedsweep.tracking.tensorboard import RunTensorBoard
 from seedsweep.training.module import ArmModule
-from seedsweep.training.predict import predict
+from seedsweep.training.predict import Images, predict
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +36,11 @@ def finish_run(
     run_dir: Path,
     label: str,
     module: ArmModule,
-    images: ImageDataModule,
+    images: Images,
     built: BuiltModel,
     rows: list[dict[str, float]],
-    best_checkpoint: Path,
+    best_epoch: int,
+    features: dict[str, Any],
     board: RunTensorBoard,
     status: str,
     started: float,
@@ -52,11 +52,12 @@ def finish_run(
         config: the whole configuration.
         run_dir: the run's folder.
         label: the arm's name in tables.
-        module: the trained module; the best weights are loaded into it.
+        module: with the weights of the checkpoint chosen on validation.
         images: the data.
         built: the net's origin.
         rows: the history.
-        best_checkpoint: best by val acc.
+        best_epoch: of that checkpoint, from 0.
+        features: how the images reached the head, for metrics.json.
         board: TensorBoard's writers; closed here.
         status: finished | interrupted. An interrupted run never meets the test images.
         started: ``time.perf_counter()`` at the start of the run.
@@ -65,9 +66,6 @@ def finish_run(
     Returns:
         What ``metrics.json`` holds.
     """
-    saved = torch.load(best_checkpoint, map_location="cpu", weights_only=False)
-    module.load_state_dict(saved["state_dict"])
-    best_epoch = int(saved["epoch"])
     module.eval()
     table = images.prepared.table
     scores: dict[str, Any] = {}
@@ -98,6 +96,7 @@ def finish_run(
         "augment": config.augment.name,
         "image_size": list(config.data.image_size),
         "batch_size": config.data.batch_size,
+        "features": features,
         "images": table.counts(),
         "epochs": len(rows),
         "best_epoch": best_epoch,
@@ -133,9 +132,7 @@ def finish_run(
     return metrics
 
 
-def _prediction_rows(
-    images: ImageDataModule, split: str, indices: np.ndarray, logits: Tensor
-) -> list[dict[str, Any]]:
+def _prediction_rows(images: Images, split: str, indices: np.ndarray, logits: Tensor) -> list[dict[str, Any]]:
     table = images.prepared.table
     probabilities = logits.double().softmax(1)
     rows = []
@@ -154,7 +151,7 @@ def _prediction_rows(
 
 def _pictures(
     run_dir: Path,
-    images: ImageDataModule,
+    images: Images,
     logits_of: dict[str, Tensor],
     label: str,
     board: RunTensorBoard,

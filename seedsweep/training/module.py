@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import Any
-
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -12,7 +9,8 @@ from torch.nn import functional
 
 from seedsweep.config.schema import OptimConfig
 from seedsweep.models.classifier import Classifier
-from seedsweep.reporting.scores import score
+from seedsweep.training.optimizer import build_optimizer
+from seedsweep.training.sums import EpochSums, reseed, validation_metrics
 
 
 class ArmModule(pl.LightningModule):
@@ -50,8 +48,7 @@ class ArmModule(pl.LightningModule):
         self.epoch_metrics: dict[str, float] = {}
         self.val_logits: list[Tensor] = []
         self.val_labels: list[Tensor] = []
-        self._sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
-        self._seen = 0
+        self._sums = EpochSums()
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns logits [B, N] of images [B, 3, H, W] with values 0..255."""
@@ -60,20 +57,16 @@ class ArmModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Clears the sums."""
-        self._sums.clear()
-        self._seen = 0
+        self._sums = EpochSums()
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Returns the batch's mean cross-entropy."""
         if batch_idx == 0:  # here, for a resumed run draws other random numbers on its way to this point
-            torch.manual_seed((self.seed * 1_000_003 + self.current_epoch) % 2**63)
+            reseed(self.seed, self.current_epoch)
         logits = self(batch["image"])
         labels = batch["label"]
         loss = functional.cross_entropy(logits, labels, weight=self.class_weights)
-        with torch.no_grad():
-            self._sums["loss"] += loss.detach() * len(labels)
-            self._sums["hits"] += (logits.argmax(1) == labels).sum()
-        self._seen += len(labels)
+        self._sums.add(loss, logits, labels)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -87,26 +80,10 @@ class ArmModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Scores the validation images, and the training batches of this epoch."""
-        result = score(torch.cat(self.val_logits), torch.cat(self.val_labels), self.classes)
-        metrics: dict[str, float] = {
-            "val/loss": result.loss,
-            "val/acc": result.acc,
-            "val/macro_f1": result.macro_f1,
-        }
-        for name, recall in result.per_class_recall.items():
-            if recall is not None:
-                metrics[f"val/recall/{name}"] = recall
-        if self._seen:
-            metrics["train/loss"] = float(self._sums["loss"]) / self._seen
-            metrics["train/acc"] = float(self._sums["hits"]) / self._seen
-        self.epoch_metrics = metrics
-        self.log("val/acc", result.acc, prog_bar=True, logger=False)
+        metrics = validation_metrics(torch.cat(self.val_logits), torch.cat(self.val_labels), self.classes)
+        self.epoch_metrics = metrics | self._sums.metrics()
+        self.log("val/acc", metrics["val/acc"], prog_bar=True, logger=False)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Returns the optimiser over the parameters that are trained."""
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        options: dict[str, Any] = {"lr": self.optim.lr, "weight_decay": self.optim.weight_decay}
-        if self.optim.name == "sgd":
-            return torch.optim.SGD(parameters, momentum=self.optim.momentum, **options)
-        kind = torch.optim.AdamW if self.optim.name == "adamw" else torch.optim.Adam
-        return kind(parameters, fused=True, **options)
+        return build_optimizer([p for p in self.parameters() if p.requires_grad], self.optim)

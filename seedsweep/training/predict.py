@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import Protocol
 
-from seedsweep.data.datamodule import ImageDataModule
+import torch
+from torch import Tensor, nn
+
+from seedsweep.data.prepare import PreparedImages
 from seedsweep.training.module import ArmModule
 
 
-def predict(module: ArmModule, images: ImageDataModule, rows: Tensor, batch_size: int) -> Tensor:
+class Images(Protocol):
+    """Where a run's images come from: pixels, or features that were stored."""
+
+    prepared: PreparedImages
+
+    def logits(self, net: nn.Module, rows: Tensor, device: torch.device) -> Tensor:
+        """Returns what ``net``, a Classifier, answers to the un-augmented images of ``rows`` (int64 [n])."""
+
+
+def predict(module: ArmModule, images: Images, rows: Tensor, batch_size: int) -> Tensor:
     """Returns float32 logits [n, N] on the CPU, un-augmented, in the order of ``rows``.
 
     Args:
         module: its precision and device are used; train or eval mode is the caller's choice.
-        images: where the pixels are.
+        images: where the pixels or features are.
         rows: table rows, int64 [n].
         batch_size: images a forward pass.
     """
@@ -26,6 +37,5 @@ def predict(module: ArmModule, images: ImageDataModule, rows: Tensor, batch_size
         ),
     ):
         for part in torch.split(rows, batch_size):
-            pixels = images.prepared.pixels.batch(part.numpy()).to(module.device)
-            parts.append(module(pixels).float().cpu())
+            parts.append(images.logits(module.classifier, part, module.device).float().cpu())
     return torch.cat(parts) if parts else torch.zeros(0, len(module.classes))

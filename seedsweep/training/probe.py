@@ -7,14 +7,23 @@ BatchNorm fault does not, since eval mode normalises with other statistics than 
 
 from __future__ import annotations
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
 from seedsweep.batchnorm.policy import depends_on_batch, statistics_untouched
 from seedsweep.data.datamodule import ImageDataModule
+from seedsweep.data.table import ImageTable
 from seedsweep.training.module import ArmModule
 from seedsweep.training.predict import predict
+
+
+def probe_rows(table: ImageTable, n: int, seed: int) -> Tensor:
+    """Returns up to ``n`` training rows (0: all), int64, chosen by ``seed`` and shuffled."""
+    rows = np.random.default_rng(seed).permutation(table.indices("train"))[: n or None]
+    chosen = torch.from_numpy(rows)
+    return chosen[torch.randperm(len(chosen), generator=torch.Generator().manual_seed(0))]
 
 
 def probe_accuracies(

@@ -47,26 +47,27 @@ class Recorder(pl.Callback):
         self.rows = [dict(row) for row in state_dict["rows"]]
         self.board.resume(len(self.rows))
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts the clock."""
+    def start(self) -> None:
+        """Starts an epoch's clock."""
         self._started = time.perf_counter()
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes the epoch down."""
-        assert isinstance(pl_module, ArmModule)
-        row = {
-            "epoch": float(trainer.current_epoch),
-            **pl_module.epoch_metrics,
-            "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
-            "seconds": time.perf_counter() - self._started,
-        }
+    def record(self, epoch: int, max_epochs: int, metrics: dict[str, float], lr: float) -> None:
+        """Writes an epoch down.
+
+        Args:
+            epoch: from 0.
+            max_epochs: for the line in the log.
+            metrics: of the epoch, by name of history column.
+            lr: learning rate of its last step.
+        """
+        row = {"epoch": float(epoch), **metrics, "lr": lr, "seconds": time.perf_counter() - self._started}
         self.rows.append(row)
         write_history(self.rows, self.folder / "history.csv")
-        self.board.epoch(row, trainer.current_epoch)
+        self.board.epoch(row, epoch)
         log.info(
             "epoch %2d/%d  loss %.3f  acc %.3f  | val loss %.3f  acc %.3f  macro-F1 %.3f  | bn_gap %+.3f  %.1f s",
-            trainer.current_epoch + 1,
-            trainer.max_epochs,
+            epoch + 1,
+            max_epochs,
             row.get("train/loss", float("nan")),
             row.get("train/acc", float("nan")),
             row["val/loss"],
@@ -76,4 +77,14 @@ class Recorder(pl.Callback):
             row["seconds"],
         )
         if self.on_epoch is not None:
-            self.on_epoch(trainer.current_epoch, row)
+            self.on_epoch(epoch, row)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock."""
+        self.start()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes the epoch down."""
+        assert isinstance(pl_module, ArmModule)
+        lr = float(trainer.optimizers[0].param_groups[0]["lr"])
+        self.record(trainer.current_epoch, trainer.max_epochs or 0, pl_module.epoch_metrics, lr)

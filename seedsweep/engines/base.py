@@ -1,0 +1,21 @@
+"""What every engine offers.
+
+A file of this folder is an engine if it defines ``NAME`` (str), ``DEVICES`` (device types it serves),
+``RANK`` (the higher is taken first by ``features.engine=auto``), ``available() -> bool``, ``HINT`` (how to
+install it) and ``build(net, size, batch_size, precision, device) -> Engine``.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Engine(Protocol):
+    """A frozen net, ready to answer."""
+
+    name: str
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Returns float32 features [B, ...] of images [B, 3, H, W], uint8 or float32, values 0..255."""

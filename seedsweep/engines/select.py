@@ -1,0 +1,84 @@
+"""Chooses the engine of a pass over images."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import pkgutil
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from seedsweep.config.schema import FeaturesConfig
+from seedsweep.engines.base import Engine
+from seedsweep.errors import SeedsweepError
+
+log = logging.getLogger(__name__)
+
+
+def engine_name(config: FeaturesConfig, device: torch.device) -> str:
+    """Returns which engine ``features.engine`` means here.
+
+    Raises:
+        SeedsweepError: it is unknown, not installed, or can't compute on ``device``.
+    """
+    known = _engines()
+    if config.engine == "auto":
+        able = [m for m in known.values() if device.type in m.DEVICES and m.available()]
+        return str(max(able, key=lambda module: module.RANK).NAME)
+    if config.engine not in known:
+        raise SeedsweepError(
+            f"features.engine={config.engine} is unknown: choose auto, {', '.join(sorted(known))}."
+        )
+    module = known[config.engine]
+    if not module.available():
+        raise SeedsweepError(f"features.engine={config.engine} is not installed: {module.HINT}.")
+    if device.type not in module.DEVICES:
+        raise SeedsweepError(
+            f"features.engine={config.engine} computes on {', '.join(module.DEVICES)}, not on {device.type}: "
+            "take features.engine=auto."
+        )
+    return config.engine
+
+
+def build_engine(
+    net: nn.Module, size: tuple[int, int, int], config: FeaturesConfig, device: torch.device
+) -> Engine:
+    """Builds the engine that ``config`` names for ``net``, pixels to features.
+
+    Args:
+        net: in eval mode; left as it is.
+        size: (3, height, width) of the images.
+        config: engine, precision, batch size.
+        device: where to compute.
+
+    Raises:
+        SeedsweepError: see :func:`engine_name`; or the engine can't run this net.
+    """
+    name = engine_name(config, device)
+    module = _engines()[name]
+    try:
+        engine: Engine = module.build(net, size, config.batch_size, config.precision, device)
+        engine(torch.zeros(1, *size, dtype=torch.uint8))
+    except Exception as error:
+        raise SeedsweepError(
+            f"features.engine={name} can't run this net ({type(error).__name__}: {str(error).splitlines()[0]}); "
+            "take features.engine=torch."
+        ) from error
+    return engine
+
+
+@cache
+def _engines() -> dict[str, ModuleType]:
+    """Returns the engines by name: every file of this folder that defines one."""
+    folder = Path(__file__).parent
+    package = __name__.rpartition(".")[0]
+    modules = [
+        importlib.import_module(f"{package}.{m.name}")
+        for m in pkgutil.iter_modules([str(folder)])
+        if m.name != "select"
+    ]
+    return {module.NAME: module for module in modules if hasattr(module, "NAME")}

@@ -1,0 +1,1 @@
+"""Features of a frozen backbone: extracted once, kept on disk, drawn by row."""

@@ -1,0 +1,138 @@
+"""A run's images as features: what a data module is to pixels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from seedsweep.augment.warp import Augment
+from seedsweep.config.schema import Config
+from seedsweep.data.prepare import PreparedImages
+from seedsweep.engines.base import Engine
+from seedsweep.features.extract import extract
+from seedsweep.features.rows import FeatureRows, MappedRows
+from seedsweep.features.store import PLAIN, Space, View, view_name
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Pass:
+    """How features are made: the engine is built only if some are missing."""
+
+    engine: Callable[[], Engine]
+    batch_size: int
+    dtype: str
+
+
+class FeatureImages:
+    """Features of a run's images, un-augmented for every split and augmented for the training images.
+
+    Args:
+        config: the whole configuration.
+        prepared: table and pixels.
+        space: the store's part for this net.
+        how: the pass over images that have none yet.
+        augment: of the training images, or None.
+
+    Raises:
+        OSError: the store can't be written.
+    """
+
+    def __init__(
+        self, config: Config, prepared: PreparedImages, space: Space, how: Pass, augment: Augment | None
+    ) -> None:
+        self.config = config
+        self.prepared = prepared
+        self.space = space
+        self.how = how
+        self.augment = augment
+        self.extracted = 0
+        table = prepared.table
+        self._row = {image: row for row, image in reversed(list(enumerate(table.digests)))}
+        self.labels = torch.from_numpy(table.labels)
+        self.train_rows = table.indices("train")
+        self._train_images = [table.digests[row] for row in self.train_rows]
+        space.touch()
+        self.plain = self._rows(self._ready(space.view(PLAIN), table.digests, None), table.digests)
+        self._epoch: tuple[int, FeatureRows] | None = None
+
+    @property
+    def views(self) -> int:
+        """Augmented views in use; 0: none, for nothing is augmented."""
+        if self.augment is None:
+            return 0
+        return self.config.features.views or self.config.trainer.max_epochs
+
+    def logits(self, net: nn.Module, rows: Tensor, device: torch.device) -> Tensor:
+        """Returns what the head of ``net``, a Classifier, answers to the plain features of ``rows``."""
+        answer: Tensor = net.head(self.plain[rows].to(device))  # type: ignore[operator]
+        return answer
+
+    def training_features(self, epoch: int) -> FeatureRows:
+        """Returns float32 features [n, C] of the training images as an epoch sees them, row by ``train_rows``.
+
+        With as many views as epochs, epoch e sees view e: exactly the online run. With fewer, the first round
+        is the online run's, and in later rounds each image goes through its views from another start.
+        """
+        if self.augment is None:
+            if self._epoch is None:
+                plain = self.plain
+                if isinstance(plain, Tensor):
+                    self._epoch = (0, plain[torch.from_numpy(self.train_rows)])
+                else:
+                    self._epoch = (0, MappedRows(plain.view, self._train_images))
+            return self._epoch[1]
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = (epoch, self._drawn(epoch))
+        return self._epoch[1]
+
+    def _rows(self, view: View, images: list[str]) -> FeatureRows:
+        """Loads features into memory where they take no more than data.cache_gib."""
+        mapped = MappedRows(view, images)
+        one = view.take(images[:1]).numel()
+        fits = len(images) * one * 4 <= self.config.data.cache_gib * 2**30
+        return view.take(images) if fits else mapped
+
+    def _drawn(self, epoch: int) -> FeatureRows:
+        cycle, first = divmod(epoch, self.views)
+        if cycle == 0:
+            return self._rows(self._view(first), self._train_images)
+        seeds = np.asarray([int(image[16:24], 16) for image in self._train_images])
+        choice = (first + (seeds * (2 * cycle + 1) >> 7)) % self.views
+        return self._mixed(choice)
+
+    def _mixed(self, choice: NDArray[np.int64]) -> Tensor:
+        out: Tensor | None = None
+        for number in np.unique(choice):
+            here = np.flatnonzero(choice == number)
+            part = self._view(int(number)).take([self._train_images[i] for i in here])
+            out = torch.empty(len(choice), *part.shape[1:]) if out is None else out
+            out[torch.from_numpy(here)] = part
+        assert out is not None
+        return out
+
+    def _view(self, number: int) -> View:
+        name = view_name(asdict(self.config.augment), self.config.seed, number)
+        return self._ready(self.space.view(name), self._train_images, number)
+
+    def _ready(self, view: View, images: Sequence[str], epoch: int | None) -> View:
+        """Extracts what a view lacks."""
+        if view.missing(images):
+            how = self.how
+
+            def load(some: Sequence[str]) -> Tensor:
+                rows = np.asarray([self._row[image] for image in some])
+                pixels = self.prepared.pixels.batch(rows)
+                if epoch is None or self.augment is None:
+                    return pixels
+                return self.augment(pixels, torch.from_numpy(rows), epoch)
+
+            self.extracted += extract(view, images, load, how.engine(), how.batch_size, how.dtype)
+        return view

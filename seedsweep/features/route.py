@@ -1,0 +1,53 @@
+"""Whether a run's features can be stored, and why not."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from seedsweep.batchnorm.policy import depends_on_batch
+from seedsweep.config.schema import Config
+from seedsweep.errors import SeedsweepError
+
+
+def why_online(config: Config, backbone: nn.Module, n_train: int, n_images: int, channels: int) -> str | None:
+    """Returns why every epoch must pass the images through the backbone, or None if features can be stored.
+
+    Args:
+        config: the whole configuration.
+        backbone: under its BatchNorm policy.
+        n_train: training images.
+        n_images: of all splits.
+        channels: features an image.
+
+    Raises:
+        SeedsweepError: ``features=required``, and it can't be.
+    """
+    if config.features.mode == "off":
+        return "features=off"
+    reason = _reason(config, backbone, n_train, n_images, channels)
+    if reason is not None and config.features.mode == "required":
+        raise SeedsweepError(f"features=required, but {reason}: take features=auto, or change that.")
+    return reason
+
+
+def _reason(config: Config, backbone: nn.Module, n_train: int, n_images: int, channels: int) -> str | None:
+    if depends_on_batch(backbone):
+        return (
+            f"batchnorm={config.batchnorm.name} normalises with each batch's statistics, so an image's features "
+            "are never the same twice"
+        )
+    if any(parameter.requires_grad for parameter in backbone.parameters()):
+        return "the backbone is trained, so its features change with every step"
+    if config.trainer.precision != "32-true":
+        return (
+            f"trainer.precision={config.trainer.precision} (features.precision sets that of stored features)"
+        )
+    views = config.features.views or config.trainer.max_epochs
+    rows = n_images + (0 if config.augment.name == "none" else views * n_train)
+    need = rows * channels * (2 if config.features.dtype == "float16" else 4) / 2**30
+    if need > config.features.budget_gib:
+        return (
+            f"features of {rows:,} images and views would take {need:.1f} GiB, more than "
+            f"features.budget_gib={config.features.budget_gib:g} (features.views=8 needs fewer)"
+        )
+    return None

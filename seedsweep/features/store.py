@@ -1,0 +1,135 @@
+"""The folder of stored features.
+
+``<cache>/features/<space>/<view>/<shard>.npy``. A space is a net with its weights, statistics, preprocessing,
+image size and arithmetic; a view is an augmentation's draw (or ``plain``); a shard holds some images' rows. An
+image is known by its file's bytes, so that a changed or added one is extracted by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seedsweep.features.shards import Shard, read_shards, write_shard
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # part of every key: raise it where the same settings would give other numbers
+PLAIN = "plain"
+
+
+class View:
+    """Features of one draw of the augmentation.
+
+    Args:
+        folder: its own, below the space's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._shards: list[Shard] = []
+        self._place: dict[str, tuple[int, int]] = {}  # image: shard, row
+
+    def load(self) -> None:
+        """Reads the index anew."""
+        self._shards = read_shards(self.folder)
+        self._place = {
+            image: (number, row)
+            for number, shard in enumerate(self._shards)
+            for row, image in enumerate(shard.images)
+        }
+
+    def missing(self, images: Sequence[str]) -> list[str]:
+        """Returns the images that have no features here, each once, in order."""
+        return [image for image in dict.fromkeys(images) if image not in self._place]
+
+    def add(self, images: list[str], array: NDArray[np.floating]) -> None:
+        """Stores features [n, ...] of ``images`` (SHA-256 each)."""
+        write_shard(self.folder, images, array)
+
+    def take(self, images: Sequence[str]) -> Tensor:
+        """Returns float32 features [n, ...] of ``images``; all of them must be there.
+
+        Raises:
+            KeyError: an image has none.
+            FileNotFoundError: another process evicted them.
+        """
+        places = np.asarray([self._place[image] for image in images], dtype=np.int64).reshape(-1, 2)
+        arrays = {int(number): self._shards[number].open() for number in np.unique(places[:, 0])}
+        if not arrays:
+            return torch.zeros(0)
+        shape = next(iter(arrays.values())).shape[1:]
+        out = np.empty((len(places), *shape), dtype=np.float32)
+        for number, array in arrays.items():
+            here = np.flatnonzero(places[:, 0] == number)
+            out[here] = array[places[here, 1]]
+        return torch.from_numpy(out)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Lets one process extract at a time; the others wait here, and then find the features."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("features: another process is extracting them; waiting for it")
+            lock.acquire()
+        try:
+            for left in self.folder.glob("*.part"):  # of a killed process
+                left.unlink(missing_ok=True)
+            self.load()
+            yield
+        finally:
+            lock.release()
+
+
+class Space:
+    """Features of one net.
+
+    Args:
+        root: of the store.
+        identity: what must be equal for features to be equal; JSON.
+        about: what ``task=cache`` shows; JSON.
+    """
+
+    def __init__(self, root: Path, identity: dict[str, Any], about: dict[str, Any]) -> None:
+        content = json.dumps({"format": FORMAT, **identity}, sort_keys=True)
+        self.key = hashlib.sha256(content.encode()).hexdigest()[:16]
+        self.folder = root / self.key
+        self.about = about
+
+    def view(self, name: str) -> View:
+        """Returns a view with its index read."""
+        made = View(self.folder / name)
+        made.load()
+        return made
+
+    def touch(self) -> None:
+        """Notes that the features are in use: the least recently used ones are evicted first."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "space.json"
+        if path.is_file():
+            os.utime(path)
+            return
+        part = path.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps(self.about, indent=2) + "\n")
+        os.replace(part, path)
+
+
+def view_name(augment: dict[str, Any], seed: int, view: int) -> str:
+    """Names a draw of an augmentation with these settings and seed."""
+    digest = hashlib.sha256(json.dumps(augment, sort_keys=True).encode()).hexdigest()[:12]
+    return f"{augment['name']}-{digest}-s{seed}-v{view:03d}"

@@ -1,0 +1,1 @@
+"""Training of dense heads on stored features."""

@@ -1,0 +1,139 @@
+"""From the configuration to the net of an arm, ready to train."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from seedsweep.backbones.base import Backbone
+from seedsweep.batchnorm.policy import depends_on_batch, norm_layers, recalibrate
+from seedsweep.batchnorm.statistics import load_statistics, save_statistics
+from seedsweep.config.schema import Config
+from seedsweep.data.prepare import PreparedImages
+from seedsweep.models.build import BuiltModel, Trunk, add_head, build_trunk
+from seedsweep.preprocess.scaling import Preprocess
+from seedsweep.training.module import ArmModule
+
+CALIBRATION_BATCH = 64  # large enough for steady statistics
+
+_last: tuple[str, Trunk] | None = None  # the jobs of a grid, or trials of a study, that share a frozen trunk
+
+
+def trunk_of(config: Config, prepared: PreparedImages, *, calibrated: bool = True) -> Trunk:
+    """Builds the arm's net but for its head, or returns the one of the last job where it is the same.
+
+    A trunk is shared only if no training can change it: frozen, with stored statistics.
+
+    Args:
+        config: the whole configuration.
+        prepared: whose training images ``recalibrate`` reads.
+        calibrated: False leaves the statistics as they are (a checkpoint follows).
+    """
+    global _last
+    key = _trunk_key(config, prepared) if calibrated else ""
+    if _last is not None and key and _last[0] == key:
+        return _last[1]
+    _last = None
+
+    def calibrate(net: Backbone, preprocess: Preprocess) -> None:
+        _calibrate(net, preprocess, config, prepared)
+
+    trunk = build_trunk(config, calibrate if calibrated else None)
+    if key and is_constant(trunk.backbone):
+        _last = (key, trunk)
+    return trunk
+
+
+def is_constant(backbone: nn.Module) -> bool:
+    """Says whether training a head behind ``backbone`` leaves it, and what it answers to an image, as it is."""
+    return not depends_on_batch(backbone) and not any(p.requires_grad for p in backbone.parameters())
+
+
+def digest_of_net(net: nn.Module) -> str:
+    """Returns the SHA-256 of all parameters and buffers by name, in hex."""
+    digest = hashlib.sha256()
+    for name, tensor in net.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def build_module(config: Config, prepared: PreparedImages, trunk: Trunk) -> tuple[ArmModule, BuiltModel]:
+    """Puts a fresh head on ``trunk``. The head's random start depends on the seed alone."""
+    classes = prepared.table.classes
+    built = add_head(trunk, len(classes), config)
+    module = ArmModule(built.classifier, config.optim, classes, config.seed, class_weights(config, prepared))
+    if config.trainer.precision != "32-true":
+        module.autocast_dtype = (
+            torch.bfloat16 if config.trainer.precision.startswith("bf16") else torch.float16
+        )
+    if config.trainer.channels_last:
+        built.classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module, built
+
+
+def class_weights(config: Config, prepared: PreparedImages) -> Tensor | None:
+    """Returns the loss's weights [N]: inverse to each class's share of the training images; or None."""
+    if config.head.class_weights == "none":
+        return None
+    table = prepared.table
+    counts = torch.bincount(
+        torch.from_numpy(table.labels[table.indices("train")]), minlength=len(table.classes)
+    ).clamp(min=1)
+    return counts.sum() / (len(counts) * counts.float())
+
+
+def _trunk_key(config: Config, prepared: PreparedImages) -> str:
+    content = {
+        "backbone": asdict(config.backbone),
+        "preprocess": asdict(config.preprocess),
+        "batchnorm": asdict(config.batchnorm),
+        "size": config.data.image_size,
+        "seed": config.seed if config.backbone.weights == "none" else None,
+        "train": _train_digest(prepared) if config.batchnorm.recalibrate else None,
+        "split_seed": config.data.split_seed if config.batchnorm.recalibrate else None,
+        "cwd": str(Path.cwd()),  # backbone.weights may be a relative path
+    }
+    return json.dumps(content, sort_keys=True)
+
+
+def _train_digest(prepared: PreparedImages) -> str:
+    table = prepared.table
+    return hashlib.sha256("".join(table.digests[row] for row in table.indices("train")).encode()).hexdigest()
+
+
+def _calibrate(net: Backbone, preprocess: Preprocess, config: Config, prepared: PreparedImages) -> None:
+    """Re-estimates the statistics on all training images, or takes them from the cache."""
+    if not norm_layers(net):
+        return
+    content = [
+        digest_of_net(net),
+        asdict(config.preprocess),
+        config.data.image_size,
+        config.data.split_seed,
+        _train_digest(prepared),
+    ]
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    path = Path(config.paths.cache).expanduser() / "statistics" / f"{key}.safetensors"
+    if load_statistics(net, path):
+        return
+    recalibrate(net, (preprocess(part) for part in _calibration_batches(prepared, config.data.split_seed)))
+    try:
+        save_statistics(net, path)
+    except OSError:  # a cache that can't be written costs time, not the run
+        return
+
+
+def _calibration_batches(prepared: PreparedImages, seed: int) -> Iterator[Tensor]:
+    """Yields the training images, shuffled as ``data.split_seed`` says, so that all seeds share the result."""
+    rows = torch.from_numpy(prepared.table.indices("train"))
+    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
+    size = min(CALIBRATION_BATCH, len(rows))
+    for part in torch.split(rows[: len(rows) // size * size], size):
+        yield prepared.pixels.batch(part.numpy())

@@ -1,0 +1,125 @@
+"""The online route: the Trainer, every image through the backbone in every epoch."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+
+from seedsweep.config.schema import Config
+from seedsweep.data.datamodule import ImageDataModule
+from seedsweep.errors import SeedsweepError
+from seedsweep.training.module import ArmModule
+from seedsweep.training.outcome import Outcome
+from seedsweep.training.probe import ProbeCallback, probe_rows
+from seedsweep.training.recorder import Recorder
+
+
+def fit_online(
+    config: Config,
+    run_dir: Path,
+    module: ArmModule,
+    images: ImageDataModule,
+    recorder: Recorder,
+    checkpoint: Path | None,
+) -> Outcome:
+    """Trains ``module`` and leaves its best weights in it.
+
+    Args:
+        config: the whole configuration.
+        run_dir: checkpoints are written below it.
+        module: the net.
+        images: the data.
+        recorder: gets each epoch.
+        checkpoint: to go on from, or None.
+
+    Raises:
+        SeedsweepError: the accelerator or precision can't be had here.
+    """
+    callbacks, best = _callbacks(config, run_dir, images, recorder)
+    trainer = _trainer(config, run_dir, callbacks)
+    interrupted = not _fit(trainer, module, images, checkpoint)
+    if interrupted and not recorder.rows:
+        return Outcome(-1, True)
+    module.to(trainer.strategy.root_device)
+    saved = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
+    module.load_state_dict(saved["state_dict"])
+    return Outcome(int(saved["epoch"]), interrupted)
+
+
+def _callbacks(
+    config: Config, run_dir: Path, images: ImageDataModule, recorder: Recorder
+) -> tuple[list[Callback], ModelCheckpoint]:
+    """Returns the callbacks in the order they must act: probe, record, stop, save."""
+    rows = probe_rows(images.prepared.table, config.trainer.probe_images, config.data.split_seed)
+    best = ModelCheckpoint(
+        dirpath=run_dir / "checkpoints",
+        filename="best",
+        monitor="val/acc",
+        mode="max",
+        save_on_train_epoch_end=True,  # after the recorder, so that the file holds this epoch's row
+        enable_version_counter=False,
+    )
+    # a callback of its own: save_last=True writes only when the best one is written (Lightning 2.6)
+    last = ModelCheckpoint(
+        dirpath=run_dir / "checkpoints",
+        filename="last",
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[Callback] = [ProbeCallback(images, rows, config.data.batch_size), recorder]
+    if config.trainer.patience:
+        callbacks.append(
+            EarlyStopping(
+                "val/acc", mode="max", patience=config.trainer.patience, check_on_train_epoch_end=True
+            )
+        )
+    if _bar(config):
+        callbacks.append(TQDMProgressBar(refresh_rate=5, leave=False))
+    return [*callbacks, best, last], best
+
+
+def _bar(config: Config) -> bool:
+    """A bar is for eyes: in a file or a pipe the line an epoch is enough."""
+    return config.trainer.progress_bar and sys.stderr.isatty()
+
+
+def _trainer(config: Config, run_dir: Path, callbacks: list[Callback]) -> pl.Trainer:
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    try:
+        return pl.Trainer(
+            max_epochs=config.trainer.max_epochs,
+            accelerator=config.trainer.accelerator,
+            devices=1,
+            precision=config.trainer.precision,  # type: ignore[arg-type]
+            logger=False,
+            callbacks=callbacks,
+            default_root_dir=run_dir,
+            enable_model_summary=False,
+            enable_progress_bar=_bar(config),
+        )
+    except Exception as error:  # an accelerator that this machine lacks
+        raise SeedsweepError(
+            f"trainer.accelerator={config.trainer.accelerator} with trainer.precision="
+            f"{config.trainer.precision} can't be used here ({error}); use trainer.accelerator=auto."
+        ) from error
+
+
+def _fit(trainer: pl.Trainer, module: ArmModule, images: ImageDataModule, checkpoint: Path | None) -> bool:
+    """Trains; returns False if the user pressed Ctrl-C."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(
+            module, datamodule=images, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=False
+        )
+    except SystemExit:  # Lightning 2.6 leaves so after Ctrl-C, with SIGINT ignored
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, handler)
+        return False
+    return True

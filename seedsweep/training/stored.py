@@ -1,0 +1,134 @@
+"""The stored route: features once, then the head alone."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from seedsweep.augment.warp import build_augment
+from seedsweep.config.schema import Config
+from seedsweep.data.prepare import PreparedImages
+from seedsweep.engines.base import Engine
+from seedsweep.engines.select import build_engine, engine_name
+from seedsweep.features.budget import enforce
+from seedsweep.features.images import FeatureImages, Pass
+from seedsweep.features.rows import FeatureRows
+from seedsweep.features.store import Space
+from seedsweep.heads.fit import HeadData, HeadFit, HeadSchedule
+from seedsweep.models.build import Trunk
+from seedsweep.models.classifier import FeatureNet
+from seedsweep.training.assemble import digest_of_net
+from seedsweep.training.device import device_of
+from seedsweep.training.module import ArmModule
+from seedsweep.training.outcome import Outcome
+from seedsweep.training.probe import probe_rows
+from seedsweep.training.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+
+def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> FeatureImages:
+    """Finds or extracts the features of a run.
+
+    Raises:
+        OSError: the store can't be written.
+        SeedsweepError: the engine asked for can't be had.
+    """
+    device = device_of(config)
+    root = Path(config.paths.cache).expanduser() / "features"
+    options = config.features
+    trunk.digest = trunk.digest or digest_of_net(trunk.backbone)
+    about = {
+        "backbone": trunk.origin.name,
+        "weights": trunk.origin.weights.note or trunk.origin.weights.source,
+        "batchnorm": config.batchnorm.name,
+        "preprocess": config.preprocess.name,
+        "image_size": list(config.data.image_size),
+        "engine": engine_name(options, device),
+        "precision": options.precision,
+        "dtype": options.dtype,
+    }
+    identity = about | {"net": trunk.digest, "preprocess": asdict(config.preprocess)}
+    identity.pop("weights")
+    identity.pop("batchnorm")  # the net's digest holds its statistics
+    space = Space(root, identity, about)
+    size = (3, config.data.image_size[0], config.data.image_size[1])
+
+    def engine() -> Engine:
+        net = FeatureNet(trunk.preprocess, trunk.backbone).eval()
+        return build_engine(net, size, options, device)
+
+    table = prepared.table
+    augment = build_augment(config.augment, config.seed, table.digests)
+    images = FeatureImages(config, prepared, space, Pass(engine, options.batch_size, options.dtype), augment)
+    if images.extracted:
+        enforce(root, options.budget_gib, keep=space.folder)
+    else:
+        log.info("features: all %d images are in %s", len(table.paths), space.folder)
+    return images
+
+
+def fit_stored(
+    config: Config, run_dir: Path, module: ArmModule, images: FeatureImages, recorder: Recorder
+) -> Outcome:
+    """Trains the head of ``module`` on stored features and leaves its best weights in it.
+
+    A run that was interrupted starts again: it is a matter of seconds, and ends with the same numbers.
+    """
+    if (run_dir / "tensorboard").is_dir():
+        shutil.rmtree(run_dir / "tensorboard")
+    device = device_of(config)
+    module.to(device)
+    head = module.classifier.head
+    fit = HeadFit(
+        head,
+        _data(config, images, device),
+        config.optim,
+        HeadSchedule(config.trainer.max_epochs, config.trainer.patience, config.data.batch_size, config.seed),
+        module.class_weights,
+    )
+    interrupted = False
+    try:
+        while not fit.done:
+            recorder.start()
+            recorder.record(fit.next_epoch, config.trainer.max_epochs, fit.epoch(), config.optim.lr)
+    except KeyboardInterrupt:
+        interrupted = True
+    if fit.best_state:
+        head.load_state_dict(fit.best_state)
+    return Outcome(fit.best_epoch, interrupted)
+
+
+def save_checkpoint(module: ArmModule, path: Path, epoch: int, *, whole: bool) -> None:
+    """Writes ``best.ckpt`` as Lightning does; without the backbone if not ``whole`` (a trial of a study)."""
+    state = module.state_dict()
+    if not whole:
+        state = {key: value for key, value in state.items() if ".head." in key}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    torch.save({"epoch": epoch, "state_dict": state, "whole": whole}, part)
+    part.replace(path)
+
+
+def _data(config: Config, images: FeatureImages, device: torch.device) -> HeadData:
+    table = images.prepared.table
+    val = torch.from_numpy(table.indices("val"))
+    probe = probe_rows(table, config.trainer.probe_images, config.data.split_seed)
+
+    def train(epoch: int) -> FeatureRows:
+        features = images.training_features(epoch)
+        return features.to(device) if isinstance(features, torch.Tensor) else features
+
+    return HeadData(
+        train,
+        images.labels[torch.from_numpy(images.train_rows)].to(device),
+        images.plain[val].to(device),
+        images.labels[val].to(device),
+        images.plain[probe].to(device),
+        images.labels[probe].to(device),
+        table.classes,
+    )

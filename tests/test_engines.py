@@ -1,0 +1,160 @@
+"""Engines: each answers as plain PyTorch does."""
+
+import copy
+
+import pytest
+import torch
+from test_training import small
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seedsweep.batchnorm.policy import norm_layers, recalibrate
+from seedsweep.config.schema import FeaturesConfig
+from seedsweep.engines import select
+from seedsweep.engines.fold import folded
+from seedsweep.errors import SeedsweepError
+from seedsweep.models.build import build_trunk
+from seedsweep.models.classifier import FeatureNet
+
+CPU = torch.device("cpu")
+NETS = {
+    "efficientnet_lite0": (["backbone.weights=auto"], 64),
+    "inception_v3": (["backbone.weights=none"], 96),
+    "vgg16": (["backbone.weights=none"], 64),
+}
+ENGINES = sorted(name for name, module in select._engines().items() if module.available())
+
+
+def net(name: str, *overrides: str) -> tuple[FeatureNet, tuple[int, int, int]]:
+    more, side = NETS[name]
+    size = (3, side, side + 11)
+    config = small(f"backbone={name}", *more, f"data.image_size=[{size[1]},{size[2]}]", *overrides)
+    trunk = build_trunk(config)
+    generator = torch.Generator().manual_seed(0)
+    if name != "efficientnet_lite0":  # fresh statistics are 0 and 1: folding them would prove nothing
+        for _, layer in norm_layers(trunk.backbone):
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
+            layer.running_mean.normal_(0, 0.1, generator=generator)
+            layer.running_var.uniform_(0.5, 2, generator=generator)
+    return FeatureNet(trunk.preprocess, trunk.backbone).eval(), size
+
+
+def photos(n: int, size: tuple[int, int, int]) -> Tensor:
+    """Smooth blots: on pixel noise, recalibrated statistics would amplify rounding."""
+    coarse = torch.rand(n, 3, 9, 9, generator=torch.Generator().manual_seed(1))
+    return (functional.interpolate(coarse, size[1:], mode="bicubic").clamp(0, 1) * 255).to(torch.uint8)
+
+
+def worst(answer: Tensor, truth: Tensor) -> float:
+    return float(((answer - truth).norm(dim=1) / truth.norm(dim=1)).max())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", sorted(NETS))
+def test_engines_agree_with_plain_pytorch(name: str, engine: str):
+    plain, size = net(name)
+    images = photos(3, size)
+    with torch.no_grad():
+        truth = plain(images)
+    made = select.build_engine(plain, size, FeaturesConfig(engine=engine, batch_size=3), CPU)
+    assert worst(made(images), truth) < 1e-4
+    assert worst(made(images[:1].float()), truth[:1]) < 1e-4, "a last batch, and warped images"
+    assert made(images).dtype == torch.float32
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_engines_follow_the_scaling(engine: str):
+    plain, size = net("efficientnet_lite0", "preprocess=rescale_twice")
+    images = photos(4, size)
+    with torch.no_grad():
+        truth = plain(images)
+    made = select.build_engine(plain, size, FeaturesConfig(engine=engine), CPU)
+    assert worst(made(images), truth) < 1e-4
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_engines_follow_recalibrated_statistics(engine: str):
+    plain, size = net("efficientnet_lite0", "batchnorm=recalibrate")
+    images = photos(16, size)
+    with torch.no_grad():
+        before = plain(images)
+    recalibrate(nn.Sequential(plain.preprocess, plain.backbone), [images])
+    plain.eval()
+    with torch.no_grad():
+        eager = plain(images)
+        exact = copy.deepcopy(plain.backbone).double()(plain.preprocess(images).double()).mean((2, 3))
+    answer = select.build_engine(plain, size, FeaturesConfig(engine=engine), CPU)(images)
+    assert worst(before, eager) > 0.1
+    # statistics of few images make rounding grow: plain PyTorch itself is about 2e-4 away from float64
+    assert worst(answer.double(), exact) < max(1e-4, 1.5 * worst(eager.double(), exact))
+    assert worst(answer, eager) < 1e-3
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_bfloat16_is_near(engine: str):
+    plain, size = net("inception_v3")
+    images = photos(2, size)
+    with torch.no_grad():
+        truth = plain(images)
+    made = select.build_engine(plain, size, FeaturesConfig(engine=engine, precision="bfloat16"), CPU)
+    assert 0 <= worst(made(images), truth) < 0.05
+
+
+@pytest.mark.parametrize(("name", "layers"), [("efficientnet_lite0", 49), ("inception_v3", 94)])
+def test_folding_takes_every_layer_and_leaves_the_net_alone(name: str, layers: int):
+    plain, _ = net(name)
+    before = {key: value.clone() for key, value in plain.state_dict().items()}
+    assert len(norm_layers(folded(plain))) == 0
+    assert len(norm_layers(plain)) == layers
+    assert all(torch.equal(value, before[key]) for key, value in plain.state_dict().items())
+
+
+class Shared(nn.Module):
+    """Its convolution's output is used twice: folding would change the second use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.other = nn.Conv2d(4, 4, 1)
+        self.twice = nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x.float())
+        return self.twice(self.other(self.twice(self.other(self.norm(x) + x))))
+
+
+def test_what_may_not_be_folded_is_left():
+    made = Shared()
+    for _, layer in norm_layers(made):
+        assert layer.running_mean is not None
+        layer.running_mean.fill_(0.7)
+    made.eval()
+    copy = folded(made)
+    assert len(norm_layers(copy)) == 2
+    x = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(copy(x), made(x))
+
+
+def test_a_net_that_cannot_be_traced_is_left(monkeypatch: pytest.MonkeyPatch):
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm(self.conv(x)) if x.sum() > 0 else x
+
+    assert len(norm_layers(folded(Branches()))) == 1
+
+
+def test_what_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(SeedsweepError, match="nosuch is unknown: choose auto, openvino, torch"):
+        select.engine_name(FeaturesConfig(engine="nosuch"), CPU)
+    module = select._engines()["openvino"]
+    with pytest.raises(SeedsweepError, match="not on cuda"):
+        select.engine_name(FeaturesConfig(engine="openvino"), torch.device("cuda"))
+    monkeypatch.setattr(module, "available", lambda: False)
+    with pytest.raises(SeedsweepError, match=r"pip install 'seedsweep\[openvino\]'"):
+        select.engine_name(FeaturesConfig(engine="openvino"), CPU)
+    assert select.engine_name(FeaturesConfig(), CPU) == "torch"

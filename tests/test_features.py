@@ -1,0 +1,275 @@
+"""Stored features: the same answer as online, extracted once, whole or not at all."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_training import small
+from torch import nn
+
+from seedsweep.config.schema import Config
+from seedsweep.data.prepare import prepare_images
+from seedsweep.errors import SeedsweepError
+from seedsweep.features import budget, shards
+from seedsweep.features.images import FeatureImages
+from seedsweep.training import assemble
+from seedsweep.training import run as training
+from seedsweep.training.run import train
+from seedsweep.training.stored import open_features
+
+INCEPTION = ["backbone=inception_v3", "data.image_size=[75,75]", "backbone.weights=none"]
+VGG = ["backbone=vgg16", "batchnorm=batch_stats", "backbone.weights=none"]  # no BatchNorm: any policy serves
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> str:
+    return f"paths.cache={tmp_path / 'cache'}"
+
+
+def quick(*overrides: str) -> Config:
+    """Plain PyTorch as the engine: converting a net for OpenVINO takes seconds."""
+    return small("features=auto", "features.engine=torch", *overrides)
+
+
+def both(folder: Path, *overrides: str) -> tuple[Path, Path]:
+    """Trains online and on stored features."""
+    runs = folder / "online", folder / "stored"
+    for run, mode in zip(runs, ("off", "required"), strict=True):
+        where = f"paths.cache={folder / 'cache'}"
+        train(small(f"features={mode}", "features.engine=torch", where, *overrides), run)
+    return runs
+
+
+def history(run: Path) -> list[dict[str, float]]:
+    with (run / "history.csv").open() as file:
+        return [{k: float(v) for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["augment=none", "trainer.max_epochs=3", "trainer.patience=2", "features.engine=auto"],
+        ["augment=question", "head.class_weights=balanced"],
+        ["augment=none", "batchnorm=recalibrate"],
+        ["augment=none", "preprocess=rescale_twice", "head.width=0", "optim=sgd"],
+        ["augment=none", *INCEPTION],
+        ["augment=light", *VGG],
+    ],
+    ids=["lite0", "augmented", "recalibrated", "rescaled", "inception_v3", "vgg16"],
+)
+def test_stored_equals_online(overrides: list[str], tmp_path: Path) -> None:
+    online, stored = both(tmp_path, *overrides)
+    first, second = history(online), history(stored)
+    assert len(first) == len(second) >= 2
+    for a, b in zip(first, second, strict=True):
+        assert a.keys() == b.keys()
+        assert b == pytest.approx(a, rel=2e-3, abs=2e-4)
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in (online, stored)]
+    assert metrics[0]["best_epoch"] == metrics[1]["best_epoch"]
+    for split in ("train", "val", "test"):
+        assert metrics[1][split]["acc"] == metrics[0][split]["acc"]
+        assert metrics[1][split]["loss"] == pytest.approx(metrics[0][split]["loss"], rel=2e-3)
+    assert [m["features"]["stored"] for m in metrics] == [False, True]
+    states = [
+        torch.load(run / "checkpoints/best.ckpt", weights_only=False)["state_dict"]
+        for run in (online, stored)
+    ]
+    assert states[0].keys() == states[1].keys()
+    for key in states[0]:
+        torch.testing.assert_close(states[1][key], states[0][key], rtol=1e-2, atol=1e-4)
+
+
+def opened(config: Config) -> FeatureImages:
+    prepared = prepare_images(config.data, Path(config.paths.cache))
+    return open_features(config, prepared, assemble.trunk_of(config, prepared))
+
+
+def test_features_are_extracted_once(cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = quick(cache, "features=required", "augment=none")
+    train(config, tmp_path / "a")
+    monkeypatch.setattr(
+        "seedsweep.training.stored.build_engine", lambda *_: pytest.fail("a second pass over the images")
+    )
+    monkeypatch.setattr("seedsweep.data.pixels.read_image", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(assemble, "_last", None)
+    from seedsweep.data import prepare
+
+    prepare._proved.cache_clear()
+    other = quick(cache, "features=required", "augment=none", "head.width=8", "seed=5")
+    train(other, tmp_path / "b", pictures=False)
+    prepare._proved.cache_clear()
+
+
+def copied_demo(tmp_path: Path) -> list[str]:
+    prepared = prepare_images(small(f"paths.cache={tmp_path / 'cache'}").data, tmp_path / "cache")
+    shutil.copytree(prepared.table.root, tmp_path / "mine")
+    return ["data=folder", f"data.root={tmp_path / 'mine'}", "data.image_size=[32,32]", "augment=none"]
+
+
+def test_a_changed_or_added_image_is_extracted_alone(cache: str, tmp_path: Path) -> None:
+    overrides = [cache, *copied_demo(tmp_path)]
+    first = opened(quick(*overrides))
+    assert first.extracted == len(first.prepared.table.paths)
+    path = first.prepared.table.paths[3]
+    with path.open("ab") as file:  # after a JPEG's end: other bytes, same picture
+        file.write(b" ")
+    shutil.copy(first.prepared.table.paths[5], path.with_name("zz_new.jpg"))
+    second = opened(quick(*overrides))
+    assert second.extracted == 1, "the copy has the bytes of another image"
+    with (tmp_path / "mine").joinpath(path.parent.name, "zz_new.jpg").open("ab") as file:
+        file.write(b"  ")
+    assert opened(quick(*overrides)).extracted == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "preprocess=rescale_twice",
+        "data.image_size=[40,32]",
+        "features.dtype=float16",
+        "batchnorm=recalibrate",
+    ],
+)
+def test_another_setting_has_other_features(cache: str, change: str) -> None:
+    assert opened(quick(cache, "augment=none")).extracted == 70
+    assert opened(quick(cache, "augment=none", change)).extracted == 70
+    assert opened(quick(cache, "augment=none")).extracted == 0
+
+
+def test_what_does_not_change_features_shares_them(cache: str) -> None:
+    assert opened(quick(cache, "augment=none")).extracted == 70
+    same = ["head.width=99", "optim.lr=0.5", "data.batch_size=3", "seed=9", "head.dropout=0.1"]
+    assert opened(quick(cache, "augment=none", *same)).extracted == 0
+
+
+def test_a_damaged_shard_is_noticed_and_made_again(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = quick(cache, "augment=none")
+    before = opened(config).plain
+    array = next(Path(config.paths.cache).glob("features/*/plain/*.npy"))
+    content = bytearray(array.read_bytes())
+    content[-3] ^= 255
+    array.write_bytes(bytes(content))
+    assert budget.damaged(array.parents[1]) == [array]
+    monkeypatch.setattr(shards, "_proved", {})
+    again = opened(config)
+    assert again.extracted == 70
+    assert isinstance(before, torch.Tensor)
+    assert torch.equal(again.plain[torch.arange(70)], before)
+
+
+def test_an_interrupted_extraction_goes_on(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = quick(cache, "augment=none", "features.batch_size=8")
+    from seedsweep.training import stored
+
+    build, calls = stored.build_engine, []
+
+    def stopping(net: nn.Module, *args: object) -> object:
+        engine = build(net, *args)  # type: ignore[arg-type]
+
+        class Stops:
+            name = engine.name
+
+            def __call__(self, images: torch.Tensor) -> torch.Tensor:
+                calls.append(len(images))
+                if len(calls) == 4:
+                    raise KeyboardInterrupt
+                return engine(images)
+
+        return Stops()
+
+    monkeypatch.setattr(stored, "build_engine", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        opened(config)
+    assert opened(config).extracted == 70 - 3 * 8
+
+
+def test_fewer_views_than_epochs(cache: str) -> None:
+    config = quick(cache, "augment=light", "features.views=2", "trainer.max_epochs=9")
+    images = opened(config)
+    assert images.extracted == 70
+    n = len(images.train_rows)
+    views = [images.training_features(epoch)[torch.arange(n)] for epoch in (0, 1)]
+    assert images.extracted == 70 + 2 * n
+    assert not torch.equal(views[0], views[1])
+    shares = []
+    for epoch in range(2, 6):
+        drawn = images.training_features(epoch)[torch.arange(n)]
+        own = (drawn == views[0]).all(1)
+        assert torch.equal(drawn[~own], views[1][~own]), "every row is one of the views"
+        shares.append(float(own.float().mean()))
+    assert images.extracted == 70 + 2 * n
+    assert all(0.1 < share < 0.9 for share in shares)
+    exact = opened(quick(cache, "augment=light", "trainer.max_epochs=2"))
+    assert torch.equal(exact.training_features(1)[torch.arange(n)], views[1])
+
+
+def test_features_that_do_not_fit_stay_on_disk(cache: str) -> None:
+    config = quick(cache, "augment=none", "data.cache_gib=0")
+    mapped = opened(config).plain
+    assert not isinstance(mapped, torch.Tensor)
+    rows = torch.tensor([5, 0, 69, 5])
+    assert torch.equal(mapped[rows], opened(quick(cache, "augment=none")).plain[rows])
+
+
+@pytest.mark.parametrize("policy", ["batch_stats", "update_stats", "train"])
+def test_policies_that_see_the_batch_go_online(policy: str, cache: str, tmp_path: Path) -> None:
+    config = quick(cache, "features=auto", f"batchnorm={policy}", "trainer.max_epochs=1", "augment=none")
+    metrics = training.train(config, tmp_path / "run", pictures=False)
+    assert not metrics["features"]["stored"]
+    assert policy in metrics["features"]["reason"]
+    assert f"batchnorm={policy}" in (tmp_path / "run" / "run.log").read_text()
+    with pytest.raises(SeedsweepError, match=f"features=required, but batchnorm={policy}"):
+        training.train(quick(cache, "features=required", f"batchnorm={policy}"), tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["backbone.freeze=false"], "the backbone is trained"),
+        (["features.budget_gib=1e-6"], "GiB"),
+        (["trainer.precision=bf16-mixed"], "bf16-mixed"),
+    ],
+)
+def test_why_online(overrides: list[str], reason: str, cache: str, tmp_path: Path) -> None:
+    with pytest.raises(SeedsweepError, match=reason):
+        train(quick(cache, "features=required", "augment=none", *overrides), tmp_path / "run")
+
+
+def test_a_store_that_cannot_be_written_costs_time_not_the_run(
+    cache: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "cache" / "features"
+    prepare_images(quick(cache).data, root.parent)
+    root.write_text("a file in the way")
+    config = quick(cache, "features=auto", "augment=none", "trainer.max_epochs=1")
+    metrics = train(config, tmp_path / "run", pictures=False)
+    assert "can't be written" in metrics["features"]["reason"]
+
+
+def test_the_least_recently_used_go_first(cache: str, tmp_path: Path) -> None:
+    import os
+
+    root = tmp_path / "cache" / "features"
+    for age, change in enumerate(["preprocess=auto", "preprocess=rescale_only", "preprocess=rescale_twice"]):
+        space = opened(quick(cache, "augment=none", change)).space
+        os.utime(space.folder / "space.json", (1e9 + age, 1e9 + age))
+    spaces = budget.held(root)
+    assert [round(space.used - 1e9) for space in spaces] == [2, 1, 0]
+    assert all(space.images == 70 and space.views == 1 for space in spaces)
+    budget.enforce(root, 2.5 * spaces[0].n_bytes / 2**30, keep=spaces[2].folder)
+    assert {space.folder for space in budget.held(root)} == {spaces[0].folder, spaces[2].folder}
+
+
+def test_a_shard_is_whole_or_not_there(tmp_path: Path) -> None:
+    array = np.arange(6, dtype=np.float32).reshape(3, 2)
+    shards.write_shard(tmp_path, ["a", "b", "c"], array)
+    (tmp_path / "killed.part").write_bytes(b"half")
+    (tmp_path / "orphan.npy").write_bytes(b"no index yet")
+    found = shards.read_shards(tmp_path)
+    assert [shard.images for shard in found] == [["a", "b", "c"]]
+    np.testing.assert_array_equal(found[0].open(), array)
+    assert not any(path.suffix == ".pkl" for path in tmp_path.iterdir())
