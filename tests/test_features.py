@@ -11,6 +11,7 @@ import torch
 from test_training import small
 from torch import nn
 
+from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import prepare_images
 from seedsweep.errors import SeedsweepError
@@ -273,3 +274,25 @@ def test_a_shard_is_whole_or_not_there(tmp_path: Path) -> None:
     assert [shard.images for shard in found] == [["a", "b", "c"]]
     np.testing.assert_array_equal(found[0].open(), array)
     assert not any(path.suffix == ".pkl" for path in tmp_path.iterdir())
+
+
+def test_the_cache_is_listed_verified_and_cleared(
+    cache: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = opened(quick(cache, "augment=none")).space
+    assert main(["task=cache", cache]) == 0
+    page = capsys.readouterr().out
+    assert f"{space.key}" in page
+    assert "efficientnet_lite0" in page
+    array = next(space.folder.glob("plain/*.npy"))
+    array.write_bytes(array.read_bytes()[:-1])
+    assert main(["task=cache", "cache.action=verify", cache]) == 0
+    assert "1 damaged files removed" in capsys.readouterr().out
+    assert not array.exists()
+    assert main(["task=cache", "cache.action=clear", "cache.key=nosuch", cache]) == 2
+    assert "cache.key=nosuch is none of the features" in capsys.readouterr().err
+    assert main(["task=cache", "cache.action=clear", cache]) == 0
+    assert main(["task=cache", cache]) == 0
+    assert "0 nets" in capsys.readouterr().out
+    assert not list(in_tmp.glob("outputs")), "no run folder for a look at the cache"
+    assert main(["task=cache", "cache.action=foo", cache]) == 2

@@ -10,6 +10,8 @@ from hydra._internal.utils import get_args_parser
 
 from seedsweep.errors import SeedsweepError
 
+# tasks that leave nothing in a run folder: Hydra makes none
+WITHOUT_FOLDER = {"task=cache": ("hydra.run.dir=.", "hydra.output_subdir=null")}
 GROUPS_TO_APPEND = ("experiment", "sweep")  # not in conf/config.yaml's defaults, so Hydra wants a +
 
 
@@ -44,4 +46,7 @@ def arrange(args: list[str]) -> list[str]:
             left.remove(arg)
         else:
             options.append(arg)
+    for task, settings in WITHOUT_FOLDER.items():
+        if task in overrides:
+            overrides += [setting for setting in settings if setting not in overrides]
     return options + [f"+{o}" if o.split("=")[0] in GROUPS_TO_APPEND else o for o in overrides]

@@ -201,6 +201,17 @@ class FeaturesConfig:
 
 
 @dataclass
+class CacheConfig:
+    """``task=cache``: what to do with the stored features."""
+
+    action: str = "list"  # list | verify | clear
+    key: str | None = None  # of one net, or its beginning; none: all
+
+    def __post_init__(self) -> None:
+        one_of("cache.action", self.action, ("list", "verify", "clear"))
+
+
+@dataclass
 class ExperimentConfig:
     """What an experiment is called and what it teaches."""
 
@@ -226,6 +237,7 @@ class Config:
     optim: OptimConfig = MISSING
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
 
     def __post_init__(self) -> None:
         one_of("task", self.task, [module.name for module in pkgutil.iter_modules([str(TASKS)])])

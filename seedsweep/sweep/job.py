@@ -83,6 +83,9 @@ def _single(cfg: DictConfig, folder: Path) -> None:
         )
     config = to_config(cfg)
     label = str(record.read(folder / "job.json").get("label") or config.experiment.name)  # a grid's job
+    if config.task != "train":
+        _task(config, folder, label, resume)
+        return
     log.info("%s -> %s", label, folder)
     try:
         _task(config, folder, label, resume)

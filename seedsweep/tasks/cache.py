@@ -1,0 +1,91 @@
+"""``task=cache``: lists, verifies or clears the stored features."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from seedsweep.config.schema import Config
+from seedsweep.errors import SeedsweepError
+from seedsweep.features import budget
+
+
+def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
+    """Does what ``cache.action`` says: list | verify | clear.
+
+    Args:
+        config: ``paths.cache`` and ``cache`` are read.
+        folder: not used: nothing is written but to the cache.
+        label: not used.
+        resume: not used.
+
+    Raises:
+        SeedsweepError: ``cache.key`` names no features, or others are being written.
+    """
+    root = Path(config.paths.cache).expanduser() / "features"
+    console = Console(highlight=False, soft_wrap=True, width=max(Console().width, 120))
+    spaces = budget.held(root) if root.is_dir() else []
+    if config.cache.key:
+        spaces = [space for space in spaces if space.folder.name.startswith(config.cache.key)]
+        if not spaces:
+            raise SeedsweepError(f"cache.key={config.cache.key} is none of the features in {root}.")
+    if config.cache.action == "verify":
+        _verify(spaces, console)
+    elif config.cache.action == "clear":
+        _clear(spaces, console)
+    else:
+        _list(spaces, root, config.features.budget_gib, console)
+
+
+def _list(spaces: list[budget.Held], root: Path, budget_gib: float, console: Console) -> None:
+    total = sum(space.n_bytes for space in spaces) / 2**30
+    console.print(f"{len(spaces)} nets, {total:.2f} of {budget_gib:g} GiB, in {root}", markup=False)
+    if not spaces:
+        return
+    table = Table(
+        "key", "backbone", "BatchNorm", "size", "engine", "views", "rows", "MiB", "last used", box=None
+    )
+    for space in spaces:
+        about = space.about
+        size = "x".join(str(side) for side in about.get("image_size", []))
+        table.add_row(
+            space.folder.name,
+            str(about.get("backbone", "?")),
+            f"{about.get('batchnorm', '?')}, {about.get('preprocess', '?')}",
+            size,
+            f"{about.get('engine', '?')} {about.get('precision', '')}",
+            str(space.views),
+            f"{space.images:,}",
+            f"{space.n_bytes / 2**20:.1f}",
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(space.used)),
+        )
+    console.print(table)
+    console.print("verify: cache.action=verify   remove: cache.action=clear [cache.key=KEY]", markup=False)
+
+
+def _verify(spaces: list[budget.Held], console: Console) -> None:
+    bad = 0
+    for space in spaces:
+        for path in budget.damaged(space.folder):
+            bad += 1
+            path.unlink(missing_ok=True)
+            path.with_suffix(".json").unlink(missing_ok=True)
+            console.print(f"damaged, removed: {path}", markup=False)
+    whole = sum(space.images for space in spaces)
+    console.print(
+        f"{len(spaces)} nets verified, {bad} damaged files"
+        + (" removed; they are made again when needed." if bad else f", {whole:,} rows whole."),
+        markup=False,
+    )
+
+
+def _clear(spaces: list[budget.Held], console: Console) -> None:
+    freed = 0
+    for space in spaces:
+        if not budget.remove(space.folder):
+            raise SeedsweepError(f"{space.folder} is being written by another process: try again later.")
+        freed += space.n_bytes
+    console.print(f"{len(spaces)} nets removed, {freed / 2**20:.1f} MiB freed", markup=False)
