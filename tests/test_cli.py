@@ -11,8 +11,6 @@ from omegaconf import OmegaConf
 from seedsweep.cli.main import main
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
-from seedsweep.errors import SeedsweepError
-from seedsweep.sweep.job import arm_label
 from seedsweep.training import run as training
 
 MISTAKES = {
@@ -126,58 +124,6 @@ def test_a_defect_is_named_and_logged(stub: Stub, in_tmp: Path, capsys: pytest.C
     assert main(["hydra.run.dir=d"]) == 3
     assert "ZeroDivisionError" in (in_tmp / "d" / "error.log").read_text()
     assert "Traceback" not in capsys.readouterr().err
-
-
-def test_grid_folders_table_and_files(stub: Stub, in_tmp: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["-m", "+experiment=scratch,frozen_bn", "seed=1,2,3", "hydra.sweep.dir=g"]) == 0
-    names = [
-        f"{n}_{name}_s{seed}"
-        for n, (name, seed) in enumerate((e, s) for e in ("scratch", "frozen_bn") for s in (1, 2, 3))
-    ]
-    assert sorted(p.name for p in (in_tmp / "g").iterdir() if p.is_dir()) == sorted(names)
-    assert (in_tmp / "g" / "results.csv").read_text().count("finished") == 6
-    assert (in_tmp / "g" / "comparison.png").stat().st_size > 1000
-    out = capsys.readouterr().out
-    assert "0.700" in out
-    assert "always the largest class" in out
-    assert "make dashboard" in out
-
-
-def test_a_failing_job_does_not_end_the_grid(stub: Stub, in_tmp: Path, capsys: pytest.CaptureFixture[str]):
-    stub.fail["scratch"] = SeedsweepError("no weights.")
-    stub.fail["bn_only"] = MemoryError("too big")
-    command = ["-m", "+experiment=scratch,bn_only,frozen_bn", "hydra.sweep.dir=g"]
-    assert main(command) == 1
-    out = capsys.readouterr().out
-    assert "no weights." in out
-    assert "MemoryError: too big" in out
-    assert "failed" in (in_tmp / "g" / "results.csv").read_text()
-    stub.fail.clear()
-    stub.calls.clear()
-    assert main(["resume=g"]) == 0
-    assert [call[0].experiment.name for call in stub.calls] == ["scratch", "bn_only"]
-
-
-def test_an_interrupted_grid_is_taken_up(stub: Stub, in_tmp: Path, capsys: pytest.CaptureFixture[str]):
-    stub.fail["frozen_bn"] = KeyboardInterrupt()
-    assert main(["-m", "+experiment=scratch,frozen_bn,bn_only", "hydra.sweep.dir=g"]) == 130
-    assert "resume=g" in capsys.readouterr().out
-    stub.fail.clear()
-    stub.calls.clear()
-    assert main(["resume=g"]) == 0
-    assert [(c[0].experiment.name, c[3]) for c in stub.calls] == [("frozen_bn", True), ("bn_only", True)]
-
-
-def test_arms_are_named_by_what_varies(stub: Stub, in_tmp: Path):
-    assert (
-        main(["-m", "+experiment=frozen_bn", "batchnorm=inference,batch_stats", "optim.lr=1e-4", "seed=1,2"])
-        == 0
-    )
-    assert {call[2] for call in stub.calls} == {
-        "frozen_bn batchnorm=inference",
-        "frozen_bn batchnorm=batch_stats",
-    }
-    assert arm_label("a", ["seed=1", "head.width=3"], {"seed", "head.width"}) == "a head.width=3"
 
 
 def test_the_arms_sweep_runs_every_arm_with_three_seeds(stub: Stub, in_tmp: Path):
