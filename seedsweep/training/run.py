@@ -41,6 +41,7 @@ def train(
     resume: bool = False,
     on_epoch: OnEpoch | None = None,
     pictures: bool = True,
+    meet_test: bool = True,
 ) -> dict[str, Any]:
     """Trains one arm and writes everything about it into ``run_dir``.
 
@@ -52,6 +53,7 @@ def train(
         on_epoch: called after each epoch with its number, from 0, and its row of the history (``val/acc``,
             ``val/macro_f1``, ``val/loss``, ...); what it raises ends the run and is raised here.
         pictures: draw curves, confusion matrix, gallery and graph; a trial of a study goes without.
+        meet_test: score the test images; a trial of a study must not (see ``meet_test`` in ``training/test_split``).
 
     Returns:
         What ``metrics.json`` holds.
@@ -74,7 +76,8 @@ def train(
         images, reason = _images(config, prepared, trunk)
         module, built = build_module(config, prepared, trunk)
         height, width = config.data.image_size
-        write_model_summary(module.classifier, run_dir / "model_summary.txt", (3, height, width))
+        if pictures:
+            write_model_summary(module.classifier, run_dir / "model_summary.txt", (3, height, width))
         log.info(
             "%s: %s (%s), BatchNorm policy %s on %d layers, %s",
             label or config.experiment.name,
@@ -110,6 +113,7 @@ def train(
             status="interrupted" if outcome.interrupted else "finished",
             started=started,
             pictures=pictures,
+            meet_test=meet_test,
         )
         if outcome.interrupted:
             raise KeyboardInterrupt
