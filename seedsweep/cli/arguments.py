@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 from argparse import Namespace
+from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from seedsweep.config.groups import key_of, plus
 from seedsweep.errors import SeedsweepError
 
 # tasks that leave nothing in a run folder: Hydra makes none
-WITHOUT_FOLDER = {"task=cache": ("hydra.run.dir=.", "hydra.output_subdir=null")}
-GROUPS_TO_APPEND = ("experiment", "sweep")  # not in conf/config.yaml's defaults, so Hydra wants a +
+NO_FOLDER = ("hydra.run.dir=.", "hydra.output_subdir=null")
+WITHOUT_FOLDER = {f"task={name}": NO_FOLDER for name in ("cache", "dashboard", "proxy")}
+BEST_OF = "best_of_"
 
 
 def parse(args: list[str]) -> Namespace:
@@ -37,7 +40,7 @@ def parse(args: list[str]) -> Namespace:
 
 
 def arrange(args: list[str]) -> list[str]:
-    """Puts options before overrides (Hydra insists), and a + before ``experiment=`` and ``sweep=``."""
+    """Puts options before overrides (Hydra insists), and a + before ``experiment=``, ``sweep=`` and ``study=``."""
     overrides = list(parse(args).overrides)
     options = []
     left = list(overrides)
@@ -49,4 +52,17 @@ def arrange(args: list[str]) -> list[str]:
     for task, settings in WITHOUT_FOLDER.items():
         if task in overrides:
             overrides += [setting for setting in settings if setting not in overrides]
-    return options + [f"+{o}" if o.split("=")[0] in GROUPS_TO_APPEND else o for o in overrides]
+    return [*options, *_folder_of_winner(options, overrides), *(plus(o) for o in overrides)]
+
+
+def _folder_of_winner(options: list[str], overrides: list[str]) -> list[str]:
+    """Adds the --config-dir that ``+experiment=best_of_STUDY`` is in, unless one is given."""
+    names = [o.partition("=")[2] for o in overrides if key_of(o) == "experiment"]
+    studies = [
+        part.removeprefix(BEST_OF) for name in names for part in name.split(",") if part.startswith(BEST_OF)
+    ]
+    if not studies or any(option.split("=")[0] in ("--config-dir", "-cd") for option in options):
+        return []
+    outputs = [o.partition("=")[2] for o in overrides if o.startswith("paths.outputs=")]
+    folder = Path(outputs[-1] if outputs else "outputs") / "studies" / studies[0] / "conf"
+    return ["--config-dir", str(folder.absolute())] if folder.is_dir() else []

@@ -21,9 +21,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.cli.sentences import choices_of, sentence, unknown_choice, unreadable
+from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
+from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.errors import SeedsweepError
+from seedsweep.study.space import merged, probes
 from seedsweep.sweep.record import holds_run
 
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
@@ -58,7 +61,9 @@ def check(parsed: Namespace) -> bool:
         for override in fixed:
             if override.key_or_group == "sweep":
                 raise SeedsweepError(f"{override.input_line} is a grid of runs: add -m to run it.")
-        _validate(cfg, parsed.overrides)
+        config = _validate(cfg, parsed.overrides)
+        if config.task == "study":
+            _check_space(name, config, parsed.overrides)
         if not parsed.cfg and not parsed.info:
             _refuse_used_folder(cfg)
         return False
@@ -149,9 +154,21 @@ def _compose(name: str, overrides: list[str]) -> DictConfig:
         raise SeedsweepError(sentence(error, overrides)) from error
 
 
-def _validate(cfg: DictConfig, overrides: list[str]) -> None:
+def _check_space(name: str, config: Config, overrides: list[str]) -> None:
+    """Composes every end of the space and every choice once, so that no trial finds the mistake."""
+    theirs = [o for o in overrides if key_of(o).split(".")[0] not in ("study", "task")]
+    for lines in probes(config.study):
+        for group, _, choice in (line.lstrip("+").partition("=") for line in lines):
+            known = choices_of(group)
+            if known and choice not in known:
+                raise SeedsweepError(f"study.space: {unknown_choice(group, choice)}")
+        together = merged(theirs, lines)
+        _validate(_compose(name, together), together)
+
+
+def _validate(cfg: DictConfig, overrides: list[str]) -> Config:
     try:
-        to_config(cfg)
+        return to_config(cfg)
     except OmegaConfBaseException as error:
         raise SeedsweepError(sentence(error, overrides)) from error
 

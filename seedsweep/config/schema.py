@@ -14,6 +14,8 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from seedsweep.config.checks import at_least, between, one_of, positive
+from seedsweep.config.study_schema import PrunerConfig, SamplerConfig, StorageConfig, StudyConfig
+from seedsweep.errors import SeedsweepError
 
 TASKS = Path(__file__).resolve().parents[1] / "tasks"  # a file each; not imported here
 
@@ -110,9 +112,18 @@ class BackboneConfig:
     library: str = "own"  # own: a file in seedsweep/backbones/nets; timm: timm.create_model(name)
     weights: str = "auto"  # auto | none | a file (.safetensors, .pt, .pth)
     freeze: bool = True  # true: only the head is trained (and BatchNorm, if its policy says so)
+    # With freeze false, train only the blocks from this module on, in the order of execution: Mixed_7a; or after this
+    # share of the blocks: 0.7. BatchNorm before it keeps its stored statistics under inference, recalibrate and
+    # train, so that the activations there are stored like features; batch_stats and update_stats mean the whole net.
+    train_from: str | None = None
 
     def __post_init__(self) -> None:
         one_of("backbone.library", self.library, ("own", "timm"))
+        if self.freeze and self.train_from is not None:
+            raise SeedsweepError(
+                f"backbone.train_from={self.train_from} trains the blocks from there on, but backbone.freeze=true "
+                "trains none: add backbone.freeze=false, or leave backbone.train_from out."
+            )
 
 
 @dataclass
@@ -136,8 +147,10 @@ class HeadConfig:
     width: int = 1024  # 0: no hidden layer
     dropout: float = 0.0
     class_weights: str = "none"  # none | balanced
+    label_smoothing: float = 0.0  # share of the target that is spread over all classes, in training
 
     def __post_init__(self) -> None:
+        between("head.label_smoothing", self.label_smoothing, 0, 0.9)
         at_least("head.width", self.width, 0)
         between("head.dropout", self.dropout, 0, 0.99)
         one_of("head.class_weights", self.class_weights, ("none", "balanced"))
@@ -212,6 +225,19 @@ class CacheConfig:
 
 
 @dataclass
+class DashboardConfig:
+    """``task=dashboard``: what TensorBoard and optuna-dashboard show, and where."""
+
+    dir: str | None = None  # none: the study that was worked on last, or else all runs
+    port: int = 6006  # of TensorBoard; the next free one if it is taken
+    optuna_port: int = 8080  # of optuna-dashboard; likewise
+
+    def __post_init__(self) -> None:
+        between("dashboard.port", self.port, 1, 65535)
+        between("dashboard.optuna_port", self.optuna_port, 1, 65535)
+
+
+@dataclass
 class ExperimentConfig:
     """What an experiment is called and what it teaches."""
 
@@ -238,6 +264,11 @@ class Config:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
+    dashboard: DashboardConfig = field(default_factory=DashboardConfig)
+    study: StudyConfig = field(default_factory=StudyConfig)
+    sampler: SamplerConfig = MISSING
+    pruner: PrunerConfig = MISSING
+    storage: StorageConfig = MISSING
 
     def __post_init__(self) -> None:
         one_of("task", self.task, [module.name for module in pkgutil.iter_modules([str(TASKS)])])

@@ -26,6 +26,7 @@ class ArmModule(pl.LightningModule):
         seed: the run's seed; each epoch reseeds from (seed, epoch), so that a resumed run draws the same
             dropout masks as an uninterrupted one.
         class_weights: [N] weights of the loss, or None.
+        label_smoothing: share of the training loss's target that is spread over all classes.
     """
 
     class_weights: Tensor | None
@@ -37,9 +38,11 @@ class ArmModule(pl.LightningModule):
         classes: list[str],
         seed: int,
         class_weights: Tensor | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         self.classifier = classifier
+        self.label_smoothing = label_smoothing
         self.optim = optim
         self.autocast_dtype: torch.dtype | None = None  # set by the run, for passes outside the Trainer
         self.classes = classes
@@ -65,7 +68,9 @@ class ArmModule(pl.LightningModule):
             reseed(self.seed, self.current_epoch)
         logits = self(batch["image"])
         labels = batch["label"]
-        loss = functional.cross_entropy(logits, labels, weight=self.class_weights)
+        loss = functional.cross_entropy(
+            logits, labels, weight=self.class_weights, label_smoothing=self.label_smoothing
+        )
         self._sums.add(loss, logits, labels)
         return loss
 

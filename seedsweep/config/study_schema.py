@@ -1,0 +1,113 @@
+"""Typed schema of Optuna studies: what is tried, how, where it is kept, and who works on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from seedsweep.config.checks import at_least, between, one_of, positive
+from seedsweep.errors import SeedsweepError
+
+
+@dataclass
+class ParamConfig:
+    """One dimension of the space: a list of choices, or a range."""
+
+    key: str = MISSING  # what it overrides: a setting (optim.lr) or a group (backbone, batchnorm, experiment)
+    choices: list[Any] | None = None
+    low: float | None = None
+    high: float | None = None
+    log: bool = False  # drawn uniformly in the logarithm
+    integer: bool = False
+    points: int = 4  # values of a range where sampler=grid
+    when: str | None = None  # KEY=VALUE of another dimension; otherwise this one stays as it is
+
+    def __post_init__(self) -> None:
+        name = f"study.space ({self.key})"
+        if (self.choices is None) == (self.low is None or self.high is None):
+            raise SeedsweepError(f"{name} needs either choices, or low and high.")
+        if self.choices is not None and not self.choices:
+            raise SeedsweepError(f"{name}: choices is empty.")
+        if self.low is not None and self.high is not None:
+            if self.low > self.high:
+                raise SeedsweepError(f"{name}: low is {self.low}, above high, {self.high}.")
+            if self.log:
+                positive(f"{name}.low, on a log scale,", self.low)
+        at_least(f"{name}.points", self.points, 2)
+
+
+@dataclass
+class StudyConfig:
+    """An Optuna study over a space of overrides (see ``seedsweep/study``)."""
+
+    name: str = "study"  # one name, one study: a second call goes on with it
+    space: dict[str, ParamConfig] = field(default_factory=dict)
+    settings: list[str] = field(default_factory=list)  # overrides that all trials share
+    first: list[list[str]] = field(default_factory=list)  # trials to begin with, as overrides
+    n_trials: int = 50  # of the whole study, whoever ran them
+    metric: str = "macro_f1"  # macro_f1 | acc, of the validation images
+    rule: str = "tail"  # tail: mean of the last epochs; checkpoint: that of the epoch whose weights are kept
+    tail: int = 3  # epochs
+    finalists: int = 3  # best settings that are trained again
+    finalist_seeds: int = 3  # fresh seeds each
+    workers: int = 1  # processes on this machine; 1: in this process, and repeatable
+    job: int = 0  # of several machines: 0 leads and closes the study, the others only work
+    seed: int = 0  # of the sampler
+    heartbeat: float = 10.0  # seconds between a worker's signs of life
+    grace: float = 120.0  # seconds without one after which a worker on another machine counts as dead
+
+    def __post_init__(self) -> None:
+        at_least("study.n_trials", self.n_trials, 1)
+        one_of("study.metric", self.metric, ("macro_f1", "acc"))
+        one_of("study.rule", self.rule, ("tail", "checkpoint"))
+        at_least("study.tail", self.tail, 1)
+        at_least("study.finalists", self.finalists, 1)
+        between("study.finalist_seeds", self.finalist_seeds, 1, 1000)
+        between("study.workers", self.workers, 1, 256)
+        at_least("study.job", self.job, 0)
+        between("study.seed", self.seed, 0, 2**31 - 1)
+        positive("study.heartbeat", self.heartbeat)
+        positive("study.grace", self.grace)
+        if self.grace < 2 * self.heartbeat:
+            raise SeedsweepError(
+                f"study.grace is {self.grace:g} s, but must be at least twice study.heartbeat, {self.heartbeat:g} s."
+            )
+        if "/" in self.name or not self.name.strip():
+            raise SeedsweepError(f"study.name is '{self.name}', but must be a name without '/'.")
+
+
+@dataclass
+class SamplerConfig:
+    """Who proposes the settings: a class of ``optuna.samplers``, or ``grid``."""
+
+    name: str = MISSING
+    options: dict[str, Any] = field(default_factory=dict)  # of the class; its seed is ours
+
+
+@dataclass
+class PrunerConfig:
+    """Who ends hopeless trials early: a class of ``optuna.pruners``."""
+
+    name: str = MISSING
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class StorageConfig:
+    """Where trials are kept."""
+
+    name: str = MISSING  # journal | rdb | grpc
+    path: str | None = None  # journal: the file; null: study.journal in the study's folder
+    url: str | None = None  # rdb: postgresql+psycopg://user@host/database
+    host: str = "localhost"  # grpc
+    port: int = 13000  # grpc
+
+    def __post_init__(self) -> None:
+        one_of("storage.name", self.name, ("journal", "rdb", "grpc"))
+        if self.name == "rdb" and not self.url:
+            raise SeedsweepError(
+                "storage.url is not set: give storage.url=postgresql+psycopg://USER@HOST/DATABASE."
+            )
+        between("storage.port", self.port, 1, 65535)

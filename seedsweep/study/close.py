@@ -1,0 +1,154 @@
+"""Closes a study: the winner meets the test images, and everything is written down."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import time
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from rich.console import Console
+
+from seedsweep.errors import SeedsweepError
+from seedsweep.study.finalists import Finalist, meet_test, ranking, write_best, write_result
+from seedsweep.study.plan import Plan, slots
+
+log = logging.getLogger(__name__)
+
+METRICS = {"macro_f1": "macro-F1", "acc": "accuracy"}
+
+
+def close_study(study: optuna.Study, finals: optuna.Study, plan: Plan, started: float) -> dict[str, Any]:
+    """Ranks the finalists, scores the winner on the test images, writes and prints the result.
+
+    Args:
+        study: all its trials ended.
+        finals: likewise.
+        plan: the study.
+        started: ``time.perf_counter()`` when this call began.
+
+    Returns:
+        What result.json holds.
+
+    Raises:
+        SeedsweepError: no trial went to its end.
+    """
+    from seedsweep.reporting.study.draw import draw_study
+    from seedsweep.reporting.study.tables import print_study, write_trials_csv
+
+    metric = METRICS[plan.config.study.metric]
+    console = Console(highlight=False, width=max(Console().width, 100))
+    write_trials_csv(study, plan.folder / "trials.csv")
+    pictures = draw_study(study, plan.folder / "plots", metric)
+    print_study(study, console, metric)
+    ranked = ranking(study, finals, plan)
+    if not ranked:
+        raise SeedsweepError(
+            f"no trial of {plan.config.study.name} went to its end: {_reason(study, finals)}"
+        )
+    winner = ranked[0]
+    test = meet_test(plan, winner)
+    best = write_best(plan, winner, f"{metric} ({_rule(plan)})")
+    counts = {state.name.lower(): len(slots(study, (state,))) for state in TrialState}
+    result = {
+        "study": plan.config.study.name,
+        "metric": plan.config.study.metric,
+        "rule": _rule(plan),
+        "trials": {name: count for name, count in counts.items() if count},
+        "finalists": [_as_dict(finalist, plan.folder) for finalist in ranked],
+        "winner": {**_as_dict(winner, plan.folder), "test": {"seeds": test, **_spread(test)}},
+        "best_config": str(best),
+        "trial_seconds": sum(float(t.user_attrs.get("seconds", 0)) for t in slots(study)),
+        "wall_seconds": time.perf_counter() - started,  # of this call, which may have resumed an earlier one
+    }
+    write_result(plan, result)
+    _say(console, plan, ranked, test, best, bool(pictures))
+    return result
+
+
+def _as_dict(finalist: Finalist, folder: Path) -> dict[str, Any]:
+    return {
+        "trial": finalist.trial,
+        "settings": finalist.settings,
+        "value_in_study": finalist.trial_value,
+        "values": finalist.values,
+        "seeds": finalist.seeds,
+        "mean": finalist.mean,
+        "sd": finalist.spread,
+        "reference": finalist.reference,
+        "runs": [str(run.relative_to(folder)) for run in finalist.folders],
+    }
+
+
+def _spread(test: list[dict[str, Any]]) -> dict[str, Any]:
+    if not test:
+        return {}
+    return {
+        key: {
+            "mean": fmean(row[key] for row in test),
+            "sd": stdev(row[key] for row in test) if len(test) > 1 else 0.0,
+        }
+        for key in ("acc", "macro_f1")
+    }
+
+
+def _rule(plan: Plan) -> str:
+    study = plan.config.study
+    if study.rule == "checkpoint":
+        return "of the epoch with the best validation accuracy, whose weights are kept"
+    return f"mean of the last {study.tail} epochs" if study.tail > 1 else "of the last epoch"
+
+
+def _reason(study: optuna.Study, finals: optuna.Study) -> str:
+    failed = slots(finals, (TrialState.FAIL,)) or slots(study, (TrialState.FAIL,))
+    return (
+        str(failed[0].user_attrs.get("reason", "unknown")) if failed else "all were pruned; take pruner=none."
+    )
+
+
+def _say(
+    console: Console,
+    plan: Plan,
+    ranked: list[Finalist],
+    test: list[dict[str, Any]],
+    best: Path,
+    pictures: bool,
+) -> None:
+    study = plan.config.study
+    metric = METRICS[study.metric]
+    n = study.finalist_seeds
+    console.print(
+        f"\nTrained again with {n} fresh {'seed' if n == 1 else 'seeds'} each: {metric}, {_rule(plan)}"
+    )
+    for place, finalist in enumerate(ranked, 1):
+        note = "  (the study began with it)" if finalist.reference else ""
+        settings = ", ".join(finalist.settings) or "as it stands"
+        console.print(
+            f"  {place}. {finalist.mean:.3f} ± {finalist.spread:.3f}  trial {finalist.trial}: {settings}{note}",
+            soft_wrap=True, markup=False,
+        )  # fmt: skip
+    if test:
+        spread = _spread(test)
+        shown = ", ".join(
+            f"{name} {spread[key]['mean']:.3f} ± {spread[key]['sd']:.3f}"
+            for key, name in (("acc", "accuracy"), ("macro_f1", "macro-F1"))
+        )
+        console.print(f"The winner on the test images, met once: {shown}")
+    here = Path.cwd()
+
+    def short(path: Path) -> str:
+        return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+    run = f"+experiment={best.stem}"
+    if plan.folder.parent.absolute() != (here / "outputs" / "studies").absolute():
+        run = f"--config-dir {shlex.quote(short(best.parents[1]))} {run}"
+    files = "trials.csv, result.json" + (", plots/" if pictures else "")
+    console.print(f"\nresults    {short(plan.folder)}  ({files})", soft_wrap=True, markup=False)
+    console.print(f"the winner python -m seedsweep {run}", soft_wrap=True, markup=False)
+    console.print(
+        f"dashboard  make dashboard DIR={shlex.quote(short(plan.folder))}", soft_wrap=True, markup=False
+    )

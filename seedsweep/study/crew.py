@@ -1,0 +1,116 @@
+"""Several worker processes on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+
+from seedsweep.errors import SeedsweepError
+from seedsweep.study.finalists import lay_finals
+from seedsweep.study.leases import Leases
+from seedsweep.study.plan import Plan
+from seedsweep.study.trial import LEADER
+from seedsweep.study.worker import POLL, REAP_EVERY, unfinished
+
+log = logging.getLogger(__name__)
+
+RESTARTS = 5  # a worker that a slot kills each time must not be begun for ever
+
+
+class Crew:
+    """Worker processes: the same command line, with ``study.job`` set; killed ones are replaced.
+
+    Args:
+        plan: the study.
+        command: overrides and options that this process was called with.
+    """
+
+    def __init__(self, plan: Plan, command: list[str]) -> None:
+        self.plan = plan
+        self.command = command
+        self.size = plan.config.study.workers
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._restarts = 0
+
+    def work(self, study: optuna.Study, told: Callable[[optuna.Study], None]) -> optuna.Study:
+        """Lets the workers run trials and finals to their end; returns the finals.
+
+        Raises:
+            SeedsweepError: the workers can't work.
+            KeyboardInterrupt: the user stopped the study; the workers have given their trials back.
+        """
+        for number in range(1, self.size + 1):
+            self._begin(number)
+        try:
+            self._watch(study, told)
+            finals = lay_finals(study, self.plan)
+            self._watch(finals, told)
+        finally:
+            self._end()
+        return finals
+
+    def _watch(self, study: optuna.Study, told: Callable[[optuna.Study], None]) -> None:
+        leases = Leases(study, self.plan.folder, self.plan.config.study.grace)
+        leases.reap(other_machines=False, blame=False)
+        looked = time.monotonic()
+        while unfinished(study):
+            if time.monotonic() - looked > REAP_EVERY or self._replace_dead():
+                leases.reap(other_machines=True)
+                looked = time.monotonic()
+            told(study)
+            time.sleep(POLL)
+        told(study)
+
+    def _begin(self, number: int) -> None:
+        folder = self.plan.folder / "workers"
+        folder.mkdir(exist_ok=True)
+        threads = max(
+            1, (os.cpu_count() or 1) // self.size
+        )  # more than there are cores: they spin, and all are slow
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), LEADER: str(os.getpid())}
+        with (folder / f"{number:03d}.log").open("ab") as file:
+            self._running[number] = subprocess.Popen(
+                [sys.executable, "-m", "seedsweep", *self.command, "study.workers=1", f"study.job={number}"],
+                stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment,
+                start_new_session=True,  # Ctrl-C comes once, from us
+            )  # fmt: skip
+
+    def _replace_dead(self) -> bool:
+        """Begins a worker anew that ended before the work did; returns whether there was one."""
+        dead = [number for number, process in self._running.items() if process.poll() is not None]
+        for number in dead:
+            code = self._running.pop(number).returncode
+            self._restarts += 1
+            path = self.plan.folder / "workers" / f"{number:03d}.log"
+            if self._restarts > RESTARTS * self.size:
+                raise SeedsweepError(
+                    f"the study's workers end again and again (status {code}): see {_last(path)}."
+                )
+            log.warning("worker %d ended (status %d); another one takes its place", number, code)
+            self._begin(number)
+        return bool(dead)
+
+    def _end(self) -> None:
+        """Stops what still runs; a worker gives its trial back on the way."""
+        for process in self._running.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        end = time.monotonic() + 30
+        for process in self._running.values():
+            try:
+                process.wait(timeout=max(0.1, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()  # its trial is found by the next call
+
+
+def _last(path: Path) -> str:
+    lines = path.read_text(errors="replace").strip().splitlines()
+    return f"{path} ({lines[-1]})" if lines else str(path)

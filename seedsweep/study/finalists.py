@@ -1,0 +1,182 @@
+"""Takes the luck out of a study's winner: the best settings are trained again with fresh seeds and ranked by mean.
+
+The best of many trials is best partly by chance (Cawley and Talbot 2010, section 5): its own value promises too
+much. So the finalists are ranked by runs that took no part in their choice, and the winner alone meets the test set.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from seedsweep.config.study_schema import StudyConfig
+from seedsweep.study.plan import Plan, add_slot, slots
+from seedsweep.study.space import Start
+
+FRESH = 1000  # seeds of the finalists start this far above the trials' own
+MOST_SEEDS = 1000
+SUFFIX = "/finalists"
+
+
+@dataclass
+class Finalist:
+    """A setting that was trained again.
+
+    ``values`` are the study's metric for each fresh seed, ``folders`` their runs; ``reference`` marks the trial
+    that the study began with.
+    """
+
+    trial: int
+    settings: list[str]
+    trial_value: float
+    reference: bool
+    values: list[float]
+    seeds: list[int]
+    folders: list[Path]
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds."""
+        return fmean(self.values) if self.values else float("nan")
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over the seeds; 0 for one."""
+        return stdev(self.values) if len(self.values) > 1 else 0.0
+
+
+def candidates(study: optuna.Study, config: StudyConfig) -> list[optuna.trial.FrozenTrial]:
+    """Returns the best ``finalists`` different settings, and the trial that the study began with."""
+    complete = slots(study, (TrialState.COMPLETE,))
+    ranked = sorted(complete, key=lambda trial: -float(trial.value or 0.0))
+    chosen: dict[str, optuna.trial.FrozenTrial] = {}
+    for trial in ranked:
+        if len(chosen) < config.finalists:
+            chosen.setdefault(_key(trial), trial)
+    if config.first:
+        for trial in complete[:1]:
+            if int(trial.user_attrs["slot"]) == 0:
+                chosen.setdefault(_key(trial), trial)
+    return list(chosen.values())
+
+
+def lay_finals(study: optuna.Study, plan: Plan) -> optuna.Study:
+    """Opens the finals, a study beside the study, and lays down a slot for each finalist and fresh seed."""
+    finals = open_finals(study, plan)
+    present = {trial.user_attrs["slot"] for trial in slots(finals)}
+    chosen = candidates(study, plan.config.study)
+    for trial in chosen:
+        of = int(trial.user_attrs["slot"])
+        for number in range(plan.config.study.finalist_seeds):
+            slot = of * MOST_SEEDS + number  # known by the trial: a longer study may have other finalists
+            if slot not in present:
+                seed = plan.config.seed + FRESH + number
+                settings = [*trial.user_attrs["settings"], f"seed={seed}"]
+                add_slot(finals, slot, Start({}, settings), laid=True, of=of, seed=seed)
+    finals.set_user_attr("of", [int(trial.user_attrs["slot"]) for trial in chosen])
+    finals.set_user_attr("n_trials", plan.config.study.n_trials)
+    return finals
+
+
+def open_finals(study: optuna.Study, plan: Plan) -> optuna.Study:
+    """Opens the finals of a study; no trial of theirs is pruned."""
+    return optuna.create_study(
+        storage=study._storage,
+        study_name=plan.config.study.name + SUFFIX,
+        direction="maximize",
+        load_if_exists=True,
+        pruner=optuna.pruners.NopPruner(),
+    )
+
+
+def ranking(study: optuna.Study, finals: optuna.Study, plan: Plan) -> list[Finalist]:
+    """Returns the finalists, best mean first; those whose runs all failed are left out."""
+    by_slot = {int(trial.user_attrs["slot"]): trial for trial in slots(study)}
+    found: dict[int, Finalist] = {}
+    current = set(finals.user_attrs["of"])
+    seeds = range(plan.config.seed + FRESH, plan.config.seed + FRESH + plan.config.study.finalist_seeds)
+    for run in slots(finals, (TrialState.COMPLETE,)):
+        of = int(run.user_attrs["of"])
+        if of not in current or int(run.user_attrs["seed"]) not in seeds:
+            continue
+        if of not in found:
+            trial = by_slot[of]
+            reference = of == 0 and bool(plan.config.study.first)
+            value = float(trial.value or 0.0)
+            found[of] = Finalist(of, list(trial.user_attrs["settings"]), value, reference, [], [], [])
+        assert run.value is not None
+        found[of].values.append(float(run.value))
+        found[of].seeds.append(int(run.user_attrs["seed"]))
+        found[of].folders.append(run_folder(plan, int(run.user_attrs["slot"])))
+    return sorted(found.values(), key=lambda finalist: -finalist.mean)
+
+
+def run_folder(plan: Plan, slot: int) -> Path:
+    """Returns where a run of the finals is."""
+    trial, number = divmod(slot, MOST_SEEDS)
+    return plan.folder / "finalists" / f"trial{trial:04d}_{number}"
+
+
+def meet_test(plan: Plan, winner: Finalist) -> list[dict[str, Any]]:
+    """Scores the test images with each of the winner's runs; nobody else meets them.
+
+    Returns:
+        ``acc``, ``macro_f1`` and ``loss`` a seed; empty if the data has no test split.
+    """
+    from seedsweep.study.trial import quiet
+    from seedsweep.training.test_split import score_test
+
+    found = []
+    for seed, folder in zip(winner.seeds, winner.folders, strict=True):
+        lines = [*winner.settings, f"seed={seed}"]
+        with quiet():
+            scores = score_test(plan.trial_config(lines), folder)
+        if scores is not None:
+            found.append({key: scores[key] for key in ("acc", "macro_f1", "loss")})
+    return found
+
+
+def write_best(plan: Plan, winner: Finalist, metric: str) -> Path:
+    """Writes the winner as an experiment that runs as it is, with all that it depends on."""
+    from omegaconf import OmegaConf
+
+    config = plan.trial_config(winner.settings)
+    content = {key: value for key, value in asdict(config).items() if key in SECTIONS}
+    if content["data"]["root"]:
+        content["data"]["root"] = str(Path(content["data"]["root"]).expanduser().absolute())
+    name = f"best_of_{plan.config.study.name}"
+    told = f"the winner of study {plan.config.study.name}: {', '.join(winner.settings) or 'as it began'}"
+    content = {"experiment": {"name": name, "teaches": told}, **content}
+    path = plan.folder / "conf" / "experiment" / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = (
+        "# @package _global_\n"
+        f"# {metric} of the validation images: {winner.mean:.4f}, mean of {len(winner.values)} fresh seeds "
+        f"({min(winner.values):.4f} to {max(winner.values):.4f}).\n"
+    )
+    path.write_text(head + OmegaConf.to_yaml(OmegaConf.create(content)))
+    return path
+
+
+def write_result(plan: Plan, content: dict[str, Any]) -> Path:
+    """Writes result.json."""
+    path = plan.folder / "result.json"
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2) + "\n")
+    part.replace(path)
+    return path
+
+
+SECTIONS = (
+    "data", "augment", "preprocess", "backbone", "batchnorm", "head", "optim", "trainer", "features",
+)  # fmt: skip
+
+
+def _key(trial: optuna.trial.FrozenTrial) -> str:
+    return json.dumps(sorted(trial.user_attrs.get("settings", [])))

@@ -1,0 +1,133 @@
+"""The two parts that a process can have in a study: to lead it, or to serve."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import optuna
+from hydra.core.hydra_config import HydraConfig
+from optuna.trial import TrialState
+
+from seedsweep.config.groups import key_of
+from seedsweep.config.schema import Config
+from seedsweep.study.close import METRICS, close_study
+from seedsweep.study.crew import Crew
+from seedsweep.study.plan import Plan, lay_slots, open_study, read_plan, slots
+from seedsweep.study.worker import wait_for, work
+
+log = logging.getLogger(__name__)
+
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+def lead_study(config: Config, started: float) -> None:
+    """Lays the trials down, runs them (alone, or with a crew), and closes the study.
+
+    Args:
+        config: the whole configuration.
+        started: ``time.perf_counter()`` when the call began.
+    """
+    plan = read_plan(config)
+    study = open_study(plan)
+    lay_slots(study, plan)
+    done = len(slots(study, ENDED))
+    log.info(
+        "study %s: %d of %d trials to go, %s -> %s",
+        config.study.name, len(slots(study)) - done, len(slots(study)),
+        f"{config.study.workers} workers" if config.study.workers > 1 else "one worker", plan.folder,
+    )  # fmt: skip
+    _check_images(plan)
+    progress = Progress(plan, study)
+    try:
+        if config.study.workers > 1:
+            finals = Crew(plan, _command()).work(study, progress)
+        else:
+            finals = work(study, plan, leader=True, told=progress)
+    except KeyboardInterrupt:
+        log.info("stopped; the same command goes on with it: %d of %d trials are done",
+                 len(slots(study, ENDED)), len(slots(study)))  # fmt: skip
+        raise
+    close_study(study, finals, plan, started)
+
+
+def serve_study(config: Config) -> None:
+    """Runs trials of a study that another process leads."""
+    plan = read_plan(config)
+    study = open_study(plan)
+    wait_for(lambda: bool(slots(study)), "trials")
+    work(study, plan, leader=False, told=Progress(plan, study))
+
+
+class Progress:
+    """Says a line for each trial that ended, whoever ran it."""
+
+    def __init__(self, plan: Plan, study: optuna.Study) -> None:
+        self.plan = plan
+        self.told = {_key(study, t.user_attrs["slot"]) for t in slots(study, ENDED)}
+        self.best = max(
+            (float(t.value or 0) for t in slots(study, (TrialState.COMPLETE,))), default=float("-inf")
+        )
+
+    def __call__(self, study: optuna.Study) -> None:
+        """Looks at the study, or at its finals."""
+        everything = slots(study)
+        is_finals = study.study_name != self.plan.config.study.name
+        ended = [trial for trial in everything if trial.state in ENDED]
+        fresh = [trial for trial in ended if _key(study, trial.user_attrs["slot"]) not in self.told]
+        for number, trial in enumerate(fresh, len(ended) - len(fresh) + 1):
+            self.told.add(_key(study, trial.user_attrs["slot"]))
+            self._say(trial, f"[{number}/{len(everything)}]", is_finals)
+
+    def _say(self, trial: optuna.trial.FrozenTrial, place: str, is_finals: bool) -> None:
+        attrs = trial.user_attrs
+        name = METRICS[self.plan.config.study.metric]
+        settings = ", ".join(_shown(setting) for setting in attrs.get("settings", []))
+        if trial.state == TrialState.FAIL:
+            log.info("%s trial %d failed: %s  (%s)", place, attrs["slot"], attrs.get("reason", "?"), settings)
+            return
+        mark = ""
+        if trial.state == TrialState.PRUNED:
+            mark = f"pruned after {attrs.get('epochs', '?')} epochs"
+        elif not is_finals and float(trial.value or 0) > self.best:
+            self.best, mark = float(trial.value or 0), "best so far"
+        what = f"trial {attrs['slot']}" if not is_finals else f"again: trial {attrs['of']}"
+        value = f"{trial.value:.3f}" if trial.value is not None else "-"
+        log.info("%s %s %d: %s %s  %s  %.1f s  %s",
+                 place, what, attrs["slot"], name, value, settings, attrs.get("seconds", 0.0), mark)  # fmt: skip
+
+
+def _check_images(plan: Plan) -> None:
+    """Stops before the first trial if the images can't be used: all trials would fail of it."""
+    from seedsweep.data.prepare import prepare_images
+
+    config = plan.trial_config([])
+    prepare_images(config.data, Path(config.paths.cache).expanduser(), plan.folder / "manifest.csv")
+
+
+def _shown(setting: str) -> str:
+    key, _, value = setting.lstrip("+").partition("=")
+    try:
+        return f"{key}={int(value)}"
+    except ValueError:
+        pass
+    try:
+        return f"{key}={float(value):.3g}"
+    except ValueError:
+        return f"{key}={value}"
+
+
+def _key(study: optuna.Study, slot: int) -> str:
+    return f"{study.study_name} {slot}"
+
+
+def _command() -> list[str]:
+    """Returns the options and overrides that this process was called with, for its workers."""
+    hydra = HydraConfig.get()
+    folders = [s.path for s in hydra.runtime.config_sources if s.provider == "command-line"]
+    options = [part for folder in folders for part in ("--config-dir", folder)]
+    overrides = [
+        o for o in [*hydra.overrides.task, *hydra.overrides.hydra]
+        if key_of(o) not in ("study.workers", "study.job", "hydra.mode", "resume")
+    ]  # fmt: skip
+    return [*options, *overrides]

@@ -1,0 +1,195 @@
+"""Who works on which trial, and what becomes of a trial whose worker died.
+
+A study's trials are laid down beforehand, as WAITING slots, and a worker takes one. Its name (machine, process,
+the process's start) stands in the trial, and a counter that it raises while it lives. A trial whose process is
+gone goes back to WAITING with the settings it had, and is run again: none is lost, none done twice. Optuna's
+own heartbeats do this for its RDB storage alone, and file the trial as failed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+from filelock import FileLock
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.samplers import BaseSampler
+from optuna.storages import JournalStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+log = logging.getLogger(__name__)
+
+WORKER, ALIVE, SLOT = "worker", "alive", "slot"
+BORN_WITHIN = 2.0  # seconds: two readings of a process's start differ by rounding
+DEATHS = 3  # of its workers, after which a trial is given up
+UNSIGNED = 15.0  # seconds that a worker on another machine may take between taking a trial and signing it
+
+
+class Leases:
+    """Takes, gives back and takes over trials of one study.
+
+    Args:
+        study: its trials are WAITING slots, or taken.
+        folder: of the study; a lock in it keeps the workers of this machine apart while they take and reap.
+        grace: seconds without a sign of life after which another machine's worker counts as dead.
+    """
+
+    def __init__(self, study: optuna.Study, folder: Path, grace: float) -> None:
+        self.study = study
+        self.storage = study._storage
+        self.grace = grace
+        self._lock = FileLock(folder / "claims.lock")
+        self._seen: dict[
+            int, tuple[Any, float]
+        ] = {}  # other machines' trials: last sign of life, and when we saw it
+
+    def claim(self, sampler: Callable[[int], BaseSampler]) -> Trial | None:
+        """Takes the first waiting trial; None if there is none.
+
+        Args:
+            sampler: makes that of a slot; a trial of its own gets one of its own.
+        """
+        with self._lock:
+            for waiting in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+                with suppress(UpdateFinishedTrialError):
+                    if self.storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):
+                        self.storage.set_trial_user_attr(waiting._trial_id, WORKER, _me())
+                        self.study.sampler = sampler(int(waiting.user_attrs[SLOT]))
+                        return Trial(self.study, waiting._trial_id)
+        return None
+
+    def give_back(self, trial: Trial) -> None:
+        """Lets somebody else run a trial: this worker was told to stop."""
+        with self._lock:
+            self._put_back(trial._trial_id)
+
+    def reap(self, *, other_machines: bool, blame: bool = True) -> int:
+        """Puts trials of dead workers back.
+
+        Args:
+            blame: a trial that took DEATHS workers with it (its memory, most likely) is filed as failed. False
+                where the whole study was stopped.
+            other_machines: also those whose worker elsewhere gave no sign of life for ``grace`` seconds. Only one
+                process of a study may ask for that: the lock does not reach other machines.
+
+        Returns:
+            How many.
+        """
+        if not self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            return 0
+        reaped = 0
+        with self._lock:
+            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                worker = trial.user_attrs.get(WORKER)
+                if not self._is_lost(trial, worker, other_machines):
+                    continue
+                log.warning(
+                    "trial %s: its worker (%s) is gone; it will be run again",
+                    trial.user_attrs.get(SLOT, trial.number),
+                    f"process {worker['pid']} on {worker['host']}" if worker else "killed while taking it",
+                )
+                deaths = int(trial.user_attrs.get("deaths", 0)) + blame
+                self.storage.set_trial_user_attr(trial._trial_id, "deaths", deaths)
+                if deaths >= DEATHS:
+                    reason = f"its worker was killed {deaths} times, perhaps for want of memory"
+                    self.storage.set_trial_user_attr(trial._trial_id, "reason", reason)
+                    self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                else:
+                    self._put_back(trial._trial_id)
+                reaped += 1
+        return reaped
+
+    def is_mine(self, trial: Trial) -> bool:
+        """Says whether a trial is still this process's: a worker that slept for long may have lost it."""
+        kept = self.storage.get_trial(trial._trial_id)
+        return kept.state == TrialState.RUNNING and kept.user_attrs.get(WORKER) == _me()
+
+    def _is_lost(self, trial: FrozenTrial, worker: dict[str, Any] | None, other_machines: bool) -> bool:
+        if worker is not None and worker["host"] == host():
+            return _is_gone(worker)
+        if worker is None:
+            # taking and signing happen under one lock, so here an unsigned trial's worker is dead; but a
+            # database has workers that the lock does not reach
+            return isinstance(self.storage, JournalStorage) or self._is_silent(trial, UNSIGNED)
+        return other_machines and self._is_silent(trial, self.grace)
+
+    def _put_back(self, trial_id: int) -> None:
+        with suppress(UpdateFinishedTrialError):
+            self.storage.set_trial_user_attr(trial_id, WORKER, None)
+            self.storage.set_trial_state_values(trial_id, TrialState.WAITING)
+
+    def _is_silent(self, trial: FrozenTrial, seconds: float) -> bool:
+        """Measures with this machine's clock alone: clocks of two machines differ."""
+        sign = (trial.user_attrs.get(WORKER), trial.user_attrs.get(ALIVE))
+        last, since = self._seen.get(trial._trial_id, (None, 0.0))
+        if last != sign:
+            self._seen[trial._trial_id] = (sign, time.monotonic())
+            return False
+        return time.monotonic() - since > seconds
+
+
+class Heartbeat:
+    """Raises a trial's counter while the ``with`` block runs; ends the process if its leader is gone.
+
+    Args:
+        trial: being run.
+        interval: seconds.
+        leader: process id of the parent, for a worker that must not outlive it; 0: none.
+    """
+
+    def __init__(self, trial: Trial, interval: float, leader: int = 0) -> None:
+        self.trial = trial
+        self.interval = interval
+        self.leader = leader
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        count = 0
+        while not self._stop.wait(min(self.interval, 2.0)):
+            if self.leader and os.getppid() != self.leader:
+                os._exit(1)  # its trial is taken over as that of any dead worker
+            count += 1
+            if count * min(self.interval, 2.0) % self.interval < 2.0:
+                try:
+                    self.trial.storage.set_trial_user_attr(self.trial._trial_id, ALIVE, time.time())
+                except Exception as error:  # a database that is away for a moment
+                    log.debug("no sign of life written: %s", error)
+
+
+def host() -> str:
+    """Names the machine, and the container on it: equal process ids in two containers are two processes."""
+    try:
+        space = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return socket.gethostname()
+    return f"{socket.gethostname()}/{space}"
+
+
+def _me() -> dict[str, Any]:
+    return {"host": host(), "pid": os.getpid(), "born": psutil.Process().create_time()}
+
+
+def _is_gone(worker: dict[str, Any]) -> bool:
+    try:
+        process = psutil.Process(int(worker["pid"]))
+        same = abs(process.create_time() - float(worker["born"])) < BORN_WITHIN
+        return not same or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

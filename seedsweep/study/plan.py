@@ -1,0 +1,205 @@
+"""What a study is: its settings, its trials' configurations, and its slots."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from hydra import compose
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from seedsweep.config.groups import key_of, plus
+from seedsweep.config.location import conf_dir
+from seedsweep.config.schema import Config
+from seedsweep.config.store import to_config
+from seedsweep.config.study_schema import ParamConfig
+from seedsweep.errors import SeedsweepError
+from seedsweep.study.leases import SLOT
+from seedsweep.study.search import GRID, build_pruner
+from seedsweep.study.space import Start, dimensions, grid, merged, starts
+from seedsweep.study.storage import open_storage
+
+OF_THE_STUDY = ("study", "sampler", "pruner", "storage", "task", "resume")  # not settings of a trial
+NOT_COMPARED = ("paths", "resume", "task", "study", "storage", "cache", "dashboard")
+COMPARED_OF_STUDY = ("space", "metric", "rule", "tail", "seed")
+EXTRA, SETTINGS = "overrides", "settings"
+
+
+@dataclass
+class Plan:
+    """A study as this process sees it.
+
+    ``base`` are the overrides that all trials share; ``folder`` is the study's.
+    """
+
+    config: Config
+    folder: Path
+    base: list[str]
+    config_dirs: list[str] = field(default_factory=list)
+    config_name: str = "config"
+    _cache: dict[tuple[str, ...], DictConfig] = field(default_factory=dict, repr=False)
+
+    @property
+    def space(self) -> list[ParamConfig]:
+        """The dimensions, in order."""
+        return dimensions(self.config.study)
+
+    def trial_config(self, lines: list[str]) -> Config:
+        """Composes a trial's configuration: what all share, and ``lines`` over it.
+
+        Composing takes Hydra a tenth of a second, so trials that differ in plain values share it.
+        """
+        values = [line for line in lines if _is_plain_value(line)]
+        rest = merged(self.base, [line for line in lines if not _is_plain_value(line)])
+        theirs = {key_of(line) for line in values}
+        composed = self._composed([line for line in rest if key_of(line) not in theirs])
+        for line in values:
+            OmegaConf.update(composed, key_of(line), _value(line))
+        return to_config(composed)
+
+    def _composed(self, overrides: list[str]) -> DictConfig:
+        key = tuple(overrides)
+        if key not in self._cache:
+            with _hydra(self.config_dirs):
+                self._cache[key] = compose(self.config_name, overrides)
+        return copy.deepcopy(self._cache[key])
+
+
+def read_plan(config: Config) -> Plan:
+    """Reads the running Hydra job: which overrides are the study's, which the trials'."""
+    hydra = HydraConfig.get()
+    study = config.study
+    given = [o for o in hydra.overrides.task if key_of(o).split(".")[0] not in OF_THE_STUDY]
+    theirs = {key_of(override) for override in given}
+    settings = [plus(o) for o in study.settings if key_of(o) not in theirs]
+    sources = hydra.runtime.config_sources
+    folders = [source.path for source in sources if source.provider == "command-line"]
+    folder = Path(config.paths.outputs) / "studies" / study.name
+    name = str(hydra.job.config_name or "config")
+    return Plan(config, folder.absolute(), merged(settings, given), folders, name)
+
+
+def open_study(plan: Plan) -> optuna.Study:
+    """Opens the study in its storage, or begins it.
+
+    Raises:
+        SeedsweepError: it can't be opened, or was begun with other settings.
+    """
+    config = plan.config
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    storage = open_storage(config.storage, plan.folder)
+    with FileLock(plan.folder / "begin.lock"):
+        study = optuna.create_study(
+            storage=storage,
+            study_name=config.study.name,
+            direction="maximize",
+            load_if_exists=True,
+            pruner=build_pruner(config.pruner, config.trainer.max_epochs),
+        )
+        settings = _settings(plan)
+        begun = study.user_attrs.get(SETTINGS)
+        if begun is None:
+            study.set_user_attr(SETTINGS, settings)
+        elif begun != settings:
+            raise SeedsweepError(_other_settings(plan, begun, settings))
+    return study
+
+
+def lay_slots(study: optuna.Study, plan: Plan) -> None:
+    """Lays down the trials that the study still lacks, as WAITING slots.
+
+    Only the leader may do so: two would lay them twice. The lock keeps two leaders of one machine apart.
+    """
+    config = plan.config
+    with FileLock(plan.folder / "begin.lock"):
+        present = {trial.user_attrs[SLOT] for trial in slots(study)}
+        wanted = config.study.n_trials
+        if config.sampler.name == GRID:
+            first = grid(plan.space, config.study.seed)
+            wanted = min(wanted, len(first))
+        else:
+            first = starts(config.study, plan.space)
+        for slot in range(wanted):
+            if slot not in present:
+                add_slot(study, slot, first[slot] if slot < len(first) else Start())
+
+
+def add_slot(study: optuna.Study, slot: int, start: Start, **attrs: Any) -> None:
+    """Adds one WAITING trial; what ``start`` fixes is not drawn."""
+    fixed = {"fixed_params": start.fixed} if start.fixed else {}
+    attrs |= {SLOT: slot, EXTRA: start.overrides}
+    study.add_trial(create_trial(state=TrialState.WAITING, user_attrs=attrs, system_attrs=fixed))
+
+
+def slots(study: optuna.Study, states: tuple[TrialState, ...] | None = None) -> list[FrozenTrial]:
+    """Returns the study's trials by slot."""
+    found = study.get_trials(deepcopy=False, states=states)
+    return sorted((t for t in found if SLOT in t.user_attrs), key=lambda t: int(t.user_attrs[SLOT]))
+
+
+def _is_plain_value(line: str) -> bool:
+    """Says whether an override sets a value, and chooses no file of a group."""
+    key = key_of(line)
+    return not line.startswith(("+", "~")) and ("." in key or key == "seed")
+
+
+def _value(line: str) -> Any:
+    return OverridesParser.create().parse_override(line).value()
+
+
+def _settings(plan: Plan) -> dict[str, Any]:
+    """Returns what must be equal for two calls to mean one study, flat."""
+    content = {key: value for key, value in asdict(plan.config).items() if key not in NOT_COMPARED}
+    content["study"] = {key: getattr(plan.config.study, key) for key in COMPARED_OF_STUDY}
+    content["study"]["space"] = {param.key: asdict(param) for param in plan.space}
+    content["trials"] = sorted(plan.base)
+    content["data"]["workers"] = content["data"]["cache_gib"] = None  # change no result
+    content["trainer"]["progress_bar"] = None
+    return dict(sorted(_flat(content, "")))
+
+
+def _flat(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _other_settings(plan: Plan, begun: dict[str, Any], now: dict[str, Any]) -> str:
+    keys = [key for key in sorted(begun.keys() | now.keys()) if begun.get(key) != now.get(key)]
+    shown = ", ".join(f"{key} was {begun.get(key)} and is {now.get(key)}" for key in keys[:3])
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return (
+        f"the study {plan.config.study.name} in {plan.folder} was begun with other settings ({shown}{more}): "
+        "its trials can't be compared with new ones; give another study.name=NAME."
+    )
+
+
+@contextmanager
+def _hydra(config_dirs: list[str]) -> Iterator[None]:
+    """Lets ``compose`` work in a launcher's process, where Hydra itself is not running."""
+    if GlobalHydra.instance().is_initialized():
+        yield
+        return
+    path = create_config_search_path(str(conf_dir()))
+    for folder in reversed(config_dirs):
+        path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
+    Hydra.create_main_hydra2(task_name="seedsweep", config_search_path=path)
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()

@@ -1,0 +1,204 @@
+"""The space of a study: dimensions that are overrides, conditions among them, and the trials to begin with."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from optuna.trial import BaseTrial
+
+from seedsweep.config.groups import key_of, plus
+from seedsweep.config.study_schema import ParamConfig, StudyConfig
+from seedsweep.errors import SeedsweepError
+
+Value = str | float | int | bool | None
+PLAIN = re.compile(r"[\w.+-]+")
+MOST_COMBINATIONS = 100_000
+
+
+@dataclass(frozen=True)
+class Start:
+    """A trial to begin with: ``fixed`` are values of dimensions, ``overrides`` further settings of this trial."""
+
+    fixed: dict[str, Value] = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)
+
+
+def dimensions(study: StudyConfig) -> list[ParamConfig]:
+    """Returns the space's dimensions in order, those that a condition refers to before it.
+
+    Raises:
+        SeedsweepError: the space is empty, a key stands twice, or a condition refers to nothing before it.
+    """
+    if not study.space:
+        raise SeedsweepError("study.space is empty: take a study (+study=head), or add dimensions to it.")
+    seen: list[str] = []
+    for param in study.space.values():
+        if param.key in seen:
+            raise SeedsweepError(f"study.space names {param.key} twice.")
+        if param.when is not None and (key_of(param.when) not in seen or "=" not in param.when):
+            raise SeedsweepError(
+                f"study.space: {param.key} has when={param.when}, which must be KEY=VALUE of a dimension before it "
+                f"({', '.join(seen) or 'there is none'})."
+            )
+        seen.append(param.key)
+    return list(study.space.values())
+
+
+def suggest(trial: BaseTrial, space: list[ParamConfig]) -> list[str]:
+    """Draws a value for every dimension that applies; returns them as overrides."""
+    drawn: dict[str, Value] = {}
+    for param in space:
+        if _applies(param, drawn):
+            drawn[param.key] = _suggest(trial, param)
+    return [line(key, value) for key, value in drawn.items()]
+
+
+def line(key: str, value: Value) -> str:
+    """Writes an override as Hydra's grammar wants it."""
+    if isinstance(value, bool):
+        text = str(value).lower()
+    elif value is None:
+        text = "null"
+    elif isinstance(value, str) and not PLAIN.fullmatch(value):
+        text = json.dumps(value)
+    else:
+        text = str(value)
+    return plus(f"{key}={text}")
+
+
+def starts(study: StudyConfig, space: list[ParamConfig]) -> list[Start]:
+    """Returns the trials to begin with.
+
+    Raises:
+        SeedsweepError: an override can't be read, or its value is not in the space.
+    """
+    by_key = {param.key: param for param in space}
+    found = []
+    for entry in study.first:
+        start = Start()
+        for text in entry:
+            key, value = _read(text)
+            if key in by_key:
+                start.fixed[key] = _checked(by_key[key], value)
+            else:
+                start.overrides.append(plus(text))
+        found.append(start)
+    return found
+
+
+def grid(space: list[ParamConfig], seed: int) -> list[Start]:
+    """Returns every combination, shuffled by ``seed``: a study shorter than the grid sees a fair part of it.
+
+    Raises:
+        SeedsweepError: there are too many.
+    """
+    found: list[dict[str, Value]] = []
+    for combination in _combinations(space, {}):
+        found.append(combination)
+        if len(found) > MOST_COMBINATIONS:
+            raise SeedsweepError(
+                f"sampler=grid: the space has over {MOST_COMBINATIONS:,} combinations; "
+                "lower `points`, or take another sampler."
+            )
+    random.Random(seed).shuffle(found)
+    return [Start(fixed) for fixed in found]
+
+
+def probes(study: StudyConfig) -> Iterator[list[str]]:
+    """Yields sets of overrides that together touch every setting of the space, for a check before the study."""
+    space = dimensions(study)
+    yield list(study.settings)
+    for start in starts(study, space):
+        yield [*study.settings, *start.overrides, *(line(key, value) for key, value in start.fixed.items())]
+    for param in space:
+        shown = [param.when] if param.when else []
+        for value in _ends(param):
+            yield [*study.settings, *shown, line(param.key, value)]
+
+
+def merged(*parts: list[str]) -> list[str]:
+    """Joins lists of overrides; where a key stands in several, the last one wins (Hydra refuses groups twice)."""
+    by_key = {key_of(override): override for part in parts for override in part}
+    return list(by_key.values())
+
+
+def _combinations(space: list[ParamConfig], drawn: dict[str, Value]) -> Iterator[dict[str, Value]]:
+    if not space:
+        yield drawn
+        return
+    param, rest = space[0], space[1:]
+    if not _applies(param, drawn):
+        yield from _combinations(rest, drawn)
+        return
+    for value in _grid_values(param):
+        yield from _combinations(rest, {**drawn, param.key: value})
+
+
+def _grid_values(param: ParamConfig) -> list[Value]:
+    if param.choices is not None:
+        return list(param.choices)
+    low, high = _range(param)
+    steps = [n / (param.points - 1) for n in range(param.points)]
+    if param.log:
+        values = [math.exp(math.log(low) + step * (math.log(high) - math.log(low))) for step in steps]
+    else:
+        values = [low + step * (high - low) for step in steps]
+    values[0], values[-1] = low, high  # not a rounding error beside them
+    return list(dict.fromkeys(round(v) if param.integer else v for v in values))
+
+
+def _ends(param: ParamConfig) -> list[Value]:
+    if param.choices is not None:
+        return list(param.choices)
+    low, high = _range(param)
+    return [int(low), int(high)] if param.integer else [low, high]
+
+
+def _range(param: ParamConfig) -> tuple[float, float]:
+    assert param.low is not None
+    assert param.high is not None
+    return param.low, param.high
+
+
+def _applies(param: ParamConfig, drawn: Mapping[str, Value]) -> bool:
+    if param.when is None:
+        return True
+    key, value = _read(param.when)
+    return key in drawn and drawn[key] == value
+
+
+def _suggest(trial: BaseTrial, param: ParamConfig) -> Value:
+    if param.choices is not None:
+        choice: Value = trial.suggest_categorical(param.key, param.choices)
+        return choice
+    low, high = _range(param)
+    if param.integer:
+        return trial.suggest_int(param.key, int(low), int(high), log=param.log)
+    return trial.suggest_float(param.key, low, high, log=param.log)
+
+
+def _read(text: str) -> tuple[str, Any]:
+    try:
+        override = OverridesParser.create().parse_override(text.lstrip("+"))
+        return override.key_or_group, override.value()
+    except Exception as error:
+        raise SeedsweepError(f"'{text}' in the study can't be read: write KEY=VALUE.") from error
+
+
+def _checked(param: ParamConfig, value: Any) -> Value:
+    if param.choices is not None:
+        if value not in param.choices:
+            raise SeedsweepError(f"study.first: {param.key}={value} is none of its choices, {param.choices}.")
+        checked: Value = value
+        return checked
+    low, high = _range(param)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise SeedsweepError(f"study.first: {param.key}={value} does not lie between {low:g} and {high:g}.")
+    return int(value) if param.integer else float(value)

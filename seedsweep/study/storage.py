@@ -1,0 +1,114 @@
+"""Opens the place where trials are kept: an embedded journal, a database, or Optuna's gRPC proxy before one."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import optuna
+from filelock import FileLock
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.storages.journal._file import BaseJournalFileLock
+
+from seedsweep.config.study_schema import StorageConfig
+from seedsweep.errors import SeedsweepError
+
+log = logging.getLogger(__name__)
+
+JOURNAL = "study.journal"
+CONNECT_SECONDS = 15
+
+
+class _Flock(BaseJournalFileLock):
+    """The operating system's file lock: it ends with its process, so that a killed worker holds nobody up."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(path.with_name(path.name + ".lock"), thread_local=False)
+
+    def acquire(self) -> bool:
+        """Waits for the lock."""
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        """Gives it back."""
+        self._lock.release()
+
+
+def open_storage(config: StorageConfig, folder: Path) -> optuna.storages.BaseStorage:
+    """Opens the storage that ``storage=`` names.
+
+    Args:
+        config: its settings.
+        folder: of the study, for the journal.
+
+    Raises:
+        SeedsweepError: it can't be reached, or a package is missing.
+    """
+    if config.name == "journal":
+        return _journal(Path(config.path).expanduser() if config.path else folder / JOURNAL)
+    if config.name == "grpc":
+        return _grpc(config)
+    return _rdb(str(config.url))
+
+
+def _journal(path: Path) -> JournalStorage:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = _Flock(path)
+        _mend(path, lock)
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    except (OSError, ValueError, KeyError) as error:
+        raise SeedsweepError(
+            f"the study's journal {path} can't be used ({type(error).__name__}: {error}): "
+            "give another storage.path, or move the damaged file away to start anew."
+        ) from error
+
+
+def _mend(path: Path, lock: _Flock) -> None:
+    """Cuts off a last line that a killed process or a full disk left unfinished: the next one would join it."""
+    if not path.is_file():
+        return
+    lock.acquire()
+    try:
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            log.warning("%s: an unfinished last line was cut off", path)
+            with path.open("r+b") as file:
+                file.truncate(whole)
+    finally:
+        lock.release()
+
+
+def _rdb(url: str) -> optuna.storages.BaseStorage:
+    if url.startswith("sqlite"):
+        raise SeedsweepError(
+            "storage.url is SQLite, which loses trials when several workers write: take storage=journal, "
+            "or PostgreSQL."
+        )
+    shown = url.rpartition("@")[2]  # never the password
+    options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
+    try:
+        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+    except ImportError as error:
+        raise SeedsweepError(
+            f"the driver of storage.url is not installed ({error}): pip install 'seedsweep[postgres]', "
+            "and write the url as postgresql+psycopg://USER@HOST/DATABASE."
+        ) from error
+    except Exception as error:  # SQLAlchemy's and the driver's own kinds
+        raise SeedsweepError(
+            f"the database {shown} can't be used ({str(error).splitlines()[0]}): check storage.url."
+        ) from error
+
+
+def _grpc(config: StorageConfig) -> optuna.storages.BaseStorage:
+    proxy = optuna.storages.GrpcStorageProxy(host=config.host, port=config.port)
+    try:
+        proxy.wait_server_ready(timeout=CONNECT_SECONDS)
+    except ConnectionError as error:
+        raise SeedsweepError(
+            f"no storage proxy answers at {config.host}:{config.port}: start one with "
+            f"python -m seedsweep task=proxy storage=postgres storage.port={config.port}"
+        ) from error
+    return proxy

@@ -1,0 +1,160 @@
+"""Runs one trial: its arm, a word after each epoch, the value by a rule that does not reward luck."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import optuna
+from optuna.trial import Trial, TrialState
+
+from seedsweep.config.study_schema import StudyConfig
+from seedsweep.study.leases import SLOT, Heartbeat, Leases
+from seedsweep.study.plan import EXTRA, Plan
+from seedsweep.study.space import suggest
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 2  # a failing trial is tried again once
+LEADER = "SEEDSWEEP_LEADER"  # environment variable: process id that a worker must not outlive
+
+
+def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path) -> None:
+    """Runs a trial that this process took, and tells the study what came of it.
+
+    A failure is recorded with its reason and never raised.
+
+    Args:
+        trial: taken.
+        plan: the study.
+        leases: of the study.
+        folder: the trial's own.
+
+    Raises:
+        KeyboardInterrupt: the user stopped the study; the trial is given back.
+    """
+    started = time.perf_counter()
+    study = leases.study
+    state, value = TrialState.FAIL, None
+    notes: dict[str, Any] = {}
+    lines: list[str] = []
+    try:
+        with Heartbeat(trial, plan.config.study.heartbeat, int(os.environ.get(LEADER, "0"))):
+            lines = [*trial.user_attrs.get(EXTRA, []), *suggest(trial, [] if _is_laid(trial) else plan.space)]
+            state, value, notes = _attempts(trial, plan, folder, lines)
+    except KeyboardInterrupt:
+        leases.give_back(trial)
+        raise
+    if not leases.is_mine(trial):
+        log.warning(
+            "trial %s was taken over by another worker; this result is left out", trial.user_attrs[SLOT]
+        )
+        return
+    notes |= {"seconds": round(time.perf_counter() - started, 3), "settings": lines}
+    for key, note in notes.items():
+        trial.set_user_attr(key, note)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        study.tell(trial, value, state)
+
+
+def value_of(study: StudyConfig, rows: list[dict[str, float]], metrics: dict[str, Any]) -> float:
+    """Returns a finished run's value.
+
+    The best of many noisy epochs grows with their number and their noise. So the value is the mean of the last
+    epochs (``tail``), or that of the epoch whose weights are kept (``checkpoint``: the best validation accuracy).
+
+    Args:
+        study: metric, rule, tail.
+        rows: the run's history.
+        metrics: its metrics.json.
+    """
+    if study.rule == "checkpoint":
+        return float(metrics["val"][study.metric])
+    return fmean(row[f"val/{study.metric}"] for row in rows[-study.tail :])
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """Returns the rows of a run's history.csv."""
+    with (folder / "history.csv").open(newline="") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _is_laid(trial: Trial) -> bool:
+    """Says whether all of a trial's settings were laid down with it (a finalist): nothing is drawn."""
+    return bool(trial.user_attrs.get("laid"))
+
+
+def _attempts(
+    trial: Trial, plan: Plan, folder: Path, lines: list[str]
+) -> tuple[TrialState, float | None, dict[str, Any]]:
+    from seedsweep.sweep.record import reason_of, write_error_log
+
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            value, notes = _train(trial, plan, folder, lines)
+            return TrialState.COMPLETE, value, notes
+        except optuna.TrialPruned:
+            return TrialState.PRUNED, None, {"epochs": len(read_history(folder))}
+        except (Exception, SystemExit) as caught:  # memory, a setting that does not work, a defect of ours
+            reason = reason_of(caught)
+            write_error_log(folder)
+            log.warning(
+                "trial %s failed%s: %s",
+                trial.user_attrs[SLOT], ", and is tried once more" if attempt < ATTEMPTS else "", reason,
+            )  # fmt: skip
+    return TrialState.FAIL, None, {"reason": reason}
+
+
+def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[float, dict[str, Any]]:
+    from seedsweep.training.run import train
+
+    study = plan.config.study
+    config = plan.trial_config(lines)
+    reported = set(_steps(trial))
+
+    def on_epoch(epoch: int, row: dict[str, float]) -> None:
+        if epoch not in reported:  # by a worker that died later in this trial
+            trial.report(row[f"val/{study.metric}"], epoch)
+        if epoch + 1 < config.trainer.max_epochs and trial.should_prune():  # nothing is saved at the last one
+            raise optuna.TrialPruned
+
+    label = f"trial {trial.user_attrs[SLOT]}"
+    with quiet():
+        metrics = train(
+            config, folder, label=label, resume=True, on_epoch=on_epoch, pictures=False, meet_test=False
+        )
+    rows = read_history(folder)
+    notes = {
+        "epochs": len(rows),
+        "best_epoch": metrics["best_epoch"],
+        "kept": {key: metrics["val"][key] for key in ("acc", "macro_f1", "loss")},
+    }
+    return value_of(study, rows, metrics), notes
+
+
+def _steps(trial: Trial) -> list[int]:
+    """Returns the epochs that were reported for a trial already."""
+    return list(trial.storage.get_trial(trial._trial_id).intermediate_values)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps a trial's epochs off the terminal; its run.log has them."""
+    streams = [h for h in logging.getLogger().handlers if type(h) is logging.StreamHandler]
+    levels = [handler.level for handler in streams]
+    for handler in streams:
+        handler.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for handler, level in zip(streams, levels, strict=True):
+            handler.setLevel(level)

@@ -1,0 +1,106 @@
+"""Works on a study until nothing is left: first its trials, then its finals."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+from optuna.trial import TrialState
+
+from seedsweep.errors import SeedsweepError
+from seedsweep.study.finalists import SUFFIX, lay_finals, run_folder
+from seedsweep.study.leases import SLOT, Leases
+from seedsweep.study.plan import Plan, slots
+from seedsweep.study.search import build_sampler
+from seedsweep.study.trial import run_trial
+
+log = logging.getLogger(__name__)
+
+POLL = 0.5  # seconds between looks at what others are doing
+REAP_EVERY = 5.0  # seconds
+BEGIN_WITHIN = 600.0  # seconds that a worker waits for the leader to lay the trials down
+
+OnTrial = Callable[[optuna.Study], None]
+
+
+def work(study: optuna.Study, plan: Plan, *, leader: bool, told: OnTrial) -> optuna.Study:
+    """Runs what there is to run, beside others who do the same, until trials and finals are all done.
+
+    Args:
+        study: opened; its trials are laid down by the leader.
+        plan: the study.
+        leader: this process lays the finals down, and looks after other machines' dead workers.
+        told: called after each trial of this process, and each time it looks at the others'.
+
+    Returns:
+        The finals.
+
+    Raises:
+        SeedsweepError: the leader never came.
+        KeyboardInterrupt: the user stopped the study; this process's trial is given back.
+    """
+    _run_all(study, plan, lambda slot: plan.folder / "trials" / f"{slot:04d}", leader, told)
+    finals = lay_finals(study, plan) if leader else _wait_for_finals(study, plan)
+    _run_all(finals, plan, lambda slot: run_folder(plan, slot), leader, told)
+    return finals
+
+
+def wait_for(ready: Callable[[], bool], what: str, seconds: float = BEGIN_WITHIN) -> None:
+    """Waits until ``ready``.
+
+    Raises:
+        SeedsweepError: it took longer than ``seconds``.
+    """
+    end = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > end:
+            raise SeedsweepError(
+                f"no {what} after {seconds:.0f} s: the study's leader (study.job=0) has not begun, or was stopped."
+            )
+        time.sleep(POLL)
+
+
+def unfinished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Returns the slots that wait or run."""
+    return slots(study, (TrialState.WAITING, TrialState.RUNNING))
+
+
+def _run_all(
+    study: optuna.Study, plan: Plan, folder: Callable[[int], Path], leader: bool, told: OnTrial
+) -> None:
+    leases = Leases(study, plan.folder, plan.config.study.grace)
+    leases.reap(other_machines=False, blame=False)
+    looked = time.monotonic()
+    while True:
+        if time.monotonic() - looked > REAP_EVERY:
+            leases.reap(other_machines=leader)
+            looked = time.monotonic()
+        trial = leases.claim(lambda slot: build_sampler(plan.config.sampler, plan.config.study.seed, slot))
+        if trial is not None:
+            run_trial(trial, plan, leases, folder(int(trial.user_attrs[SLOT])))
+        elif not unfinished(study):
+            return
+        else:
+            time.sleep(POLL)
+        told(study)
+
+
+def _wait_for_finals(study: optuna.Study, plan: Plan) -> optuna.Study:
+    name = plan.config.study.name + SUFFIX
+    found: list[optuna.Study] = []
+
+    def ready() -> bool:
+        try:
+            finals = optuna.load_study(study_name=name, storage=study._storage)
+        except KeyError:
+            return False
+        laid = finals.user_attrs.get("n_trials") == plan.config.study.n_trials  # not those of a shorter study
+        if laid:
+            found.append(finals)
+        return laid
+
+    wait_for(ready, "finals")
+    return found[0]

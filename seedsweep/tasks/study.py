@@ -1,0 +1,32 @@
+"""``task=study`` (``+study=...``): an Optuna study, begun or gone on with."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from seedsweep.config.schema import Config
+
+
+def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
+    """Works on the study that ``study.name`` names until its ``n_trials`` trials and its finals are done.
+
+    Args:
+        config: the whole configuration.
+        folder: of this job; the study's own is ``<paths.outputs>/studies/<study.name>``.
+        label: not used.
+        resume: not used: a study always goes on where it stopped.
+
+    Raises:
+        SeedsweepError: bad settings, no storage, or no trial that works.
+        KeyboardInterrupt: the user stopped it.
+    """
+    from seedsweep.study.lead import lead_study, serve_study
+
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    started = time.perf_counter()
+    if config.study.job == 0:
+        lead_study(config, started)
+    else:
+        serve_study(config)

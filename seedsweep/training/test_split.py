@@ -1,0 +1,61 @@
+"""The test images, met once and late: by the winner of a study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seedsweep.config.schema import Config
+from seedsweep.data.prepare import prepare_images
+from seedsweep.errors import SeedsweepError
+from seedsweep.preprocess.scaling import flush_denormals
+from seedsweep.reporting.scores import score
+from seedsweep.training.assemble import build_module, trunk_of
+from seedsweep.training.predict import predict
+from seedsweep.training.run import images_of
+
+
+def score_test(config: Config, run_dir: Path) -> dict[str, Any] | None:
+    """Scores the test images with a finished run's checkpoint, and adds the scores to its metrics.json.
+
+    Args:
+        config: the run's own.
+        run_dir: its folder.
+
+    Returns:
+        The scores, or None if there is no test split.
+
+    Raises:
+        SeedsweepError: the run is not there, or not finished.
+    """
+    path = run_dir / "metrics.json"
+    checkpoint = run_dir / "checkpoints" / "best.ckpt"
+    if not path.is_file() or not checkpoint.is_file():
+        raise SeedsweepError(
+            f"{run_dir} has no finished run: its metrics.json and checkpoints/best.ckpt are needed."
+        )
+    flush_denormals()
+    prepared = prepare_images(config.data, Path(config.paths.cache).expanduser())
+    table = prepared.table
+    rows = table.indices("test")
+    if len(rows) == 0:
+        return None
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    whole = bool(saved.get("whole", True))  # a stored route's trial keeps its head alone
+    trunk = trunk_of(config, prepared, calibrated=not whole)
+    images, _ = images_of(config, prepared, trunk)
+    module, _ = build_module(config, prepared, trunk)
+    wrong = module.load_state_dict(saved["state_dict"], strict=whole)
+    if wrong.unexpected_keys or any(".head." in key for key in wrong.missing_keys):
+        raise SeedsweepError(f"{checkpoint} does not fit the run's configuration.")
+    module.eval()
+    logits = predict(module, images, torch.from_numpy(rows), max(config.data.batch_size, 64))
+    scores = score(logits, torch.from_numpy(table.labels[rows]), table.classes).as_dict()
+    metrics = json.loads(path.read_text()) | {"test": scores}
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(metrics, indent=2) + "\n")
+    part.replace(path)
+    return scores
