@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-DIR ?= $(firstword $(wildcard outputs multirun) outputs)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow lint format grid dashboard bench clean
@@ -38,8 +37,8 @@ format: setup  ## let ruff mend what it can
 grid: setup  ## all arms, three seeds (ARGS='data=folder data.root=...')
 	$(BIN)/python -m seedsweep -m +sweep=arms $(ARGS)
 
-dashboard: setup  ## TensorBoard on DIR (default: all runs)
-	$(BIN)/tensorboard --logdir $(DIR)
+dashboard: setup  ## TensorBoard and optuna-dashboard on the latest study, else all runs (or DIR=...)
+	$(BIN)/python -m seedsweep task=dashboard $(if $(DIR),"dashboard.dir='$(DIR)'") $(ARGS)
 
 bench: setup  ## step time against a bare PyTorch loop
 	$(BIN)/python benchmarks/step_overhead.py

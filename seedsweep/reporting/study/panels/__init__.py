@@ -1,0 +1,1 @@
+"""One picture a file: ``draw(trials) -> Figure``, saved under the file's own name."""

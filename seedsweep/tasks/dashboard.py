@@ -1,0 +1,165 @@
+"""``task=dashboard``: TensorBoard and, for a study, optuna-dashboard beside it."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import logging
+import shlex
+import threading
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from seedsweep.config.schema import Config
+from seedsweep.errors import SeedsweepError
+
+HOST = "localhost"
+PORTS = 20  # tried, from the one that was asked for
+JOURNAL = "study.journal"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the dashboards show.
+
+    Attributes:
+        folder: for TensorBoard.
+        journal: of a study, for optuna-dashboard; None: there is none.
+        others: folders of runs that TensorBoard does not show.
+    """
+
+    folder: Path
+    journal: Path | None
+    others: list[Path]
+
+
+def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
+    """Serves both until Ctrl-C.
+
+    Args:
+        config: ``dashboard``, ``paths`` and ``storage`` are read.
+        folder: not used.
+        label: not used.
+        resume: not used.
+
+    Raises:
+        SeedsweepError: there is nothing to show, no port is free, or the study's storage can't be opened.
+    """
+    shown = what_to_show(config)
+    logging.disable(logging.INFO)  # both servers write a line for each request
+    lines = [f"TensorBoard       {start_tensorboard(shown.folder, config.dashboard.port)}  ({shown.folder})"]
+    database = config.storage.name != "journal"
+    if not database and shown.journal is None:
+        lines.append(f"no study in {shown.folder}: no optuna-dashboard beside it")
+    elif importlib.util.find_spec("optuna_dashboard") is None:
+        lines.append(
+            "optuna-dashboard is not installed (pip install 'seedsweep[dashboard]'): TensorBoard alone"
+        )
+    else:
+        url = start_optuna_dashboard(config, shown.journal, config.dashboard.optuna_port)
+        lines.append(f"optuna-dashboard  {url}  ({config.storage.name if database else shown.journal})")
+    lines += [f"other runs        make dashboard DIR={shlex.quote(str(other))}" for other in shown.others]
+    print("\n".join([*lines, "Ctrl-C ends this"]), flush=True)
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:  # the ordinary end, no error
+        print()
+
+
+def what_to_show(config: Config) -> Shown:
+    """Returns ``dashboard.dir``, or else the study that was worked on last, or else all runs.
+
+    Raises:
+        SeedsweepError: there is no such folder, or nothing has been trained.
+    """
+    runs = [Path(p) for p in (config.paths.outputs, config.paths.multirun) if Path(p).is_dir()]
+    if config.dashboard.dir is not None:
+        folder = Path(config.dashboard.dir).expanduser()
+        if not folder.is_dir():
+            raise SeedsweepError(f"dashboard.dir={config.dashboard.dir} is no folder.")
+        return Shown(folder, _latest(folder, config), [])
+    if not runs:
+        raise SeedsweepError(
+            f"nothing has been trained here yet: there is neither {config.paths.outputs} nor "
+            f"{config.paths.multirun}; give dashboard.dir=DIR (make dashboard DIR=...)."
+        )
+    journal = _latest(Path(config.paths.outputs), config)
+    if journal is not None and journal.name == JOURNAL:
+        return Shown(journal.parent, journal, runs)
+    return Shown(runs[0], journal, runs[1:])
+
+
+def start_tensorboard(folder: Path, port: int) -> str:
+    """Serves TensorBoard in a thread and returns its address."""
+    from tensorboard.program import (  # type: ignore[import-untyped]
+        TensorBoard,
+        TensorBoardPortInUseError,
+    )
+
+    def serve(chosen: int) -> str:
+        board, said = TensorBoard(), io.StringIO()
+        board.configure(argv=[None, "--logdir", str(folder), "--host", HOST, "--port", str(chosen)])
+        try:
+            with redirect_stderr(said):  # it advertises its data server
+                url = str(board.launch())
+        except SystemExit as error:
+            raise SeedsweepError(f"TensorBoard did not start: {said.getvalue().strip()}") from error
+        return url
+
+    return _on_a_free_port(serve, port, TensorBoardPortInUseError, "dashboard.port")
+
+
+def start_optuna_dashboard(config: Config, journal: Path | None, port: int) -> str:
+    """Serves optuna-dashboard in a thread and returns its address.
+
+    It opens the storage as the workers do, with their lock, so that what a person changes there harms no running
+    study.
+    """
+    from optuna_dashboard import wsgi  # type: ignore[import-untyped]
+
+    from seedsweep.study.storage import open_storage
+
+    if journal is not None:
+        config.storage.path = str(journal)
+    app = wsgi(open_storage(config.storage, Path(config.paths.outputs) / "studies"))
+
+    def serve(chosen: int) -> str:
+        server = make_server(HOST, chosen, app, server_class=_Server, handler_class=_Quiet)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://{HOST}:{server.server_port}/"
+
+    return _on_a_free_port(serve, port, OSError, "dashboard.optuna_port")
+
+
+def _latest(folder: Path, config: Config) -> Path | None:
+    """Returns the journal that was written last: of ``folder`` itself, or of a study in it."""
+    if config.storage.name == "journal" and config.storage.path:
+        given = Path(config.storage.path).expanduser()
+        if not given.is_file():
+            raise SeedsweepError(f"storage.path={config.storage.path} is no file.")
+        return given
+    found = [*folder.glob(JOURNAL), *folder.glob(f"*/{JOURNAL}"), *folder.glob(f"studies/*/{JOURNAL}")]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _on_a_free_port(serve: Callable[[int], str], first: int, taken: type[Exception], key: str) -> str:
+    for port in range(first, min(first + PORTS, 65536)):
+        try:
+            return serve(port)
+        except taken:
+            continue
+    raise SeedsweepError(f"the ports from {first} on are taken: give another {key}=PORT.")
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Writes nothing: the terminal is for the addresses."""
