@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageFilter
 
 from seedsweep.data.images import BadImageError, read_image
 
@@ -26,17 +27,17 @@ def test_modes_and_formats(mode: str, suffix: str, tmp_path: Path):
     path = tmp_path / f"a.{suffix}"
     patch(mode).save(path)
     image = read_image(path)
-    assert image.shape == (8, 12, 3)
-    assert image.dtype == np.uint8
+    assert image.shape == (3, 8, 12)
+    assert image.dtype == torch.uint8
     if mode in ("RGB", "RGBA", "CMYK"):
-        assert np.abs(image.mean((0, 1)) - RED).max() < 12
+        assert (image.float().mean((1, 2)) - torch.tensor(RED)).abs().max() < 12
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_sixteen_bits_are_scaled_by_their_full_range(suffix: str, tmp_path: Path):
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(np.full((5, 6), 32768, np.uint16)).save(path)
-    assert np.abs(read_image(path).astype(int) - 128).max() <= 1
+    assert (read_image(path).int() - 128).abs().max() <= 1
 
 
 def test_transparency_lies_on_white(tmp_path: Path):
@@ -44,17 +45,79 @@ def test_transparency_lies_on_white(tmp_path: Path):
     assert read_image(tmp_path / "a.png").min() == 255
 
 
-def test_exif_orientation(tmp_path: Path):
-    image = Image.new("RGB", (12, 8))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
-    image.save(tmp_path / "a.jpg", exif=exif)
-    assert read_image(tmp_path / "a.jpg").shape == (12, 8, 3)
+def photo(width: int, height: int) -> Image.Image:
+    """Blots with some grain, so that a wrong turn, filter or channel order shows."""
+    rng = np.random.default_rng(7)
+    coarse = Image.fromarray(rng.integers(0, 255, (7, 9, 3), np.uint8)).resize((width, height), Image.BICUBIC)
+    grain = Image.fromarray(rng.integers(0, 255, (height, width, 3), np.uint8))
+    return Image.blend(coarse, grain.filter(ImageFilter.GaussianBlur(1)), 0.2)
 
 
-def test_resized_to_height_and_width(tmp_path: Path):
-    patch("RGB").save(tmp_path / "a.png")
-    assert read_image(tmp_path / "a.png", (30, 20)).shape == (30, 20, 3)
+def difference(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return (a.int() - b.int()).abs().float()
+
+
+@pytest.mark.parametrize("shape", [(30, 20), (90, 130), (61, 200), (300, 500)])
+def test_resized_as_pillow_does(shape: tuple[int, int], tmp_path: Path):
+    image = photo(200, 90)
+    image.save(tmp_path / "a.png")
+    found = read_image(tmp_path / "a.png", shape)
+    wanted = torch.from_numpy(np.array(image.resize(shape[::-1], Image.Resampling.BILINEAR))).permute(2, 0, 1)
+    assert found.shape == (3, *shape)
+    assert found.is_contiguous()
+    assert difference(found, wanted).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(orientation: int, tmp_path: Path):
+    """A large file is decoded reduced: height and width change places before that, not after."""
+    image, exif = photo(520, 130), Image.Exif()
+    turns = {
+        2: [Image.Transpose.FLIP_LEFT_RIGHT], 3: [Image.Transpose.ROTATE_180], 4: [Image.Transpose.FLIP_TOP_BOTTOM],
+        5: [Image.Transpose.TRANSPOSE], 6: [Image.Transpose.ROTATE_90], 7: [Image.Transpose.TRANSVERSE],
+        8: [Image.Transpose.ROTATE_270],
+    }  # fmt: skip
+    exif[0x0112] = orientation
+    stored = image
+    for turn in turns.get(orientation, []):  # as the camera held it: EXIF turns it back
+        stored = stored.transpose(turn)
+    stored.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    assert read_image(tmp_path / "a.jpg").shape == (3, 130, 520)
+    found = read_image(tmp_path / "a.jpg", (30, 120))
+    image.resize((120, 30), Image.Resampling.BILINEAR).save(tmp_path / "b.png")
+    assert difference(found, read_image(tmp_path / "b.png")).mean() < 3
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "MPO", "L", "CMYK"])
+def test_a_much_larger_jpeg_is_decoded_reduced(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """MPO is what many telephones write."""
+    image = photo(640, 480).convert(kind if kind in ("L", "CMYK") else "RGB")
+    image.save(tmp_path / "a.jpg", format="MPO" if kind == "MPO" else "JPEG", quality=95)
+    decoded: list[tuple[int, int]] = []
+    load = Image.Image.load
+
+    def seen(self: Image.Image) -> object:
+        if not getattr(self, "tile", [0]):
+            decoded.append(self.size)
+        return load(self)
+
+    monkeypatch.setattr(Image.Image, "load", seen)
+    cases = {  # (height, width) wanted: (width, height) decoded
+        (60, 80): (160, 120),
+        (61, 80): (320, 240),
+        (30, 80): (160, 120),
+        (20, 20): (80, 60),
+        (121, 80): (640, 480),
+    }
+    for size, at in cases.items():
+        decoded.clear()
+        found = read_image(tmp_path / "a.jpg", size)
+        whole = read_image(tmp_path / "a.jpg").numpy().transpose(1, 2, 0)
+        truth = np.array(Image.fromarray(whole).resize(size[::-1], Image.Resampling.BILINEAR))
+        assert decoded[0] == at, size
+        gap = difference(found, torch.from_numpy(truth).permute(2, 0, 1))
+        assert gap.mean() < 1.5
+        assert gap.max() <= (1 if at == (640, 480) else 16)
 
 
 def test_truncated(tmp_path: Path):
@@ -62,8 +125,9 @@ def test_truncated(tmp_path: Path):
     Image.fromarray(rng.integers(0, 255, (80, 80, 3), np.uint8)).save(tmp_path / "a.jpg")
     whole = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(BadImageError, match="truncated"):
-        read_image(tmp_path / "a.jpg")
+    for size in (None, (8, 8)):
+        with pytest.raises(BadImageError, match="truncated"):
+            read_image(tmp_path / "a.jpg", size)
 
 
 def test_no_image_at_all(tmp_path: Path):

@@ -272,7 +272,7 @@ def test_a_shard_is_whole_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "orphan.npy").write_bytes(b"no index yet")
     found = shards.read_shards(tmp_path)
     assert [shard.images for shard in found] == [["a", "b", "c"]]
-    np.testing.assert_array_equal(found[0].open(), array)
+    np.testing.assert_array_equal(found[0].array, array)
     assert not any(path.suffix == ".pkl" for path in tmp_path.iterdir())
 
 

@@ -59,13 +59,13 @@ class Augment:
         self._keys = np.asarray([int(digest[:16], 16) for digest in digests], dtype=np.uint64)
         c = config
         self._moves = any((c.rotation, *c.shift, c.shear, c.zoom, c.horizontal_flip, c.vertical_flip))
-        self._epoch = -1
-        self._table = torch.zeros(0)
+        self._drawn = -1, torch.zeros(0)
 
     def parameters(self, epoch: int) -> Tensor:
         """Returns the parameters [rows, 9] of an epoch."""
-        if epoch == self._epoch:
-            return self._table
+        drawn_for, drawn = self._drawn
+        if epoch == drawn_for:
+            return drawn
         uniform = torch.from_numpy(_uniform(self._keys, self.seed, epoch, 9))
         c, spread = self.config, 2 * uniform - 1
         table = torch.zeros_like(uniform)
@@ -78,7 +78,7 @@ class Augment:
         table[:, FLIP_H] = (uniform[:, FLIP_H] < 0.5) & torch.tensor(c.horizontal_flip)
         table[:, FLIP_V] = (uniform[:, FLIP_V] < 0.5) & torch.tensor(c.vertical_flip)
         table[:, LIGHT] = 1 + spread[:, LIGHT] * c.brightness
-        self._epoch, self._table = epoch, table
+        self._drawn = epoch, table  # at once: features are extracted in threads
         return table
 
     def __call__(self, images: Tensor, indices: Tensor, epoch: int) -> Tensor:

@@ -1,4 +1,8 @@
-"""Reads one image file, of any usual kind, as RGB bytes."""
+"""Reads one image file, of any usual kind, as RGB bytes at the size of the net.
+
+Pillow decodes: of the decoders tried on JPEGs of 130 to 4,000 pixels none was clearly faster where it matters, and
+Pillow alone reads every kind. Most of the time went into its resize; PyTorch's gives the same bytes within 1.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,20 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
+import torch
+from PIL import ExifTags, Image, ImageOps
+from torch import Tensor
+from torch.nn import functional
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-
-Pixels8 = NDArray[np.uint8]
+REDUCE_ABOVE = 2  # a JPEG is decoded at 1/2, 1/4 or 1/8 where this many times the target is left on each side
 
 
 class BadImageError(ValueError):
     """A file that can't be read as an image; the message says why."""
 
 
-def read_image(path: Path, size: tuple[int, int] | None = None) -> Pixels8:
+def read_image(path: Path, size: tuple[int, int] | None = None) -> Tensor:
     """Reads a JPEG, PNG, BMP, TIFF or WebP file, whatever its mode, and turns it as EXIF says.
 
     16-bit grey is scaled from its full range; transparency is laid over white.
@@ -28,7 +33,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Pixels8:
         size: (height, width) to resize to, bilinear with antialiasing; None keeps the image's own.
 
     Returns:
-        RGB, uint8 [H, W, 3].
+        RGB, uint8 [3, H, W].
 
     Raises:
         BadImageError: truncated, unreadable, or no image.
@@ -37,17 +42,31 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Pixels8:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
+                if size is not None:
+                    _reduce(file, size)
                 file.load()  # decodes everything: truncated files fail here
-                image = ImageOps.exif_transpose(file)
-                image = _to_rgb(image)
+                ImageOps.exif_transpose(file, in_place=True)
+                pixels = torch.from_numpy(np.array(_to_rgb(file))).permute(2, 0, 1)
     except FileNotFoundError as error:
         raise BadImageError("no such file") from error
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ...
         reason = "not an image" if "cannot identify" in str(error) else str(error) or type(error).__name__
         raise BadImageError(reason) from error
-    if size is not None and image.size != (size[1], size[0]):
-        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(image)
+    if size is not None and pixels.shape[1:] != size:
+        pixels = functional.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
+    return pixels.contiguous()
+
+
+def _reduce(file: Image.Image, size: tuple[int, int]) -> None:
+    """Lets libjpeg leave out the finest detail of a much larger JPEG; other files know no such thing.
+
+    Down to the target itself the features of a net move as much as with another filter (13 % here), down to twice
+    the target no more than after saving the JPEG anew.
+    """
+    height, width = size
+    if file.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # lies on its side: turned after decoding
+        height, width = width, height
+    file.draft(None, (width * REDUCE_ABOVE, height * REDUCE_ABOVE))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

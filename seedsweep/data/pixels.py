@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,9 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from seedsweep import cores
 from seedsweep.data.images import BadImageError, read_image
+from seedsweep.errors import SeedsweepError
 
 Rows = Sequence[int] | NDArray[np.int64]
 
@@ -37,16 +38,26 @@ class Pixels:
         self._have = np.zeros(len(paths), dtype=bool)
 
     def batch(self, rows: Rows) -> Tensor:
-        """Returns uint8 [B, 3, H, W] of the given rows."""
+        """Returns uint8 [B, 3, H, W] of the given rows.
+
+        Raises:
+            SeedsweepError: a file was readable when the run began, and is no longer.
+        """
         rows = np.asarray(rows, dtype=np.int64)
-        if not self.keep:
-            return torch.stack([_tensor(read_image(self.paths[row], self.size)) for row in rows])
-        for row in rows[~self._have[rows]]:
-            self._hold(row)
+        row = -1
+        try:
+            if not self.keep:
+                return torch.stack([read_image(self.paths[row := int(at)], self.size) for at in rows])
+            for row in rows[~self._have[rows]]:
+                self._hold(row)
+        except BadImageError as error:
+            raise SeedsweepError(
+                f"{self.paths[row]} was removed or changed during the run ({error}): start it again."
+            ) from error
         return self._memory[torch.from_numpy(rows)]
 
     def read(self, rows: Rows, workers: int) -> dict[int, str]:
-        """Decodes rows in threads (Pillow works outside Python's lock), with a progress bar.
+        """Decodes rows in threads (the decoder works outside Python's lock), with a progress bar.
 
         Args:
             rows: those held already cost nothing.
@@ -82,7 +93,7 @@ class Pixels:
     def _hold(self, row: int) -> None:
         image = read_image(self.paths[row], self.size)
         if self.keep:
-            self._memory[row] = _tensor(image)
+            self._memory[row] = image
             self._have[row] = True
 
 
@@ -104,12 +115,8 @@ def _in_threads(one: Callable[[int], None], rows: Sequence[int], workers: int, t
     if not rows:
         return
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    threads = workers if workers > 0 else (os.cpu_count() or 1)
+    threads = workers if workers > 0 else cores.count()
     with Progress(*columns, transient=True) as progress, ThreadPoolExecutor(threads) as pool:
         task = progress.add_task("", total=len(rows))
         for _ in pool.map(one, rows):
             progress.advance(task)
-
-
-def _tensor(image: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from seedsweep import cores
 from seedsweep.engines.base import Engine
 from seedsweep.engines.fold import folded
 
@@ -48,11 +48,10 @@ class OpenVinoEngine:
                 self.net, example_input=torch.zeros(2, *self.size), input=[-1, *self.size]
             )
         kind = "bf16" if self.precision == "bfloat16" else "f32"
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         options = {
             "INFERENCE_PRECISION_HINT": kind,
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": min(threads, torch.get_num_threads()),
+            "INFERENCE_NUM_THREADS": min(cores.count(), torch.get_num_threads()),
         }
         return ov.Core().compile_model(model, "CPU", options)
 

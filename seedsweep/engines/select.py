@@ -18,6 +18,8 @@ from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)
 
+_last: tuple[tuple[object, ...], Engine] | None = None
+
 
 def engine_name(config: FeaturesConfig, device: torch.device) -> str:
     """Returns which engine ``features.engine`` means here.
@@ -45,7 +47,11 @@ def engine_name(config: FeaturesConfig, device: torch.device) -> str:
 
 
 def build_engine(
-    net: nn.Module, size: tuple[int, int, int], config: FeaturesConfig, device: torch.device
+    net: nn.Module,
+    size: tuple[int, int, int],
+    config: FeaturesConfig,
+    device: torch.device,
+    key: str | None = None,
 ) -> Engine:
     """Builds the engine that ``config`` names for ``net``, pixels to features.
 
@@ -54,12 +60,19 @@ def build_engine(
         size: (3, height, width) of the images.
         config: engine, precision, batch size.
         device: where to compute.
+        key: tells nets and sizes apart. With it the last engine is kept and returned again: to convert a net
+            for OpenVINO takes seconds, and each view and each seed asks for one.
 
     Raises:
         SeedsweepError: see :func:`engine_name`; or the engine can't run this net.
     """
+    global _last
     name = engine_name(config, device)
     module = _engines()[name]
+    kept = (key, name, config.precision, config.batch_size, str(device), torch.get_num_threads())
+    if key is not None and _last is not None and _last[0] == kept:
+        return _last[1]
+    _last = None  # before the next one takes its memory
     try:
         engine: Engine = module.build(net, size, config.batch_size, config.precision, device)
         engine(torch.zeros(1, *size, dtype=torch.uint8))
@@ -68,6 +81,8 @@ def build_engine(
             f"features.engine={name} can't run this net ({type(error).__name__}: {str(error).splitlines()[0]}); "
             "take features.engine=torch."
         ) from error
+    if key is not None:
+        _last = (kept, engine)
     return engine
 
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from seedsweep.errors import SeedsweepError
+from seedsweep.features.lock import LOCK
 from seedsweep.features.shards import is_whole
 
 log = logging.getLogger(__name__)
+
+REMOVED = ".removed"  # ends the name of a space that is being deleted
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,9 @@ def held(root: Path) -> list[Held]:
     for folder in root.glob("*"):
         if not folder.is_dir():
             continue
+        if folder.suffix == REMOVED:  # of a process that was killed while deleting
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
         note = folder / "space.json"
         try:
             about, used = json.loads(note.read_text()), note.stat().st_mtime
@@ -41,10 +50,8 @@ def held(root: Path) -> list[Held]:
             about, used = {}, 0.0
         arrays = list(folder.glob("*/*.npy"))
         counts = [_count(path) for path in arrays]
-        sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-        found.append(
-            Held(folder, about, len({path.parent for path in arrays}), sum(counts), sum(sizes), used)
-        )
+        n_bytes = sum(_size(path) for path in folder.rglob("*"))
+        found.append(Held(folder, about, len({path.parent for path in arrays}), sum(counts), n_bytes, used))
     return sorted(found, key=lambda space: -space.used)
 
 
@@ -55,7 +62,12 @@ def enforce(root: Path, budget_gib: float, keep: Path) -> None:
     for space in reversed(spaces):
         if total <= budget_gib * 2**30:
             return
-        if space.folder != keep and remove(space.folder):
+        try:
+            gone = space.folder != keep and remove(space.folder)
+        except SeedsweepError as error:  # the run itself needs nothing of it
+            log.warning("features: %s", error)
+            continue
+        if gone:
             total -= space.n_bytes
             log.info(
                 "features: removed %s (%.2f GiB), the least recently used, to stay within features.budget_gib",
@@ -65,16 +77,30 @@ def enforce(root: Path, budget_gib: float, keep: Path) -> None:
 
 
 def remove(folder: Path) -> bool:
-    """Removes a space; returns False if a process is extracting into it."""
-    locks = [FileLock(path) for path in folder.glob("*/.lock")]
+    """Removes a space; returns False if a process is extracting into it.
+
+    The folder changes its name first: whoever looks for features meanwhile finds all of them or none, and
+    whoever has opened them reads on.
+
+    Raises:
+        SeedsweepError: it may not be removed.
+    """
     taken: list[FileLock] = []
     try:
-        for lock in locks:
+        # the space's own first: nobody can begin a view while it is held
+        for path in (folder / LOCK, *sorted(folder.glob(f"*/{LOCK}"))):
+            lock = FileLock(path)
             lock.acquire(timeout=0)
             taken.append(lock)
-        shutil.rmtree(folder)
+        doomed = folder.with_name(f"{folder.name}-{time.time_ns()}{REMOVED}")
+        os.replace(folder, doomed)
+        shutil.rmtree(doomed)
     except Timeout:
         return False
+    except FileNotFoundError:  # another process removes it
+        return not folder.exists()
+    except OSError as error:
+        raise SeedsweepError(f"{folder} can't be removed ({error.strerror or error}).") from error
     finally:
         for lock in taken:
             lock.release()
@@ -82,16 +108,33 @@ def remove(folder: Path) -> bool:
 
 
 def damaged(folder: Path) -> list[Path]:
-    """Compares every array of a space with its digest; returns those that differ or lack one."""
-    bad = []
-    for path in sorted(folder.glob("*/*.npy")):
+    """Compares every array of a space with its digest; returns those that differ or lack one.
+
+    Views that are being written are left out: an array waits a moment for its index there.
+    """
+    bad: list[Path] = []
+    for view in sorted(path for path in folder.glob("*") if path.is_dir()):
+        lock = FileLock(view / LOCK)
         try:
-            digest = str(json.loads(path.with_suffix(".json").read_text())["sha256"])
-            if not is_whole(path, digest, again=True):
-                bad.append(path)
-        except (OSError, ValueError, KeyError, TypeError):
-            bad.append(path)
+            with lock.acquire(timeout=0):
+                bad += (path for path in sorted(view.glob("*.npy")) if not _proves(path))
+        except Timeout:
+            log.info("%s is being written: not verified", view)
     return bad
+
+
+def _proves(path: Path) -> bool:
+    try:
+        return is_whole(path, str(json.loads(path.with_suffix(".json").read_text())["sha256"]), again=True)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError:  # removed by another process
+        return 0
 
 
 def _count(path: Path) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,13 +23,16 @@ from rich.progress import (
 from rich.text import Text
 from torch import Tensor
 
+from seedsweep import cores
 from seedsweep.engines.base import Engine
+from seedsweep.errors import SeedsweepError
 from seedsweep.features.store import View
 
 log = logging.getLogger(__name__)
 
-SHARD_IMAGES = 256  # what a killed process loses at most
-AHEAD = 3  # batches decoded while the engine works
+SHARD_IMAGES = 256  # what a killed process loses at most ...
+SHARD_BYTES = 64 * 2**20  # ... and what waits in memory (activations [C, h, w] are large)
+ATTEMPTS = 3  # of a store from which others take what was just written
 
 Load = Callable[[Sequence[str]], Tensor]
 
@@ -38,7 +42,9 @@ class _Speed(ProgressColumn):
         return Text(f"{task.speed or 0:.1f} images/s")
 
 
-def extract(view: View, images: Sequence[str], load: Load, engine: Engine, batch: int, dtype: str) -> int:
+def extract(
+    view: View, images: Sequence[str], load: Load, engine: Callable[[], Engine], batch: int, dtype: str
+) -> int:
     """Fills ``view`` with the features of ``images`` that it lacks.
 
     Only one process does so at a time; what a killed one had stored is kept.
@@ -47,7 +53,7 @@ def extract(view: View, images: Sequence[str], load: Load, engine: Engine, batch
         view: where they go.
         images: SHA-256 of the files.
         load: images to float32 or uint8 pixels [B, 3, H, W], warped as the view wants; called in threads.
-        engine: pixels to features.
+        engine: makes what turns pixels into features; called if there is something to do.
         batch: images a pass.
         dtype: float32 or float16.
 
@@ -55,55 +61,84 @@ def extract(view: View, images: Sequence[str], load: Load, engine: Engine, batch
         The number of images extracted.
 
     Raises:
-        OSError: the disk is full, or can't be written.
+        OSError: the disk is full, can't be written, or does not keep what is written.
+        SeedsweepError: a feature is too large for float16.
     """
-    if not view.missing(images):
-        return 0
-    with view.locked():
-        missing = view.missing(images)
-        if not missing:
-            return 0
-        started = time.perf_counter()
-        names: list[str] = []
-        parts: list[np.ndarray] = []
+    extracted = 0
+    for _ in range(ATTEMPTS):
+        if not view.missing(images):
+            return extracted
+        with view.locked():
+            missing = view.missing(images)
+            if missing:
+                _fill(view, missing, load, engine(), batch, dtype)
+                extracted += len(missing)
+                view.load()
+    if view.missing(images):
+        raise OSError(f"{view.folder} does not keep what is written there")
+    return extracted
 
-        def flush() -> None:
-            if names:
-                view.add(list(names), np.concatenate(parts).astype(dtype, copy=False))
-                names.clear()
-                parts.clear()
 
-        columns = (TextColumn("features"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
-        with Progress(*columns, transient=True) as progress:
-            bar = progress.add_task("", total=len(missing))
-            try:
-                for some, pixels in _loaded(missing, load, batch):
-                    parts.append(engine(pixels).float().cpu().numpy())
-                    names += some
-                    progress.advance(bar, len(some))
-                    if len(names) >= SHARD_IMAGES:
-                        flush()
-            finally:  # Ctrl-C keeps what is there
-                flush()
-        view.load()
-        seconds = time.perf_counter() - started
-        log.info(
-            "features: %d images in %.1f s (%.1f images/s, %s) -> %s",
-            len(missing), seconds, len(missing) / seconds, engine.name, view.folder,
-        )  # fmt: skip
-        return len(missing)
+def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int, dtype: str) -> None:
+    started = time.perf_counter()
+    names: list[str] = []
+    parts: list[NDArray[np.float32]] = []
+
+    def flush() -> None:
+        if names:
+            stored = names.copy(), _cast(np.concatenate(parts), dtype)
+            names.clear()
+            parts.clear()
+            view.add(*stored)
+
+    columns = (TextColumn("features"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as progress:
+        bar = progress.add_task("", total=len(missing))
+        try:
+            for some, pixels in _loaded(missing, load, batch):
+                parts.append(engine(pixels).float().cpu().numpy())
+                names += some
+                progress.advance(bar, len(some))
+                if len(names) >= SHARD_IMAGES or sum(part.nbytes for part in parts) >= SHARD_BYTES:
+                    flush()
+        finally:  # Ctrl-C, or a file that can't be read any more, keeps what is there
+            flush()
+    seconds = time.perf_counter() - started
+    log.info(
+        "features: %d images in %.1f s (%.1f images/s, %s) -> %s",
+        len(missing), seconds, len(missing) / seconds, engine.name, view.folder,
+    )  # fmt: skip
+
+
+def _cast(features: NDArray[np.float32], dtype: str) -> NDArray[np.floating]:
+    largest = float(np.abs(features).max(initial=0))
+    if dtype == "float16" and float(np.finfo(np.float16).max) < largest < np.inf:
+        raise SeedsweepError(
+            f"features.dtype=float16 can't hold features up to {largest:.3g}: take features.dtype=float32."
+        )
+    return features.astype(dtype, copy=False)
 
 
 def _loaded(images: Sequence[str], load: Load, batch: int) -> Iterator[tuple[list[str], Tensor]]:
-    """Yields batches in order, decoded ahead in threads (Pillow works outside Python's lock)."""
+    """Yields batches in order, decoded and warped ahead in threads.
+
+    Threads, for decoder, resize and warp all work outside Python's lock: processes were not faster, and would
+    have to carry every batch over.
+    """
     batches = (list(images[at : at + batch]) for at in range(0, len(images), batch))
-    with ThreadPoolExecutor(max(1, min(AHEAD, os.cpu_count() or 1))) as pool:
-        waiting: list[tuple[list[str], Future[Tensor]]] = []
-        for some in islice(batches, AHEAD):
-            waiting.append((some, pool.submit(load, some)))
-        while waiting:
-            some, future = waiting.pop(0)
-            following = next(batches, None)
-            if following is not None:
-                waiting.append((following, pool.submit(load, following)))
-            yield some, future.result()
+    threads = cores.count()
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[tuple[list[str], Future[Tensor]]] = deque()
+        try:
+            for some in islice(batches, threads + 1):
+                waiting.append((some, pool.submit(load, some)))
+            while waiting:
+                some, future = waiting.popleft()
+                pixels = future.result()
+                following = next(batches, None)
+                if following is not None:
+                    waiting.append((following, pool.submit(load, following)))
+                yield some, pixels
+        finally:  # an error or Ctrl-C: do not decode what nobody waits for
+            for _, future in waiting:
+                future.cancel()

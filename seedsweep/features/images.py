@@ -15,6 +15,8 @@ from seedsweep.augment.warp import Augment
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.engines.base import Engine
+from seedsweep.errors import SeedsweepError
+from seedsweep.features.budget import enforce
 from seedsweep.features.extract import extract
 from seedsweep.features.rows import FeatureRows, MappedRows
 from seedsweep.features.store import PLAIN, Space, View, view_name
@@ -120,7 +122,13 @@ class FeatureImages:
 
     def _view(self, number: int) -> View:
         name = view_name(asdict(self.config.augment), self.config.seed, number)
-        return self._ready(self.space.view(name), self._train_images, number)
+        try:
+            return self._ready(self.space.view(name), self._train_images, number)
+        except OSError as error:  # in the middle of the run: it is too late to go online
+            raise SeedsweepError(
+                f"The features of the augmented images can't be written below {self.config.paths.cache} ({error}): "
+                "make room there, or take a smaller features.views or features=off."
+            ) from error
 
     def _ready(self, view: View, images: Sequence[str], epoch: int | None) -> View:
         """Extracts what a view lacks."""
@@ -134,5 +142,6 @@ class FeatureImages:
                     return pixels
                 return self.augment(pixels, torch.from_numpy(rows), epoch)
 
-            self.extracted += extract(view, images, load, how.engine(), how.batch_size, how.dtype)
+            self.extracted += extract(view, images, load, how.engine, how.batch_size, how.dtype)
+            enforce(self.space.folder.parent, self.config.features.budget_gib, keep=self.space.folder)
         return view

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 
+ARRAY, INDEX, PART = ".npy", ".json", ".part"
+
 _proved: dict[Path, tuple[int, int]] = {}  # files whose digest this process has checked: mtime and size
 
 
@@ -22,16 +24,13 @@ _proved: dict[Path, tuple[int, int]] = {}  # files whose digest this process has
 class Shard:
     """Features of some images.
 
-    ``path`` is a .npy file [n, ...]; ``images`` the SHA-256 of each row's file.
+    ``path`` is a .npy file, ``images`` the SHA-256 of each row's file, ``array`` [n, ...] is memory-mapped and
+    read-only: it stays readable when another process removes the file.
     """
 
     path: Path
     images: list[str]
-
-    def open(self) -> NDArray[np.floating]:
-        """Returns the array [n, ...], memory-mapped and read-only."""
-        array: NDArray[np.floating] = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        return array
+    array: NDArray[np.floating]
 
 
 def write_shard(folder: Path, images: list[str], array: NDArray[np.floating]) -> None:
@@ -43,41 +42,55 @@ def write_shard(folder: Path, images: list[str], array: NDArray[np.floating]) ->
         array: [n, ...], float32 or float16.
 
     Raises:
-        OSError: the disk is full, or the folder can't be written.
+        OSError: the disk is full, or the folder can't be written; nothing is left behind.
     """
-    stem = f"{time.time_ns():020d}-{os.getpid()}"
-    part = folder / f"{stem}.part"
-    with part.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-    digest = _digest(part)
-    path = folder / f"{stem}.npy"
-    os.replace(part, path)
-    index = {"images": images, "sha256": digest, "shape": list(array.shape), "dtype": str(array.dtype)}
-    part.write_text(json.dumps(index))
-    os.replace(part, path.with_suffix(".json"))
+    path = folder / f"{time.time_ns():020d}-{os.getpid()}{ARRAY}"
+    part = path.with_suffix(PART)
+    try:
+        with part.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+        digest = _digest(part)
+        os.replace(part, path)
+        index = {"images": images, "sha256": digest, "shape": list(array.shape), "dtype": str(array.dtype)}
+        part.write_text(json.dumps(index))
+        os.replace(part, path.with_suffix(INDEX))
+    except BaseException:  # a full disk wants its room back
+        part.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        raise
     _proved[path] = _stamp(path)
 
 
 def read_shards(folder: Path) -> list[Shard]:
     """Returns the shards of a view that are whole; a damaged one is removed, so that it is made again."""
     shards = []
-    for index in sorted(folder.glob("*.json")):
-        path = index.with_suffix(".npy")
+    for index in sorted(folder.glob(f"*{INDEX}")):
+        path = index.with_suffix(ARRAY)
         try:
             content = json.loads(index.read_text())
             images = [str(image) for image in content["images"]]
-            whole = len(images) == content["shape"][0] and is_whole(path, str(content["sha256"]))
+            if is_whole(path, str(content["sha256"])):
+                array = np.load(path, mmap_mode="r", allow_pickle=False)
+                if len(array) == len(images):
+                    shards.append(Shard(path, images, array))
+                    continue
         except FileNotFoundError:  # evicted by another process
             continue
         except (ValueError, KeyError, TypeError):
-            whole, images = False, []
-        if whole:
-            shards.append(Shard(path, images))
-        else:
-            log.warning("stored features %s are damaged: they are extracted again", path)
-            index.unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+            pass
+        log.warning("stored features %s are damaged: they are extracted again", path)
+        index.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
     return shards
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a killed process left: half a file, an array or an index alone. Only for who holds the lock."""
+    for path in list(folder.iterdir()):
+        other = {ARRAY: INDEX, INDEX: ARRAY}.get(path.suffix)
+        alone = other is not None and path.name != "space.json" and not path.with_suffix(other).exists()
+        if path.suffix == PART or alone:
+            path.unlink(missing_ok=True)
 
 
 def is_whole(path: Path, sha256: str, *, again: bool = False) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,27 +17,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seedsweep.features.shards import Shard, read_shards, write_shard
+from seedsweep.features.lock import locked
+from seedsweep.features.shards import Shard, read_shards, remove_leftovers, write_shard
 
-log = logging.getLogger(__name__)
-
-FORMAT = 1  # part of every key: raise it where the same settings would give other numbers
+FORMAT = 2  # part of every key: raise it where the same settings would give other numbers
 PLAIN = "plain"
 
 
 class View:
     """Features of one draw of the augmentation.
 
+    What was found once stays readable, even if another process evicts it meanwhile.
+
     Args:
-        folder: its own, below the space's.
+        space: of the net.
+        name: of the draw.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, space: Space, name: str) -> None:
+        self.space = space
+        self.folder = space.folder / name
         self._shards: list[Shard] = []
         self._place: dict[str, tuple[int, int]] = {}  # image: shard, row
 
@@ -56,7 +57,11 @@ class View:
         return [image for image in dict.fromkeys(images) if image not in self._place]
 
     def add(self, images: list[str], array: NDArray[np.floating]) -> None:
-        """Stores features [n, ...] of ``images`` (SHA-256 each)."""
+        """Stores features [n, ...] of ``images`` (SHA-256 each).
+
+        Raises:
+            OSError: the disk is full, or the folder can't be written.
+        """
         write_shard(self.folder, images, array)
 
     def take(self, images: Sequence[str]) -> Tensor:
@@ -64,10 +69,9 @@ class View:
 
         Raises:
             KeyError: an image has none.
-            FileNotFoundError: another process evicted them.
         """
         places = np.asarray([self._place[image] for image in images], dtype=np.int64).reshape(-1, 2)
-        arrays = {int(number): self._shards[number].open() for number in np.unique(places[:, 0])}
+        arrays = {int(number): self._shards[number].array for number in np.unique(places[:, 0])}
         if not arrays:
             return torch.zeros(0)
         shape = next(iter(arrays.values())).shape[1:]
@@ -79,21 +83,18 @@ class View:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lets one process extract at a time; the others wait here, and then find the features."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.info("features: another process is extracting them; waiting for it")
-            lock.acquire()
-        try:
-            for left in self.folder.glob("*.part"):  # of a killed process
-                left.unlink(missing_ok=True)
+        """Lets one process extract at a time; the others wait here, and then find the features.
+
+        What a killed process left half written is removed.
+
+        Raises:
+            OSError: the store can't be written.
+        """
+        self.space.touch()
+        with locked(self.folder, "features: another process is extracting them; waiting for it"):
+            remove_leftovers(self.folder)
             self.load()
             yield
-        finally:
-            lock.release()
 
 
 class Space:
@@ -113,20 +114,25 @@ class Space:
 
     def view(self, name: str) -> View:
         """Returns a view with its index read."""
-        made = View(self.folder / name)
+        made = View(self, name)
         made.load()
         return made
 
     def touch(self) -> None:
-        """Notes that the features are in use: the least recently used ones are evicted first."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Notes that the features are in use: the least recently used ones are evicted first.
+
+        Raises:
+            OSError: the store can't be written.
+        """
         path = self.folder / "space.json"
-        if path.is_file():
-            os.utime(path)
-            return
-        part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(self.about, indent=2) + "\n")
-        os.replace(part, path)
+        with locked(self.folder):
+            remove_leftovers(self.folder)
+            if path.is_file():
+                os.utime(path)
+                return
+            part = path.with_suffix(".part")
+            part.write_text(json.dumps(self.about, indent=2) + "\n")
+            os.replace(part, path)
 
 
 def view_name(augment: dict[str, Any], seed: int, view: int) -> str:

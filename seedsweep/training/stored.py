@@ -14,7 +14,6 @@ from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.engines.base import Engine
 from seedsweep.engines.select import build_engine, engine_name
-from seedsweep.features.budget import enforce
 from seedsweep.features.images import FeatureImages, Pass
 from seedsweep.features.rows import FeatureRows
 from seedsweep.features.store import Space
@@ -60,14 +59,12 @@ def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> Fea
 
     def engine() -> Engine:
         net = FeatureNet(trunk.preprocess, trunk.backbone).eval()
-        return build_engine(net, size, options, device)
+        return build_engine(net, size, options, device, space.key)
 
     table = prepared.table
     augment = build_augment(config.augment, config.seed, table.digests)
     images = FeatureImages(config, prepared, space, Pass(engine, options.batch_size, options.dtype), augment)
-    if images.extracted:
-        enforce(root, options.budget_gib, keep=space.folder)
-    else:
+    if not images.extracted:
         log.info("features: all %d images are in %s", len(table.paths), space.folder)
     return images
 

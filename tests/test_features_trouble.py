@@ -1,0 +1,300 @@
+"""Stored features when things go wrong: kill -9, company, eviction, a full disk, files that vanish."""
+
+import errno
+import json
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pytest
+import torch
+from test_features import cache, history, opened, quick
+from torch import nn
+
+from seedsweep.data.prepare import prepare_images
+from seedsweep.engines.base import Engine
+from seedsweep.errors import SeedsweepError
+from seedsweep.features import budget, extract, shards
+from seedsweep.features.lock import locked
+from seedsweep.features.store import Space, View
+from seedsweep.training import stored
+from seedsweep.training.run import train
+
+__all__ = ["cache"]  # the fixture
+
+TRAIN = 38  # of the 70 photographs
+
+# a server that has imported everything forks a process in no time; nothing of torch has run in it
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["seedsweep.training.run", "seedsweep.training.stored", "hydra"])
+
+
+def arm(run: Path, store: Path, epochs: int, tell: Connection | None = None) -> None:
+    """One frozen arm in a process of its own; shards of one batch, so that there is much to interrupt."""
+    extract.SHARD_IMAGES = 8
+    build = stored.build_engine
+
+    def telling(net: nn.Module, *args: object) -> Engine:
+        engine = build(net, *args)  # type: ignore[arg-type]
+        if tell is not None:
+            tell.send("extracting")
+        return engine
+
+    stored.build_engine = telling  # type: ignore[assignment]
+    more = [
+        "features=required",
+        "features.batch_size=8",
+        "trainer.patience=0",
+        f"trainer.max_epochs={epochs}",
+    ]
+    train(quick(f"paths.cache={store}", *more), run, pictures=False)
+
+
+def started(run: Path, store: Path, epochs: int) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+    ours, theirs = processes.Pipe(duplex=False)
+    process = processes.Process(target=arm, args=(run, store, epochs, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def finished(process: multiprocessing.process.BaseProcess) -> None:
+    process.join(120)
+    assert process.exitcode == 0
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> list[Path]:
+    """Two caches with the photographs drawn."""
+    found = [tmp_path / "one", tmp_path / "other"]
+    prepare_images(quick(f"paths.cache={found[0]}").data, found[0])
+    shutil.copytree(found[0], found[1])
+    return found
+
+
+def rows_of(store: Path, views: int) -> dict[str, dict[str, bytes]]:
+    """Returns each view's rows; fails unless each image stands there once, and nothing else lies about."""
+    spaces = [folder for folder in (store / "features").iterdir() if folder.is_dir()]
+    assert len(spaces) == 1
+    assert budget.damaged(spaces[0]) == []
+    assert {path.name for path in spaces[0].iterdir() if path.is_file()} == {"space.json", ".lock"}
+    found: dict[str, dict[str, bytes]] = {}
+    for view in (path for path in spaces[0].iterdir() if path.is_dir()):
+        names = {path.name for path in view.iterdir()} - {".lock"}
+        assert names == {
+            f"{stem}{end}" for stem in {n.split(".")[0] for n in names} for end in (".npy", ".json")
+        }
+        rows = [
+            (image, row.tobytes())
+            for shard in shards.read_shards(view)
+            for image, row in zip(shard.images, shard.array, strict=True)
+        ]
+        found[view.name] = dict(rows)
+        assert len(rows) == len(found[view.name]) == (70 if view.name == "plain" else TRAIN)
+    assert len(found) == 1 + views
+    return found
+
+
+def scores(run: Path) -> dict[str, object]:
+    metrics = json.loads((run / "metrics.json").read_text())
+    return {key: metrics[key] for key in ("best_epoch", "train", "val", "test", "status")}
+
+
+def killed_and_resumed(stores: list[Path], tmp_path: Path, kills: int, epochs: int) -> None:
+    undisturbed, begun = started(tmp_path / "a", stores[0], epochs)
+    assert begun.recv() == "extracting"
+    since = time.perf_counter()
+    finished(undisturbed)
+    # a life lasts long enough to store something now and then, and too short to finish before the last kill
+    longest = 1.5 * (time.perf_counter() - since) / kills
+    random_moment = random.Random()
+    for _ in range(kills):
+        process, begun = started(tmp_path / "b", stores[1], epochs)
+        assert begun.recv() == "extracting"
+        time.sleep(random_moment.uniform(0, longest))
+        process.kill()
+        process.join()
+        assert process.exitcode == -9, "it had finished: there was nothing left to interrupt"
+    process, _ = started(tmp_path / "b", stores[1], epochs)
+    finished(process)
+    assert history(tmp_path / "a") == history(tmp_path / "b")
+    assert scores(tmp_path / "a") == scores(tmp_path / "b")
+    assert rows_of(stores[0], epochs) == rows_of(stores[1], epochs)
+
+
+def test_killed_while_extracting(stores: list[Path], tmp_path: Path) -> None:
+    killed_and_resumed(stores, tmp_path, kills=3, epochs=6)
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_while_extracting(stores: list[Path], tmp_path: Path) -> None:
+    killed_and_resumed(stores, tmp_path, kills=20, epochs=60)
+
+
+def test_two_processes_extract_once(stores: list[Path], tmp_path: Path) -> None:
+    both = [started(tmp_path / name, stores[0], 3) for name in ("a", "b")]
+    for process, _ in both:
+        finished(process)
+    assert history(tmp_path / "a") == history(tmp_path / "b")
+    rows_of(stores[0], 3)
+    logs = "".join((tmp_path / name / "run.log").read_text() for name in ("a", "b"))
+    assert sum(int(n) for n in re.findall(r"features: (\d+) images in", logs)) == 70 + 3 * TRAIN
+
+
+def test_what_is_evicted_meanwhile_stays_readable_and_comes_again(cache: str) -> None:
+    images = opened(quick(cache, "augment=light", "trainer.max_epochs=2", "data.cache_gib=0"))
+    everything = torch.arange(70)
+    before, first = images.plain[everything], images.training_features(0)
+    assert not isinstance(first, torch.Tensor)
+    drawn = first[torch.arange(TRAIN)]
+    assert budget.remove(images.space.folder)
+    assert torch.equal(images.plain[everything], before)
+    assert torch.equal(first[torch.arange(TRAIN)], drawn)
+    extracted = images.extracted
+    images.training_features(1)
+    assert images.extracted == extracted + TRAIN, "the second epoch's view"
+    assert torch.equal(images.training_features(0)[torch.arange(TRAIN)], drawn)
+    assert images.extracted == extracted + 2 * TRAIN
+    assert [space.about["backbone"] for space in budget.held(images.space.folder.parent)] == [
+        "efficientnet_lite0"
+    ]
+
+
+def space(root: Path) -> Space:
+    return Space(root, {"net": "x"}, {"backbone": "x"})
+
+
+def filled(root: Path) -> View:
+    view = space(root).view("plain")
+    with view.locked():
+        view.add(["a", "b"], np.ones((2, 3), np.float32))
+        view.load()
+    return view
+
+
+def test_what_is_being_written_is_not_removed(tmp_path: Path) -> None:
+    view = filled(tmp_path)
+    with view.locked():
+        assert not budget.remove(view.space.folder)
+        assert budget.damaged(view.space.folder) == []
+    assert view.folder.is_dir()
+    assert budget.remove(view.space.folder)
+    assert list(tmp_path.iterdir()) == []
+    with view.locked():  # made again
+        assert view.missing(["a"]) == ["a"]
+
+
+def test_a_lock_outlives_its_folder(tmp_path: Path) -> None:
+    """Whoever waits while the folder goes must get the lock of the new folder, not that of the old one."""
+    for _ in range(3):
+        with locked(tmp_path / "x"):
+            assert (tmp_path / "x" / ".lock").exists()
+        shutil.rmtree(tmp_path / "x")
+
+
+def test_leftovers_of_killed_processes_go(tmp_path: Path) -> None:
+    view = filled(tmp_path)
+    half_removed = tmp_path / "0123-99.removed"
+    shutil.copytree(view.space.folder, half_removed)
+    good = {path.name for path in view.folder.iterdir()}
+    for name in ("1.part", "2.npy", "3.json"):
+        (view.folder / name).write_bytes(b"half")
+    (view.space.folder / "space.part").write_text("{")
+    with view.locked():
+        assert {path.name for path in view.folder.iterdir()} == good
+        assert view.missing(["a", "b", "c"]) == ["c"]
+    assert {path.name for path in view.space.folder.iterdir()} == {"space.json", ".lock", "plain"}
+    assert [held.folder for held in budget.held(tmp_path)] == [view.space.folder]
+    assert not half_removed.exists()
+
+
+@pytest.mark.parametrize("epoch", [None, 1], ids=["images", "a view"])
+def test_a_full_disk(
+    epoch: int | None,
+    cache: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Before the training the run goes online; in its midst it ends with a sentence. No half file stays."""
+    save, room = np.save, [1 if epoch is None else 3]
+
+    def full(file: IO[bytes], array: np.ndarray, **options: bool) -> None:
+        room[0] -= 1
+        if room[0] < 0:
+            file.write(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(file, array, **options)
+
+    monkeypatch.setattr(shards.np, "save", full)
+    monkeypatch.setattr(extract, "SHARD_IMAGES", 64 if epoch is None else 256)
+    config = quick(cache, "trainer.max_epochs=4")
+    if epoch is None:
+        metrics = train(config, tmp_path / "run", pictures=False)
+        assert "can't be written" in metrics["features"]["reason"]
+        assert "No space left" in metrics["features"]["reason"]
+    else:
+        with pytest.raises(SeedsweepError, match=r"No space left on device.*make room") as raised:
+            train(config, tmp_path / "run", pictures=False)
+        assert len(str(raised.value).splitlines()) == 1
+    files = [path for path in (tmp_path / "cache" / "features").rglob("*") if path.is_file()]
+    assert len([path for path in files if path.suffix == ".npy"]) == (1 if epoch is None else 3)
+    assert not [path for path in files if path.suffix == ".part"]
+
+
+def test_a_disk_that_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = space(tmp_path).view("plain")
+    monkeypatch.setattr(view, "add", lambda *_: None)
+    with pytest.raises(OSError, match="does not keep"):
+        extract.extract(
+            view, ["a"], lambda some: torch.ones(len(some), 3, 4, 4), lambda: Mean(), 2, "float32"
+        )
+
+
+class Mean:
+    name = "mean"
+    scale = 1.0
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return images.float().mean((2, 3)) * self.scale
+
+
+def test_features_too_large_for_float16(tmp_path: Path) -> None:
+    view, engine = space(tmp_path).view("plain"), Mean()
+    engine.scale = 7e4
+    with pytest.raises(SeedsweepError, match="float16 can't hold features up to 7e\\+04"):
+        extract.extract(
+            view, ["a"], lambda some: torch.ones(len(some), 3, 4, 4), lambda: engine, 2, "float16"
+        )
+
+
+def test_large_rows_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extract, "SHARD_BYTES", 4 * 3 * 4)  # four rows of three numbers
+    view = space(tmp_path).view("plain")
+    images = [str(n) for n in range(11)]
+    assert (
+        extract.extract(view, images, lambda some: torch.ones(len(some), 3, 4, 4), Mean, 2, "float32") == 11
+    )
+    assert [len(shard.images) for shard in shards.read_shards(view.folder)] == [4, 4, 3]
+    assert view.take(images).shape == (11, 3)
+
+
+def test_a_file_that_vanishes_after_it_was_checked(cache: str, tmp_path: Path) -> None:
+    config = quick(cache, "data.cache_gib=0")
+    prepared = prepare_images(config.data, Path(config.paths.cache))
+    path = prepared.pixels.paths[3]
+    path.rename(tmp_path / "away.jpg")
+    try:
+        with pytest.raises(
+            SeedsweepError, match=rf"{path.name} was removed or changed during the run \(no such"
+        ):
+            prepared.pixels.batch([2, 3])
+    finally:
+        (tmp_path / "away.jpg").rename(path)
