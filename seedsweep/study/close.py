@@ -14,12 +14,12 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from seedsweep.errors import SeedsweepError
+from seedsweep.reporting.study.draw import draw_study
+from seedsweep.reporting.study.tables import print_study, write_trials_csv
 from seedsweep.study.finalists import Finalist, meet_test, ranking, write_best, write_result
-from seedsweep.study.plan import Plan, slots
+from seedsweep.study.plan import METRICS, Plan, slots
 
 log = logging.getLogger(__name__)
-
-METRICS = {"macro_f1": "macro-F1", "acc": "accuracy"}
 
 
 def close_study(study: optuna.Study, finals: optuna.Study, plan: Plan, started: float) -> dict[str, Any]:
@@ -37,9 +37,6 @@ def close_study(study: optuna.Study, finals: optuna.Study, plan: Plan, started: 
     Raises:
         SeedsweepError: no trial went to its end.
     """
-    from seedsweep.reporting.study.draw import draw_study
-    from seedsweep.reporting.study.tables import print_study, write_trials_csv
-
     metric = METRICS[plan.config.study.metric]
     console = Console(highlight=False, width=max(Console().width, 100))
     write_trials_csv(study, plan.folder / "trials.csv")

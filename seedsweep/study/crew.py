@@ -13,6 +13,7 @@ from pathlib import Path
 
 import optuna
 
+from seedsweep import cores
 from seedsweep.errors import SeedsweepError
 from seedsweep.study.finalists import lay_finals
 from seedsweep.study.leases import Leases
@@ -72,9 +73,7 @@ class Crew:
     def _begin(self, number: int) -> None:
         folder = self.plan.folder / "workers"
         folder.mkdir(exist_ok=True)
-        threads = max(
-            1, (os.cpu_count() or 1) // self.size
-        )  # more than there are cores: they spin, and all are slow
+        threads = max(1, cores.count() // self.size)  # see seedsweep/cores.py
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), LEADER: str(os.getpid())}
         with (folder / f"{number:03d}.log").open("ab") as file:
             self._running[number] = subprocess.Popen(

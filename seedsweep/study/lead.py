@@ -11,9 +11,9 @@ from optuna.trial import TrialState
 
 from seedsweep.config.groups import key_of
 from seedsweep.config.schema import Config
-from seedsweep.study.close import METRICS, close_study
+from seedsweep.study.close import close_study
 from seedsweep.study.crew import Crew
-from seedsweep.study.plan import Plan, lay_slots, open_study, read_plan, slots
+from seedsweep.study.plan import METRICS, Plan, lay_slots, open_study, read_plan, slots
 from seedsweep.study.worker import wait_for, work
 
 log = logging.getLogger(__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -36,6 +37,7 @@ OF_THE_STUDY = ("study", "sampler", "pruner", "storage", "task", "resume")  # no
 NOT_COMPARED = ("paths", "resume", "task", "study", "storage", "cache", "dashboard")
 COMPARED_OF_STUDY = ("space", "metric", "rule", "tail", "seed")
 EXTRA, SETTINGS = "overrides", "settings"
+METRICS = {"macro_f1": "macro-F1", "acc": "accuracy"}
 
 
 @dataclass
@@ -113,9 +115,17 @@ def open_study(plan: Plan) -> optuna.Study:
         begun = study.user_attrs.get(SETTINGS)
         if begun is None:
             study.set_user_attr(SETTINGS, settings)
+            _name_metric(study, METRICS[config.study.metric])
         elif begun != settings:
             raise SeedsweepError(_other_settings(plan, begun, settings))
     return study
+
+
+def _name_metric(study: optuna.Study, name: str) -> None:
+    """Tells dashboards what the objective is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([name])
 
 
 def lay_slots(study: optuna.Study, plan: Plan) -> None:
@@ -162,10 +172,11 @@ def _value(line: str) -> Any:
 
 def _settings(plan: Plan) -> dict[str, Any]:
     """Returns what must be equal for two calls to mean one study, flat."""
-    content = {key: value for key, value in asdict(plan.config).items() if key not in NOT_COMPARED}
+    trial = asdict(plan.trial_config([]))
+    content = {key: value for key, value in trial.items() if key not in NOT_COMPARED}
+    content |= {"sampler": asdict(plan.config.sampler), "pruner": asdict(plan.config.pruner)}
     content["study"] = {key: getattr(plan.config.study, key) for key in COMPARED_OF_STUDY}
     content["study"]["space"] = {param.key: asdict(param) for param in plan.space}
-    content["trials"] = sorted(plan.base)
     content["data"]["workers"] = content["data"]["cache_gib"] = None  # change no result
     content["trainer"]["progress_bar"] = None
     return dict(sorted(_flat(content, "")))

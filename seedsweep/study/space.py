@@ -112,15 +112,18 @@ def grid(space: list[ParamConfig], seed: int) -> list[Start]:
 
 
 def probes(study: StudyConfig) -> Iterator[list[str]]:
-    """Yields sets of overrides that together touch every setting of the space, for a check before the study."""
+    """Yields sets of overrides that together touch every end and choice of the space, for a check beforehand."""
     space = dimensions(study)
-    yield list(study.settings)
     for start in starts(study, space):
-        yield [*study.settings, *start.overrides, *(line(key, value) for key, value in start.fixed.items())]
+        if start.overrides:
+            yield [*study.settings, *start.overrides]
+    free = [param for param in space if param.when is None]
+    for number in range(max((len(_ends(param)) for param in free), default=0)):
+        values = {param.key: _ends(param) for param in free}
+        yield [*study.settings, *(line(key, ends[number % len(ends)]) for key, ends in values.items())]
     for param in space:
-        shown = [param.when] if param.when else []
-        for value in _ends(param):
-            yield [*study.settings, *shown, line(param.key, value)]
+        for value in _ends(param) if param.when is not None else []:
+            yield [*study.settings, plus(str(param.when)), line(param.key, value)]
 
 
 def merged(*parts: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from pathlib import Path
 
 import optuna
@@ -103,7 +104,9 @@ def _rdb(url: str) -> optuna.storages.BaseStorage:
 
 
 def _grpc(config: StorageConfig) -> optuna.storages.BaseStorage:
-    proxy = optuna.storages.GrpcStorageProxy(host=config.host, port=config.port)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        proxy = optuna.storages.GrpcStorageProxy(host=config.host, port=config.port)
     try:
         proxy.wait_server_ready(timeout=CONNECT_SECONDS)
     except ConnectionError as error:

@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import TrialState
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.study.finalists import SUFFIX, lay_finals, run_folder
+from seedsweep.study.finalists import lay_finals, open_finals, run_folder
 from seedsweep.study.leases import SLOT, Leases
 from seedsweep.study.plan import Plan, slots
 from seedsweep.study.search import build_sampler
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 POLL = 0.5  # seconds between looks at what others are doing
 REAP_EVERY = 5.0  # seconds
-BEGIN_WITHIN = 600.0  # seconds that a worker waits for the leader to lay the trials down
+BEGIN_WITHIN = 3600.0  # seconds that a worker waits for the leader to lay the trials down
 
 OnTrial = Callable[[optuna.Study], None]
 
@@ -89,18 +89,7 @@ def _run_all(
 
 
 def _wait_for_finals(study: optuna.Study, plan: Plan) -> optuna.Study:
-    name = plan.config.study.name + SUFFIX
-    found: list[optuna.Study] = []
-
-    def ready() -> bool:
-        try:
-            finals = optuna.load_study(study_name=name, storage=study._storage)
-        except KeyError:
-            return False
-        laid = finals.user_attrs.get("n_trials") == plan.config.study.n_trials  # not those of a shorter study
-        if laid:
-            found.append(finals)
-        return laid
-
-    wait_for(ready, "finals")
-    return found[0]
+    finals = open_finals(study, plan)
+    # not those of a shorter study that this one goes on with
+    wait_for(lambda: finals.user_attrs.get("n_trials") == plan.config.study.n_trials, "finals")
+    return finals

@@ -1,0 +1,170 @@
+"""Who has which trial: claims, dead workers here and elsewhere, and trials that kill their workers."""
+
+import multiprocessing
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import Trial, TrialState
+
+from seedsweep.config.study_schema import StorageConfig
+from seedsweep.errors import SeedsweepError
+from seedsweep.study import leases as module
+from seedsweep.study.leases import Leases
+from seedsweep.study.plan import add_slot, slots
+from seedsweep.study.space import Start
+from seedsweep.study.storage import open_storage
+
+
+def random_sampler(slot: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.RandomSampler(seed=slot)
+
+
+def begin(folder: Path, n: int = 3) -> optuna.Study:
+    study = optuna.create_study(storage=open_storage(StorageConfig("journal"), folder), study_name="s")
+    for slot in range(n):
+        add_slot(study, slot, Start({"x": float(slot)}))
+    return study
+
+
+def open_again(folder: Path, grace: float = 100.0) -> Leases:
+    study = optuna.load_study(study_name="s", storage=open_storage(StorageConfig("journal"), folder))
+    return Leases(study, folder, grace)
+
+
+def claim(leases: Leases) -> Trial:
+    trial = leases.claim(random_sampler)
+    assert trial is not None
+    return trial
+
+
+def states(leases: Leases) -> list[str]:
+    return [trial.state.name for trial in slots(leases.study)]
+
+
+def sign(leases: Leases, trial: Trial, worker: dict[str, object] | None) -> None:
+    leases.storage.set_trial_user_attr(trial._trial_id, module.WORKER, worker)
+
+
+def test_slots_are_taken_in_order_and_keep_what_was_laid(tmp_path: Path) -> None:
+    begin(tmp_path)
+    one, two = open_again(tmp_path), open_again(tmp_path)
+    taken = [claim(one), claim(two), claim(one)]
+    assert [trial.user_attrs["slot"] for trial in taken] == [0, 1, 2]
+    assert [trial.suggest_float("x", 0, 9) for trial in taken] == [0.0, 1.0, 2.0]
+    assert one.claim(random_sampler) is None
+    assert all(leases.is_mine(trial) for leases, trial in zip((one, two, one), taken, strict=True))
+    assert one.reap(other_machines=True) == 0, "this process lives"
+
+
+def test_a_dead_process_loses_its_trial(tmp_path: Path) -> None:
+    leases = Leases(begin(tmp_path), tmp_path, 100.0)
+    trial = claim(leases)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    sign(leases, trial, {"host": module.host(), "pid": ended.pid, "born": time.time()})
+    assert not leases.is_mine(trial)
+    assert leases.reap(other_machines=False) == 1
+    assert states(leases) == ["WAITING"] * 3
+    assert claim(leases).user_attrs["slot"] == 0
+
+
+def test_a_process_id_used_again_is_another_process(tmp_path: Path) -> None:
+    leases = Leases(begin(tmp_path), tmp_path, 100.0)
+    trial = claim(leases)
+    sign(leases, trial, {**module._me(), "born": 1.0})
+    assert leases.reap(other_machines=False) == 1
+
+
+def test_killed_between_taking_and_signing(tmp_path: Path) -> None:
+    leases = Leases(begin(tmp_path), tmp_path, 100.0)
+    sign(leases, claim(leases), None)
+    assert leases.reap(other_machines=False) == 1
+
+
+def test_another_machine_is_given_its_grace(tmp_path: Path) -> None:
+    leases = Leases(begin(tmp_path), tmp_path, grace=0.05)
+    trial = claim(leases)
+    sign(leases, trial, {"host": "elsewhere", "pid": 1, "born": 1.0})
+    assert leases.reap(other_machines=False) == 0
+    assert leases.reap(other_machines=True) == 0, "seen for the first time"
+    leases.storage.set_trial_user_attr(trial._trial_id, module.ALIVE, 1)
+    time.sleep(0.1)
+    assert leases.reap(other_machines=True) == 0, "it gave a sign of life"
+    time.sleep(0.1)
+    assert leases.reap(other_machines=True) == 1
+
+
+def test_a_trial_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
+    leases = Leases(begin(tmp_path, 1), tmp_path, 100.0)
+    for death in range(module.DEATHS):
+        assert states(leases) == ["WAITING"]
+        sign(leases, claim(leases), {**module._me(), "born": 1.0})
+        leases.reap(other_machines=False)
+        assert slots(leases.study)[0].user_attrs["deaths"] == death + 1
+    assert states(leases) == ["FAIL"]
+    assert "killed 3 times" in slots(leases.study)[0].user_attrs["reason"]
+
+
+def test_a_stopped_study_blames_no_trial(tmp_path: Path) -> None:
+    leases = Leases(begin(tmp_path, 1), tmp_path, 100.0)
+    for _ in range(5):
+        sign(leases, claim(leases), {**module._me(), "born": 1.0})
+        leases.reap(other_machines=False, blame=False)
+    assert states(leases) == ["WAITING"]
+    leases.give_back(claim(leases))
+    assert states(leases) == ["WAITING"]
+
+
+def _drain(folder: Path, out: Path) -> None:
+    leases = open_again(folder)
+    taken = []
+    while (trial := leases.claim(random_sampler)) is not None:
+        taken.append(str(trial.user_attrs["slot"]))
+        leases.study.tell(trial, 1.0)
+    out.write_text(" ".join(taken))
+
+
+def test_four_processes_lose_and_double_nothing(tmp_path: Path) -> None:
+    leases = Leases(begin(tmp_path, 60), tmp_path, 100.0)
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_drain, args=(tmp_path, tmp_path / f"{n}.txt")) for n in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    taken = [int(word) for n in range(4) for word in (tmp_path / f"{n}.txt").read_text().split()]
+    assert sorted(taken) == list(range(60))
+    assert states(leases) == ["COMPLETE"] * 60
+
+
+def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
+    begin(tmp_path)
+    path = tmp_path / "study.journal"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"op_code":6,"wor')
+    leases = open_again(tmp_path)
+    assert path.read_bytes() == whole
+    assert claim(leases).user_attrs["slot"] == 0
+    assert states(open_again(tmp_path))[0] == TrialState.RUNNING.name
+
+
+def test_a_damaged_journal_gets_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "study.journal").write_text("no json\nat all\n")
+    with pytest.raises(SeedsweepError, match="move the damaged file away"):
+        open_storage(StorageConfig("journal"), tmp_path)
+
+
+def test_unreachable_storages_get_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("seedsweep.study.storage.CONNECT_SECONDS", 1)
+    with pytest.raises(SeedsweepError, match="no storage proxy answers at localhost:1:"):
+        open_storage(StorageConfig("grpc", port=1), tmp_path)
+    with pytest.raises(SeedsweepError, match="SQLite"):
+        open_storage(StorageConfig("rdb", url="sqlite:///x.db"), tmp_path)
+    with pytest.raises(SeedsweepError) as error:
+        open_storage(StorageConfig("rdb", url="postgresql+psycopg://u:secret@localhost:1/d"), tmp_path)
+    assert "secret" not in str(error.value)
