@@ -6,7 +6,7 @@ import difflib
 from typing import Any
 
 import timm
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from seedsweep.backbones.base import Backbone, InputSpec, Source
 from seedsweep.errors import SeedsweepError
@@ -33,32 +33,37 @@ class TimmTrunk(nn.Module):
         Raises:
             SeedsweepError: the model takes one image size only, and this is another.
         """
-        if self.fixed_size not in (None, tuple(images.shape[-2:])):
-            size = list(self.fixed_size or ())
-            raise SeedsweepError(
-                f"{self.name} reads images of one size only: set data.image_size={size} (it is "
-                f"{list(images.shape[-2:])})."
-            )
-        features: Tensor = self.model.forward_features(images)
-        channels = self.model.num_features
-        if features.ndim == 4 and features.shape[1] == channels and not self._channels_last(features):
-            return features
-        if features.ndim == 4 and features.shape[-1] == channels:
-            return features.permute(0, 3, 1, 2)
-        if features.ndim == 3 and features.shape[-1] == channels:
-            return features.transpose(1, 2).unsqueeze(-1)
-        if features.ndim == 2 and features.shape[-1] == channels:
-            return features[:, :, None, None]
+        _check_size(images, self.fixed_size, self.name)
+        layout: str = getattr(self.model, "output_fmt", "NCHW")
+        return _as_map(self.model.forward_features(images), self.model.num_features, layout, self.name)
+
+
+@fx.wrap  # shapes decide here: for a tracer it is one step
+def _check_size(images: Tensor, fixed: tuple[int, int] | None, name: str) -> None:
+    if fixed not in (None, tuple(images.shape[-2:])):
         raise SeedsweepError(
-            f"{self.name} can't serve as a backbone: its features are {list(features.shape)}, not a map of "
-            f"{channels} channels."
+            f"{name} reads images of one size only: set data.image_size={list(fixed or ())} (it is "
+            f"{list(images.shape[-2:])})."
         )
 
-    def _channels_last(self, features: Tensor) -> bool:
-        """Only where height and channels happen to be equal does the shape alone not tell."""
-        return features.shape[-1] == self.model.num_features and (
-            getattr(self.model, "output_fmt", "NCHW") == "NHWC"
-        )
+
+@fx.wrap
+def _as_map(features: Tensor, channels: int, layout: str, name: str) -> Tensor:
+    if features.ndim == 4:
+        # only where height and channels happen to be equal does the shape alone not tell
+        last = features.shape[-1] == channels and (layout == "NHWC" or features.shape[1] != channels)
+        if last:
+            return features.permute(0, 3, 1, 2)
+        if features.shape[1] == channels:
+            return features
+    if features.ndim == 3 and features.shape[-1] == channels:
+        return features.transpose(1, 2).unsqueeze(-1)
+    if features.ndim == 2 and features.shape[-1] == channels:
+        return features[:, :, None, None]
+    raise SeedsweepError(
+        f"{name} can't serve as a backbone: its features are {list(features.shape)}, not a map of {channels} "
+        "channels."
+    )
 
 
 def check_name(name: str) -> None:

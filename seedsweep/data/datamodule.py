@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seedsweep.data.order import epoch_order, length
-from seedsweep.data.pixels import Pixels
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.table import ImageTable
 
@@ -22,22 +21,31 @@ Batch = dict[str, Tensor]
 EVAL_BATCH = 64  # a larger batch changes no number in eval mode
 
 
-class Rows(Dataset[Any]):
-    """Fetches whole batches by row."""
+Fetch = Callable[[NDArray[np.int64]], Tensor]
 
-    def __init__(self, table: ImageTable, pixels: Pixels, rows: NDArray[np.int64]) -> None:
+
+class Rows(Dataset[Any]):
+    """Fetches whole batches by row.
+
+    Args:
+        table: has the labels.
+        fetch: table rows [B] to what the net reads, [B, ...].
+        rows: of the table, in the order of positions.
+    """
+
+    def __init__(self, table: ImageTable, fetch: Fetch, rows: NDArray[np.int64]) -> None:
         self.labels = torch.from_numpy(table.labels)
-        self.pixels = pixels
+        self.fetch = fetch
         self.rows = rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitems__(self, positions: list[int]) -> Batch:
-        """Returns image uint8 [B, 3, H, W], label and index int64 [B] (index: row of the table)."""
+        """Returns image (uint8 [B, 3, H, W] for pixels), label and index int64 [B] (index: row of the table)."""
         rows = self.rows[positions]
         index = torch.from_numpy(rows)
-        return {"image": self.pixels.batch(rows), "label": self.labels[index], "index": index}
+        return {"image": self.fetch(rows), "label": self.labels[index], "index": index}
 
     def __getitem__(self, position: int) -> Batch:
         return self.__getitems__([position])
@@ -99,8 +107,12 @@ class ImageDataModule(pl.LightningDataModule):
             self.workers = os.cpu_count() or 1
         self.augment = augment
 
+    def source(self, split: str) -> Fetch:
+        """Returns where the images of a split come from."""
+        return self.prepared.pixels.batch
+
     def _loader(self, split: str, batch_size: int, sampler: Sampler[int] | None = None) -> DataLoader[Any]:
-        rows = Rows(self.prepared.table, self.prepared.pixels, self.prepared.table.indices(split))
+        rows = Rows(self.prepared.table, self.source(split), self.prepared.table.indices(split))
         return DataLoader(
             rows,
             batch_size,

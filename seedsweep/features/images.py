@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seedsweep.augment.warp import Augment
@@ -18,7 +17,7 @@ from seedsweep.engines.base import Engine
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.budget import enforce
 from seedsweep.features.extract import extract
-from seedsweep.features.rows import FeatureRows, MappedRows
+from seedsweep.features.rows import FeatureRows, MappedRows, MixedRows
 from seedsweep.features.store import PLAIN, Space, View, view_name
 
 log = logging.getLogger(__name__)
@@ -62,7 +61,8 @@ class FeatureImages:
         self.train_rows = table.indices("train")
         self._train_images = [table.digests[row] for row in self.train_rows]
         space.touch()
-        self.plain = self._rows(self._ready(space.view(PLAIN), table.digests, None), table.digests)
+        self._plain_view = self._ready(space.view(PLAIN), table.digests, None)
+        self.plain = self._in_memory(MappedRows(self._plain_view, table.digests))
         self._epoch: tuple[int, FeatureRows] | None = None
 
     @property
@@ -78,7 +78,7 @@ class FeatureImages:
         return answer
 
     def training_features(self, epoch: int) -> FeatureRows:
-        """Returns float32 features [n, C] of the training images as an epoch sees them, row by ``train_rows``.
+        """Returns float32 features [n, ...] of the training images as an epoch sees them, row by ``train_rows``.
 
         With as many views as epochs, epoch e sees view e: exactly the online run. With fewer, the first round
         is the online run's, and in later rounds each image goes through its views from another start.
@@ -89,36 +89,27 @@ class FeatureImages:
                 if isinstance(plain, Tensor):
                     self._epoch = (0, plain[torch.from_numpy(self.train_rows)])
                 else:
-                    self._epoch = (0, MappedRows(plain.view, self._train_images))
+                    self._epoch = (0, MappedRows(self._plain_view, self._train_images))
             return self._epoch[1]
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = (epoch, self._drawn(epoch))
         return self._epoch[1]
 
-    def _rows(self, view: View, images: list[str]) -> FeatureRows:
-        """Loads features into memory where they take no more than data.cache_gib."""
-        mapped = MappedRows(view, images)
-        one = view.take(images[:1]).numel()
-        fits = len(images) * one * 4 <= self.config.data.cache_gib * 2**30
-        return view.take(images) if fits else mapped
+    def _in_memory(self, rows: MappedRows | MixedRows) -> FeatureRows:
+        """Loads features where they take no more than data.cache_gib."""
+        everything = torch.arange(len(rows))
+        one = rows[everything[:1]].numel()
+        fits = len(rows) * one * 4 <= self.config.data.cache_gib * 2**30
+        return rows[everything] if fits else rows
 
     def _drawn(self, epoch: int) -> FeatureRows:
         cycle, first = divmod(epoch, self.views)
         if cycle == 0:
-            return self._rows(self._view(first), self._train_images)
+            return self._in_memory(MappedRows(self._view(first), self._train_images))
         seeds = np.asarray([int(image[16:24], 16) for image in self._train_images])
         choice = (first + (seeds * (2 * cycle + 1) >> 7)) % self.views
-        return self._mixed(choice)
-
-    def _mixed(self, choice: NDArray[np.int64]) -> Tensor:
-        out: Tensor | None = None
-        for number in np.unique(choice):
-            here = np.flatnonzero(choice == number)
-            part = self._view(int(number)).take([self._train_images[i] for i in here])
-            out = torch.empty(len(choice), *part.shape[1:]) if out is None else out
-            out[torch.from_numpy(here)] = part
-        assert out is not None
-        return out
+        views = {int(number): self._view(int(number)) for number in np.unique(choice)}
+        return self._in_memory(MixedRows(views, choice, self._train_images))
 
     def _view(self, number: int) -> View:
         name = view_name(asdict(self.config.augment), self.config.seed, number)

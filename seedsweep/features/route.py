@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from torch import nn
 
 from seedsweep.batchnorm.policy import depends_on_batch
@@ -9,34 +11,38 @@ from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 
 
-def why_online(config: Config, backbone: nn.Module, n_train: int, n_images: int, channels: int) -> str | None:
-    """Returns why every epoch must pass the images through the backbone, or None if features can be stored.
+def why_online(
+    config: Config, lower: nn.Module, n_train: int, n_images: int, shape: tuple[int, ...]
+) -> str | None:
+    """Returns why every epoch must pass the images through the whole net, or None if features can be stored.
 
     Args:
         config: the whole configuration.
-        backbone: under its BatchNorm policy.
+        lower: what makes the features, under its BatchNorm policy: the backbone, or what stands before the cut.
         n_train: training images.
         n_images: of all splits.
-        channels: features an image.
+        shape: of the features of an image: [C], or the activations at the cut.
 
     Raises:
         SeedsweepError: ``features=required``, and it can't be.
     """
     if config.features.mode == "off":
         return "features=off"
-    reason = _reason(config, backbone, n_train, n_images, channels)
+    reason = _reason(config, lower, n_train, n_images, shape)
     if reason is not None and config.features.mode == "required":
         raise SeedsweepError(f"features=required, but {reason}: take features=auto, or change that.")
     return reason
 
 
-def _reason(config: Config, backbone: nn.Module, n_train: int, n_images: int, channels: int) -> str | None:
-    if depends_on_batch(backbone):
+def _reason(
+    config: Config, lower: nn.Module, n_train: int, n_images: int, shape: tuple[int, ...]
+) -> str | None:
+    if depends_on_batch(lower):
         return (
             f"batchnorm={config.batchnorm.name} normalises with each batch's statistics, so an image's features "
             "are never the same twice"
         )
-    if any(parameter.requires_grad for parameter in backbone.parameters()):
+    if any(parameter.requires_grad for parameter in lower.parameters()):
         return "the backbone is trained, so its features change with every step"
     if config.trainer.precision != "32-true":
         return (
@@ -44,10 +50,12 @@ def _reason(config: Config, backbone: nn.Module, n_train: int, n_images: int, ch
         )
     views = config.features.views or config.trainer.max_epochs
     rows = n_images + (0 if config.augment.name == "none" else views * n_train)
-    need = rows * channels * (2 if config.features.dtype == "float16" else 4) / 2**30
+    need = rows * prod(shape) * (2 if config.features.dtype == "float16" else 4) / 2**30
     if need > config.features.budget_gib:
+        what = "features" if len(shape) == 1 else f"activations of {'x'.join(map(str, shape))}"
+        fewer = " (features.views=8 needs fewer)" if rows > n_images and views > 8 else ""
         return (
-            f"features of {rows:,} images and views would take {need:.1f} GiB, more than "
-            f"features.budget_gib={config.features.budget_gib:g} (features.views=8 needs fewer)"
+            f"{what} of {rows:,} images and views would take {need:.1f} GiB, more than "
+            f"features.budget_gib={config.features.budget_gib:g}{fewer}"
         )
     return None

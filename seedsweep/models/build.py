@@ -1,4 +1,4 @@
-"""Puts one arm's net together: weights, statistics, freezing and BatchNorm policy, in that order."""
+"""Puts one arm's net together: weights, statistics, cut, freezing and BatchNorm policy, in that order."""
 
 from __future__ import annotations
 
@@ -6,36 +6,65 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 
 from seedsweep.backbones.base import Backbone
 from seedsweep.backbones.build import BuiltBackbone, build_backbone
-from seedsweep.batchnorm.policy import apply_policy
-from seedsweep.config.schema import Config
+from seedsweep.backbones.cut import Cut, find_cut
+from seedsweep.batchnorm.policy import apply_policy, norm_layers, statistics_untouched
+from seedsweep.config.schema import BatchNormConfig, Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.classifier import Classifier, Head
 from seedsweep.preprocess.scaling import Preprocess
 
 Calibrate = Callable[[Backbone, Preprocess], None]
 
+FROZEN = BatchNormConfig("frozen")  # stored statistics, nothing trained
+
 
 @dataclass
 class Trunk:
-    """All of a net but its head."""
+    """All of a net but its head; ``cut`` where only its upper part is trained."""
 
     preprocess: Preprocess
     backbone: Backbone
     origin: BuiltBackbone
     norm_layers: int
-    digest: str | None = None  # SHA-256 of weights and statistics, once somebody needed it
+    cut: Cut | None = None
+    digest: str | None = None  # SHA-256 of weights and statistics of `lower`, once somebody needed it
+
+    @property
+    def lower(self) -> nn.Module:
+        """What stands before the cut, or the whole backbone: normalised images to what may be stored."""
+        return self.backbone if self.cut is None else self.cut.prefix
+
+    def stored_shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Returns the shape of what is stored of an image: [C], or that of its activations at the cut.
+
+        Raises:
+            SeedsweepError: what the net hands over at the cut is no tensor.
+        """
+        if self.cut is None:
+            return (self.backbone.num_features,)
+        with statistics_untouched(self.backbone), torch.no_grad():
+            self.backbone.eval()
+            activations = self.cut.prefix(torch.zeros(1, 3, height, width))
+        if not isinstance(activations, Tensor):
+            raise SeedsweepError(
+                f"backbone.train_from={self.cut.name}: {self.origin.name} hands over several tensors there, and one "
+                "is wanted; take another module."
+            )
+        return tuple(activations.shape[1:])
 
 
 @dataclass
 class BuiltModel:
-    """A classifier and where it came from."""
+    """A classifier and where it came from; ``train_from`` is the module at the cut, if there is one."""
 
     classifier: Classifier
     backbone: BuiltBackbone
     norm_layers: int
+    train_from: str | None = None
 
 
 def build_trunk(config: Config, calibrate: Calibrate | None = None) -> Trunk:
@@ -47,7 +76,8 @@ def build_trunk(config: Config, calibrate: Calibrate | None = None) -> Trunk:
             by a policy with ``recalibrate``. None leaves the statistics as they are (a checkpoint follows).
 
     Raises:
-        SeedsweepError: the images are too small for the net, or weights can't be had.
+        SeedsweepError: the images are too small for the net, weights can't be had, or the net can't be cut at
+            ``backbone.train_from``.
     """
     built = build_backbone(config.backbone)
     net = built.net
@@ -59,17 +89,32 @@ def build_trunk(config: Config, calibrate: Calibrate | None = None) -> Trunk:
     preprocess = Preprocess(config.preprocess, net.input_spec)
     if config.batchnorm.recalibrate and calibrate is not None:
         calibrate(net, preprocess)
-    if config.backbone.freeze:
-        for parameter in net.parameters():
+    cut = None
+    if config.backbone.train_from is not None:
+        cut = find_cut(net, built.name, config.backbone.train_from)
+    for name, parameter in net.named_parameters():
+        if config.backbone.freeze or (cut is not None and not cut.holds(name)):
             parameter.requires_grad = False
-    layers = apply_policy(net, config.batchnorm)
-    return Trunk(preprocess, net, built, layers)
+    return Trunk(preprocess, net, built, _apply_policy(net, config.batchnorm, cut), cut)
+
+
+def _apply_policy(net: Backbone, policy: BatchNormConfig, cut: Cut | None) -> int:
+    """Puts the norm layers under ``policy``; one that trains them holds those before the cut to what they are.
+
+    The policies that train nothing mean the whole net: ``batch_stats`` and ``update_stats`` keep their fault.
+    """
+    if cut is None or not policy.train_affine:
+        return apply_policy(net, policy)
+    layers = norm_layers(net)
+    return sum(apply_policy(layer, policy if cut.holds(name) else FROZEN) for name, layer in layers)
 
 
 def add_head(trunk: Trunk, n_classes: int, config: Config) -> BuiltModel:
     """Returns the trunk with a fresh head of ``n_classes`` outputs."""
     head = build_head(trunk.backbone.num_features, n_classes, config)
-    return BuiltModel(Classifier(trunk.preprocess, trunk.backbone, head), trunk.origin, trunk.norm_layers)
+    train_from = trunk.cut.name if trunk.cut else None
+    classifier = Classifier(trunk.preprocess, trunk.backbone, head)
+    return BuiltModel(classifier, trunk.origin, trunk.norm_layers, train_from)
 
 
 def build_head(features: int, n_classes: int, config: Config) -> Head:

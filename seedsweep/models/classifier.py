@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from seedsweep.backbones.cut import Cut
 from seedsweep.config.schema import HeadConfig
 
 
@@ -61,3 +62,22 @@ class FeatureNet(nn.Module):
         """Returns globally averaged features [B, C] of images [B, 3, H, W] with values 0..255."""
         features: Tensor = self.backbone(self.preprocess(images))
         return features.mean(dim=(2, 3))
+class UpperClassifier(Classifier):
+    """A :class:`Classifier` that reads the activations at a cut where the other reads images.
+
+    It holds the whole net, so that its checkpoint is the whole net's.
+
+    Args:
+        whole: shares its modules.
+        cut: of its backbone.
+    """
+
+    def __init__(self, whole: Classifier, cut: Cut) -> None:
+        super().__init__(whole.preprocess, whole.backbone, whole.head)
+        self.cut = cut
+
+    def features(self, images: Tensor) -> Tensor:
+        """Returns globally averaged features [B, C] of activations [B, ...] at the cut."""
+        return self.cut.finish(images).mean(dim=(2, 3))
+
+

@@ -33,9 +33,11 @@ def trunk_of(config: Config, prepared: PreparedImages, *, calibrated: bool = Tru
     Args:
         config: the whole configuration.
         prepared: whose training images ``recalibrate`` reads.
-        calibrated: False leaves the statistics as they are (a checkpoint follows).
+        calibrated: False leaves the statistics as they are (a checkpoint follows), unless there is a cut: stored
+            activations belong to the statistics that they were made with.
     """
     global _last
+    calibrated = calibrated or config.backbone.train_from is not None
     key = _trunk_key(config, prepared) if calibrated else ""
     if _last is not None and key and _last[0] == key:
         return _last[1]

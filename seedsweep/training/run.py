@@ -16,9 +16,10 @@ from seedsweep.config.schema import Config
 from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.errors import SeedsweepError
+from seedsweep.features.activations import ActivationDataModule
 from seedsweep.features.images import FeatureImages
 from seedsweep.features.route import why_online
-from seedsweep.models.build import Trunk
+from seedsweep.models.build import BuiltModel, Trunk
 from seedsweep.preprocess.scaling import flush_denormals
 from seedsweep.reporting.summary import write_model_summary
 from seedsweep.tracking.tensorboard import RunTensorBoard
@@ -26,7 +27,7 @@ from seedsweep.training.assemble import build_module, trunk_of
 from seedsweep.training.finish import finish_run
 from seedsweep.training.online import fit_online
 from seedsweep.training.recorder import Recorder
-from seedsweep.training.stored import fit_stored, open_features, save_checkpoint
+from seedsweep.training.stored import fit_stored, fit_upper, open_features, save_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def train(
         last = run_dir / "checkpoints" / "last.ckpt"
         checkpoint = last if resume and last.is_file() else None
         trunk = trunk_of(config, prepared, calibrated=checkpoint is None)
-        images, reason = _images(config, prepared, trunk)
+        images, reason = images_of(config, prepared, trunk)
         module, built = build_module(config, prepared, trunk)
         height, width = config.data.image_size
         if pictures:
@@ -85,12 +86,14 @@ def train(
             built.backbone.weights.note or built.backbone.weights.source,
             config.batchnorm.name,
             built.norm_layers,
-            "frozen" if config.backbone.freeze else "all layers trained",
+            _what_is_trained(config, built),
         )
         board = RunTensorBoard(run_dir / "tensorboard")
         recorder = Recorder(run_dir, board, on_epoch)
         if isinstance(images, FeatureImages):
             outcome = fit_stored(config, run_dir, module, images, recorder)
+        elif isinstance(images, ActivationDataModule):
+            outcome = fit_upper(config, run_dir, module, images, recorder, checkpoint)
         else:
             log.info("online, every epoch passes the images through the backbone: %s", reason)
             outcome = fit_online(config, run_dir, module, images, recorder, checkpoint)
@@ -120,21 +123,22 @@ def train(
         return metrics
 
 
-def _images(
+def images_of(
     config: Config, prepared: PreparedImages, trunk: Trunk
 ) -> tuple[FeatureImages | ImageDataModule, str | None]:
     """Chooses the route; returns the run's images, and why they go online (None: their features are stored)."""
     table = prepared.table
     reason = why_online(
         config,
-        trunk.backbone,
+        trunk.lower,
         n_train=len(table.indices("train")),
         n_images=len(table.paths),
-        channels=trunk.backbone.num_features,
+        shape=trunk.stored_shape(*config.data.image_size),
     )
     if reason is None:
         try:
-            return open_features(config, prepared, trunk), None
+            features = open_features(config, prepared, trunk)
+            return ActivationDataModule(features, trunk.cut, config) if trunk.cut else features, None
         except OSError as error:
             reason = f"the features can't be written below {config.paths.cache} ({error})"
             if config.features.mode == "required":
@@ -142,6 +146,12 @@ def _images(
     augment = build_augment(config.augment, config.seed, table.digests)
     module = ImageDataModule(prepared, config.data.batch_size, config.seed, config.data.workers, augment)
     return module, reason
+
+
+def _what_is_trained(config: Config, built: BuiltModel) -> str:
+    if config.backbone.freeze:
+        return "frozen"
+    return f"trained from {built.train_from} on" if built.train_from else "all layers trained"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The stored route: features once, then the head alone."""
+"""The stored route: features once, then what follows them: the head alone, or the blocks from a cut on."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from seedsweep.augment.warp import build_augment
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.engines.base import Engine
 from seedsweep.engines.select import build_engine, engine_name
+from seedsweep.features.activations import ActivationDataModule
+from seedsweep.features.budget import enforce
 from seedsweep.features.images import FeatureImages, Pass
 from seedsweep.features.rows import FeatureRows
 from seedsweep.features.store import Space
 from seedsweep.heads.fit import HeadData, HeadFit, HeadSchedule
 from seedsweep.models.build import Trunk
-from seedsweep.models.classifier import FeatureNet
+from seedsweep.models.classifier import FeatureNet, UpperClassifier
 from seedsweep.training.assemble import digest_of_net
 from seedsweep.training.device import device_of
 from seedsweep.training.module import ArmModule
+from seedsweep.training.online import fit_online
 from seedsweep.training.outcome import Outcome
 from seedsweep.training.probe import probe_rows
 from seedsweep.training.recorder import Recorder
@@ -31,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> FeatureImages:
-    """Finds or extracts the features of a run.
+    """Finds or extracts the features of a run: pooled ones, or the activations at the trunk's cut.
 
     Raises:
         OSError: the store can't be written.
@@ -40,7 +44,7 @@ def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> Fea
     device = device_of(config)
     root = Path(config.paths.cache).expanduser() / "features"
     options = config.features
-    trunk.digest = trunk.digest or digest_of_net(trunk.backbone)
+    trunk.digest = trunk.digest or digest_of_net(trunk.lower)
     about = {
         "backbone": trunk.origin.name,
         "weights": trunk.origin.weights.note or trunk.origin.weights.source,
@@ -51,15 +55,20 @@ def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> Fea
         "precision": options.precision,
         "dtype": options.dtype,
     }
+    if trunk.cut is not None:
+        about["cut"] = trunk.cut.name
     identity = about | {"net": trunk.digest, "preprocess": asdict(config.preprocess)}
     identity.pop("weights")
-    identity.pop("batchnorm")  # the net's digest holds its statistics
+    identity.pop("batchnorm")  # the digest holds its statistics
     space = Space(root, identity, about)
     size = (3, config.data.image_size[0], config.data.image_size[1])
 
     def engine() -> Engine:
-        net = FeatureNet(trunk.preprocess, trunk.backbone).eval()
-        return build_engine(net, size, options, device, space.key)
+        if trunk.cut is not None:  # the engine takes a copy: the modes of these modules are the training's
+            net: nn.Module = nn.Sequential(trunk.preprocess, trunk.cut.prefix)
+        else:
+            net = FeatureNet(trunk.preprocess, trunk.backbone).eval()
+        return build_engine(net, size, options, device)
 
     table = prepared.table
     augment = build_augment(config.augment, config.seed, table.digests)
@@ -101,6 +110,37 @@ def fit_stored(
 
 
 def save_checkpoint(module: ArmModule, path: Path, epoch: int, *, whole: bool) -> None:
+def fit_upper(
+    config: Config,
+    run_dir: Path,
+    module: ArmModule,
+    images: ActivationDataModule,
+    recorder: Recorder,
+    checkpoint: Path | None,
+) -> Outcome:
+    """Trains head and upper blocks on the activations at the cut, as online but for the passes below it.
+
+    Leaves the best weights in ``module``; the checkpoints are those of the online arm, whole nets.
+
+    Args:
+        config: the whole configuration.
+        run_dir: checkpoints are written below it.
+        module: the whole net.
+        images: the activations.
+        recorder: gets each epoch.
+        checkpoint: to go on from, or None.
+
+    Raises:
+        SeedsweepError: the accelerator can't be had here.
+    """
+    whole = module.classifier
+    module.classifier = UpperClassifier(whole, images.cut)
+    try:
+        return fit_online(config, run_dir, module, images, recorder, checkpoint)
+    finally:
+        module.classifier = whole
+
+
     """Writes ``best.ckpt`` as Lightning does; without the backbone if not ``whole`` (a trial of a study)."""
     state = module.state_dict()
     if not whole:
