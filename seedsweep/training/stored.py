@@ -16,7 +16,6 @@ from seedsweep.data.prepare import PreparedImages
 from seedsweep.engines.base import Engine
 from seedsweep.engines.select import build_engine, engine_name
 from seedsweep.features.activations import ActivationDataModule
-from seedsweep.features.budget import enforce
 from seedsweep.features.images import FeatureImages, Pass
 from seedsweep.features.rows import FeatureRows
 from seedsweep.features.store import Space
@@ -68,7 +67,7 @@ def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> Fea
             net: nn.Module = nn.Sequential(trunk.preprocess, trunk.cut.prefix)
         else:
             net = FeatureNet(trunk.preprocess, trunk.backbone).eval()
-        return build_engine(net, size, options, device)
+        return build_engine(net, size, options, device, space.key)
 
     table = prepared.table
     augment = build_augment(config.augment, config.seed, table.digests)
@@ -109,7 +108,6 @@ def fit_stored(
     return Outcome(fit.best_epoch, interrupted)
 
 
-def save_checkpoint(module: ArmModule, path: Path, epoch: int, *, whole: bool) -> None:
 def fit_upper(
     config: Config,
     run_dir: Path,
@@ -141,6 +139,7 @@ def fit_upper(
         module.classifier = whole
 
 
+def save_checkpoint(module: ArmModule, path: Path, epoch: int, *, whole: bool) -> None:
     """Writes ``best.ckpt`` as Lightning does; without the backbone if not ``whole`` (a trial of a study)."""
     state = module.state_dict()
     if not whole:
