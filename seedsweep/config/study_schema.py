@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import fields as dataclass_fields
+from typing import Any, cast
 
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.config.checks import at_least, between, one_of, positive
 from seedsweep.errors import SeedsweepError
@@ -38,12 +40,25 @@ class ParamConfig:
         at_least(f"{name}.points", self.points, 2)
 
 
+def _param(name: str, value: Any) -> ParamConfig:
+    """Types one dimension; here, for Hydra can't add to a dictionary of dataclasses from the command line."""
+    if isinstance(value, ParamConfig):
+        return value
+    try:
+        typed = OmegaConf.merge(OmegaConf.structured(ParamConfig), value)
+        return cast(ParamConfig, OmegaConf.to_object(typed))
+    except (OmegaConfBaseException, TypeError, ValueError) as error:
+        fields = ", ".join(each.name for each in dataclass_fields(ParamConfig))
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise SeedsweepError(f"study.space.{name} can't be used ({reason}): it has {fields}.") from error
+
+
 @dataclass
 class StudyConfig:
     """An Optuna study over a space of overrides (see ``seedsweep/study``)."""
 
     name: str = "study"  # one name, one study: a second call goes on with it
-    space: dict[str, ParamConfig] = field(default_factory=dict)
+    space: dict[str, Any] = field(default_factory=dict)  # ParamConfig by a name of its own
     settings: list[str] = field(default_factory=list)  # overrides that all trials share
     first: list[list[str]] = field(default_factory=list)  # trials to begin with, as overrides
     n_trials: int = 50  # of the whole study, whoever ran them
@@ -59,6 +74,7 @@ class StudyConfig:
     grace: float = 120.0  # seconds without one after which a worker on another machine counts as dead
 
     def __post_init__(self) -> None:
+        self.space = {name: _param(name, value) for name, value in self.space.items()}
         at_least("study.n_trials", self.n_trials, 1)
         one_of("study.metric", self.metric, ("macro_f1", "acc"))
         one_of("study.rule", self.rule, ("tail", "checkpoint"))
