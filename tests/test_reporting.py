@@ -12,15 +12,16 @@ from PIL import Image
 from rich.console import Console
 from sklearn.metrics import f1_score, log_loss, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import nn
 
 from seedsweep.reporting.comparison import draw_comparison
-from seedsweep.reporting.confusion import draw_confusion
+from seedsweep.reporting.confusion import confusion_figure, draw_confusion
 from seedsweep.reporting.curves import draw_curves
-from seedsweep.reporting.grid import arms, collect, print_table, write_results_csv
+from seedsweep.reporting.grid import ArmRow, arms, collect, print_table, write_results_csv
 from seedsweep.reporting.history import write_history
 from seedsweep.reporting.scores import majority_share, score
-from seedsweep.tracking.tensorboard import RunTensorBoard
+from seedsweep.tracking.tensorboard import MODES, RunTensorBoard
 
 CLASSES = ["a", "b", "c"]
 HISTORY = [
@@ -104,8 +105,22 @@ def test_pictures_are_drawn(grid: Path, tmp_path: Path):
     draw_comparison(arms(collect(grid)), tmp_path / "comparison.png")
     for name in ("curves", "confusion", "comparison"):
         pixels = np.asarray(Image.open(tmp_path / f"{name}.png").convert("L"))
-        assert pixels.shape[1] > 500
+        assert pixels.shape[1] > 400
         assert 5 < pixels.std() < 110, name
+
+
+def test_a_picture_grows_with_the_names_of_the_arms(tmp_path: Path):
+    for number, label in enumerate(("a", "a optim.lr=0.001 batchnorm=inference")):
+        draw_comparison([ArmRow(label, [0.5], bn_gaps=[0.1])], tmp_path / f"{number}.png")
+    short, long = (Image.open(tmp_path / f"{number}.png").width for number in (0, 1))
+    assert long > short + 200
+
+
+def test_a_confusion_matrix_names_recall_and_the_empty_class():
+    labels = np.asarray([0, 0, 0, 0, 1])
+    made = confusion_figure(labels, np.asarray([0, 0, 0, 1, 1]), CLASSES, "title")
+    texts = {text.get_text() for text in made.axes[0].texts}
+    assert {"75% of 4", "100% of 1", "no image", "3"} <= texts
 
 
 def test_history_file(tmp_path: Path):
@@ -129,22 +144,27 @@ def test_tensorboard_reads_it_back(tmp_path: Path):
     images = torch.zeros(9, 3, 8, 8, dtype=torch.uint8)
     board.mistakes(images, labels, np.roll(labels, 1), np.ones(9, np.float32), CLASSES, 2)
     board.graph(nn.Linear(2, 2), torch.zeros(1, 2))
-    board.hparams({"lr": 0.1, "arm": "x"}, {"final/val_acc": 0.5})
+    board.hparams({"lr": 0.1, "frozen": True}, {"final/val_acc": 0.5})
     board.close()
-    train, val = read(tmp_path / "train"), read(tmp_path / "val")
-    shared = set(train.Tags()["scalars"]) & set(val.Tags()["scalars"])
-    assert {tag.rsplit("/")[-1] for tag in shared} >= {"loss", "accuracy"}
-    loss = next(tag for tag in shared if tag.endswith("loss"))
-    assert [event.value for event in train.Scalars(loss)] == pytest.approx([1, 0.5, 1 / 3])
-    modes = set(read(tmp_path / "train_mode").Tags()["scalars"]) & set(
-        read(tmp_path / "eval_mode").Tags()["scalars"]
+    runs = sorted(folder.parent for folder in tmp_path.rglob("events.*"))
+    assert runs == [tmp_path / "tb/train", tmp_path / "tb/val"], (
+        "every run more is a line more in a long list"
     )
-    assert len(modes) == 1
-    root = read(tmp_path)
-    assert len(root.Tags()["images"]) == 2
-    assert root.Tags()["graph"]
-    assert any(tag.startswith("_hparams_") for tag in root.summary_metadata)
-    assert {tag.split("/")[-1] for tag in root.Tags()["scalars"]} >= {"bn_gap", "a", "val_acc"}
+    train, val = (read(folder) for folder in runs)
+    shared = set(train.Tags()["scalars"]) & set(val.Tags()["scalars"])
+    assert shared == {"1 learning/loss", "1 learning/accuracy", MODES}
+    loss = train.Scalars("1 learning/loss")
+    assert [event.value for event in loss] == pytest.approx([1, 0.5, 1 / 3])
+    assert [event.step for event in loss] == [1, 2, 3]
+    assert [event.value for event in train.Scalars(MODES)] == pytest.approx([0.9] * 3)
+    assert [event.value for event in val.Scalars(MODES)] == pytest.approx([0.6] * 3)
+    assert len(val.Tags()["images"]) == 2
+    assert val.Tags()["graph"]
+    assert {tag.split("/")[-1] for tag in val.Tags()["scalars"]} >= {"bn_gap", "a", "val_acc"}
+    start = val.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    told = HParamsPluginData.FromString(start).session_start_info.hparams
+    assert told["lr"].number_value == 0.1
+    assert told["frozen"].string_value == "true", "a number would be shown as 1.0000"
 
 
 def test_a_resumed_run_purges_what_it_repeats(tmp_path: Path):
@@ -157,10 +177,11 @@ def test_a_resumed_run_purges_what_it_repeats(tmp_path: Path):
     board.resume(2)
     board.epoch({**HISTORY[2], "train/loss": 7.0}, 2)
     board.close()
-    train = read(tmp_path / "train")
-    loss = next(tag for tag in train.Tags()["scalars"] if tag.endswith("loss"))
-    assert [event.step for event in train.Scalars(loss)] == [0, 1, 2]
-    assert train.Scalars(loss)[2].value == 7
+    loss = read(tmp_path / "tb/train").Scalars("1 learning/loss")
+    assert [event.step for event in loss] == [1, 2, 3]
+    assert loss[2].value == 7
+    board.start_anew()
+    assert not (tmp_path / "tb").exists()
 
 
 def test_a_net_that_cannot_be_traced_costs_no_run(tmp_path: Path):

@@ -75,7 +75,7 @@ def test_a_run_leaves_everything(reference: Path):
         "model_summary.txt", "manifest.csv", "run.log", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
     ):  # fmt: skip
         assert (reference / name).stat().st_size > 0, name
-    assert list((reference / "tensorboard").rglob("events.*"))
+    assert list((reference / "tb").rglob("events.*"))
     metrics = json.loads((reference / "metrics.json").read_text())
     assert metrics["weights"]["source"] == "package"
     assert len(metrics["weights"]["digest"]) == 64

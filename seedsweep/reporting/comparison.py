@@ -13,7 +13,8 @@ from seedsweep.reporting.style import GREY, INK, TRAP, VAL, figure, save, tidy
 
 def draw_comparison(rows: list[ArmRow], path: Path) -> None:
     """Draws validation accuracy and bn_gap of each arm, best on top; failed arms are listed in grey."""
-    made = figure(11, 1.8 + 0.42 * max(len(rows), 1))
+    names = 0.08 * max((len(row.label) for row in rows), default=0)  # inches of the longest one
+    made = figure(9.6 + names, 1.8 + 0.42 * max(len(rows), 1))
     acc, gap = made.subplots(1, 2, sharey=True, width_ratios=[2.2, 1])
     for place, row in enumerate(rows):
         if row.mean is None:
@@ -43,7 +44,7 @@ def draw_comparison(rows: list[ArmRow], path: Path) -> None:
     acc.set_xlim(0, 1.01)
     for axes, title in (
         (acc, "validation accuracy (dots: seeds, bar: mean)"),
-        (gap, "bn_gap at the end (train − eval mode)"),
+        (gap, "bn_gap of the last epoch"),
     ):
         tidy(axes, title)
         axes.grid(axis="y", visible=False)

@@ -9,21 +9,31 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-from seedsweep.reporting.style import INK, figure, save
+from seedsweep.reporting.style import GREY, INK, figure, save
 
 Labels = NDArray[np.int64]
 
 
-def confusion_figure(labels: Labels, predicted: Labels, classes: list[str], title: str) -> Figure:
-    """Draws labels [N] against predictions [N], counts in the cells and recall at the right edge."""
+def confusion_figure(
+    labels: Labels, predicted: Labels, classes: list[str], title: str, cell: float = 0.55
+) -> Figure:
+    """Draws labels [N] against predictions [N], counts in the cells and recall at the right edge.
+
+    Args:
+        labels: [N] class numbers.
+        predicted: [N] class numbers.
+        classes: names, in the order of the numbers.
+        title: above.
+        cell: inches a class; letters keep their size.
+    """
     n = len(classes)
     matrix = confusion_matrix(labels, predicted, labels=range(n))
-    totals = matrix.sum(1, keepdims=True)
-    share = matrix / np.maximum(totals, 1)
-    side = min(3.2 + 0.55 * n, 18)
-    made = figure(side + 1.2, side)
+    totals = matrix.sum(1)
+    share = matrix / np.maximum(totals, 1)[:, None]
+    side = min(cell * n, 16)
+    made = figure(side + 2.4, side + 1.5)
     axes = made.subplots()
-    axes.imshow(share, cmap="YlGnBu", vmin=0, vmax=1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row in range(n):
         for column in range(n):
             if matrix[row, column]:
@@ -31,16 +41,19 @@ def confusion_figure(labels: Labels, predicted: Labels, classes: list[str], titl
                 axes.text(
                     column, row, matrix[row, column], ha="center", va="center", color=colour, fontsize=8
                 )
-        recall = f"{share[row, row]:.0%}" if totals[row, 0] else "none"
-        axes.text(n - 0.35, row, recall, va="center", fontsize=9, color=INK)
-    axes.text(n - 0.35, -0.75, "recall", fontsize=9, color=INK)
-    axes.set_xticks(range(n), classes, rotation=40, ha="right", fontsize=9)
+        recall = f"{share[row, row]:.0%} of {totals[row]}" if totals[row] else "no image"
+        axes.text(n - 0.35, row, recall, va="center", fontsize=8, color=INK)
+    axes.text(n - 0.35, -0.62, "recall", va="bottom", fontsize=9, color=INK)
+    axes.set_xticks(range(n), classes, rotation=40, ha="right", rotation_mode="anchor", fontsize=9)
     axes.set_yticks(range(n), classes, fontsize=9)
+    axes.set_xticks(np.arange(n - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(n - 1) + 0.5, minor=True)
+    axes.grid(which="minor", color="#e8e8e8", linewidth=0.8)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_title(title, loc="left", fontsize=12, pad=22)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_color(GREY)
+    made.suptitle(title, fontsize=11, x=0.02, ha="left", color=INK)
     return made
 
 

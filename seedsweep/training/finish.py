@@ -120,7 +120,7 @@ def finish_run(
         _pictures(run_dir, images, logits_of, label, board, best_epoch)
         height, width = config.data.image_size
         board.graph(module.classifier, torch.zeros(1, 3, height, width, device=module.device))
-    _board_summary(board, config, built, scores, probe)
+    _board_summary(board, config, label, built, scores, rows[-1]["bn_gap"])
     metrics["wall_seconds"] = time.perf_counter() - started
     _write_json(run_dir / "metrics.json", metrics)
     log.info(
@@ -187,13 +187,14 @@ def _pictures(
 def _board_summary(
     board: RunTensorBoard,
     config: Config,
+    label: str,
     built: BuiltModel,
     scores: dict[str, Any],
-    probe: dict[str, float],
+    bn_gap: float,
 ) -> None:
     board.hparams(
         {
-            "experiment": config.experiment.name,
+            "arm": label,  # TensorBoard shows five of these, by the alphabet
             "backbone": built.backbone.name,
             "frozen": config.backbone.freeze,
             "train_from": built.train_from or "",
@@ -210,7 +211,7 @@ def _board_summary(
             "final/val_acc": scores["val"]["acc"],
             "final/val_macro_f1": scores["val"]["macro_f1"],
             "final/train_acc": scores["train"]["acc"],
-            "final/bn_gap": probe["bn_gap"],
+            "final/bn_gap": bn_gap,
             **({"final/test_acc": scores["test"]["acc"]} if scores["test"] else {}),
         },
     )

@@ -88,7 +88,7 @@ def train(
             built.norm_layers,
             _what_is_trained(config, built),
         )
-        board = RunTensorBoard(run_dir / "tensorboard")
+        board = RunTensorBoard(run_dir)
         recorder = Recorder(run_dir, board, on_epoch)
         if isinstance(images, FeatureImages):
             outcome = fit_stored(config, run_dir, module, images, recorder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -84,8 +83,7 @@ def fit_stored(
 
     A run that was interrupted starts again: it is a matter of seconds, and ends with the same numbers.
     """
-    if (run_dir / "tensorboard").is_dir():
-        shutil.rmtree(run_dir / "tensorboard")
+    recorder.board.start_anew()
     device = device_of(config)
     module.to(device)
     head = module.classifier.head
