@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
 from seedsweep.cli.main import main
+from seedsweep.cli.sentences import sentence
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.training import run as training
@@ -25,7 +27,14 @@ MISTAKES = {
     "optim.lr=abc": "optim.lr is 'abc', but must be a number",
     "optim.lr=-1": "optim.lr is -1.0, but must be greater than 0",
     "data.image_size=[10,99]": "data.image_size is 10",
-    "data.image_size=[99]": "[height, width]",
+    "data.image_size=[99]": "data.image_size is [99], but must be two numbers: [height, width]",
+    "data.root=seeds": "add data=folder",
+    "data=~/my/seeds": "data=folder data.root=~/my/seeds",
+    "optim.lr=(1": "optim.lr is '(1', but must be a number",
+    "data=seeds/": "data=folder data.root=seeds/",
+    "frozen_bn": "+experiment=frozen_bn?",
+    "--experiment=frozen_bn": "without dashes: experiment=VALUE",
+    "--multirum": "did you mean --multirun?",
     "optim.lr": "can't be read",
     "head.dropout=0.1,0.2": "add -m",
     "data=folder": "data.root is not set",
@@ -78,6 +87,36 @@ def test_mistakes_in_a_grid_stop_it_before_it_runs(stub: Stub, capsys: pytest.Ca
     assert main(["-m", "+experiment=scratch,frozn_bn"]) == 2
     assert "did you mean frozen_bn" in capsys.readouterr().err
     assert stub.calls == []
+
+
+@pytest.mark.parametrize(
+    "value", ["~/seeds", "a b (1)", r"^(IMG_\d+)_", 'say "so"', "ends\\", r"\"", "it's", "plain"]
+)
+def test_a_value_needs_no_quotes_of_hydras(value: str, stub: Stub, in_tmp: Path):
+    """Bash leaves the ~ of data.root=~/seeds as it is, and Hydra's grammar has no ~."""
+    assert main([f"data.group_regex={value}", "hydra.run.dir=r"]) == 0
+    assert stub.calls[0][0].data.group_regex == value
+    (in_tmp / "r" / "metrics.json").unlink()
+    assert main(["resume=r"]) == 0
+    assert stub.calls[1][0].data.group_regex == value
+
+
+@pytest.mark.parametrize(
+    "arguments", [["data=folder", "data.root=gone"], ["data=folder"], ["data.root=gone"]]
+)
+def test_a_wrong_folder_stops_a_grid_before_it_runs(
+    arguments: list[str], stub: Stub, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["-m", "+experiment=scratch,frozen_bn", *arguments]) == 2
+    assert "data.root" in capsys.readouterr().err
+    assert stub.calls == []
+    assert not (in_tmp / "multirun").exists()
+    assert main([*arguments, "--cfg", "job"]) == 0, "the configuration can be looked at without images"
+
+
+def test_an_error_after_hydra_has_left_gets_a_sentence():
+    error = ConfigCompositionException("Could not override 'head.gone'.\nTo append it, use +")
+    assert "head.gone is not a setting" in sentence(error, ["head.gone=1"])
 
 
 def test_help_lists_every_experiment(capsys: pytest.CaptureFixture[str]):

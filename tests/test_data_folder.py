@@ -29,6 +29,13 @@ def prepare(root: Path, manifest: Path | None = None, **settings: object) -> Pre
     return prepare_images(config, root, manifest)
 
 
+def phone_photographs(root: Path) -> Path:
+    for name in ("good", "bad"):
+        (root / name).mkdir()
+        (root / name / "IMG_1.HEIC").write_bytes(b"...")
+    return root
+
+
 @pytest.fixture
 def flat(tmp_path: Path) -> Path:
     return make(tmp_path / "seeds", {"good": 40, "bad": 20, "ugly": 10})
@@ -98,6 +105,10 @@ def spoil(root: Path) -> Path:
 MISTAKES = {
     "did you mean": lambda p: prepare(make(p / "seeds", {"a": 5, "b": 5}).with_name("sedes")),
     "holds no images": lambda p: prepare(p),
+    "lie in the folder itself": lambda p: prepare(make(p, {"good": 4}) / "good"),
+    "found 2 .heic": lambda p: prepare(phone_photographs(p)),
+    "is no folder; did you mean": lambda p: prepare(make(p / "seeds", {"good": 4}).parent / "seedz"),
+    "is not read by data=demo": lambda p: prepare_images(DataConfig(name="demo", root="x"), p),
     "one class only": lambda p: prepare(make(p, {"a": 9})),
     "Class b has 2 images, fewer than the 3 splits": lambda p: prepare(make(p, {"a": 9, "b": 2})),
     "b is missing in val, c is missing in train": lambda p: (
@@ -150,3 +161,10 @@ def test_no_batch_of_one(flat: Path):
     assert len(prepare(flat).table.indices("train")) == 42
     loader = ImageDataModule(prepare(flat), 41, 1, 0, None).train_dataloader()
     assert [len(batch["label"]) for batch in loader] == [41]
+
+
+def test_a_folder_without_images_is_named(flat: Path, caplog: pytest.LogCaptureFixture):
+    (flat / "notes").mkdir()
+    table = prepare(flat).table
+    assert table.classes == ["bad", "good", "ugly"]
+    assert "no classes: notes" in caplog.text

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from argparse import Namespace
 from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 
 from seedsweep.config.groups import key_of, plus
 from seedsweep.errors import SeedsweepError
@@ -25,14 +28,17 @@ def parse(args: list[str]) -> Namespace:
         SeedsweepError: an option is unknown, or lacks its value.
     """
     parser = get_args_parser()
+    parser.allow_abbrev = False  # --experiment=x must not be read as --experimental-rerun=x
     known = [option for option in parser._option_string_actions if option.startswith("--")]
 
     def refuse(message: str) -> NoReturn:
         unknown = [
             arg.split("=")[0] for arg in args if arg.startswith("--") and arg.split("=")[0] not in known
         ]
-        near = difflib.get_close_matches(unknown[0], known, 1) if unknown else []
+        near = difflib.get_close_matches(unknown[0], known, 1, 0.8) if unknown else []
         hint = f"; did you mean {near[0]}?" if near else "; -h lists what there is."
+        if unknown and not near and any(arg.startswith(f"{unknown[0]}=") for arg in args):
+            hint = f"; settings are written without dashes: {unknown[0].lstrip('-')}=VALUE."
         raise SeedsweepError(message.splitlines()[0] + hint)
 
     parser.error = refuse  # type: ignore[method-assign]
@@ -40,7 +46,10 @@ def parse(args: list[str]) -> Namespace:
 
 
 def arrange(args: list[str]) -> list[str]:
-    """Puts options before overrides (Hydra insists), and a + before ``experiment=``, ``sweep=`` and ``study=``."""
+    """Puts options before overrides (Hydra insists), and quotes and a + where Hydra wants them.
+
+    The + stands before ``experiment=``, ``sweep=`` and ``study=``.
+    """
     overrides = list(parse(args).overrides)
     options = []
     left = list(overrides)
@@ -52,7 +61,23 @@ def arrange(args: list[str]) -> list[str]:
     for task, settings in WITHOUT_FOLDER.items():
         if task in overrides:
             overrides += [setting for setting in settings if setting not in overrides]
-    return [*options, *_folder_of_winner(options, overrides), *(plus(o) for o in overrides)]
+    return [*options, *_folder_of_winner(options, overrides), *(plus(_quoted(o)) for o in overrides)]
+
+
+def _quoted(override: str) -> str:
+    """Puts quotes round a value that Hydra's grammar can't read: paths with ``~`` or spaces, regular expressions."""
+    key, _, value = override.partition("=")
+    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + m[2].replace('"', '\\"'), value)
+    quoted = f'{key}="{escaped}"'
+    return quoted if value and not _can_read(override) and _can_read(quoted) else override
+
+
+def _can_read(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_overrides([override])
+    except OverrideParseException:
+        return False
+    return True
 
 
 def _folder_of_winner(options: list[str], overrides: list[str]) -> list[str]:

@@ -27,9 +27,13 @@ seedsweep: which transfer-learning set-up works on my images, and why do the oth
 
 SETTINGS = (
     ("seed", "1", "initial head, order of batches, augmentation, dropout"),
-    ("data.root", "", "folder of class folders, or of train/val/test folders with class folders"),
-    ("data.image_size", "[224,224]", "height and width in pixels (demo: 128)"),
-    ("data.batch_size", "32", "images a training step"),
+    (
+        "data.root",
+        "",
+        "with data=folder: folder of class folders, or of train/val/test folders with class folders",
+    ),
+    ("data.image_size", "[224,224]", "height and width in pixels (demo: [128,128])"),
+    ("data.batch_size", "32", "images a training step (some experiments: 4)"),
     ("data.group_regex", "", "keep files with the same first group on one side of the split"),
     ("trainer.max_epochs", "25", "with trainer.patience=10 epochs of early stopping"),
     ("optim.lr", "1e-3", "learning rate"),

@@ -25,11 +25,13 @@ from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
+from seedsweep.data.folder import check_root
 from seedsweep.errors import SeedsweepError
 from seedsweep.study.space import merged, probes
 from seedsweep.sweep.record import holds_run
 
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
+WITH_IMAGES = ("train", "study")  # tasks that read them
 
 
 def check(parsed: Namespace) -> bool:
@@ -42,7 +44,8 @@ def check(parsed: Namespace) -> bool:
         Whether it is a grid.
 
     Raises:
-        SeedsweepError: an unknown key, group, choice or type, a value out of bounds, or a used folder.
+        SeedsweepError: an unknown key, group, choice or type, a value out of bounds, no such folder of
+            images, or a used folder.
     """
     if parsed.config_dir and not Path(parsed.config_dir).is_dir():
         raise SeedsweepError(f"--config-dir {parsed.config_dir} is no folder.")
@@ -65,6 +68,7 @@ def check(parsed: Namespace) -> bool:
         if config.task == "study":
             _check_space(name, config, parsed.overrides)
         if not parsed.cfg and not parsed.info:
+            _check_images(config)
             _refuse_used_folder(cfg)
         return False
 
@@ -95,13 +99,16 @@ def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -
         raise SeedsweepError(
             f"{ranges[0].input_line} is a range without steps: list the values, for example 1e-3,1e-4."
         )
+    here = str(cfg.hydra.launcher.get("_target_")).endswith(".BasicLauncher")
     choices = [_values(override) for override in merged.values()]
     base = [values[0] for values in choices]
-    _validate(_compose(name, base), base)
+    alternatives = [base]
     for place, values in enumerate(choices):
-        for value in values[1:MOST_VALUES]:
-            lines = [*base[:place], value, *base[place + 1 :]]
-            _validate(_compose(name, lines), lines)
+        alternatives += [[*base[:place], value, *base[place + 1 :]] for value in values[1:MOST_VALUES]]
+    for lines in alternatives:
+        config = _validate(_compose(name, lines), lines)
+        if here:  # another launcher's machines may see other disks
+            _check_images(config)
 
 
 def _values(override: Override) -> list[str]:
@@ -171,6 +178,11 @@ def _validate(cfg: DictConfig, overrides: list[str]) -> Config:
         return to_config(cfg)
     except OmegaConfBaseException as error:
         raise SeedsweepError(sentence(error, overrides)) from error
+
+
+def _check_images(config: Config) -> None:
+    if config.task in WITH_IMAGES:
+        check_root(config.data)
 
 
 def _refuse_used_folder(cfg: DictConfig) -> None:

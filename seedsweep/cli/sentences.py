@@ -28,7 +28,8 @@ def unreadable(error: OverrideParseException) -> str:
     text = str(error.override)
     key, _, value = text.partition("=")
     if not value and "=" not in text:
-        return f"'{text}' can't be read: write a setting as key=value."
+        hint = f" (+experiment={text}?)" if text in choices_of("experiment") else ""
+        return f"'{text}' can't be read: write a setting as key=value{hint}."
     quoted = value.replace('"', '\\"')
     return (
         f"'{text}' can't be read as key=value: close its brackets and quotes, "
@@ -48,7 +49,7 @@ def sentence(error: Exception, overrides: list[str]) -> str:
     if match := re.search(r"Cannot find primary config '([^']+)'", text):
         return f"--config-name {match[1]} is no file of {conf_dir()}."
     if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
-        return unknown_choice(*_group_and_choice(match[1]))
+        return unknown_choice(*_group_and_choice(match[1], overrides))
     if match := re.search(r"Could not override '([^']+)'\.\n(?:No match in the defaults list|To app)", text):
         return _unknown_key(match[1])
     if match := re.search(r"Could not delete from config\. '([^']+)' does not exist", text):
@@ -92,10 +93,18 @@ def unknown_choice(group: str, choice: str) -> str:
         return _unknown_key(group or choice)
     near = difflib.get_close_matches(choice, choices, 1)
     hint = f"; did you mean {near[0]}?" if near else "."
+    if group == "data" and "/" in choice:
+        hint = f"; for a folder of your own: data=folder data.root={choice}"
     return f"{group}={choice} is unknown (choices: {', '.join(choices)}){hint}"
 
 
-def _group_and_choice(path: str) -> tuple[str, str]:
+def _group_and_choice(path: str, overrides: list[str]) -> tuple[str, str]:
+    """Splits what Hydra looked for; a choice that is a path has slashes of its own."""
+    for override in overrides:
+        group, _, choice = override.lstrip("+").partition("=")
+        choice = choice.strip('"')
+        if path == f"{group}/{choice}":
+            return group, choice
     group, _, choice = path.rpartition("/")
     return group, choice
 
@@ -125,6 +134,8 @@ def choices_of(group: str) -> list[str]:
 
 
 def _known_keys(hydra: bool = False) -> list[str]:
+    if not GlobalHydra.instance().is_initialized():  # an error of the running grid: Hydra has left already
+        return []
     try:
         cfg = compose("config", [], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException):  # the defaults themselves are broken

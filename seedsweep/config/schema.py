@@ -61,7 +61,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         one_of("data.name", self.name, ("folder", "demo"))
         if len(self.image_size) != 2:
-            at_least("the number of values in data.image_size ([height, width])", 0, 2)
+            raise SeedsweepError(
+                f"data.image_size is {list(self.image_size)}, but must be two numbers: [height, width]."
+            )
         for side in self.image_size:
             at_least("data.image_size", side, 16)
         at_least("data.batch_size", self.batch_size, 1)

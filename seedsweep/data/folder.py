@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from seedsweep.config.schema import DataConfig
 from seedsweep.data.images import SUFFIXES
 from seedsweep.errors import SeedsweepError
+
+log = logging.getLogger(__name__)
 
 SPLIT_NAMES = {
     "train": ("train", "training", "training_set", "train_set"),
@@ -26,22 +31,41 @@ class Found:
     split: str | None
 
 
+def check_root(config: DataConfig) -> None:
+    """Checks what can be known of ``data.root`` without reading images.
+
+    Raises:
+        SeedsweepError: it is missing, is no folder, or would not be read at all.
+    """
+    if config.name == "demo":
+        if config.root is not None:
+            raise SeedsweepError(
+                f"data.root={config.root} is not read by data=demo: add data=folder for your own images."
+            )
+        return
+    if config.root is None:
+        raise SeedsweepError("data.root is not set: give the folder of your images with data.root=DIR.")
+    root = Path(config.root).expanduser().resolve()
+    if root.is_dir():
+        return
+    near = []
+    if root.parent.is_dir():
+        near = difflib.get_close_matches(root.name, [p.name for p in root.parent.iterdir() if p.is_dir()], 1)
+    hint = f"; did you mean {root.parent / near[0]}?" if near else "; give a folder with data.root=DIR."
+    raise SeedsweepError(f"data.root={root} is no folder{hint}")
+
+
 def scan_folder(root: Path) -> list[Found]:
     """Lists the images of ``root/<class>/**`` or ``root/{train,val,test}/<class>/**``, sorted by path.
 
     Hidden files and files without an image's suffix are passed over.
 
+    Args:
+        root: an existing folder.
+
     Raises:
-        SeedsweepError: no such folder, no images, no validation folder, or classes that differ between splits.
+        SeedsweepError: no images, no validation folder, or classes that differ between splits.
     """
-    if not root.is_dir():
-        near = []
-        if root.parent.is_dir():
-            near = difflib.get_close_matches(
-                root.name, [p.name for p in root.parent.iterdir() if p.is_dir()], 1
-            )
-        hint = f"; did you mean {root.parent / near[0]}?" if near else "; give a folder with data.root=DIR."
-        raise SeedsweepError(f"data.root={root} is no folder{hint}")
     top = _folders(root)
     by_split = {
         split: [folder for folder in top if folder.name.lower() in names]
@@ -64,9 +88,21 @@ def scan_folder(root: Path) -> list[Found]:
         ]
         _same_classes(found, root)
     if not found:
-        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-        raise SeedsweepError(f"{root} holds no images: expected {root}/<class>/<file> with {kinds} files.")
+        raise SeedsweepError(f"{root} holds no images in class folders: {_what_is_there(root)}.")
+    if not by_split["train"] and (empty := {folder.name for folder in top} - {f.label for f in found}):
+        log.warning("folders of %s without an image are no classes: %s", root, ", ".join(sorted(empty)))
     return found
+
+
+def _what_is_there(root: Path) -> str:
+    """Says what to do about a folder in which no image was found."""
+    if any(p.is_file() and p.suffix.lower() in SUFFIXES for p in root.iterdir()):
+        return "its images lie in the folder itself; make a folder for each class in it"
+    kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+    expected = f"expected {root}/<class>/<file> with {kinds} files"
+    others = Counter(p.suffix.lower() for p in root.rglob("*") if p.is_file() and p.suffix)
+    seen = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(3))
+    return f"{expected}, found {seen}" if seen else expected
 
 
 def _same_classes(found: list[Found], root: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from seedsweep.config.schema import DataConfig
 from seedsweep.data.demo import ensure_demo
-from seedsweep.data.folder import Found, scan_folder
+from seedsweep.data.folder import Found, check_root, scan_folder
 from seedsweep.data.pixels import Pixels, digest_files
 from seedsweep.data.readable import known_readable, remember_readable
 from seedsweep.data.split import groups_of, split_images
@@ -40,10 +40,9 @@ def prepare_images(config: DataConfig, cache_dir: Path, manifest_path: Path | No
     Raises:
         SeedsweepError: anything wrong with the images, in one sentence.
     """
-    if config.name == "demo":
+    check_root(config)
+    if config.root is None:
         root = ensure_demo(cache_dir, config.demo.n_images, config.demo.seed)
-    elif config.root is None:
-        raise SeedsweepError("data.root is not set: give the folder of your images with data.root=DIR.")
     else:
         root = Path(config.root).expanduser().resolve()
     found = _from_manifest(Path(config.manifest), root) if config.manifest else scan_folder(root)

@@ -5,12 +5,19 @@ from __future__ import annotations
 import torch
 
 from seedsweep.config.schema import Config
+from seedsweep.errors import SeedsweepError
 
 
 def device_of(config: Config) -> torch.device:
-    """Returns what ``trainer.accelerator`` means here: CUDA if it is there and wanted, else the CPU."""
+    """Returns what ``trainer.accelerator`` means here; ``auto`` is CUDA if it is there, else the CPU.
+
+    Raises:
+        SeedsweepError: this machine lacks what is asked for.
+    """
     wanted = config.trainer.accelerator
-    if wanted == "mps":
-        return torch.device("mps")
-    cuda = torch.cuda.is_available()
-    return torch.device("cuda" if cuda and wanted in ("auto", "gpu", "cuda") else "cpu")
+    kinds = {"auto": ("cuda", "cpu"), "gpu": ("cuda", "mps")}.get(wanted, (wanted,))
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    for kind in kinds:
+        if there[kind]:
+            return torch.device(kind)
+    raise SeedsweepError(f"trainer.accelerator={wanted} can't be used here; use trainer.accelerator=auto.")

@@ -1,0 +1,24 @@
+"""Which device ``trainer.accelerator`` means on the stored route."""
+
+import pytest
+import torch
+
+from seedsweep.config.schema import Config, TrainerConfig
+from seedsweep.errors import SeedsweepError
+from seedsweep.training.device import device_of
+
+CASES = [("auto", False, "cpu"), ("auto", True, "cuda"), ("cpu", True, "cpu"), ("gpu", True, "cuda")]
+
+
+@pytest.mark.parametrize(("wanted", "cuda", "kind"), CASES)
+def test_device(wanted: str, cuda: bool, kind: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    assert device_of(Config(trainer=TrainerConfig(accelerator=wanted))).type == kind
+
+
+@pytest.mark.parametrize("wanted", ["cuda", "gpu", "mps"])
+def test_what_is_asked_for_and_lacks_is_no_silent_cpu(wanted: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(SeedsweepError, match=f"accelerator={wanted}"):
+        device_of(Config(trainer=TrainerConfig(accelerator=wanted)))
