@@ -20,6 +20,7 @@ seedsweep: which transfer-learning set-up works on my images, and why do the oth
 [bold]One arm[/bold]        python -m seedsweep +experiment=frozen_bn data=folder data.root=~/seeds
 [bold]All arms[/bold]       python -m seedsweep -m +sweep=arms data=folder data.root=~/seeds
 [bold]Any grid[/bold]       python -m seedsweep -m +experiment=scratch,frozen_bn seed=1,2,3
+[bold]In parallel[/bold]    python -m seedsweep -m +sweep=arms hydra/launcher=workers   (slurm, ray_cluster, ...)
 [bold]Go on[/bold]          python -m seedsweep resume=DIR      (an interrupted run or grid)
 [bold]Cache[/bold]          python -m seedsweep task=cache      (stored features: list, verify, clear)
 [bold]Dashboard[/bold]      tensorboard --logdir DIR            (or: make dashboard)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -59,6 +57,10 @@ def _run(args: list[str]) -> int:
     from seedsweep.cli.resume import expand_resume
     from seedsweep.cli.sentences import sentence
     from seedsweep.sweep import job
+    from seedsweep.sweep.folder import has_jobs
+    from seedsweep.sweep.launchers import why_stopped
+    from seedsweep.sweep.record import write_error_log
+    from seedsweep.sweep.worker import quiet
 
     args = arrange(expand_resume(arrange(args)))
     parsed = parse(args)
@@ -66,19 +68,31 @@ def _run(args: list[str]) -> int:
     asks_only = bool(parsed.cfg or parsed.info)
     if grid and asks_only:
         raise SeedsweepError("--cfg and --info show one run: leave out -m and the lists of values.")
-    _quiet()
+    quiet()
     state = job.reset()
-    interrupted = False
+    interrupted, stopped = False, None
     try:
         _hydra(args)
     except (HydraException, OmegaConfBaseException) as error:  # what the preflight could not know
         raise SeedsweepError(sentence(error, parsed.overrides)) from error
+    except OSError as error:
+        if error.filename is None and not grid:
+            raise
+        stopped = f"{error.filename}: {error.strerror}." if error.filename else why_stopped(error)
     except KeyboardInterrupt:
         if state.sweep_dir is None:
             raise
         interrupted = True
+    except Exception as error:  # of a launcher: the jobs catch their own
+        if not grid:
+            raise
+        stopped = why_stopped(error)
+        if has_jobs(state.sweep_dir):
+            write_error_log(state.sweep_dir)
+    if stopped and not (grid and has_jobs(state.sweep_dir)):
+        raise SeedsweepError(stopped)
     if grid:
-        return _close_grid(state.sweep_dir, interrupted)
+        return _close_grid(state.sweep_dir, interrupted, stopped)
     if state.error is not None:
         raise state.error
     if state.defect is not None:
@@ -88,7 +102,7 @@ def _run(args: list[str]) -> int:
     return OK
 
 
-def _close_grid(folder: object, interrupted: bool) -> int:
+def _close_grid(folder: object, interrupted: bool, stopped: str | None) -> int:
     from pathlib import Path
 
     from seedsweep.sweep.finish import finish_grid
@@ -98,7 +112,7 @@ def _close_grid(folder: object, interrupted: bool) -> int:
         print("seedsweep: the grid did not say where its jobs are, so there is no table.", file=sys.stderr)
         return DEFECT
     try:
-        failed = finish_grid(folder, interrupted=interrupted)
+        failed = finish_grid(folder, interrupted=interrupted, stopped=stopped)
     except Exception as error:
         path = write_error_log(folder)
         print(
@@ -143,14 +157,3 @@ def _environment(args: list[str]) -> Iterator[None]:
         os.environ.pop("HYDRA_FULL_ERROR")
         if full is not None:
             os.environ["HYDRA_FULL_ERROR"] = full
-
-
-def _quiet() -> None:
-    """Drops other libraries' notes that a user can do nothing about."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.*")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory.*")
-    for name in ("pytorch_lightning", "huggingface_hub", "matplotlib", "PIL", "httpx"):
-        logging.getLogger(name).setLevel(logging.ERROR)

@@ -60,6 +60,8 @@ def _recorded(path: Path, rest: list[str]) -> tuple[list[str], list[str]]:
         raise SeedsweepError(f"{path} was not written by Hydra, or is damaged: start anew.") from error
     anew = {_key(arg) for arg in rest if "=" in arg}
     again = [o for o in overrides if _key(o) not in NOT_AGAIN and _key(o) not in anew]
+    if "hydra/launcher" in anew:  # the settings of another launcher don't fit
+        again = [o for o in again if not _key(o).startswith("hydra.launcher.")]
     given = any(arg.split("=")[0] in ("--config-dir", "-cd") for arg in rest)
     folders = [] if given else [s["path"] for s in sources if s["provider"] == "command-line"]
     return [part for folder in folders for part in ("--config-dir", folder)], again

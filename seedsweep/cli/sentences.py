@@ -15,6 +15,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.config.location import conf_dir
 
+LAUNCHERS = {  # what conf/hydra/launcher/ builds on: the package that brings it, which is our extra of that name
+    "joblib": ("hydra-joblib-launcher", "joblib"),
+    "submitit_slurm": ("hydra-submitit-launcher", "slurm"),
+    "submitit_local": ("hydra-submitit-launcher", "slurm"),
+    "ray": ("hydra-ray-launcher", "ray"),
+}
 TYPES = (
     (r"could not be converted to Float", "a number"),
     (r"could not be converted to Integer", "a whole number"),
@@ -87,7 +93,10 @@ def _wrong_value(key: str, reason: str) -> str:
 
 
 def unknown_choice(group: str, choice: str) -> str:
-    """Names the nearest choice of a group, and all of them."""
+    """Names the nearest choice of a group, and all of them; of a launcher, the package that lacks."""
+    if group == "hydra/launcher" and choice in LAUNCHERS:
+        package, extra = LAUNCHERS[choice]
+        return f"this launcher needs {package}: pip install {package}, or seedsweep with its extra '{extra}'."
     choices = choices_of(group)
     if not choices:
         return _unknown_key(group or choice)

@@ -62,7 +62,7 @@ def collect(sweep_dir: Path) -> list[JobResult]:
     results = []
     for folder in sorted(sweep_dir.iterdir(), key=_job_number):
         metrics, failure = _read(folder / "metrics.json"), _read(folder / "failure.json")
-        if metrics and metrics["status"] == "finished":
+        if metrics.get("status") == "finished":
             results.append(
                 JobResult(folder.name, metrics["label"], metrics["experiment"], metrics["seed"], metrics)
             )
@@ -85,11 +85,13 @@ def _job_number(folder: Path) -> tuple[int, str]:
     return (int(head) if head.isdigit() else -1, folder.name)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
+def _read(path: Path) -> dict[str, Any]:
+    """Returns a file's content; nothing if it is missing, or its process was killed while writing it."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def arms(results: list[JobResult]) -> list[ArmRow]:

@@ -10,17 +10,20 @@ from rich.console import Console
 from seedsweep.reporting.comparison import draw_comparison
 from seedsweep.reporting.grid import arms, collect, print_table, write_results_csv
 from seedsweep.sweep import record
+from seedsweep.sweep.naming import count, varied
 
 
-def finish_grid(folder: Path, *, interrupted: bool) -> int:
+def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) -> int:
     """Writes and prints what the grid found.
 
     Args:
         folder: of the grid.
-        interrupted: the table is of the jobs so far.
+        interrupted: by the user; the table is of the jobs so far.
+        stopped: why the launcher ended before its jobs did.
 
     Returns:
-        The number of failed jobs, those counted in that ended without a word (a killed process).
+        The number of jobs without a result: failed, ended without a word (a killed process), still running,
+        or never begun where the launcher should have.
     """
     console = Console(highlight=False, width=max(Console().width, 100))
     results = collect(folder) if folder.is_dir() else []
@@ -28,9 +31,13 @@ def finish_grid(folder: Path, *, interrupted: bool) -> int:
     jobs = sorted(path.parent for path in folder.glob("*/job.json"))
     failures = sorted(path.parent for path in folder.glob("*/failure.json"))
     unended = [] if interrupted else [j for j in jobs if j not in failures and not record.is_finished(j)]
+    running = [job for job in unended if record.is_running(job)]
+    absent = 0 if interrupted else _absent(folder)
     rows = arms(results)
-    failed = len(failures) + len(unended)
-    console.print(f"\n{finished} {'run' if finished == 1 else 'runs'} finished, {failed} failed\n")
+    failed = len(failures) + len(unended) - len(running)
+    others = f", {len(running)} still running" if running else ""
+    others += f", {absent} not begun" if absent else ""
+    console.print(f"\n{finished} {'run' if finished == 1 else 'runs'} finished, {failed} failed{others}\n")
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     quoted = shlex.quote(str(shown))
     if rows:
@@ -41,14 +48,18 @@ def finish_grid(folder: Path, *, interrupted: bool) -> int:
     for job in failures:  # beside a result: the folder of another run was in the way
         if job.name not in told:
             reason = record.read(job / "failure.json").get("reason", "unknown")
-            console.print(f"failed: {job.name}: {reason}", style="red", soft_wrap=True, markup=False)
+            _say(console, f"failed: {job.name}: {reason}")
     for job in unended:
-        console.print(
-            f"failed: {job.name}: ended without a result (see its run.log).", style="red", soft_wrap=True
-        )
+        end = "still running" if job in running else "ended without a result (see its run.log)"
+        _say(console, f"{'' if job in running else 'failed: '}{job.name}: {end}.")
+    if stopped:
+        _say(console, f"the grid stopped before its end: {stopped}")
+    elif absent:
+        _say(console, f"{absent} jobs left nothing in {shown}: do all machines share this folder?")
     files = "  (results.csv, comparison.png)" if rows else ""
     console.print(f"\nresults    {shown}{files}", soft_wrap=True, markup=False)
-    if interrupted or failed:
+    missing = failed + len(running) + absent
+    if interrupted or stopped or missing:
         again = shlex.quote(f"resume={shown}")
         console.print(f"go on      python -m seedsweep {again}", soft_wrap=True, markup=False)
     console.print(
@@ -56,4 +67,15 @@ def finish_grid(folder: Path, *, interrupted: bool) -> int:
         soft_wrap=True,
         markup=False,
     )
-    return failed
+    return missing
+
+
+def _absent(folder: Path) -> int:
+    """Returns how many jobs have no folder."""
+    total = count(varied(folder))
+    made = sum(path.is_dir() and not path.name.startswith(".") for path in folder.glob("*"))
+    return max(0, (total or 0) - made)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, style="red", soft_wrap=True, markup=False)

@@ -1,7 +1,7 @@
 """What Hydra calls for a single run, and for each job of a grid.
 
 A job of a grid leaves its result in its folder (metrics.json, or failure.json with the reason), never in memory
-alone, so that other launchers may run it in another process.
+alone, so that any launcher may run it, in another process or on another machine.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import importlib
 import logging
+import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.errors import SeedsweepError
-from seedsweep.sweep import record
+from seedsweep.sweep import launchers, record, worker
+from seedsweep.sweep.folder import settle
 from seedsweep.sweep.naming import arm_label, count, varied
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 class State:
     """Of the process that runs the command line: how main learns what Hydra does not return."""
 
+    process: int | None = None  # the command line's; a launcher's workers have others
     sweep_dir: Path | None = None  # of a grid
     error: SeedsweepError | None = None  # of a single run: what the user can mend
     defect: tuple[str, Path] | None = None  # of a single run: our own fault, and where its traceback is
@@ -44,16 +47,24 @@ state = State()
 def reset() -> State:
     """Forgets an earlier command line."""
     global state
-    state = State()
+    state = State(process=os.getpid())
     return state
 
 
 class GridFolder(Callback):
-    """Hydra callback: remembers where the grid's jobs are."""
+    """Hydra callback: settles where the grid's jobs are, and how many are begun together."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Notes the folder before the first job."""
-        state.sweep_dir = Path(config.hydra.sweep.dir).absolute()
+        """Makes the folder before the first job, and remembers it."""
+        state.sweep_dir = settle(config.hydra)
+        os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # Ray would drop lines of jobs that look alike
+        if "submitit_folder" in config.hydra.launcher:
+            print(f"waiting for the jobs; what they print is in {state.sweep_dir}/.submitit/", flush=True)
+        sweeper = config.hydra.sweeper
+        batch = launchers.batch_of(config.hydra.launcher)
+        if batch and sweeper.get("max_batch_size", batch) is None:
+            with open_dict(sweeper):
+                sweeper.max_batch_size = batch
 
 
 def run(cfg: DictConfig) -> None:
@@ -61,7 +72,6 @@ def run(cfg: DictConfig) -> None:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     if hydra.mode == RunMode.MULTIRUN:
-        state.sweep_dir = state.sweep_dir or Path(hydra.sweep.dir).absolute()
         _grid_job(cfg, folder)
         return
     try:
@@ -88,7 +98,10 @@ def _single(cfg: DictConfig, folder: Path) -> None:
         return
     log.info("%s -> %s", label, folder)
     try:
-        _task(config, folder, label, resume)
+        with record.alone(folder) as ours:
+            if not ours:
+                raise SeedsweepError(f"another process is at the run in {folder}: wait for it, or end it.")
+            _task(config, folder, label, resume)
     except KeyboardInterrupt:
         log.info("stopped; go on with: python -m seedsweep %s", shlex.quote(f"resume={folder}"))
         raise
@@ -97,6 +110,7 @@ def _single(cfg: DictConfig, folder: Path) -> None:
 
 
 def _grid_job(cfg: DictConfig, folder: Path) -> None:
+    """Runs a job, unless it is finished or another process is at it; its failure stays in its folder."""
     hydra = HydraConfig.get()
     grid = Path(hydra.sweep.dir)
     config = to_config(cfg)
@@ -104,31 +118,47 @@ def _grid_job(cfg: DictConfig, folder: Path) -> None:
     label = arm_label(config.experiment.name, list(hydra.overrides.task), set(swept))
     total = count(swept)
     place = f"{int(hydra.job.num) + 1}" + (f"/{total}" if total else "")
-    log.info("")
-    log.info("[%s] %s seed %d", place, label, config.seed)
     digest = record.digest(config)
+    try:
+        if os.getpid() != state.process:
+            worker.enter(hydra, place)
+            config.trainer.progress_bar = False  # several bars on one terminal are none
+            log.info("%s seed %d", label, config.seed)
+        else:
+            log.info("")
+            log.info("[%s] %s seed %d", place, label, config.seed)
+        with record.alone(folder) as ours:
+            if not ours:
+                log.info("another process is at it: left alone")
+            elif not _settled(grid, folder, config, label, digest):
+                record.write(folder / "job.json", {"config": digest, "label": label})
+                _task(config, folder, label, resume=True)
+    except SeedsweepError as caught:
+        record.write_error_log(folder)
+        _fail(folder, config, label, str(caught))
+    except (Exception, SystemExit) as caught:  # a failing job must not end the grid: memory, a defect, ...
+        if launchers.is_requeue(hydra.launcher, caught):
+            raise
+        record.write_error_log(folder)
+        _fail(folder, config, label, record.reason_of(caught))
+    _give_memory_back()
+
+
+def _settled(grid: Path, folder: Path, config: Config, label: str, digest: str) -> bool:
+    """Says whether there is nothing to train: the job is finished, or its folder is another's."""
     earlier = [other for other in _folders(grid, folder) if _config_of(other) == digest]
     for other in earlier:
         if record.is_finished(other):
             log.info("finished already%s", "" if other == folder else f" in {other.name}")
             (other / "failure.json").unlink(missing_ok=True)
-            return
+            return True
     if _config_of(folder) not in (None, digest) and record.holds_run(folder):
         reason = "its folder holds a run with other settings; give another hydra.sweep.dir."
         _fail(folder, config, label, reason)
-        return
+        return True
     for other in [*earlier, folder]:  # a failed job is tried again, perhaps under another number
         (other / "failure.json").unlink(missing_ok=True)
-    record.write(folder / "job.json", {"config": digest, "label": label})
-    try:
-        _task(config, folder, label, resume=True)
-    except SeedsweepError as caught:
-        record.write_error_log(folder)
-        _fail(folder, config, label, str(caught))
-    except (Exception, SystemExit) as caught:  # a failing job must not end the grid: memory, a defect, ...
-        record.write_error_log(folder)
-        _fail(folder, config, label, record.reason_of(caught))
-    _give_memory_back()
+    return False
 
 
 def _task(config: Config, folder: Path, label: str, resume: bool) -> None:

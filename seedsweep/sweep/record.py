@@ -6,12 +6,17 @@ import hashlib
 import json
 import os
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from seedsweep.config.schema import Config
 
+LOCK = ".running"
 NOT_COMPARED = ("paths", "resume")  # where a run is written does not make it another run
 
 
@@ -45,6 +50,36 @@ def is_finished(folder: Path) -> bool:
 def holds_run(folder: Path) -> bool:
     """Says whether something was trained in ``folder``."""
     return (folder / "metrics.json").is_file() or (folder / "checkpoints").is_dir()
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[bool]:
+    """Keeps other processes off a run while it goes on; yields False if one of them has it.
+
+    The system drops the lock of a killed process. Where a file system knows no locks, nobody is kept off.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    except (OSError, NotImplementedError):
+        yield True
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def is_running(folder: Path) -> bool:
+    """Says whether a process has the run in ``folder`` now."""
+    if not (folder / LOCK).is_file():
+        return False
+    with alone(folder) as ours:
+        return not ours
 
 
 def reason_of(caught: BaseException) -> str:
