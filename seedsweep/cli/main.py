@@ -57,7 +57,7 @@ def _run(args: list[str]) -> int:
     from seedsweep.cli.resume import expand_resume
     from seedsweep.cli.sentences import sentence
     from seedsweep.sweep import job
-    from seedsweep.sweep.folder import has_jobs
+    from seedsweep.sweep.folder import has_failures, has_jobs
     from seedsweep.sweep.launchers import why_stopped
     from seedsweep.sweep.record import write_error_log
     from seedsweep.sweep.worker import quiet
@@ -91,6 +91,8 @@ def _run(args: list[str]) -> int:
             write_error_log(state.sweep_dir)
     if stopped and not (grid and has_jobs(state.sweep_dir)):
         raise SeedsweepError(stopped)
+    if grid and state.task != "train" and not (interrupted or stopped or has_failures(state.sweep_dir)):
+        return OK  # a study's workers: its leader has said what came of it
     if grid:
         return _close_grid(state.sweep_dir, interrupted, stopped)
     if state.error is not None:

@@ -56,7 +56,7 @@ def serve_study(config: Config) -> None:
     plan = read_plan(config)
     study = open_study(plan)
     wait_for(lambda: bool(slots(study)), "trials")
-    work(study, plan, leader=False, told=Progress(plan, study))
+    work(study, plan, leader=False, told=lambda _: None)  # the leader tells of all trials
 
 
 class Progress:
@@ -93,8 +93,8 @@ class Progress:
             self.best, mark = float(trial.value or 0), "best so far"
         what = f"trial {attrs['slot']}" if not is_finals else f"again: trial {attrs['of']}"
         value = f"{trial.value:.3f}" if trial.value is not None else "-"
-        log.info("%s %s %d: %s %s  %s  %.1f s  %s",
-                 place, what, attrs["slot"], name, value, settings, attrs.get("seconds", 0.0), mark)  # fmt: skip
+        seconds = attrs.get("seconds", 0.0)
+        log.info("%s %s: %s %s  %s  %.1f s  %s", place, what, name, value, settings, seconds, mark)
 
 
 def _check_images(plan: Plan) -> None:

@@ -37,6 +37,7 @@ class State:
 
     process: int | None = None  # the command line's; a launcher's workers have others
     sweep_dir: Path | None = None  # of a grid
+    task: str = "train"
     error: SeedsweepError | None = None  # of a single run: what the user can mend
     defect: tuple[str, Path] | None = None  # of a single run: our own fault, and where its traceback is
 
@@ -57,6 +58,7 @@ class GridFolder(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Makes the folder before the first job, and remembers it."""
         state.sweep_dir = settle(config.hydra)
+        state.task = str(config.task)
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # Ray would drop lines of jobs that look alike
         if "submitit_folder" in config.hydra.launcher:
             print(f"waiting for the jobs; what they print is in {state.sweep_dir}/.submitit/", flush=True)
@@ -130,6 +132,9 @@ def _grid_job(cfg: DictConfig, folder: Path) -> None:
         with record.alone(folder) as ours:
             if not ours:
                 log.info("another process is at it: left alone")
+            elif config.task != "train":  # a worker of a study: what it does is kept with the study
+                (folder / "failure.json").unlink(missing_ok=True)
+                _task(config, folder, label, resume=True)
             elif not _settled(grid, folder, config, label, digest):
                 record.write(folder / "job.json", {"config": digest, "label": label})
                 _task(config, folder, label, resume=True)
