@@ -1,8 +1,11 @@
 """Shared by all tests: no test may write outside its own folder."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes test at once; read when torch is loaded
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -31,6 +31,7 @@ TINY = [
     "backbone=efficientnet_lite0",
     "trainer.probe_images=8",
 ]
+SHORT = ["study.n_trials=2", "study.finalists=1", "study.finalist_seeds=1"]
 
 
 def test_every_line_is_covered():
@@ -68,7 +69,12 @@ def test_commands_run(line: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
     test_data_folder.make(in_tmp / "seeds", {"good": 10, "bad": 10})
     monkeypatch.setenv("HOME", str(in_tmp))  # bash leaves the ~ of data.root=~/seeds to us
     args = shlex.split(line.split("-m seedsweep", 1)[1])
-    if "-m" not in args and not any(part.startswith(("resume=", "--")) for part in args):
+    if any("best_of_" in part for part in args):
+        study = next(line for line in OURS if "+study=" in line)
+        assert main([*shlex.split(study.split("-m seedsweep", 1)[1]), *TINY, *SHORT]) == 0
+    if any("+study=" in part for part in args):
+        args += [*TINY, *SHORT]
+    elif "-m" not in args and not any(part.startswith(("resume=", "--")) for part in args):
         args += TINY if "data=folder" in args else [*TINY, "data.demo.n_images=70"]
     else:  # grids have tests of their own: here only the command is checked
         monkeypatch.setattr(training, "train", finished)
