@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from seedsweep.backbones.cut import Cut
 from seedsweep.config.schema import HeadConfig
+from seedsweep.models.dropout import Dropout
 
 
 class Head(nn.Sequential):
@@ -15,8 +16,27 @@ class Head(nn.Sequential):
         layers: list[nn.Module] = []
         if config.width:
             layers += [nn.Linear(features, config.width), nn.ReLU(inplace=True)]
-        layers += [nn.Dropout(config.dropout), nn.Linear(config.width or features, classes)]
+        layers += [Dropout(config.dropout), nn.Linear(config.width or features, classes)]
         super().__init__(*layers)
+
+    @property
+    def hidden(self) -> nn.Linear | None:
+        """The first of two dense layers."""
+        return self[0] if isinstance(self[0], nn.Linear) else None
+
+    @property
+    def dropout(self) -> float:
+        """Share of the hidden units (or features) that are dropped."""
+        layer = self[-2]
+        assert isinstance(layer, Dropout)
+        return layer.p
+
+    @property
+    def output(self) -> nn.Linear:
+        """The last layer."""
+        last = self[-1]
+        assert isinstance(last, nn.Linear)
+        return last
 
 
 class Classifier(nn.Module):
@@ -62,6 +82,8 @@ class FeatureNet(nn.Module):
         """Returns globally averaged features [B, C] of images [B, 3, H, W] with values 0..255."""
         features: Tensor = self.backbone(self.preprocess(images))
         return features.mean(dim=(2, 3))
+
+
 class UpperClassifier(Classifier):
     """A :class:`Classifier` that reads the activations at a cut where the other reads images.
 
@@ -79,5 +101,3 @@ class UpperClassifier(Classifier):
     def features(self, images: Tensor) -> Tensor:
         """Returns globally averaged features [B, C] of activations [B, ...] at the cut."""
         return self.cut.finish(images).mean(dim=(2, 3))
-
-

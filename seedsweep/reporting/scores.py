@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sklearn.metrics import f1_score
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,17 +30,22 @@ def score(logits: Tensor, labels: Tensor, classes: list[str]) -> Scores:
     The loss is the mean cross-entropy without class weights; macro-F1 averages over all ``classes`` that occur
     among labels or predictions.
     """
+    n = len(classes)
     predicted = logits.argmax(1)
-    hits = predicted == labels
-    recall: dict[str, float | None] = {}
-    for label, name in enumerate(classes):
-        mine = labels == label
-        recall[name] = float(hits[mine].double().mean()) if mine.any() else None
+    # counted here: sklearn's f1_score takes 1.7 ms, as long as an epoch of a small head on stored features
+    confusion = torch.bincount(labels * n + predicted, minlength=n * n).view(n, n).double()
+    hits, images = confusion.diag(), confusion.sum(1)
+    named = images + confusion.sum(0)
+    occurs = named > 0
+    recall = (hits / images).tolist()
     return Scores(
         loss=float(functional.cross_entropy(logits, labels)),
-        acc=float(hits.double().mean()),
-        macro_f1=float(f1_score(labels.numpy(), predicted.numpy(), average="macro", zero_division=0)),
-        per_class_recall=recall,
+        acc=float(hits.sum() / images.sum()),
+        macro_f1=float((2 * hits[occurs] / named[occurs]).mean()),
+        per_class_recall={
+            name: recall[label] if total else None
+            for label, (name, total) in enumerate(zip(classes, images.tolist(), strict=True))
+        },
     )
 
 

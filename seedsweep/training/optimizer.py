@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seedsweep.config.schema import OptimConfig
 
@@ -17,3 +17,62 @@ def build_optimizer(parameters: list[nn.Parameter], config: OptimConfig) -> torc
         return torch.optim.SGD(parameters, momentum=config.momentum, **options)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(parameters, fused=True, **options)
+
+
+class FusedSteps:
+    """The kernels that :func:`build_optimizer`'s optimiser calls, called directly.
+
+    The optimiser object's bookkeeping takes 40 us a step, longer than the update of a head 32 wide.
+
+    Args:
+        parameters: float32, changed in place.
+        config: the optimiser's settings.
+    """
+
+    def __init__(self, parameters: list[Tensor], config: OptimConfig) -> None:
+        self._parameters = parameters
+        self._config = config
+        self._first = [torch.zeros_like(parameter) for parameter in parameters]
+        self._second = [torch.zeros_like(parameter) for parameter in parameters]
+        self._steps = [torch.zeros((), device=parameters[0].device)] * len(parameters)
+        self._fresh = True
+
+    def rebind(self, parameters: list[Tensor]) -> None:
+        """Goes on with the same parameters at another place in memory."""
+        self._parameters = parameters
+
+    def step(self, gradients: list[Tensor]) -> None:
+        """Changes the parameters by one step; ``gradients`` stand in their order."""
+        config = self._config
+        if config.name == "sgd":
+            torch._fused_sgd_(
+                self._parameters,
+                gradients,
+                self._first if config.momentum else [],
+                lr=config.lr,
+                weight_decay=config.weight_decay,
+                momentum=config.momentum,
+                dampening=0.0,
+                nesterov=False,
+                is_first_step=self._fresh,
+                maximize=False,
+            )
+        else:
+            self._steps[0].add_(1)  # one tensor in every place of the list
+            kernel = torch._fused_adamw_ if config.name == "adamw" else torch._fused_adam_
+            kernel(
+                self._parameters,
+                gradients,
+                self._first,
+                self._second,
+                [],
+                self._steps,
+                lr=config.lr,
+                weight_decay=config.weight_decay,
+                beta1=0.9,
+                beta2=0.999,
+                eps=1e-8,
+                amsgrad=False,
+                maximize=False,
+            )
+        self._fresh = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seedsweep.data.order import epoch_seed
 from seedsweep.reporting.scores import score
 
 
@@ -52,4 +53,4 @@ def validation_metrics(logits: Tensor, labels: Tensor, classes: list[str]) -> di
 
 def reseed(seed: int, epoch: int) -> None:
     """Makes an epoch's dropout masks a function of (seed, epoch). Call it right before the first step."""
-    torch.manual_seed((seed * 1_000_003 + epoch) % 2**63)
+    torch.manual_seed(epoch_seed(seed, epoch))
