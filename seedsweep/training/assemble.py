@@ -70,7 +70,14 @@ def build_module(config: Config, prepared: PreparedImages, trunk: Trunk) -> tupl
     """Puts a fresh head on ``trunk``. The head's random start depends on the seed alone."""
     classes = prepared.table.classes
     built = add_head(trunk, len(classes), config)
-    module = ArmModule(built.classifier, config.optim, classes, config.seed, class_weights(config, prepared))
+    module = ArmModule(
+        built.classifier,
+        config.optim,
+        classes,
+        config.seed,
+        class_weights(config, prepared),
+        config.head.label_smoothing,
+    )
     if config.trainer.precision != "32-true":
         module.autocast_dtype = (
             torch.bfloat16 if config.trainer.precision.startswith("bf16") else torch.float16

@@ -35,7 +35,6 @@ class FusedSteps:
         self._first = [torch.zeros_like(parameter) for parameter in parameters]
         self._second = [torch.zeros_like(parameter) for parameter in parameters]
         self._steps = [torch.zeros((), device=parameters[0].device)] * len(parameters)
-        self._fresh = True
 
     def rebind(self, parameters: list[Tensor]) -> None:
         """Goes on with the same parameters at another place in memory."""
@@ -54,7 +53,7 @@ class FusedSteps:
                 momentum=config.momentum,
                 dampening=0.0,
                 nesterov=False,
-                is_first_step=self._fresh,
+                is_first_step=False,  # a momentum that starts at zero makes no difference
                 maximize=False,
             )
         else:
@@ -75,4 +74,3 @@ class FusedSteps:
                 amsgrad=False,
                 maximize=False,
             )
-        self._fresh = False
