@@ -93,6 +93,7 @@ def fit_stored(
         config.optim,
         HeadSchedule(config.trainer.max_epochs, config.trainer.patience, config.data.batch_size, config.seed),
         module.class_weights,
+        module.label_smoothing,
     )
     interrupted = False
     try:
