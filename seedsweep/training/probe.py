@@ -45,11 +45,14 @@ def probe_accuracies(
         ``train_images/acc_train_mode``, ``train_images/acc_eval_mode`` and ``bn_gap``, their difference.
     """
     net = module.classifier
+    two_modes = depends_on_batch(net.backbone)  # otherwise they are one computation
+    if two_modes and len(rows) > 1 and len(rows) % batch_size == 1:
+        rows = rows[:-1]  # a batch of one has no batch statistics; so it is left out in both modes
     with statistics_untouched(net), torch.random.fork_rng(), torch.no_grad():
         net.eval()
         in_eval = _accuracy(module, images, rows, max(batch_size, 64))
         in_train = in_eval
-        if depends_on_batch(net.backbone):  # otherwise the two modes are one computation
+        if two_modes:
             net.train()
             for layer in net.modules():
                 if isinstance(layer, nn.modules.dropout._DropoutNd):
@@ -63,8 +66,6 @@ def probe_accuracies(
 
 
 def _accuracy(module: ArmModule, images: ImageDataModule, rows: Tensor, batch_size: int) -> float:
-    if len(rows) % batch_size == 1 and len(rows) > 1:  # a batch of one has no batch statistics
-        rows = rows[:-1]
     logits = predict(module, images, rows, batch_size)
     labels = torch.from_numpy(images.prepared.table.labels[rows.numpy()])
     return float((logits.argmax(1) == labels).double().mean())
