@@ -16,11 +16,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: setup  ## the arms on generated seed photographs: about 3 minutes on 2 cores
+demo: setup  ## the arms on generated seed photographs, then a study of the best one: about 3 minutes on 2 cores
 	$(BIN)/python -m seedsweep -m +sweep=demo
+	$(BIN)/python -m seedsweep +study=demo +experiment=frozen_bn
 
 test: setup  ## the tests
-	$(BIN)/python -m pytest --cov=seedsweep --cov-report=term
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --cov=seedsweep --cov-report=term
 
 test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
@@ -40,8 +41,8 @@ grid: setup  ## all arms, three seeds (ARGS='data=folder data.root=...')
 dashboard: setup  ## TensorBoard and optuna-dashboard on the latest study, else all runs (or DIR=...)
 	$(BIN)/python -m seedsweep task=dashboard $(if $(DIR),"dashboard.dir='$(DIR)'") $(ARGS)
 
-bench: setup  ## step time against a bare PyTorch loop
-	$(BIN)/python benchmarks/step_overhead.py
+bench: setup  ## every promised figure, measured: give it an hour and a quiet machine
+	$(BIN)/python benchmarks
 
 clean:  ## remove caches and builds; results stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .coverage

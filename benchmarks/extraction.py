@@ -1,27 +1,26 @@
-"""One pass of a frozen backbone over JPEG files: ours / a DataLoader with plain PyTorch, and ours / the bare engine.
+"""One pass of a frozen backbone over image files, features on disk at its end.
 
-Interleaved rounds in one process; each ratio is that of a pair, the median and the range are printed. Goals on
-2 cores: extraction / bare engine >= 0.95; / plain PyTorch >= 2.4 (InceptionV3), 1.9 (VGG16), 5 (Lite0).
-
-    python benchmarks/extraction.py [backbone ...]
+Against the bare engine, which is given decoded tensors and keeps nothing, and against what a tutorial writes:
+plain PyTorch (eager, float32) behind a DataLoader. On a GPU also bf16 against the bare net on synthetic tensors.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from shared import cache_dir, config, ratios, shown
+from shared import Row, cache_dir, config, interleaved, quotients, rounds, small
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from seedsweep import cores
 from seedsweep.config.schema import Config
 from seedsweep.data.images import read_image
+from seedsweep.data.pixels import Pixels
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.engines.base import Engine
 from seedsweep.engines.select import build_engine
@@ -31,8 +30,13 @@ from seedsweep.models.build import build_trunk
 from seedsweep.models.classifier import FeatureNet
 from seedsweep.preprocess.scaling import flush_denormals
 
-SIZES = {"inception_v3": (227, 454, 160), "vgg16": (227, 454, 70), "efficientnet_lite0": (224, 224, 700)}
-ROUNDS = 3
+# height, width, photographs (about as many seconds for each), goal against plain PyTorch
+NETS = {
+    "inception_v3": (227, 454, 320, 2.4),
+    "vgg16": (227, 454, 140, 1.9),
+    "efficientnet_lite0": (224, 224, 1400, 5.0),
+}
+BATCH = 32
 
 
 class Files(Dataset[Tensor]):
@@ -45,78 +49,94 @@ class Files(Dataset[Tensor]):
         return len(self.paths)
 
     def __getitem__(self, item: int) -> Tensor:
-        return torch.from_numpy(read_image(self.paths[item], self.size).transpose(2, 0, 1).copy())
+        return read_image(self.paths[item], self.size)
 
 
-def plain(net: nn.Module, prepared: PreparedImages, size: tuple[int, int]) -> float:
+def plain(net: nn.Module, paths: list[Path], size: tuple[int, int]) -> float:
     started = time.perf_counter()
-    loader = DataLoader(Files(prepared.table.paths, size), 32, num_workers=os.cpu_count() or 1)
     with torch.inference_mode():
-        for batch in loader:
+        for batch in DataLoader(Files(paths, size), BATCH, num_workers=cores.count()):
             net(batch)
     return time.perf_counter() - started
 
 
-def ours(engine: Engine, prepared: PreparedImages, cfg: Config) -> float:
+def ours(engine: Engine, prepared: PreparedImages, paths: list[Path], cfg: Config) -> float:
     """From files to features on disk: nothing is decoded beforehand."""
-    pixels = prepared.pixels.select(list(range(len(prepared.table.paths))))
-    pixels._have[:] = False
-    rows = {image: row for row, image in enumerate(prepared.table.digests)}
+    pixels = Pixels(paths, (cfg.data.image_size[0], cfg.data.image_size[1]), keep=False)
+    images = prepared.table.digests[: len(paths)]
+    rows = {image: row for row, image in enumerate(images)}
+
+    def load(some: list[str]) -> Tensor:
+        return pixels.batch(np.asarray([rows[image] for image in some]))
+
     with tempfile.TemporaryDirectory() as folder:
         view = Space(Path(folder), {}, {}).view(PLAIN)
         started = time.perf_counter()
-        extract(
-            view,
-            prepared.table.digests,
-            lambda some: pixels.batch(np.asarray([rows[image] for image in some])),
-            engine,
-            cfg.features.batch_size,
-            "float32",
-        )
+        extract(view, images, load, lambda: engine, BATCH, "float32")
         return time.perf_counter() - started
 
 
 def bare(engine: Engine, ready: Tensor) -> float:
     started = time.perf_counter()
-    for part in torch.split(ready, 32):
-        engine(part)
+    for part in torch.split(ready, BATCH):
+        engine(part).cpu()
     return time.perf_counter() - started
 
 
-def main() -> None:
+def prepared_net(name: str, n: int, *more: str) -> tuple[Config, PreparedImages, list[Path], FeatureNet]:
+    height, width, _, _ = NETS[name]
+    cfg = config(f"backbone={name}", "backbone.weights=none", f"data.image_size=[{height},{width}]", *more)
+    prepared = prepare_images(cfg.data, cache_dir())
+    trunk = build_trunk(cfg)
+    return cfg, prepared, prepared.table.paths[:n], FeatureNet(trunk.preprocess, trunk.backbone).eval()
+
+
+def on_cpu(name: str) -> Iterator[Row]:
+    height, width, n, goal = NETS[name]
+    n = 64 if small() else n
+    cfg, prepared, paths, net = prepared_net(name, n)
+    size = (height, width)
+    engine = build_engine(net, (3, *size), cfg.features, torch.device("cpu"))
+    ready = torch.stack([read_image(path, size) for path in paths])
+    bare(engine, ready[:BATCH])  # its first batch plans and allocates
+    passes, nothing, eager = interleaved(
+        lambda: ours(engine, prepared, paths, cfg),
+        lambda: bare(engine, ready),
+        lambda: plain(net, paths, size),
+        n=rounds(5),
+    )
+    what = f"{name} {height}x{width}, {len(paths)} images"
+    yield Row(
+        f"extraction / the bare engine ({engine.name}) on ready tensors, {what}",
+        ">= 0.95",
+        quotients(nothing, passes),
+    )
+    yield Row(
+        f"extraction / plain PyTorch with a DataLoader, {what}", f">= {goal:g}", quotients(eager, passes)
+    )
+    yield Row(f"extraction, images/s, {what}", "", [len(paths) / seconds for seconds in passes])
+
+
+def on_gpu(name: str) -> Iterator[Row]:
+    height, width, _, _ = NETS[name]
+    cfg, prepared, paths, net = prepared_net(name, 10**6, "features.precision=bfloat16")
+    engine = build_engine(net, (3, height, width), cfg.features, torch.device("cuda"))
+    synthetic = torch.randint(0, 256, (len(paths), 3, height, width), dtype=torch.uint8).pin_memory()
+    bare(engine, synthetic[: 2 * BATCH])
+    passes, nothing = interleaved(
+        lambda: ours(engine, prepared, paths, cfg), lambda: bare(engine, synthetic), n=rounds(5)
+    )
+    yield Row(
+        f"GPU, bf16: extraction / the bare net on synthetic tensors, {name} {height}x{width}, {len(paths)} images",
+        ">= 0.9",
+        quotients(nothing, passes),
+    )
+
+
+def figures() -> Iterator[Row]:
     torch.manual_seed(0)
     flush_denormals()
-    print("| backbone | images | engine | ours, images/s | ours / bare engine | ours / plain PyTorch |")
-    print("|---|---|---|---|---|---|")
-    for name in sys.argv[1:] or SIZES:
-        height, width, n = SIZES[name]
-        cfg = config(
-            f"backbone={name}",
-            "backbone.weights=none",
-            f"data.image_size=[{height},{width}]",
-            f"data.demo.n_images={n}",
-        )
-        prepared = prepare_images(cfg.data, cache_dir())
-        n = len(prepared.table.paths)
-        trunk = build_trunk(cfg)
-        net = FeatureNet(trunk.preprocess, trunk.backbone).eval()
-        engine = build_engine(net, (3, height, width), cfg.features, torch.device("cpu"))
-        ready = prepared.pixels.batch(np.arange(n))
-        bare(engine, ready[:64])
-        times: list[float] = []
-
-        def timed(engine: Engine = engine, prepared: PreparedImages = prepared, cfg: Config = cfg) -> float:
-            times.append(ours(engine, prepared, cfg))
-            return times[-1]
-
-        to_bare = ratios(timed, lambda e=engine, r=ready: bare(e, r), ROUNDS)
-        to_plain = ratios(timed, lambda m=net, p=prepared, s=(height, width): plain(m, p, s), ROUNDS)
-        speed = n / sorted(times)[len(times) // 2]
-        print(
-            f"| {name} {height}x{width} | {n} | {engine.name} | {speed:.1f} | {shown(to_bare)} | {shown(to_plain)} |",
-            flush=True,
-        )
-
-
-if __name__ == "__main__":
-    main()
+    for name in NETS:
+        yield from on_cpu(name)
+        if torch.cuda.is_available():
+            yield from on_gpu(name)

@@ -1,9 +1,5 @@
-"""Heads on stored features: one trial / plain Lightning on the same features, one arm / the same arm online.
-
-Goals on 2 cores: a trial at least 3 times, an arm of 25 epochs at least 20 times as fast. Peak memory of
-14,000 x 2,048 features is measured in a process of its own: goal under 1.5 GiB.
-
-    python benchmarks/heads.py
+"""Training on stored features: one trial against plain Lightning on the same features, one arm against the same
+arm online, and the memory that many features take (in a process of its own).
 """
 
 from __future__ import annotations
@@ -14,23 +10,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from shared import cache_dir, config, ratios, shown
+from shared import Row, cache_dir, config, interleaved, quotients, rounds, small
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from seedsweep.config.schema import HeadConfig
+from seedsweep.config.schema import HeadConfig, OptimConfig
 from seedsweep.heads.fit import HeadData, HeadFit, HeadSchedule
 from seedsweep.models.classifier import Head
 from seedsweep.preprocess.scaling import flush_denormals
 from seedsweep.training.run import train
 
-ROUNDS = 3
 CLASSES = 7
+EPOCHS = 25
+HEAD = HeadConfig(width=512, dropout=0.3)
 
 
 class PlainModule(pl.LightningModule):
@@ -57,13 +55,16 @@ def features(n: int, width: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, CLASSES, (n,), generator=generator)
     centres = torch.randn(CLASSES, width, generator=generator)
-    return (centres[labels] + 3 * torch.randn(n, width, generator=generator)).relu(), labels
+    found = torch.randn(n, width, generator=generator).mul_(3)
+    for label in range(CLASSES):  # in place: the memory of this figure is measured, too
+        found[labels == label] += centres[label]
+    return found.relu_(), labels
 
 
-def lightning(x: Tensor, y: Tensor, width: int, batch: int, epochs: int) -> float:
+def lightning(x: Tensor, y: Tensor, batch: int, epochs: int) -> float:
     cut = len(x) * 3 // 4
     started = time.perf_counter()
-    module = PlainModule(Head(x.shape[1], CLASSES, HeadConfig(width=width, dropout=0.3)), 1e-3)
+    module = PlainModule(Head(x.shape[1], CLASSES, HEAD), 1e-3)
     trainer = pl.Trainer(
         max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, accelerator="cpu",
@@ -76,69 +77,64 @@ def lightning(x: Tensor, y: Tensor, width: int, batch: int, epochs: int) -> floa
     return time.perf_counter() - started
 
 
-def ours(x: Tensor, y: Tensor, width: int, batch: int, epochs: int) -> float:
+def ours(x: Tensor, y: Tensor, optim: OptimConfig, batch: int, epochs: int) -> float:
+    """With everything a trial reports: train and validation metrics, macro-F1, probe, the best epoch's weights."""
     cut = len(x) * 3 // 4
     started = time.perf_counter()
-    cfg = config("optim=adam")
-    data = HeadData(
-        lambda _: x[:cut], y[:cut], x[cut:], y[cut:], x[:512], y[:512], [str(c) for c in range(CLASSES)]
-    )
-    head = Head(x.shape[1], CLASSES, HeadConfig(width=width, dropout=0.3))
-    fit = HeadFit(head, data, cfg.optim, HeadSchedule(epochs, 0, batch, 1))
+    names = [str(c) for c in range(CLASSES)]
+    data = HeadData(lambda _: x[:cut], y[:cut], x[cut:], y[cut:], x[:512], y[:512], names)
+    fit = HeadFit(Head(x.shape[1], CLASSES, HEAD), data, optim, HeadSchedule(epochs, 0, batch, 1))
     while not fit.done:
         fit.epoch()
     return time.perf_counter() - started
 
 
+def trial(n: int, batch: int, epochs: int) -> Row:
+    x, y = features(n, 2048)
+    optim = config("optim=adam").optim
+    mine, theirs = interleaved(
+        lambda: ours(x, y, optim, batch, epochs), lambda: lightning(x, y, batch, epochs), n=rounds(5)
+    )
+    what = f"{n:,} x 2,048 features, width {HEAD.width}, batch {batch}, {epochs} epochs"
+    return Row(f"one head trial: plain Lightning / ours, {what}", ">= 3", quotients(theirs, mine))
+
+
 def arm(mode: str, epochs: int) -> float:
-    """Seconds of one frozen arm on the demo, features included."""
+    """Seconds of one frozen arm on the demo, into an empty store: features and pictures included."""
     with tempfile.TemporaryDirectory() as folder:
         cfg = config(
             "+experiment=frozen_bn", "backbone=efficientnet_lite0", f"features={mode}", f"paths.cache={folder}/c",
-            f"trainer.max_epochs={epochs}", "trainer.patience=0", "data.batch_size=32",
+            f"trainer.max_epochs={epochs}", "trainer.patience=0", "trainer.progress_bar=false", "data.batch_size=32",
         )  # fmt: skip
         (Path(folder) / "c").mkdir()
-        (Path(folder) / "c" / "demo").symlink_to(cache_dir() / "demo")
+        for shared_part in cache_dir().iterdir():  # photographs and weights; never the features
+            if shared_part.name != "features":
+                (Path(folder) / "c" / shared_part.name).symlink_to(shared_part)
         started = time.perf_counter()
         train(cfg, Path(folder) / "run")
         return time.perf_counter() - started
 
 
 def memory() -> None:
+    """Prints the peak of this process, GiB."""
     x, y = features(14_000, 2048)
-    ours(x, y, 512, 256, 2)
+    ours(x, y, config("optim=adam").optim, 256, 2)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 
-def main() -> None:
+def figures() -> Iterator[Row]:
     logging.disable(logging.WARNING)
     flush_denormals()
-    print("| figure | result | goal |\n|---|---|---|")
-    for n, batch, epochs in ((14_000, 256, 5), (1_400, 32, 5)):
-        x, y = features(n, 2048)
-        found = ratios(
-            lambda: ours(x, y, 512, batch, epochs),
-            lambda: lightning(x, y, 512, batch, epochs),
-            ROUNDS,
-        )
-        print(
-            f"| head trial, {n:,} x 2048, width 512, batch {batch}: plain Lightning / ours | {shown(found)} | >= 3 |",
-            flush=True,
-        )
-    text = subprocess.run(
-        [sys.executable, __file__, "memory"], capture_output=True, text=True, check=True
-    ).stdout
-    print(
-        f"| peak memory, 14,000 x 2,048 features, GiB | {float(text.split()[-1]):.2f} | < 1.5 |", flush=True
-    )
-    prepared = arm("auto", 1)  # draws the demo and warms up
-    found = [arm("off", 25) / arm("auto", 25)]
-    print(
-        f"| frozen arm, Lite0 128x128, 25 epochs: online / stored | {shown(found)} (one pair) | >= 20 |",
-        flush=True,
-    )
-    del prepared
+    for n, batch in ((14_000, 256), (1_400, 32)):
+        yield trial(n // 10 if small() else n, batch, 2 if small() else EPOCHS)
+    text = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=True).stdout
+    yield Row("peak memory, 14,000 images x 2,048 features, GiB", "< 1.5", [float(text.split()[-1])])
+    arm("required", 1)  # draws the photographs, and what a process does once
+    epochs = 2 if small() else EPOCHS
+    stored, online = interleaved(lambda: arm("required", epochs), lambda: arm("off", epochs), n=rounds(3))
+    what = f"EfficientNet-Lite0 128x128, 1,400 photographs, {epochs} epochs"
+    yield Row(f"one frozen arm, {what}: online / ours", ">= 20", quotients(online, stored))
 
 
 if __name__ == "__main__":
-    memory() if sys.argv[1:] == ["memory"] else main()
+    memory()

@@ -1,9 +1,11 @@
-"""What the benchmarks share: a configuration, JPEG files, and a table of ratios."""
+"""What the benchmarks share: a figure's row, ratios taken pair by pair, a configuration."""
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -13,29 +15,63 @@ from seedsweep.config.schema import Config
 from seedsweep.config.store import register_schema, to_config
 
 
+@dataclass(frozen=True)
+class Row:
+    """One figure: what was measured, its goal in words ("" if it has none), one value a round."""
+
+    figure: str
+    goal: str
+    values: list[float]
+
+    def cells(self) -> list[str]:
+        """Figure, goal, median, range."""
+        n = len(self.values)
+        spread = (
+            f"{_short(min(self.values))} to {_short(max(self.values))} ({n} rounds)" if n > 1 else "one round"
+        )
+        return [self.figure, self.goal, _short(statistics.median(self.values)), spread]
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def small() -> bool:
+    """Whether to measure next to nothing, to see that all works (``python benchmarks --small``)."""
+    return os.environ.get("SEEDSWEEP_BENCH_SMALL") == "1"
+
+
+def rounds(n: int) -> int:
+    return 1 if small() else n
+
+
 def config(*overrides: str) -> Config:
     register_schema()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return to_config(compose("config", list(overrides)))
 
 
-def ratios(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> list[float]:
-    """Runs both in turn; returns theirs / ours of each pair, times in seconds."""
-    found = []
-    for number in range(rounds):
-        if number % 2:
-            a = ours()
-            b = theirs()
-        else:
-            b = theirs()
-            a = ours()
-        found.append(b / a)
-    return found
+def interleaved(*sides: Callable[[], float], n: int) -> list[list[float]]:
+    """Runs all sides in turn, every other round backwards, so that a machine that slows down slows all of them.
+
+    Args:
+        sides: each returns its seconds.
+        n: rounds.
+
+    Returns:
+        The seconds of each side, round by round.
+    """
+    seconds: list[list[float]] = [[] for _ in sides]
+    for number in range(n):
+        order = range(len(sides)) if number % 2 == 0 else reversed(range(len(sides)))
+        for side in order:
+            seconds[side].append(sides[side]())
+    return seconds
 
 
-def shown(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+def quotients(above: list[float], below: list[float]) -> list[float]:
+    return [a / b for a, b in zip(above, below, strict=True)]
 
 
 def cache_dir() -> Path:
-    return Path("~/.cache/seedsweep").expanduser()
+    return Path(config().paths.cache).expanduser()

@@ -1,37 +1,23 @@
 """What Lightning and our bookkeeping cost: a training epoch, ours / a bare PyTorch loop, same loader.
 
-Both run in turn in one process on the same net, batches and optimiser; the ratio is taken pair by pair and
-the median printed. Goal: at most 1.10.
+Both run in turn in one process on the same net, batches and optimiser.
 """
 
 from __future__ import annotations
 
-import statistics
-import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
+from shared import Row, cache_dir, config, interleaved, quotients, rounds, small
 from torch.nn import functional
 
-from seedsweep.config.location import conf_dir
-from seedsweep.config.schema import Config
-from seedsweep.config.store import register_schema, to_config
 from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.data.prepare import prepare_images
 from seedsweep.models.build import add_head, build_trunk
 from seedsweep.preprocess.scaling import flush_denormals
 from seedsweep.training.module import ArmModule
-
-ROUNDS = 5
-
-
-def config(overrides: list[str]) -> Config:
-    register_schema()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return to_config(compose("config", overrides))
 
 
 def epoch_bare(module: ArmModule, images: ImageDataModule) -> float:
@@ -64,37 +50,34 @@ def epoch_ours(module: ArmModule, images: ImageDataModule) -> float:
     trainer = pl.Trainer(
         max_epochs=1, limit_val_batches=0, num_sanity_val_steps=0, logger=False, callbacks=[clock],
         enable_checkpointing=False, enable_model_summary=False, accelerator="cpu",
-        enable_progress_bar=sys.stdout.isatty(),
+        enable_progress_bar=False,
     )  # fmt: skip
     trainer.fit(module, datamodule=images)
     return clock.seconds
 
 
-def main() -> None:
-    """Prints a row for each setting."""
+def figures() -> Iterator[Row]:
     flush_denormals()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {ROUNDS} pairs, one epoch each")
-    print("| arm | batch | ours / bare loop, median | range |\n|---|---|---|---|")
     for arm, batch_size in (("frozen_bn", 4), ("frozen_bn", 32), ("finetune_bn", 32)):
         cfg = config(
-            [
-                f"+experiment={arm}",
-                "backbone=efficientnet_lite0",
-                f"data.batch_size={batch_size}",
-                "data.demo.n_images=400",
-            ]
+            f"+experiment={arm}",
+            "backbone=efficientnet_lite0",
+            f"data.batch_size={batch_size}",
+            f"data.demo.n_images={70 if small() else 400}",
         )
-        prepared = prepare_images(cfg.data, Path(cfg.paths.cache).expanduser())
+        prepared = prepare_images(cfg.data, cache_dir())
         images = ImageDataModule(prepared, batch_size, cfg.seed, cfg.data.workers, None)
         built = add_head(build_trunk(cfg), len(prepared.table.classes), cfg)
         module = ArmModule(built.classifier, cfg.optim, prepared.table.classes, cfg.seed)
         built.classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         epoch_bare(module, images), epoch_ours(module, images)
-        ratios = [epoch_ours(module, images) / epoch_bare(module, images) for _ in range(ROUNDS)]
-        print(
-            f"| {arm} | {batch_size} | {statistics.median(ratios):.3f} | {min(ratios):.3f} to {max(ratios):.3f} |"
+        ours, bare = interleaved(
+            lambda m=module, i=images: epoch_ours(m, i),
+            lambda m=module, i=images: epoch_bare(m, i),
+            n=rounds(5),
         )
-
-
-if __name__ == "__main__":
-    main()
+        yield Row(
+            f"a training epoch, {arm}, batch {batch_size}: ours / a bare PyTorch loop",
+            "<= 1.10",
+            quotients(ours, bare),
+        )

@@ -1,10 +1,14 @@
 """Shared by all tests: no test may write outside its own folder."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+from absl import logging as absl_logging
 
+# OpenVINO loads absl, whose log handler closes the stderr it was loaded with (here pytest's) once Hydra sets up logging
+absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes test at once; read when torch is loaded
 
 

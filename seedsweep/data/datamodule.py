@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from seedsweep import cores
 from seedsweep.data.order import epoch_order, length
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.table import ImageTable
@@ -85,7 +85,7 @@ class ImageDataModule(pl.LightningDataModule):
         prepared: table and pixels.
         batch_size: of training.
         seed: of the order.
-        workers: decoding processes where the pixels are not in memory; -1: one per core.
+        workers: decoding processes where the pixels are not in memory; -1: one per core that is ours.
         augment: called with (images, rows, epoch), or None.
     """
 
@@ -104,7 +104,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.read_workers = workers
         self.workers = 0 if prepared.pixels.keep else workers
         if self.workers < 0:
-            self.workers = os.cpu_count() or 1
+            self.workers = cores.count()
         self.augment = augment
 
     def source(self, split: str) -> Fetch:

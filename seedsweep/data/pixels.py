@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -116,7 +117,8 @@ def _in_threads(one: Callable[[int], None], rows: Sequence[int], workers: int, t
         return
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     threads = workers if workers > 0 else cores.count()
-    with Progress(*columns, transient=True) as progress, ThreadPoolExecutor(threads) as pool:
+    quiet = not sys.stdout.isatty()  # a log would get an empty line
+    with Progress(*columns, transient=True, disable=quiet) as progress, ThreadPoolExecutor(threads) as pool:
         task = progress.add_task("", total=len(rows))
         for _ in pool.map(one, rows):
             progress.advance(task)

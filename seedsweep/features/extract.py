@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -92,7 +93,7 @@ def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int
             view.add(*stored)
 
     columns = (TextColumn("features"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as progress:
+    with Progress(*columns, transient=True, disable=not sys.stdout.isatty()) as progress:
         bar = progress.add_task("", total=len(missing))
         try:
             for some, pixels in _loaded(missing, load, batch):
