@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
+from seedsweep.cli.arguments import arrange
 from seedsweep.cli.main import main
 from seedsweep.cli.sentences import sentence
 from seedsweep.config.location import conf_dir
@@ -92,13 +94,17 @@ def test_mistakes_in_a_grid_stop_it_before_it_runs(stub: Stub, capsys: pytest.Ca
 @pytest.mark.parametrize(
     "value", ["~/seeds", "a b (1)", r"^(IMG_\d+)_", 'say "so"', "ends\\", r"\"", "it's", "plain"]
 )
-def test_a_value_needs_no_quotes_of_hydras(value: str, stub: Stub, in_tmp: Path):
+def test_what_hydra_cannot_read_is_quoted(value: str):
+    (override,) = OverridesParser.create().parse_overrides(arrange([f"data.root={value}"]))
+    assert str(override.value()) == value
+
+
+def test_a_value_needs_no_quotes_of_hydras(stub: Stub, in_tmp: Path):
     """Bash leaves the ~ of data.root=~/seeds as it is, and Hydra's grammar has no ~."""
-    assert main([f"data.group_regex={value}", "hydra.run.dir=r"]) == 0
-    assert stub.calls[0][0].data.group_regex == value
+    assert main(["data.group_regex=~^(IMG_\\d+)_", "hydra.run.dir=r"]) == 0
     (in_tmp / "r" / "metrics.json").unlink()
     assert main(["resume=r"]) == 0
-    assert stub.calls[1][0].data.group_regex == value
+    assert [call[0].data.group_regex for call in stub.calls] == ["~^(IMG_\\d+)_"] * 2
 
 
 @pytest.mark.parametrize(
