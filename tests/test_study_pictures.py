@@ -277,6 +277,7 @@ def test_both_dashboards_answer_and_end_with_ctrl_c(in_tmp):
     process = subprocess.Popen(
         [*command, f"dashboard.port={port}", f"dashboard.optuna_port={port}"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )  # fmt: skip
     try:
         lines = []
