@@ -109,7 +109,7 @@ def open_study(plan: Plan) -> optuna.Study:
             study_name=config.study.name,
             direction="maximize",
             load_if_exists=True,
-            pruner=build_pruner(config.pruner, config.trainer.max_epochs),
+            pruner=build_pruner(config.pruner, plan.trial_config([]).trainer.max_epochs),
         )
         settings = _settings(plan)
         begun = study.user_attrs.get(SETTINGS)
