@@ -164,15 +164,6 @@ def write_best(plan: Plan, winner: Finalist, metric: str) -> Path:
     return path
 
 
-def write_result(plan: Plan, content: dict[str, Any]) -> Path:
-    """Writes result.json."""
-    path = plan.folder / "result.json"
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    part.replace(path)
-    return path
-
-
 SECTIONS = (
     "data", "augment", "preprocess", "backbone", "batchnorm", "head", "optim", "trainer", "features",
 )  # fmt: skip

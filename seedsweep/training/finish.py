@@ -122,7 +122,7 @@ def finish_run(
         board.graph(module.classifier, torch.zeros(1, 3, height, width, device=module.device))
     _board_summary(board, config, label, built, scores, rows[-1]["bn_gap"])
     metrics["wall_seconds"] = time.perf_counter() - started
-    _write_json(run_dir / "metrics.json", metrics)
+    write_json(run_dir / "metrics.json", metrics)
     log.info(
         "best epoch %d: val acc %.3f, macro-F1 %.3f%s, bn_gap %+.3f  ->  %s",
         best_epoch + 1,
@@ -218,7 +218,7 @@ def _board_summary(
     board.close()
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes by renaming, so that a killed run never leaves half a file."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps(content, indent=2) + "\n")

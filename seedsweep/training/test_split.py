@@ -14,6 +14,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.preprocess.scaling import flush_denormals
 from seedsweep.reporting.scores import score
 from seedsweep.training.assemble import build_module, trunk_of
+from seedsweep.training.finish import write_json
 from seedsweep.training.predict import predict
 from seedsweep.training.run import images_of
 
@@ -54,8 +55,5 @@ def score_test(config: Config, run_dir: Path) -> dict[str, Any] | None:
     module.eval()
     logits = predict(module, images, torch.from_numpy(rows), max(config.data.batch_size, 64))
     scores = score(logits, torch.from_numpy(table.labels[rows]), table.classes).as_dict()
-    metrics = json.loads(path.read_text()) | {"test": scores}
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(metrics, indent=2) + "\n")
-    part.replace(path)
+    write_json(path, json.loads(path.read_text()) | {"test": scores})
     return scores
