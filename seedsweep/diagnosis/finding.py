@@ -1,0 +1,70 @@
+"""What a check found: a verdict with its evidence, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+Evidence = dict[str, float | int | str | list[Any]]
+
+
+class Verdict(StrEnum):
+    """How sure a check is. The members stand in the order of a report: the worst first."""
+
+    FAULT = "fault"
+    SUSPECT = "suspect"
+    UNKNOWN = "unknown"
+    FINE = "fine"
+
+    @property
+    def rank(self) -> int:
+        """0 for the worst."""
+        return list(Verdict).index(self)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One answer of one check.
+
+    Attributes:
+        check: the check's file name without suffix.
+        title: a few words, for a table.
+        verdict: what it comes to.
+        measured: what the check measures, one sentence.
+        sentence: what was found, in plain words.
+        evidence: numbers behind the sentence; shares and accuracies are 0..1. Lists are capped by their check.
+        remedy: overrides that mend it, such as ``batchnorm=inference``; may be empty.
+        cost: accuracy (0..1) that this fault is measured or estimated to cost; None: not measured.
+        picture: a file in the diagnosis folder, relative to it; None: none.
+    """
+
+    check: str
+    title: str
+    verdict: Verdict
+    measured: str
+    sentence: str
+    evidence: Evidence = field(default_factory=dict)
+    remedy: list[str] = field(default_factory=list)
+    cost: float | None = None
+    picture: Path | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns what diagnosis.json holds: plain types only."""
+        picture = None if self.picture is None else self.picture.as_posix()
+        return asdict(self) | {"verdict": str(self.verdict), "picture": picture}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Finding:
+        """Reads :meth:`as_dict` back; fields that this version does not know are left out.
+
+        Raises:
+            KeyError, ValueError: a field is missing, or the verdict is none.
+        """
+        known = {each.name for each in fields(cls)}
+        values = {key: value for key, value in content.items() if key in known}
+        picture = values.get("picture")
+        values["verdict"] = Verdict(content["verdict"])
+        values["picture"] = None if picture is None else Path(picture)
+        return cls(**values)
