@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from optuna import TrialPruned
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
@@ -194,3 +196,18 @@ def test_every_experiment_runs(name: str, tmp_path: Path):
     metrics = train(small(*overrides), tmp_path)
     assert metrics["experiment"] == name
     assert 0 <= metrics["val"]["acc"] <= 1
+
+
+@pytest.mark.parametrize("features", ["off", "required"])
+def test_a_pruned_run_keeps_its_row_of_the_hparams_table(features: str, tmp_path: Path) -> None:
+    def prune(epoch: int, row: dict[str, float]) -> None:
+        raise TrialPruned
+
+    config = small(f"features={features}", "augment=none")
+    with pytest.raises(TrialPruned):
+        train(config, tmp_path, label="trial 3", on_epoch=prune, pictures=False, meet_test=False)
+    events = EventAccumulator(str(tmp_path / "tb/val")).Reload()
+    (row,) = csv.DictReader((tmp_path / "history.csv").open())
+    assert events.Scalars("final/val_acc")[0].value == pytest.approx(float(row["val/acc"]))
+    assert "_hparams_/session_start_info" in events.summary_metadata
+    assert not (tmp_path / "metrics.json").exists()

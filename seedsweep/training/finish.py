@@ -21,6 +21,7 @@ from seedsweep.reporting.curves import draw_curves
 from seedsweep.reporting.predictions import write_predictions
 from seedsweep.reporting.scores import score
 from seedsweep.tracking.tensorboard import RunTensorBoard
+from seedsweep.training.hparams import write_finished
 from seedsweep.training.module import ArmModule
 from seedsweep.training.predict import Images, predict
 
@@ -120,7 +121,8 @@ def finish_run(
         _pictures(run_dir, images, logits_of, label, board, best_epoch)
         height, width = config.data.image_size
         board.graph(module.classifier, torch.zeros(1, 3, height, width, device=module.device))
-    _board_summary(board, config, label, built, scores, rows[-1]["bn_gap"])
+    write_finished(board, config, label, built, scores, rows[-1]["bn_gap"])
+    board.close()
     metrics["wall_seconds"] = time.perf_counter() - started
     write_json(run_dir / "metrics.json", metrics)
     log.info(
@@ -182,40 +184,6 @@ def _pictures(
             table.classes,
             epoch,
         )
-
-
-def _board_summary(
-    board: RunTensorBoard,
-    config: Config,
-    label: str,
-    built: BuiltModel,
-    scores: dict[str, Any],
-    bn_gap: float,
-) -> None:
-    board.hparams(
-        {
-            "arm": label,  # TensorBoard shows five of these, by the alphabet
-            "backbone": built.backbone.name,
-            "frozen": config.backbone.freeze,
-            "train_from": built.train_from or "",
-            "batchnorm": config.batchnorm.name,
-            "preprocess": config.preprocess.name,
-            "augment": config.augment.name,
-            "batch_size": config.data.batch_size,
-            "lr": config.optim.lr,
-            "width": config.head.width,
-            "dropout": config.head.dropout,
-            "seed": config.seed,
-        },
-        {
-            "final/val_acc": scores["val"]["acc"],
-            "final/val_macro_f1": scores["val"]["macro_f1"],
-            "final/train_acc": scores["train"]["acc"],
-            "final/bn_gap": bn_gap,
-            **({"final/test_acc": scores["test"]["acc"]} if scores["test"] else {}),
-        },
-    )
-    board.close()
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

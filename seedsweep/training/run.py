@@ -25,6 +25,7 @@ from seedsweep.reporting.summary import write_model_summary
 from seedsweep.tracking.tensorboard import RunTensorBoard
 from seedsweep.training.assemble import build_module, trunk_of
 from seedsweep.training.finish import finish_run
+from seedsweep.training.hparams import write_ended_early
 from seedsweep.training.online import fit_online
 from seedsweep.training.recorder import Recorder
 from seedsweep.training.stored import fit_stored, fit_upper, open_features, save_checkpoint
@@ -90,13 +91,19 @@ def train(
         )
         board = RunTensorBoard(run_dir)
         recorder = Recorder(run_dir, board, on_epoch)
-        if isinstance(images, FeatureImages):
-            outcome = fit_stored(config, run_dir, module, images, recorder)
-        elif isinstance(images, ActivationDataModule):
-            outcome = fit_upper(config, run_dir, module, images, recorder, checkpoint)
-        else:
-            log.info("online, every epoch passes the images through the backbone: %s", reason)
-            outcome = fit_online(config, run_dir, module, images, recorder, checkpoint)
+        try:
+            if isinstance(images, FeatureImages):
+                outcome = fit_stored(config, run_dir, module, images, recorder)
+            elif isinstance(images, ActivationDataModule):
+                outcome = fit_upper(config, run_dir, module, images, recorder, checkpoint)
+            else:
+                log.info("online, every epoch passes the images through the backbone: %s", reason)
+                outcome = fit_online(config, run_dir, module, images, recorder, checkpoint)
+        except Exception:  # a trial that is pruned, above all
+            if recorder.rows:
+                write_ended_early(board, config, label or config.experiment.name, built, recorder.rows[-1])
+            board.close()
+            raise
         if outcome.interrupted and not recorder.rows:
             board.close()
             raise KeyboardInterrupt

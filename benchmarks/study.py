@@ -1,0 +1,105 @@
+"""Whole studies, as commands: against one pass of the backbone, and shared by many workers."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from extraction import bare, prepared_net
+from shared import Row, cache_dir, interleaved, quotients, rounds, small
+
+from seedsweep.data.images import read_image
+from seedsweep.engines.select import build_engine
+from seedsweep.preprocess.scaling import flush_denormals
+
+SIZE = (227, 454)
+WEIGHTS = Path(__file__).parents[2] / "shared/weights/inception_v3_imagenet_to_mixed_6c.safetensors"
+
+
+@contextlib.contextmanager
+def empty_store() -> Iterator[Path]:
+    """A folder whose cache holds the photographs and no features."""
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder) / "cache"
+        cache.mkdir()
+        for part in cache_dir().iterdir():
+            if part.name != "features":
+                (cache / part.name).symlink_to(part)
+        yield Path(folder)
+
+
+def study(*overrides: str) -> tuple[float, list[dict[str, str]]]:
+    """Runs a study into an empty store; returns the seconds of the whole command, and its trials."""
+    with empty_store() as folder:
+        command = [
+            sys.executable,
+            "-m",
+            "seedsweep",
+            "+study=head",
+            "+experiment=frozen_bn",
+            "study.name=bench",
+        ]
+        where = ["paths.cache=cache", "paths.outputs=outputs"]
+        started = time.perf_counter()
+        subprocess.run([*command, *where, *overrides], cwd=folder, check=True, capture_output=True)
+        seconds = time.perf_counter() - started
+        with (folder / "outputs/studies/bench/trials.csv").open(newline="") as file:
+            return seconds, list(csv.DictReader(file))
+
+
+def against_one_pass() -> Iterator[Row]:
+    n, trials, epochs = (70, 3, 2) if small() else (2_000, 50, 25)
+    weights = str(WEIGHTS) if WEIGHTS.is_file() else "none"
+    images = f"data.demo.n_images={n}"
+    net = ["backbone=inception_v3", f"backbone.weights={weights}", f"data.image_size=[{SIZE[0]},{SIZE[1]}]"]
+    plain = [images, *net, f"study.n_trials={trials}", f"trainer.max_epochs={epochs}"]
+    whole = [*plain, "pruner=none", "trainer.patience=0"]
+    cfg, _, paths, trunk = prepared_net("inception_v3", n, images)
+    engine = build_engine(trunk, (3, *SIZE), cfg.features, torch.device("cpu"))
+    ready = torch.stack([read_image(path, SIZE) for path in paths])
+    bare(engine, ready[:32])
+    default, every_epoch, one_pass = interleaved(
+        lambda: study(*plain)[0], lambda: study(*whole)[0], lambda: bare(engine, ready), n=rounds(2)
+    )
+    what = f"{trials} trials x {epochs} epochs, InceptionV3 {SIZE[0]}x{SIZE[1]}, {len(paths):,} photographs"
+    over = f"one pass of {engine.name} over ready tensors"
+    yield Row(
+        f"study ({what}; median pruner, finals and pictures included) / {over}",
+        "<= 1.5",
+        quotients(default, one_pass),
+    )
+    yield Row(f"the same without pruning and early stopping / {over}", "", quotients(every_epoch, one_pass))
+
+
+def shared_by_workers() -> Iterator[Row]:
+    trials = 8 if small() else 200
+    tiny = [
+        "backbone=efficientnet_lite0", "data.image_size=[64,64]", "data.demo.n_images=210", "trainer.max_epochs=3",
+        f"study.n_trials={trials}", "pruner=none", "study.finalists=1", "study.finalist_seeds=1",
+    ]  # fmt: skip
+    alone, _ = study(*tiny)
+    together, found = study(*tiny, "study.workers=8")
+    times = Counter(int(row["slot"]) for row in found if row["state"] == "finished")
+    wrong = sum(times[trial] != 1 for trial in range(trials)) + (len(found) - trials)
+    yield Row(f"8 workers, {trials} trials: lost or doubled", "0", [float(wrong)])
+    yield Row(
+        f"8 workers, {trials} trials of 3 epochs: one worker's seconds / theirs, start-up included",
+        "",
+        [alone / together],
+    )
+
+
+def figures() -> Iterator[Row]:
+    logging.disable(logging.WARNING)
+    flush_denormals()
+    yield from against_one_pass()
+    yield from shared_by_workers()
