@@ -18,7 +18,8 @@ from torch import nn
 from seedsweep.reporting.comparison import draw_comparison
 from seedsweep.reporting.confusion import confusion_figure, draw_confusion
 from seedsweep.reporting.curves import draw_curves
-from seedsweep.reporting.grid import ArmRow, arms, collect, print_table, write_results_csv
+from seedsweep.reporting.grid import ArmRow, arms, collect
+from seedsweep.reporting.grid_table import print_table, write_results_csv
 from seedsweep.reporting.history import write_history
 from seedsweep.reporting.scores import majority_share, score
 from seedsweep.tracking.tensorboard import MODES, RunTensorBoard

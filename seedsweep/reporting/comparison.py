@@ -8,11 +8,12 @@ from pathlib import Path
 from matplotlib.ticker import MaxNLocator
 
 from seedsweep.reporting.grid import ArmRow
+from seedsweep.reporting.standing import SAME, SAME_MEANS
 from seedsweep.reporting.style import GREY, INK, TRAP, VAL, figure, save, tidy
 
 
 def draw_comparison(rows: list[ArmRow], path: Path) -> None:
-    """Draws validation accuracy and bn_gap of each arm, best on top; failed arms are listed in grey."""
+    """Draws validation accuracy with its interval, and bn_gap, of each arm, best on top; failed ones are grey."""
     names = 0.08 * max((len(row.label) for row in rows), default=0)  # inches of the longest one
     made = figure(9.6 + names, 1.8 + 0.42 * max(len(rows), 1))
     acc, gap = made.subplots(1, 2, sharey=True, width_ratios=[2.2, 1])
@@ -23,9 +24,15 @@ def draw_comparison(rows: list[ArmRow], path: Path) -> None:
         acc.plot(row.val_accs, [place] * len(row.val_accs), "o", ms=6, alpha=0.45, color=VAL, mew=0)
         acc.plot([row.mean], [place], "|", ms=16, mew=2.5, color=VAL)
         right = row.mean < 0.85
+        ends = list(row.val_accs)
+        same = bool(row.standing and row.standing.same)
+        if row.standing is not None:
+            low, high = row.standing.interval.low, row.standing.interval.high
+            acc.plot([low, high], [place, place], "-", linewidth=1.4, color=VAL, alpha=0.8)
+            ends += [low, high]
         acc.annotate(
-            f"{row.mean:.3f}",
-            (max(row.val_accs) if right else min(row.val_accs), place),
+            f"{row.mean:.3f}{' ' + SAME if same else ''}",
+            (max(ends) if right else min(ends), place),
             xytext=(9 if right else -9, 0),
             textcoords="offset points",
             ha="left" if right else "right",
@@ -42,8 +49,16 @@ def draw_comparison(rows: list[ArmRow], path: Path) -> None:
     acc.set_yticks(range(len(rows)), [row.label for row in rows])
     acc.set_ylim(len(rows) - 0.4, -0.9)
     acc.set_xlim(0, 1.01)
+    judged = any(row.standing for row in rows)
+    marked = any(row.standing and row.standing.same for row in rows)
     for axes, title in (
-        (acc, "validation accuracy (dots: seeds, bar: mean)"),
+        (
+            acc,
+            "validation accuracy (dots: seeds, bar: mean"
+            + (", line: 95 % interval" if judged else "")
+            + (f", {SAME} {SAME_MEANS}" if marked else "")
+            + ")",
+        ),
         (gap, "bn_gap of the last epoch"),
     ):
         tidy(axes, title)

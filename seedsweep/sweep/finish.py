@@ -8,7 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from seedsweep.reporting.comparison import draw_comparison
-from seedsweep.reporting.grid import arms, collect, print_table, write_results_csv
+from seedsweep.reporting.grid import arms, collect
+from seedsweep.reporting.grid_table import print_table, write_results_csv
+from seedsweep.reporting.standing import judge
 from seedsweep.sweep import record
 from seedsweep.sweep.naming import count, varied
 
@@ -41,7 +43,8 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     quoted = shlex.quote(str(shown))
     if rows:
-        write_results_csv(results, folder / "results.csv")
+        judge(rows, results)
+        write_results_csv(results, folder / "results.csv", rows)
         draw_comparison(rows, folder / "comparison.png")
         print_table(rows, console)
     told = {result.folder for result in results if result.metrics is None}

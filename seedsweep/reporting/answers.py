@@ -1,0 +1,100 @@
+"""Reads what a run answered: its predictions.csv, with the groups of its manifest.csv."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedsweep.claims.images import over_images
+from seedsweep.claims.interval import Interval
+from seedsweep.data.table import read_manifest
+from seedsweep.errors import SeedsweepError
+
+HELD_OUT = ("val", "test")
+
+
+@dataclass
+class Answers:
+    """What a run answered to the images of one split.
+
+    Attributes:
+        classes: names, in the order of the numbers.
+        paths: [N].
+        labels: [N] class numbers.
+        predicted: [N] class numbers.
+        probabilities: [N, C].
+        groups: [N] names of what is drawn together; None: every image is its own.
+    """
+
+    classes: list[str]
+    paths: list[str]
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    groups: NDArray[np.str_] | None = None
+
+    @property
+    def right(self) -> NDArray[np.float64]:
+        """Returns [N], 1 where the answer is right and 0 elsewhere."""
+        return (self.labels == self.predicted).astype(float)
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """Returns the bootstrap intervals of ``acc`` and ``macro_f1`` over these images."""
+        return over_images(self.labels, self.predicted, self.groups)
+
+
+def read_answers(run_dir: Path, splits: tuple[str, ...] = HELD_OUT) -> dict[str, Answers]:
+    """Returns the answers by split; empty where the run wrote none, or the file is damaged.
+
+    Args:
+        run_dir: holds predictions.csv, and manifest.csv if groups are wanted.
+        splits: those to read.
+    """
+    rows: dict[str, list[list[str]]] = {split: [] for split in splits}
+    try:
+        with (run_dir / "predictions.csv").open(newline="") as file:
+            reader = csv.reader(file)
+            columns = next(reader)
+            split_at = columns.index("split")
+            for row in reader:
+                if row[split_at] in rows and len(row) == len(columns):
+                    rows[row[split_at]].append(row)
+        groups = _groups(run_dir / "manifest.csv")
+        found = {split: _answers(columns, part, groups.get(split)) for split, part in rows.items() if part}
+    except (OSError, ValueError, KeyError, StopIteration):
+        return {}
+    return found
+
+
+def _answers(columns: list[str], rows: list[list[str]], groups: list[str] | None) -> Answers:
+    first = next(place for place, name in enumerate(columns) if name.startswith("p_"))
+    classes = [name.removeprefix("p_") for name in columns[first:]]
+    number = {name: place for place, name in enumerate(classes)}
+    at = {name: columns.index(name) for name in ("path", "label", "predicted")}
+    grouped = groups is not None and len(groups) == len(rows) and len(set(groups)) < len(rows)
+    return Answers(
+        classes=classes,
+        paths=[row[at["path"]] for row in rows],
+        labels=np.array([number[row[at["label"]]] for row in rows]),
+        predicted=np.array([number[row[at["predicted"]]] for row in rows]),
+        probabilities=np.array([row[first:] for row in rows], dtype=float),
+        groups=np.array(groups) if grouped else None,
+    )
+
+
+def _groups(manifest: Path) -> dict[str, list[str]]:
+    """Returns the groups by split, in the order of the table, which predictions.csv has too."""
+    try:
+        rows = read_manifest(manifest)
+    except SeedsweepError:
+        return {}
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row["split"], []).append(row["group"])
+    return found

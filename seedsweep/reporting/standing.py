@@ -1,0 +1,51 @@
+"""Puts intervals to the arms of a grid, and says which are as good as the best."""
+
+from __future__ import annotations
+
+from seedsweep.claims.seeds import over_seeds
+from seedsweep.claims.standing import Standing, standings
+from seedsweep.reporting.grid import ArmRow, JobResult
+
+SPLIT = "val"  # what the arms are ranked by; the test images choose nothing
+SAME = "≈"
+SAME_MEANS = "same within noise as the best"
+
+
+def judge(rows: list[ArmRow], results: list[JobResult]) -> None:
+    """Sets each row's ``standing``.
+
+    Args:
+        rows: best first; changed in place.
+        results: the jobs that the rows were made of.
+    """
+    runs: dict[str, dict[int, JobResult]] = {}
+    for result in results:
+        if SPLIT in result.answers:
+            runs.setdefault(result.label, {})[result.seed] = result
+    best = rows[0].label if rows else ""
+    if best in runs:
+        lead = next(iter(runs[best].values())).answers[SPLIT]
+        right = {
+            label: {seed: run.answers[SPLIT].right for seed, run in by_seed.items()}
+            for label, by_seed in runs.items()
+            if label == best or all(r.answers[SPLIT].paths == lead.paths for r in by_seed.values())
+        }
+        found = standings(right, best, lead.groups)
+        for row in rows:
+            row.standing = found.get(row.label)
+    for row in rows:  # other images than the best's, or no predictions at all
+        if row.standing is None and (interval := over_seeds(row.val_accs)) is not None:
+            row.standing = Standing(interval.clipped())
+
+
+def told(rows: list[ArmRow]) -> str:
+    """Returns a sentence on what the intervals are and what the marks mean; empty if there are none."""
+    standing = next((row.standing for row in rows if row.standing), None)
+    if standing is None:
+        return ""
+    sentence = f"95 %: interval over {standing.interval.over}"
+    behind = [row.standing for row in rows if row.standing and row.standing.behind]
+    if not behind:
+        return sentence + "."
+    test = behind[0].behind.method if behind[0].behind else ""
+    return f"{sentence}.  {SAME} {SAME_MEANS} ({test}, Holm-corrected, p > 0.05)."

@@ -1,0 +1,203 @@
+"""Intervals that hold what they promise, tests against scipy and textbooks, calibration by construction."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import accuracy_score, f1_score
+
+from seedsweep.claims.calibration import calibrate, ece, ece_by_chance, reliability, scaled
+from seedsweep.claims.crossed import crossed_mean
+from seedsweep.claims.images import over_images, wilson
+from seedsweep.claims.pairs import compare, holm, mcnemar, paired_bootstrap
+from seedsweep.claims.seeds import bootstrap_over_seeds, over_seeds
+from seedsweep.claims.standing import accuracy, standings
+
+REPEATS = 400
+LEAST, MOST = 0.90, 0.985  # of intervals of 95 % that hold the truth; REPEATS alone move it by 0.022
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def answers(
+    random: np.random.Generator, seeds: int, images: int, of_seed: float, of_image: float
+) -> np.ndarray:
+    """Draws right answers [S, N]: some seeds are better, some images easier."""
+    skill = random.normal(0, of_seed, (seeds, 1)) + random.normal(1, of_image, (1, images))
+    return (skill + random.normal(size=(seeds, images)) > 0).astype(float)
+
+
+def truth(of_seed: float, of_image: float) -> float:
+    return float(stats.norm.cdf(1 / np.sqrt(1 + of_seed**2 + of_image**2)))
+
+
+def covered(intervals, value: float) -> float:
+    return float(np.mean([found.low <= value <= found.high for found in intervals]))
+
+
+def test_the_t_interval_covers_the_mean_over_seeds():
+    random = rng(1)
+    found = [over_seeds(random.normal(0.8, 0.03, 3)) for _ in range(REPEATS)]
+    assert LEAST < covered(found, 0.8) < MOST
+    assert over_seeds(np.array([0.5])) is None
+    known = over_seeds(np.array([0.7, 0.8, 0.9]))
+    low, high = stats.t.interval(0.95, 2, 0.8, 0.1 / np.sqrt(3))
+    assert (known.low, known.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_the_bootstrap_over_seeds_wants_ten_of_them():
+    random = rng(2)
+    assert bootstrap_over_seeds(random.random(9)) is None
+    found = [bootstrap_over_seeds(random.exponential(1.0, 20)) for _ in range(60)]
+    assert 0.8 < covered(found, 1.0) <= 1.0
+
+
+def test_bootstrap_intervals_over_images_cover_accuracy_and_macro_f1():
+    random = rng(3)
+    confusion = np.array([[0.35, 0.05, 0.0], [0.04, 0.26, 0.05], [0.05, 0.05, 0.15]])
+    cells = np.stack(np.unravel_index(np.arange(9), (3, 3)), 1)
+    true = np.diag(confusion).sum()
+    f1 = np.mean(2 * np.diag(confusion) / (confusion.sum(0) + confusion.sum(1)))
+    found = []
+    for repeat in range(REPEATS):
+        drawn = cells[random.choice(9, 200, p=confusion.ravel())]
+        found.append(over_images(drawn[:, 0], drawn[:, 1], resamples=400, seed=repeat))
+    assert LEAST < covered([each["acc"] for each in found], true) < MOST
+    assert LEAST < covered([each["macro_f1"] for each in found], f1) < MOST
+
+
+def test_scores_over_images_are_those_of_sklearn():
+    labels, predicted = rng(4).integers(0, 5, (2, 90))
+    found = over_images(labels, predicted)
+    assert found["acc"].value == pytest.approx(accuracy_score(labels, predicted))
+    assert found["macro_f1"].value == pytest.approx(f1_score(labels, predicted, average="macro"))
+    perfect = over_images(labels, labels)["acc"]
+    assert perfect.high == pytest.approx(1)
+    assert 0.9 < perfect.low < 1, "90 right answers prove no certainty"
+
+
+def test_images_of_one_object_count_once():
+    random = rng(5)
+    found, blind = [], []
+    for repeat in range(200):
+        right = np.repeat(random.random(40) < 0.7, 5)  # five photographs of each of forty objects
+        labels = np.ones(200, dtype=np.int64)
+        groups = np.repeat(np.arange(40), 5)
+        found.append(over_images(labels, right.astype(int), groups, resamples=400, seed=repeat)["acc"])
+        blind.append(over_images(labels, right.astype(int), resamples=400, seed=repeat)["acc"])
+    assert found[0].over == "groups of images"
+    assert covered(found, 0.7) > 0.88
+    assert covered(blind, 0.7) < 0.75, "taken for independent, they claim too much"
+
+
+@pytest.mark.parametrize(("of_seed", "of_image"), [(0.0, 1.0), (0.3, 1.0), (0.6, 0.5)])
+def test_crossed_intervals_cover_new_images_and_new_seeds(of_seed: float, of_image: float):
+    random = rng(6)
+    found = [accuracy(answers(random, 5, 150, of_seed, of_image)) for _ in range(REPEATS)]
+    assert LEAST < covered(found, truth(of_seed, of_image)) <= 0.995
+    if of_seed > 0.5:
+        over_images_only = [
+            crossed_mean(answers(random, 5, 150, of_seed, of_image).mean(0)[None]) for _ in found
+        ]
+        assert covered([m.interval() for m in over_images_only], truth(of_seed, of_image)) < 0.8
+
+
+def test_a_difference_that_is_none_is_found_one_time_in_twenty():
+    random = rng(7)
+    for seeds in (1, 4):
+        of_seed = 0.3 if seeds > 1 else 0.0
+        false = [
+            compare(answers(random, seeds, 150, of_seed, 1.0), answers(random, seeds, 150, of_seed, 1.0)).p
+            < 0.05
+            for _ in range(REPEATS)
+        ]
+        assert np.mean(false) < 0.085, seeds
+
+
+def test_a_difference_that_is_there_is_found():
+    random = rng(8)
+    easy = random.normal(1, 1, (1, 200))
+    noise = random.normal(size=(2, 3, 200))
+    found = compare((easy + 0.5 + noise[0] > 0).astype(float), (easy - 0.5 + noise[1] > 0).astype(float))
+    assert found.p < 0.02, "three seeds are few"
+    assert found.difference.low > 0.1
+    assert found.difference.over == "images and seeds"
+
+
+def test_mcnemar_is_the_sign_test_on_what_one_alone_answers():
+    a = np.array([1] * 50 + [1] * 9 + [0] * 2 + [0] * 10, dtype=float)
+    b = np.array([1] * 50 + [0] * 9 + [1] * 2 + [0] * 10, dtype=float)
+    assert mcnemar(a, b) == pytest.approx(2 * stats.binom.cdf(2, 11, 0.5))
+    assert mcnemar(a, a) == 1
+    found = compare(a[None], b[None])
+    assert found.method == "McNemar's exact test"
+    assert found.difference.value == pytest.approx(7 / 71)
+
+
+def test_the_paired_bootstrap_is_narrower_than_two_intervals():
+    random = rng(9)
+    a = (random.random(300) < 0.8).astype(float)
+    b = np.where(random.random(300) < 0.05, 1 - a, a)  # nearly the same answers
+    paired = paired_bootstrap(a - b)
+    alone = wilson(int(a.sum()), 300)
+    assert paired.high - paired.low < 0.8 * (alone.high - alone.low)
+    covering = []
+    for _ in range(REPEATS):
+        a = (random.random(150) < 0.8).astype(float)
+        b = np.where(random.random(150) < 0.3, (random.random(150) < 0.5).astype(float), a)
+        covering.append(paired_bootstrap(a - b, resamples=400))
+    assert LEAST < covered(covering, 0.3 * 0.3) < MOST
+
+
+def test_holm():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert list(holm([])) == []
+    assert list(holm([0.9, 0.8])) == [1, 1]
+
+
+def test_standings_name_what_is_the_same_within_noise():
+    random = rng(10)
+    easy = random.normal(1, 1, 250)
+
+    def arm(skill: float, seeds: tuple[int, ...] = (1, 2, 3)) -> dict[int, np.ndarray]:
+        return {seed: (easy + skill + random.normal(size=250) > 0).astype(float) for seed in seeds}
+
+    found = standings({"best": arm(0.6), "as good": arm(0.58), "worse": arm(-0.6)}, "best")
+    assert (found["best"].same, found["as good"].same, found["worse"].same) == (None, True, False)
+    assert found["worse"].behind.difference.value > 0.1
+    assert found["worse"].p < 0.01
+    other = standings({"best": arm(0.6), "on others": {1: np.ones(17)}}, "best")
+    assert other["on others"].behind is None
+    alone = standings({"best": arm(0.6, (1, 2)), "worse": arm(-0.9, (8,))}, "best")
+    assert alone["worse"].same is False, "without a seed in common they are paired in order"
+
+
+def test_temperature_undoes_what_was_put_in():
+    random = rng(11)
+    logits = random.normal(0, 2, (4000, 4))
+    honest = scaled(np.exp(logits) / np.exp(logits).sum(1, keepdims=True), 1)
+    labels = (honest.cumsum(1) < random.random((4000, 1))).sum(1)
+    boastful = scaled(honest, 1 / 3)
+    found = calibrate(boastful[2000:], labels[2000:], boastful[:2000], labels[:2000])
+    assert found.temperature == pytest.approx(3, rel=0.1)
+    assert found.ece > 0.15 > 0.06 > found.ece_scaled
+    assert found.loss_scaled < found.loss
+    assert found.reliability.count.sum() == found.n == 2000
+
+
+def test_the_calibration_error_of_a_perfect_net_is_what_chance_allows():
+    random = rng(12)
+    beyond = []
+    for repeat in range(100):
+        raw = random.dirichlet(np.ones(3), 80)
+        labels = (raw.cumsum(1) < random.random((80, 1))).sum(1)
+        beyond.append(ece(raw, labels) > ece_by_chance(raw, draws=200, seed=repeat))
+    assert np.mean(beyond) < 0.13
+
+
+def test_a_reliability_diagram_counts_by_confidence():
+    found = reliability(np.array([[0.95, 0.05], [0.96, 0.04], [0.45, 0.55]]), np.array([0, 1, 1]))
+    assert list(found.count) == [0, 0, 0, 0, 0, 1, 0, 0, 0, 2]
+    assert found.accuracy[9] == 0.5
+    assert found.accuracy[5] == 1
