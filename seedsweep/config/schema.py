@@ -14,6 +14,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from seedsweep.config.checks import at_least, between, one_of, positive
+from seedsweep.config.report_schema import ReportConfig
 from seedsweep.config.study_schema import PrunerConfig, SamplerConfig, StorageConfig, StudyConfig
 from seedsweep.errors import SeedsweepError
 
@@ -240,6 +241,18 @@ class DashboardConfig:
 
 
 @dataclass
+class DiagnoseConfig:
+    """``task=diagnose``: what is examined; neither: the settings of the command line."""
+
+    run: str | None = None  # folder of a finished run; its own settings count
+    checkpoint: str | None = None  # a file
+    images: int = 1000  # of training, and of validation, that are looked at
+
+    def __post_init__(self) -> None:
+        at_least("diagnose.images", self.images, 20)
+
+
+@dataclass
 class ExperimentConfig:
     """What an experiment is called and what it teaches."""
 
@@ -267,6 +280,8 @@ class Config:
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     dashboard: DashboardConfig = field(default_factory=DashboardConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+    diagnose: DiagnoseConfig = field(default_factory=DiagnoseConfig)
     study: StudyConfig = field(default_factory=StudyConfig)
     sampler: SamplerConfig = MISSING
     pruner: PrunerConfig = MISSING
