@@ -1,0 +1,30 @@
+"""How much of a loss each of several faults explains, whatever order they are mended in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+from math import factorial
+
+Value = Callable[[frozenset[int]], float]
+
+
+def shapley(n: int, value: Value) -> list[float]:
+    """Returns each fault's share of ``value(all mended) - value(none mended)``; the shares add up to it.
+
+    A fault's share is its gain averaged over all orders of mending (Shapley 1953): where one fault hides another,
+    neither order alone would tell.
+
+    Args:
+        n: faults; 2**n values are asked for.
+        value: accuracy with a set of faults mended.
+    """
+    shares = [0.0] * n
+    for fault in range(n):
+        others = [other for other in range(n) if other != fault]
+        for size in range(n):
+            weight = factorial(size) * factorial(n - size - 1) / factorial(n)
+            for mended in combinations(others, size):
+                before = frozenset(mended)
+                shares[fault] += weight * (value(before | {fault}) - value(before))
+    return shares

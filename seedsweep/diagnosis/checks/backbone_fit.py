@@ -1,0 +1,112 @@
+"""Backbone fit: what a closed-form linear probe gets, the bar for any head on the frozen net."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
+from seedsweep.diagnosis.rehearse import standard_error
+from seedsweep.diagnosis.ridge import STRENGTHS
+from seedsweep.diagnosis.subject import Subject
+from seedsweep.reporting.style import GREY, TRAP, VAL, figure, save, tidy
+
+ORDER = 60
+TITLE = "Backbone fit"
+MEASURED = (
+    "A ridge classifier on the features of the corrected frozen net, the penalty chosen on the validation images; and "
+    "the runs beside this one: frozen, fine-tuned, from scratch."
+)
+CLEAR = 0.05
+
+
+def check(subject: Subject, folder: Path) -> Finding:
+    """Sets the bar, and compares with it and with the runs beside."""
+    probe, acc = subject.probe, subject.val_acc
+    n = len(subject.material.val_labels)
+    labels = subject.labels("val")
+    majority = float((labels == np.bincount(subject.labels("train")).argmax()).mean())
+    beside = siblings(subject)
+    evidence: Evidence = {
+        "probe_acc": probe.acc,
+        "probe_strength": probe.strength,
+        "probe_accs": [round(float(value), 4) for value in probe.accs],
+        "val_acc": acc,
+        "backbone": subject.clean_config.backbone.name,
+        "weights": subject.clean_config.backbone.weights,
+        "beside": [
+            f"{kind}: {np.mean(accs):.3f} ({len(accs)} runs)" for kind, accs in sorted(beside.items())
+        ],
+    }
+    error = standard_error(probe.acc, n) + standard_error(acc, subject.n_val)
+    bar = f"A linear probe on the corrected frozen net gets {probe.acc:.0%}"
+    verdict, remedy = Verdict.FINE, []
+    text = f"{bar}, and the net here {acc:.0%}: it is at the bar."
+    means = {kind: float(np.mean(accs)) for kind, accs in beside.items()}
+    if probe.acc - majority <= 2 * standard_error(probe.acc, n):
+        verdict = Verdict.SUSPECT
+        text = f"{bar}, no more than always answering the largest class ({majority:.0%}): its features tell these "
+        text += "classes apart hardly at all."
+        remedy = ["+experiment=finetune_bn"]
+    elif probe.acc - acc >= max(CLEAR, error):
+        verdict, text = Verdict.SUSPECT, f"{bar}, but the net here {acc:.0%}: something stands in its way."
+        if subject.config.backbone.weights == "none":
+            text = f"{bar}; this net, from random weights, gets {acc:.0%}. Start from the pretrained weights."
+            verdict, remedy = Verdict.FAULT, ["backbone.weights=auto"]
+    elif acc - probe.acc >= max(CLEAR, error):
+        text = f"{bar}, and the net here {acc:.0%}: more than the frozen features alone give."
+    frozen, tuned = means.get("frozen"), means.get("fine-tuned")
+    if frozen is not None and tuned is not None and tuned - max(frozen, probe.acc) >= CLEAR:
+        text += (
+            f" Fine-tuned runs beside it reach {tuned:.0%}, frozen ones {frozen:.0%}: fine-tuning pays here."
+        )
+    _draw(subject, means, folder / "backbone_fit.png")
+    picture = Path("backbone_fit.png")
+    return Finding("backbone_fit", TITLE, verdict, MEASURED, text, evidence, remedy, picture=picture)
+
+
+def siblings(subject: Subject) -> dict[str, list[float]]:
+    """Returns the validation accuracies of the runs in the same grid on the same images, by kind of training."""
+    if subject.folder is None:
+        return {}
+    images = subject.metrics.get("images")
+    found: dict[str, list[float]] = {}
+    for path in sorted(subject.folder.resolve().parent.glob("*/metrics.json")):
+        try:
+            metrics: dict[str, Any] = json.loads(path.read_text())
+            if metrics.get("images") != images or metrics.get("status") != "finished":
+                continue
+            found.setdefault(_kind(metrics), []).append(float(metrics["val"]["acc"]))
+        except (ValueError, KeyError, TypeError):  # another version's run
+            continue
+    return found
+
+
+def _kind(metrics: dict[str, Any]) -> str:
+    if metrics["weights"]["source"] == "none":
+        return "from scratch"
+    if metrics["frozen"] and metrics["batchnorm"] in ("inference", "recalibrate"):
+        return "frozen"
+    return "frozen, BatchNorm otherwise" if metrics["frozen"] else "fine-tuned"
+
+
+def _draw(subject: Subject, means: dict[str, float], path: Path) -> None:
+    made = figure(10, 3.4)
+    left, right = made.subplots(1, 2)
+    left.semilogx(STRENGTHS, subject.probe.accs, "o-", ms=4, color=VAL, label="linear probe")
+    left.axhline(subject.val_acc, color=TRAP, linewidth=1.2, label="this net")
+    tidy(left, "Validation accuracy")
+    left.set_xlabel("penalty, in mean eigenvalues")
+    left.set_ylim(0, 1.02)
+    left.legend(frameon=False, fontsize=9)
+    bars = {"linear probe": subject.probe.acc, "this net": subject.val_acc} | means
+    colours = [VAL, TRAP, *[GREY] * len(means)]
+    drawn = right.barh(list(bars), list(bars.values()), color=colours, height=0.6)
+    right.bar_label(drawn, fmt="{:.2f}", fontsize=9, padding=2)
+    right.invert_yaxis()
+    right.set_xlim(0, 1.1)
+    tidy(right, "Beside it")
+    save(made, path)

@@ -1,0 +1,117 @@
+"""Learning rate: too high, too low, or about right for this head on these images?"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
+from seedsweep.diagnosis.rehearse import Rehearsal, paired_error, with_lr
+from seedsweep.diagnosis.subject import Subject
+from seedsweep.reporting.style import GREY, TRAP, VAL, figure, save, tidy
+
+ORDER = 30
+TITLE = "Learning rate"
+MEASURED = (
+    "The run's own head trained anew at learning rates from 1e-6 to 1 on the features of the corrected net, with the "
+    "run's optimiser, batch size and epochs; and how the run's own losses moved."
+)
+GRID = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]
+CLEAR = 0.05  # of accuracy, and
+SIGMA = 2.0  # standard errors
+STILL = 0.10  # of the loss: a run that lowers it by less has hardly moved
+
+
+def check(subject: Subject, folder: Path) -> Finding:
+    """Runs the range test and reads the history."""
+    chosen = subject.config.optim.lr
+    rates = sorted({*[rate for rate in GRID if abs(math.log10(rate / chosen)) > 0.25], chosen})
+    tried = subject.rehearse_all([with_lr(subject.clean_config, rate) for rate in rates])
+    accs = [each.acc for each in tried]
+    own = tried[rates.index(chosen)]
+    best = _best(rates, tried)
+    gain = tried[best].acc - own.acc
+    error = paired_error(tried[best].predicted, own.predicted, subject.material.val_labels.numpy())
+    moved = history_kind(subject.epochs, len(subject.material.classes))
+    evidence: Evidence = {
+        "chosen": chosen,
+        "rates": rates,
+        "val_acc": accs,
+        "best": rates[best],
+        "gain": gain,
+        "standard_error": error,
+        "history": moved,
+        "epochs_rehearsed": len(own.history),
+        "all_epochs": int(own.whole),
+    }
+    _draw(rates, accs, chosen, folder / "learning_rate.png")
+    picture = Path("learning_rate.png")
+    clear = gain >= CLEAR and gain >= SIGMA * error
+    told = f"the same head gets {own.acc:.0%} with {chosen:g} and {tried[best].acc:.0%} with {rates[best]:g}"
+    remedy = [f"optim.lr={rates[best]:g}"]
+    if not subject.is_frozen:
+        verdict, text, remedy = _of_training(moved, chosen)
+    elif clear:
+        verdict = Verdict.FAULT
+        what = "low: the head hardly moves" if chosen < rates[best] else "high: the head jumps about"
+        text = f"{chosen:g} is too {what}; on the features of the corrected net {told}."
+    elif moved == "diverged":
+        verdict = Verdict.SUSPECT
+        text = f"The run's loss grew or was no number; yet on the features of the corrected net {told}."
+        remedy = [f"optim.lr={chosen / 10:g}"]
+    else:
+        verdict, remedy = Verdict.FINE, []
+        text = f"{chosen:g} stands on the plateau: on the features of the corrected net {told}."
+        if rates[best] == chosen:
+            text = (
+                f"{chosen:g} is the best of those tried on the features of the corrected net ({own.acc:.0%})."
+            )
+    return Finding("learning_rate", TITLE, verdict, MEASURED, text, evidence, remedy, picture=picture)
+
+
+def _best(rates: list[float], tried: list[Rehearsal]) -> int:
+    """Returns the place of the best accuracy; of those equal within 1 point, the one in the middle of the plateau."""
+    accs = np.asarray([each.acc for each in tried])
+    plateau = np.flatnonzero(accs >= accs.max() - 0.01)
+    middle = np.median(np.log10([rates[place] for place in plateau]))
+    return int(min(plateau, key=lambda place: abs(math.log10(rates[place]) - middle)))
+
+
+def history_kind(rows: list[dict[str, float]], n_classes: int) -> str:
+    """Names how the training loss moved: unknown, diverged, no_progress or falling."""
+    losses = [row.get("train/loss", math.nan) for row in rows]
+    if not losses:
+        return "unknown"
+    uniform = math.log(n_classes)  # the loss of answering all classes alike
+    if not all(math.isfinite(loss) for loss in losses) or losses[-1] > max(1.5 * losses[0], 1.5 * uniform):
+        return "diverged"
+    if min(losses) > (1 - STILL) * uniform and losses[-1] > (1 - STILL) * losses[0]:
+        return "no_progress"
+    return "falling"
+
+
+def _of_training(moved: str, chosen: float) -> tuple[Verdict, str, list[str]]:
+    """Judges a run that trained more than its head: a range test of the head says nothing about it."""
+    if moved == "diverged":
+        text = f"The loss grew or was no number: {chosen:g} is too high for this net."
+        return Verdict.FAULT, text, [f"optim.lr={chosen / 10:g}"]
+    if moved == "no_progress":
+        return Verdict.SUSPECT, f"The loss hardly moved with {chosen:g}: it is too low, or far too high.", []
+    text = f"The loss fell with {chosen:g}; a range test of the head alone says no more about a net that is trained."
+    return Verdict.FINE, text, []
+
+
+def _draw(rates: list[float], accs: list[float], chosen: float, path: Path) -> None:
+    made = figure(7, 3.6)
+    axes = made.subplots()
+    axes.semilogx(rates, accs, "o-", color=VAL)
+    axes.axvline(chosen, color=GREY, linestyle=":", linewidth=1)
+    place = rates.index(chosen)
+    axes.plot([chosen], [accs[place]], "o", ms=11, mfc="none", mec=TRAP, mew=2, label=f"this run: {chosen:g}")
+    tidy(axes, "Validation accuracy of the head on the corrected net's features")
+    axes.set_xlabel("learning rate")
+    axes.set_ylim(0, 1.02)
+    axes.legend(frameon=False, fontsize=9)
+    save(made, path)

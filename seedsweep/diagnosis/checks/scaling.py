@@ -1,0 +1,155 @@
+"""Input scaling: do the tensors that reach the net look as its weights expect?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seedsweep.backbones.base import Backbone, InputSpec
+from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
+from seedsweep.diagnosis.remedy import apply
+from seedsweep.diagnosis.subject import Subject
+from seedsweep.models.build import build_trunk
+from seedsweep.reporting.style import GREY, TRAP, VAL, figure, save, tidy
+
+ORDER = 20
+TITLE = "Input scaling"
+MEASURED = (
+    "Range, mean and standard deviation of each channel of the tensors that reach the net, against what its weights "
+    "were trained with; and a linear probe on the features of both scalings."
+)
+IMAGES = 128
+FLAT = 3.0  # an image whose pixels vary less than this, of 255, shows nothing
+EXACT = 0.03  # relative: more than rounding, less than any other scaling
+CLEAR = 0.02  # of accuracy
+
+
+@dataclass(frozen=True)
+class Affine:
+    """What a preprocessing does: black goes to ``low``, white to ``high``; [3] each."""
+
+    low: Tensor
+    high: Tensor
+
+
+def check(subject: Subject, folder: Path) -> Finding:
+    """Feeds black, white and the training images through the preprocessing."""
+    preprocess, spec = _preprocess(subject)
+    pixels = subject.material.train_pixels(torch.arange(min(IMAGES, subject.material.n_train)))
+    with torch.inference_mode():
+        tensors = preprocess(pixels)
+        low = preprocess(torch.zeros(1, 3, 1, 1)).flatten()
+        high = preprocess(torch.full((1, 3, 1, 1), 255.0)).flatten()
+    expected = expected_affine(spec)
+    kind = scaling_kind(Affine(low, high), expected)
+    contents = pixel_kind(pixels)
+    mean, std = tensors.mean((0, 2, 3)), tensors.std((0, 2, 3))
+    evidence: Evidence = {
+        "kind": kind,
+        "pixels": contents,
+        "low": low.tolist(),
+        "high": high.tolist(),
+        "expected_low": expected.low.tolist(),
+        "expected_high": expected.high.tolist(),
+        "mean": mean.tolist(),
+        "std": std.tolist(),
+    }
+    verdict, text, remedy = Verdict.FINE, "The tensors lie where the weights expect them.", []
+    if kind != "right":
+        wrong = apply(subject.clean_config, [])
+        wrong.preprocess = subject.config.preprocess
+        before, after = subject.probe_on(wrong).acc, subject.probe.acc
+        evidence |= {"probe_as_it_is": before, "probe_corrected": after}
+        text = (
+            f"{NAMES[kind]}: black to white is {_span(low, high)}, and the weights expect "
+            f"{_span(expected.low, expected.high)}. A linear probe gets {before:.0%}, and {after:.0%} with the right "
+            "scaling."
+        )
+        remedy = ["preprocess=auto"]
+        gross = kind in ("scaled_twice", "not_scaled")
+        verdict = Verdict.FAULT if gross or after - before >= CLEAR else Verdict.SUSPECT
+    if contents != "ordinary":
+        verdict = Verdict.FAULT
+        text = f"{CONTENTS[contents]} {text if kind != 'right' else ''}".strip()
+    _draw(tensors, expected, folder / "scaling.png")
+    return Finding("scaling", TITLE, verdict, MEASURED, text, evidence, remedy, picture=Path("scaling.png"))
+
+
+NAMES = {
+    "scaled_twice": "The inputs are scaled twice, so that all images look nearly the same to the net",
+    "not_scaled": "The inputs are raw pixels: the backbone's own scaling is missing",
+    "unit_range": "The inputs are pixels / 255: the mean and standard deviation of the weights are left out",
+    "wrong_mean_std": "The inputs are scaled with another mean and standard deviation than the weights'",
+}
+CONTENTS = {
+    "constant": "Most images show one colour only: look at the files, or how they were resized.",
+    "dark": "The files hold values of 0 to 2 instead of 0 to 255: they were saved after scaling; save them anew.",
+}
+
+
+def expected_affine(spec: InputSpec) -> Affine:
+    """Returns where the weights' own normalisation puts black and white."""
+    mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
+    return Affine(-mean / std, (1 - mean) / std)
+
+
+def scaling_kind(found: Affine, expected: Affine) -> str:
+    """Names a preprocessing: right, scaled_twice, not_scaled, unit_range or wrong_mean_std."""
+    width, right = found.high - found.low, expected.high - expected.low
+    gain = float((width / right).mean())
+    if bool(((found.low - expected.low).abs() <= EXACT * right).all()) and bool(
+        ((width / right - 1).abs() <= EXACT).all()
+    ):
+        return "right"
+    if gain < 0.05:
+        return "scaled_twice"
+    if gain > 20:
+        return "not_scaled"
+    if bool((found.low.abs() < EXACT).all()) and bool(((found.high - 1).abs() < EXACT).all()):
+        return "unit_range"
+    return "wrong_mean_std"
+
+
+def pixel_kind(pixels: Tensor) -> str:
+    """Names what the files hold, from uint8 [n, 3, H, W]: ordinary, constant (most show one colour) or dark."""
+    if int(pixels.max()) <= 2:
+        return "dark"
+    spread = pixels.float().flatten(2).std(2).amax(1)
+    return "constant" if float((spread < FLAT).float().mean()) > 0.5 else "ordinary"
+
+
+def _preprocess(subject: Subject) -> tuple[torch.nn.Module, InputSpec]:
+    if subject.net is None:
+        trunk = build_trunk(subject.frozen_config)
+        return trunk.preprocess, trunk.backbone.input_spec
+    backbone = subject.net.backbone
+    assert isinstance(backbone, Backbone)
+    return subject.net.preprocess, backbone.input_spec
+
+
+def _span(low: Tensor, high: Tensor) -> str:
+    return f"{float(low.mean()):.3g} to {float(high.mean()):.3g}"
+
+
+def _draw(tensors: Tensor, expected: Affine, path: Path) -> None:
+    made = figure(10, 3.2)
+    axes = made.subplots(1, 3, sharey=True)
+    for channel, (ax, name) in enumerate(zip(axes, ("red", "green", "blue"), strict=True)):
+        values = tensors[:, channel].flatten().numpy()
+        values = values[:: max(1, len(values) // 20000)]
+        low, high = float(expected.low[channel]), float(expected.high[channel])
+        right = np.linspace(low, high, 41)
+        inside = (
+            values.min() >= low - 0.1 and values.max() <= high + 0.1 and np.ptp(values) > 0.1 * (high - low)
+        )
+        ax.hist(values, right if inside else 41, color=VAL if inside else TRAP, density=False)
+        if inside:
+            ax.axvspan(low, high, color=GREY, alpha=0.15, linewidth=0)
+        tidy(ax, f"{name}: expected {low:.2f} to {high:.2f}")
+        ax.set_yticks([])
+        ax.set_xlabel("value that reaches the net")
+    save(made, path)

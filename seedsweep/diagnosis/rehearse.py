@@ -1,0 +1,127 @@
+"""Trains a head again, on stored features, to measure what a setting is worth."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seedsweep.config.schema import Config
+from seedsweep.diagnosis.material import Answers, Material
+from seedsweep.heads.company import Company, Setup, pays
+from seedsweep.heads.data import HeadData, HeadSchedule
+from seedsweep.models.build import build_head
+from seedsweep.training.assemble import class_weights
+
+MAX_STEPS = 1500  # of a rehearsal: seconds; a run's further epochs are left out
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a head reached.
+
+    Attributes:
+        acc: on the validation images, at the best epoch, as a run's checkpoint is chosen.
+        train_acc: on the training images in eval mode, at the last epoch.
+        last_acc: on the validation images, at the last epoch.
+        predicted: classes of the validation images, [m], at the best epoch.
+        history: rows with train/loss, train/acc, val/loss, val/acc.
+        whole: whether all epochs of the configuration were trained.
+        state: of the head at the best epoch.
+    """
+
+    acc: float
+    train_acc: float
+    last_acc: float
+    predicted: NDArray[np.int64]
+    history: list[dict[str, float]]
+    whole: bool
+    state: dict[str, torch.Tensor]
+
+
+def rehearse(configs: list[Config], material: Material, answers: Answers) -> list[Rehearsal]:
+    """Trains the heads of ``configs`` on the same features.
+
+    Args:
+        configs: that differ in ``head`` and ``optim`` alone; epochs, patience, batch size and seed are the first's.
+        material: images and labels.
+        answers: features of the net that all of them stand on.
+    """
+    first = configs[0]
+    n_features = answers.train.shape[1]
+    width = [config.head.width for config in configs]
+    data = HeadData(
+        lambda epoch: answers.views[epoch % len(answers.views)],
+        material.train_labels,
+        answers.val,
+        material.val_labels,
+        answers.train,
+        material.train_labels,
+        material.classes,
+    )
+    steps = math.ceil(material.n_train / first.data.batch_size)
+    epochs = min(first.trainer.max_epochs, max(3, MAX_STEPS // steps))
+    schedule = HeadSchedule(epochs, first.trainer.patience, first.data.batch_size, first.seed)
+    together = pays(width, n_features, len(material.classes), torch.device("cpu"))
+    parts = [configs] if together else [[config] for config in configs]
+    whole = epochs == first.trainer.max_epochs
+    return [made for part in parts for made in _company(part, material, data, schedule, whole)]
+
+
+def _company(
+    configs: list[Config], material: Material, data: HeadData, schedule: HeadSchedule, whole: bool
+) -> list[Rehearsal]:
+    n_features = data.val.shape[1]
+    heads = [build_head(n_features, len(material.classes), config) for config in configs]
+    setups = [
+        Setup(head, config.optim, class_weights(config, material.images), config.head.label_smoothing)
+        for head, config in zip(heads, configs, strict=True)
+    ]
+    company = Company(setups, data, schedule)
+    histories: list[list[dict[str, float]]] = [[] for _ in configs]
+    while not company.done:
+        for history, row in zip(histories, company.epoch(), strict=True):
+            if row:
+                history.append({"epoch": float(len(history)), **row})
+    made = []
+    for head, member, history in zip(heads, company.members, histories, strict=True):
+        if member.best_state:
+            head.load_state_dict(member.best_state)
+        head.eval()
+        with torch.no_grad():
+            predicted = head(data.val).argmax(1).numpy()
+        best = history[max(member.best_epoch, 0)]["val/acc"]
+        last = history[-1]
+        made.append(
+            Rehearsal(
+                best,
+                last["train_images/acc_eval_mode"],
+                last["val/acc"],
+                predicted,
+                history,
+                whole,
+                copy.deepcopy(member.best_state),
+            )
+        )
+    return made
+
+
+def with_lr(config: Config, lr: float) -> Config:
+    """Returns ``config`` with another learning rate."""
+    return replace(config, optim=replace(config.optim, lr=lr))
+
+
+def standard_error(acc: float, n: int) -> float:
+    """Returns the standard error of an accuracy on ``n`` images; never quite 0 (Agresti and Coull 1998)."""
+    share = (acc * n + 2) / (n + 4)
+    return math.sqrt(share * (1 - share) / (n + 4))
+
+
+def paired_error(a: NDArray[np.int64], b: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+    """Returns the standard error of the difference of two accuracies on the same images (McNemar 1947)."""
+    difference = (a == labels).astype(float) - (b == labels).astype(float)
+    return max(float(difference.std()) / math.sqrt(len(labels)), 1 / len(labels))

@@ -1,0 +1,296 @@
+"""What is diagnosed: a finished run, a checkpoint, or a plan (data and settings, nothing trained yet)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seedsweep.backbones.weights import WeightsUnreachableError
+from seedsweep.config.schema import Config
+from seedsweep.config.store import to_config
+from seedsweep.data.prepare import PreparedImages, prepare_images
+from seedsweep.diagnosis.material import EVAL_BATCH, Answers, Material, cache_of
+from seedsweep.diagnosis.rehearse import Rehearsal, rehearse
+from seedsweep.diagnosis.remedy import apply
+from seedsweep.diagnosis.ridge import Probe, fit_probe
+from seedsweep.errors import SeedsweepError
+from seedsweep.models.build import build_trunk
+from seedsweep.models.classifier import Classifier
+from seedsweep.training.assemble import build_module, trunk_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Subject:
+    """The patient. What takes time is computed when first asked for, and kept.
+
+    Attributes:
+        kind: run | checkpoint | plan.
+        config: of the run, or of the command line.
+        prepared: all images, split as the run's were.
+        net: the trained net; None for a plan.
+        last_net: the net after the last epoch, where it was kept; else ``net``.
+        history: a row an epoch; empty where unknown.
+        metrics: metrics.json; empty where unknown.
+        predictions: rows of predictions.csv; empty where unknown.
+        folder: of the run; None otherwise.
+        limit: training images, and validation images, that are looked at.
+    """
+
+    kind: str
+    config: Config
+    prepared: PreparedImages
+    net: Classifier | None = None
+    last_net: Classifier | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    predictions: list[dict[str, str]] = field(default_factory=list)
+    folder: Path | None = None
+    limit: int = 1000
+    _rehearsals: dict[str, Rehearsal] = field(default_factory=dict)
+
+    @cached_property
+    def material(self) -> Material:
+        """The images that are looked at."""
+        return Material(self.prepared, self.limit, self.config.data.split_seed)
+
+    @cached_property
+    def frozen_config(self) -> Config:
+        """The settings as those of a frozen, pretrained net on the images as they are: what can be rehearsed."""
+        config = apply(self.config, ["augment=none"])
+        weights = config.backbone.weights
+        if weights == "none":  # from scratch: the bar is what the pretrained net gives
+            weights = "auto"
+        config.backbone = replace(config.backbone, freeze=True, train_from=None, weights=weights)
+        if config.batchnorm.train_affine:
+            config = apply(config, ["batchnorm=inference"])
+        try:
+            build_trunk(config)
+        except WeightsUnreachableError:
+            config.backbone = replace(config.backbone, weights="none")
+            log.warning(
+                "%s: its pretrained weights can't be reached: probes stand on a random net", self.kind
+            )
+        return config
+
+    @cached_property
+    def clean_config(self) -> Config:
+        """:attr:`frozen_config` with inputs as the weights expect, and BatchNorm on stored statistics."""
+        remedy = ["preprocess=auto"]
+        if self.frozen_config.batchnorm.training_statistics == "batch":
+            remedy.append("batchnorm=inference")
+        return apply(self.frozen_config, remedy)
+
+    @property
+    def clean(self) -> Answers:
+        """Features of the corrected frozen net."""
+        return self.material.answers(self.clean_config)
+
+    @cached_property
+    def probe(self) -> Probe:
+        """The linear probe on :attr:`clean`."""
+        return self.probe_on(self.clean_config)
+
+    def probe_on(self, config: Config) -> Probe:
+        """Returns the linear probe on the features of ``config``: fitted as training saw them, judged in eval mode."""
+        answers, material = self.material.answers(config), self.material
+        train = torch.cat(answers.views)
+        labels = material.train_labels.repeat(len(answers.views))
+        return fit_probe(train, labels, answers.val, material.val_labels, len(material.classes))
+
+    def rehearse(self, config: Config) -> Rehearsal:
+        """Trains the head of ``config`` on stored features; ``config`` is made from :attr:`frozen_config`."""
+        return self.rehearse_all([config])[0]
+
+    def rehearse_all(self, configs: list[Config]) -> list[Rehearsal]:
+        """Trains heads that differ in ``head`` and ``optim`` alone."""
+        keys = [_key(config) for config in configs]
+        missing = {
+            key: config for key, config in zip(keys, configs, strict=True) if key not in self._rehearsals
+        }
+        if missing:
+            answers = self.material.answers(configs[0])
+            found = rehearse(list(missing.values()), self.material, answers)
+            self._rehearsals.update(zip(missing, found, strict=True))
+        return [self._rehearsals[key] for key in keys]
+
+    @cached_property
+    def rehearsed(self) -> Rehearsal:
+        """The subject's own settings, rehearsed."""
+        return self.rehearse(self.frozen_config)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether only a head was trained."""
+        return self.config.backbone.freeze and not self.config.batchnorm.train_affine
+
+    @cached_property
+    def val_acc(self) -> float:
+        """Accuracy on the validation images: of the run, of the checkpoint, or rehearsed."""
+        if self.metrics.get("val"):
+            return float(self.metrics["val"]["acc"])
+        if self.net is None:
+            return self.rehearsed.acc
+        return float((self.answered("val") == self.labels("val")).mean())
+
+    @cached_property
+    def train_acc(self) -> float:
+        """Accuracy on the un-augmented training images in eval mode."""
+        if self.metrics.get("train"):
+            return float(self.metrics["train"]["acc"])
+        if self.net is None:
+            return self.rehearsed.train_acc
+        return float((self.answered("train") == self.labels("train")).mean())
+
+    @property
+    def n_val(self) -> int:
+        """Validation images behind :attr:`val_acc`."""
+        if self.net is None and not self.metrics.get("val"):
+            return len(self.material.val_labels)
+        return len(self.prepared.table.indices("val"))
+
+    @property
+    def epochs(self) -> list[dict[str, float]]:
+        """The history, or that of the rehearsal for a plan."""
+        return self.history or (self.rehearsed.history if self.kind == "plan" else [])
+
+    def labels(self, split: str) -> NDArray[np.int64]:
+        """Returns the labels of a split."""
+        return self.prepared.table.labels[self.prepared.table.indices(split)]
+
+    def answered(self, split: str) -> NDArray[np.int64]:
+        """Returns the classes that the net answers to the images of a split, in eval mode."""
+        assert self.net is not None
+        rows = self.prepared.table.indices(split)
+        self.net.eval()
+        with torch.inference_mode():
+            parts = [
+                self.net(self.prepared.pixels.batch(part)).argmax(1).numpy()
+                for part in np.split(rows, range(EVAL_BATCH, len(rows), EVAL_BATCH))
+            ]
+        return np.concatenate(parts)
+
+
+def of_run(folder: Path, limit: int = 1000, config: Config | None = None) -> Subject:
+    """Opens a finished (or interrupted) run.
+
+    Args:
+        folder: of the run.
+        limit: training images, and validation images, that are looked at.
+        config: the run's; default: what is saved in its ``.hydra``.
+
+    Raises:
+        SeedsweepError: no run, or its images have moved or changed.
+    """
+    checkpoint = folder / "checkpoints" / "best.ckpt"
+    if not (folder / "metrics.json").is_file() or not checkpoint.is_file():
+        raise SeedsweepError(
+            f"diagnose.run={folder} is no finished run: its metrics.json and checkpoints/best.ckpt are needed."
+        )
+    config = config or saved_config(folder)
+    if (folder / "manifest.csv").is_file():
+        config.data.manifest = str(folder / "manifest.csv")
+    prepared = prepare_images(config.data, cache_of(config))
+    subject = Subject("run", config, prepared, folder=folder, limit=limit)
+    subject.metrics = json.loads((folder / "metrics.json").read_text())
+    subject.history = _history(folder / "history.csv")
+    with (folder / "predictions.csv").open(newline="") as file:
+        subject.predictions = list(csv.DictReader(file))
+    subject.net = subject.last_net = load_net(config, prepared, checkpoint)
+    last = folder / "checkpoints" / "last.ckpt"
+    if last.is_file():  # in the BatchNorm fault the best epoch is often the first, and its gap small
+        subject.last_net = load_net(config, prepared, last)
+    return subject
+
+
+def of_checkpoint(path: Path, config: Config, limit: int = 1000) -> Subject:
+    """Opens a checkpoint: of a run of ours (with its own settings, where they lie beside it), or another.
+
+    Raises:
+        SeedsweepError: no such file, or it doesn't fit the settings.
+    """
+    if not path.is_file():
+        raise SeedsweepError(f"diagnose.checkpoint={path} is no file; give a checkpoint.")
+    folder = path.resolve().parents[1]
+    if (folder / ".hydra" / "config.yaml").is_file():
+        config = saved_config(folder)
+        if (folder / "manifest.csv").is_file():
+            config.data.manifest = str(folder / "manifest.csv")
+    prepared = prepare_images(config.data, cache_of(config))
+    net = load_net(config, prepared, path)
+    return Subject("checkpoint", config, prepared, net, net, limit=limit)
+
+
+def of_plan(config: Config, limit: int = 1000) -> Subject:
+    """Takes the command line's settings: what would happen if they were trained.
+
+    Raises:
+        SeedsweepError: anything wrong with the images.
+    """
+    return Subject("plan", config, prepare_images(config.data, cache_of(config)), limit=limit)
+
+
+def load_net(config: Config, prepared: PreparedImages, checkpoint: Path) -> Classifier:
+    """Builds the net of ``config`` and fills it from a checkpoint of ours, the head alone where that is all it has.
+
+    Raises:
+        SeedsweepError: unreadable, or it doesn't fit.
+    """
+    try:
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
+        state, whole = saved["state_dict"], bool(saved.get("whole", True))
+    except Exception as error:  # torch raises many kinds
+        raise SeedsweepError(f"{checkpoint} can't be read as a checkpoint of seedsweep ({error}).") from error
+    trunk = build_trunk(config) if whole else trunk_of(config, prepared)
+    module, built = build_module(config, prepared, trunk)
+    try:
+        wrong = module.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise SeedsweepError(
+            f"{checkpoint} does not fit {built.backbone.name} and the head's settings."
+        ) from error
+    missing = [key for key in wrong.missing_keys if whole or ".head." in key]
+    if wrong.unexpected_keys or missing:
+        raise SeedsweepError(f"{checkpoint} does not fit {built.backbone.name} and the head's settings.")
+    return built.classifier.eval()
+
+
+def saved_config(folder: Path) -> Config:
+    """Reads the settings that a run left in its folder.
+
+    Raises:
+        SeedsweepError: there are none, or this version can't read them.
+    """
+    path = folder / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise SeedsweepError(f"{folder} has no .hydra/config.yaml: the run's own settings are needed.")
+    try:
+        cfg = OmegaConf.load(path)
+        return to_config(cfg)  # type: ignore[arg-type]
+    except (OmegaConfBaseException, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise SeedsweepError(f"{path} can't be used by this version of seedsweep ({reason}).") from error
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _key(config: Config) -> str:
+    parts = (config.backbone, config.preprocess, config.batchnorm, config.head, config.optim, config.trainer)
+    return repr((*parts, config.data.batch_size, config.data.image_size, config.seed))

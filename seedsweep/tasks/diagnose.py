@@ -1,0 +1,42 @@
+"""``task=diagnose``: why does a run, a checkpoint, or a plan fail?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seedsweep.config.schema import Config
+from seedsweep.errors import SeedsweepError
+
+
+def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
+    """Examines ``diagnose.run``, ``diagnose.checkpoint``, or the settings of the command line.
+
+    Args:
+        config: a run's own saved settings replace it.
+        folder: of this job; the diagnosis of a run goes into the run's ``diagnosis/``.
+        label: not used.
+        resume: not used.
+
+    Raises:
+        SeedsweepError: no such run or checkpoint, or its images can't be had.
+    """
+    from seedsweep.diagnosis import subject  # torch takes seconds
+    from seedsweep.diagnosis.run import diagnose
+    from seedsweep.diagnosis.terminal import show
+    from seedsweep.preprocess.scaling import flush_denormals
+
+    options = config.diagnose
+    if options.run is not None and options.checkpoint is not None:
+        raise SeedsweepError(
+            "diagnose.run and diagnose.checkpoint are two things to examine: give one of them."
+        )
+    flush_denormals()
+    if options.run is not None:
+        where = Path(options.run).expanduser()
+        patient = subject.of_run(where, options.images)
+        folder = where / "diagnosis"
+    elif options.checkpoint is not None:
+        patient = subject.of_checkpoint(Path(options.checkpoint).expanduser(), config, options.images)
+    else:
+        patient = subject.of_plan(config, options.images)
+    show(diagnose(patient, folder), folder)
