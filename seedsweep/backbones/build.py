@@ -16,6 +16,7 @@ import torch
 from seedsweep.backbones import nets
 from seedsweep.backbones.base import Backbone
 from seedsweep.backbones.fitting import WeightsMisfitError
+from seedsweep.backbones.keras_file import KerasTwin, behave_as_keras
 from seedsweep.backbones.weights import (
     WeightsOrigin,
     WeightsUnreachableError,
@@ -86,7 +87,10 @@ def _why_not_preferred() -> str | None:
 def _build_own(config: BackboneConfig) -> BuiltBackbone:
     module = _own(config.name)
     net: Backbone = module.build()
-    origin = load_pretrained(net.net, config.name, config.weights, module.SOURCE)
+    twin: KerasTwin | None = getattr(module, "KERAS", None)
+    origin = load_pretrained(net.net, config.name, config.weights, module.SOURCE, twin)
+    if origin.keras and twin is not None:
+        behave_as_keras(net, twin)
     return BuiltBackbone(net, config.name, origin)
 
 

@@ -28,6 +28,7 @@ from seedsweep.backbones.fitting import (
     fit_through_timm,
     read_tensors,
 )
+from seedsweep.backbones.keras_file import KerasTwin, fit_keras, is_keras
 from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)
@@ -40,13 +41,15 @@ HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # timm's names on the Hu
 class WeightsOrigin:
     """Where a net's weights came from.
 
-    ``source`` is file, package, hub_cache, download or none; ``digest`` the file's SHA-256 in hex.
+    ``source`` is file, package, hub_cache, download or none; ``digest`` the file's SHA-256 in hex; ``keras`` says
+    that the file is Keras', so that the net must behave as Keras' does.
     """
 
     source: str
     path: str | None = None
     digest: str | None = None
     note: str = ""
+    keras: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,9 @@ class WeightsUnreachableError(SeedsweepError):
     """No source had the weights."""
 
 
-def load_pretrained(net: nn.Module, name: str, wanted: str, source: Source) -> WeightsOrigin:
+def load_pretrained(
+    net: nn.Module, name: str, wanted: str, source: Source, twin: KerasTwin | None = None
+) -> WeightsOrigin:
     """Fills ``net`` with pretrained weights.
 
     Args:
@@ -71,6 +76,7 @@ def load_pretrained(net: nn.Module, name: str, wanted: str, source: Source) -> W
         name: the net's name, for messages.
         wanted: ``backbone.weights``: auto, none, or a file.
         source: where they may be found.
+        twin: how Keras' net of that name differs; None: it has none that is understood.
 
     Raises:
         WeightsUnreachableError: nothing had them; the message names the file to place and where.
@@ -79,7 +85,7 @@ def load_pretrained(net: nn.Module, name: str, wanted: str, source: Source) -> W
     if wanted == "none":
         return WeightsOrigin("none", note="random start")
     if wanted != "auto":
-        return _load_file(net, name, wanted, source)
+        return _load_file(net, name, wanted, source, twin)
     found = locate_pretrained(name, source)
     if found.layout == "timm":
         fit_through_timm(net, source.timm, name, found.path)
@@ -112,10 +118,18 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _load_file(net: nn.Module, name: str, wanted: str, source: Source) -> WeightsOrigin:
+def _load_file(
+    net: nn.Module, name: str, wanted: str, source: Source, twin: KerasTwin | None
+) -> WeightsOrigin:
     path = Path(wanted).expanduser()
     if not path.is_file():
-        raise SeedsweepError(f"backbone.weights={wanted} is no file; give a .safetensors, .pt or .pth file.")
+        raise SeedsweepError(
+            f"backbone.weights={wanted} is no file; give a .safetensors, .pt or .pth file, or Keras' .h5 or .keras."
+        )
+    if is_keras(path):
+        fit_keras(net, path, name, twin)
+        note = f"Keras weights from {path.name}"
+        return WeightsOrigin("file", str(path.resolve()), digest_of(path), note, keras=True)
     tensors = read_tensors(path)
     try:
         fit_by_name(net, tensors, name, path, source.classifiers)

@@ -40,7 +40,7 @@ SETTINGS = (
     ("optim.lr", "1e-3", "learning rate"),
     ("head.width", "1024", "of the Dense layer; 0: none"),
     ("head.dropout", "0", "before the last layer"),
-    ("backbone.weights", "auto", "auto, none, or a .safetensors, .pt or .pth file"),
+    ("backbone.weights", "auto", "auto, none, or a .safetensors, .pt or .pth file, or Keras' .h5 or .keras"),
     ("hydra.run.dir", "", "folder of a single run (a grid: hydra.sweep.dir)"),
 )
 

@@ -113,7 +113,7 @@ class BackboneConfig:
 
     name: str = MISSING  # inception_v3 | vgg16 | efficientnet_lite0 | auto | any timm model
     library: str = "own"  # own: a file in seedsweep/backbones/nets; timm: timm.create_model(name)
-    weights: str = "auto"  # auto | none | a file (.safetensors, .pt, .pth)
+    weights: str = "auto"  # auto | none | a file (.safetensors, .pt, .pth; .h5, .keras of Keras)
     freeze: bool = True  # true: only the head is trained (and BatchNorm, if its policy says so)
     # With freeze false, train only the blocks from this module on, in the order of execution: Mixed_7a; or after this
     # share of the blocks: 0.7. BatchNorm before it keeps its stored statistics under inference, recalibrate and

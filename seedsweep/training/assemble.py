@@ -58,8 +58,11 @@ def is_constant(backbone: nn.Module) -> bool:
 
 
 def digest_of_net(net: nn.Module) -> str:
-    """Returns the SHA-256 of all parameters and buffers by name, in hex."""
+    """Returns the SHA-256 of all parameters and buffers by name, and of what modules say they do otherwise, in hex."""
     digest = hashlib.sha256()
+    for name, module in net.named_modules():
+        if otherwise := getattr(module, "differs", ""):  # equal tensors, other answers
+            digest.update(f"{name} {otherwise}".encode())
     for name, tensor in net.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models import VGG16_Weights, vgg16
 
-from seedsweep.backbones.base import IMAGENET, Backbone, Source
+from seedsweep.backbones.base import IMAGENET, Backbone, InputSpec, Source
+from seedsweep.backbones.keras_file import KerasTwin
 
 WEIGHTS = VGG16_Weights.IMAGENET1K_V1
 SOURCE = Source(url=WEIGHTS.url)
@@ -16,3 +17,16 @@ def build() -> Backbone:
     trunk = nn.Sequential()
     trunk.add_module("features", vgg16(weights=None).features)
     return Backbone(trunk, 512, IMAGENET, min_size=32)
+
+
+def in_keras_order(trunk: nn.Module, numbered: bool) -> list[str]:
+    """Returns the names of the convolutions: one chain, so in one order, whoever counts."""
+    return [name for name, module in trunk.named_modules() if isinstance(module, nn.Conv2d)]
+
+
+# Keras' weights read blue, green, red from 0 to 255 less ImageNet's mean, as Caffe's did
+KERAS = KerasTwin(
+    InputSpec((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)),
+    in_keras_order,
+    bgr=True,
+)

@@ -1,0 +1,284 @@
+"""Reads weight files of Keras: its own no-top files and what ModelCheckpoint writes, of Keras 1, 2 and 3.
+
+Keras itself loads by position, never by name, so the layers are handed out in the order of Keras' ``model.layers``.
+Layouts: HDF5 with ``layer_names`` and ``weight_names`` (``.h5`` up to Keras 2, ``legacy/saving/legacy_h5_format.py``
+of Keras 3), HDF5 with ``layers/<class>_<n>/vars/<k>`` (``.weights.h5``), and the zip around it (``.keras``).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from seedsweep.backbones.base import Backbone, InputSpec
+from seedsweep.backbones.fitting import WeightsMisfitError
+from seedsweep.errors import SeedsweepError
+
+SUFFIXES = (".h5", ".hdf5", ".keras")
+IN_ZIP = "model.weights.h5"
+NOT_LAYERS = ("optimizer", "optimizer_weights", "top_level_model_weights")
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class KerasTwin:
+    """How Keras' net of the same name differs from ours.
+
+    Attributes:
+        input_spec: the normalisation that Keras' weights expect.
+        in_order: maps the trunk to its convolutions' module names: in the order of Keras' ``model.layers``, or
+            (second argument true) in the order in which Keras makes, and so numbers, them.
+        bgr: the first kernel reads blue, green, red.
+        adapt: changes in place what else differs; None: nothing does.
+    """
+
+    input_spec: InputSpec
+    in_order: Callable[[nn.Module, bool], list[str]]
+    bgr: bool = False
+    adapt: Callable[[nn.Module], None] | None = None
+
+
+@dataclass(frozen=True)
+class KerasLayer:
+    """A layer with weights; ``arrays`` are in Keras' order: kernel, bias; or gamma (if scaled), beta, mean, variance."""
+
+    name: str
+    arrays: list[Array]
+
+    @property
+    def kind(self) -> str:
+        """Returns conv, dense, norm or other."""
+        first = self.arrays[0].ndim
+        if first == 1 and len(self.arrays) in (3, 4):
+            return "norm"
+        return {4: "conv", 2: "dense"}.get(first, "other")
+
+
+@dataclass(frozen=True)
+class KerasFile:
+    """The layers with weights of a file, in Keras' order, or ``numbered``: in the order of their names' numbers."""
+
+    path: Path
+    layers: list[KerasLayer]
+    numbered: bool = False
+
+    def of(self, kind: str) -> list[KerasLayer]:
+        """Returns the layers of a kind, in order."""
+        return [layer for layer in self.layers if layer.kind == kind]
+
+
+@dataclass(frozen=True)
+class KerasClassifier:
+    """A whole classifier: what goes into our trunk and into our head.
+
+    Attributes:
+        file: the backbone's layers, and all others.
+        dense: weight [out, in] and bias [out] of each Dense layer, from the features to the classes.
+        sizes: features, units of each Dense layer; the last is the number of classes.
+    """
+
+    file: KerasFile
+    dense: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    sizes: tuple[int, ...] = ()
+
+
+def is_keras(path: Path) -> bool:
+    """Says whether a file's name is one of Keras' kinds."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def read_keras(path: Path) -> KerasFile:
+    """Reads the layers of a Keras file without running anything that it holds.
+
+    Raises:
+        SeedsweepError: not a weight file of Keras.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                source: Any = io.BytesIO(archive.read(IN_ZIP))
+        else:
+            source = path
+        with h5py.File(source, "r") as content:
+            group = content.get("model_weights", content)
+            if "layer_names" in group.attrs or "layer_names0" in group.attrs:
+                layers, numbered = _legacy(group)
+            else:
+                layers, numbered = _by_class(content), False
+    except Exception as error:  # OSError, KeyError, BadZipFile, ...
+        raise _unreadable(path) from error
+    if not layers:
+        raise _unreadable(path)
+    return KerasFile(path, layers, numbered)
+
+
+def read_keras_classifier(path: Path) -> KerasClassifier:
+    """Reads a classifier that ends in Dense layers, as in Keras' tutorials (pooled features, Dense, Dense).
+
+    Raises:
+        SeedsweepError: not a weight file of Keras, or it has no such head.
+    """
+    file = read_keras(path)
+    dense = [
+        (torch.tensor(layer.arrays[0].T), torch.tensor(layer.arrays[1]))
+        for layer in file.of("dense")
+        if len(layer.arrays) == 2
+    ]
+    sizes = tuple(weight.shape[1] for weight, _ in dense[:1]) + tuple(weight.shape[0] for weight, _ in dense)
+    if not dense or any(
+        len(bias) != after.shape[1] for (_, bias), (after, _) in zip(dense, dense[1:], strict=False)
+    ):
+        raise SeedsweepError(
+            f"{path} has no Dense layers that follow one another, so it is no whole classifier: use it with "
+            "backbone.weights=FILE, and train a head."
+        )
+    return KerasClassifier(file, dense, sizes)
+
+
+def fit_keras(net: nn.Module, path: Path, name: str, twin: KerasTwin | None) -> None:
+    """Loads a Keras file into the trunk of the net that has the same name there.
+
+    Dense layers are left aside. Where Keras' BatchNorm has no gamma, ours becomes 1.
+
+    Args:
+        net: the trunk, filled in place, and only if everything fits.
+        path: the file.
+        name: the net's name, for messages.
+        twin: how Keras' net differs; None: Keras files of this net are not understood.
+
+    Raises:
+        WeightsMisfitError: another net.
+        SeedsweepError: not a weight file of Keras.
+    """
+    file = read_keras(path)
+    if twin is None:
+        raise WeightsMisfitError(
+            f"{path} is a Keras file, which {name} can't read: InceptionV3 and VGG16 can (backbone=inception_v3)."
+        )
+    names = twin.in_order(net, file.numbered)
+    convs, norms = file.of("conv"), file.of("norm")
+    wanted_norms = sum(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+    for what, there, ours in (
+        ("convolutions", len(convs), len(names)),
+        ("BatchNorm layers", len(norms), wanted_norms),
+    ):
+        if there != ours:
+            raise WeightsMisfitError(
+                f"{path} doesn't fit {name}: it has {there} {what}, where {name} has {ours}."
+            )
+    state: dict[str, Tensor] = {}
+    for place, where in enumerate(names):
+        module = net.get_submodule(where)
+        if isinstance(module, nn.Conv2d):
+            state |= _convolution(where, convs[place], flip=twin.bgr and place == 0)
+        else:  # a convolution with its BatchNorm
+            state |= _convolution(f"{where}.conv", convs[place], flip=twin.bgr and place == 0)
+            state |= _norm(f"{where}.bn", norms[place])
+    present = net.state_dict()
+    wrong = [k for k, v in state.items() if k not in present or present[k].shape != v.shape]
+    lacking = [k for k in present if k not in state and not k.endswith("num_batches_tracked")]
+    if wrong or lacking:
+        raise WeightsMisfitError(
+            f"{path} doesn't fit {name}: it {'has other shapes for' if wrong else 'lacks'} "
+            f"{', '.join((wrong or lacking)[:3])}."
+        )
+    net.load_state_dict(present | state)
+
+
+def behave_as_keras(backbone: Backbone, twin: KerasTwin) -> None:
+    """Makes our net compute what Keras' does with the same weights, and expect what Keras' expects."""
+    backbone.input_spec = twin.input_spec
+    if twin.adapt is not None:
+        twin.adapt(backbone.net)
+
+
+def _convolution(where: str, layer: KerasLayer, flip: bool) -> dict[str, Tensor]:
+    kernel = layer.arrays[0].transpose(3, 2, 0, 1)  # height, width, in, out
+    if flip:
+        kernel = kernel[:, ::-1]
+    state = {f"{where}.weight": torch.tensor(np.ascontiguousarray(kernel))}
+    if len(layer.arrays) > 1:
+        state[f"{where}.bias"] = torch.tensor(layer.arrays[1])
+    return state
+
+
+def _norm(where: str, layer: KerasLayer) -> dict[str, Tensor]:
+    *gamma, beta, mean, variance = (torch.tensor(array) for array in layer.arrays)
+    return {
+        f"{where}.weight": gamma[0] if gamma else torch.ones_like(beta),
+        f"{where}.bias": beta,
+        f"{where}.running_mean": mean,
+        f"{where}.running_var": variance,
+    }
+
+
+def _legacy(group: Any) -> tuple[list[KerasLayer], bool]:
+    """Reads the layout with name lists; a model inside a model is one "layer" there, whose parts are told by name."""
+    layers: list[KerasLayer] = []
+    numbered = False
+    for name in _names(group, "layer_names"):
+        parts: dict[str, list[Array]] = {}
+        for weight in _names(group[name], "weight_names"):
+            parts.setdefault(weight.rpartition("/")[0], []).append(_array(group[name][weight]))
+        if len(parts) > 1:
+            # the trainable weights stand before the others, so only the numbers in the names tell the order
+            numbered = True
+            layers += [KerasLayer(part, parts[part]) for part in sorted(parts, key=_natural)]
+        else:
+            layers += [KerasLayer(name, arrays) for arrays in parts.values()]
+    return layers, numbered
+
+
+def _by_class(content: Any) -> list[KerasLayer]:
+    """Reads the layout of Keras 3, where a layer is called by its class and its place among those of its class."""
+    found: dict[str, list[tuple[int, Array]]] = {}
+
+    def visit(name: str, item: object) -> None:
+        path = name.split("/")
+        if isinstance(item, h5py.Dataset) and path[0] not in NOT_LAYERS and path[-2:-1] == ["vars"]:
+            found.setdefault("/".join(path[:-2]), []).append((int(path[-1]), _array(item)))
+
+    content.visititems(visit)
+    return [
+        KerasLayer(name, [array for _, array in sorted(found[name], key=lambda pair: pair[0])])
+        for name in sorted(found, key=_natural)
+    ]
+
+
+def _names(group: Any, attribute: str) -> list[str]:
+    """Returns a list of names; Keras writes a long one in pieces ``<attribute>0``, ``<attribute>1``, ..."""
+    pieces = [attribute] if attribute in group.attrs else []
+    while not (attribute in group.attrs) and f"{attribute}{len(pieces)}" in group.attrs:
+        pieces.append(f"{attribute}{len(pieces)}")
+    return [
+        name.decode() if isinstance(name, bytes) else str(name)
+        for piece in pieces
+        for name in group.attrs[piece]
+    ]
+
+
+def _array(dataset: Any) -> Array:
+    return np.asarray(dataset, dtype=np.float32)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts conv2d before conv2d_1, and conv2d_9 before conv2d_10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _unreadable(path: Path) -> SeedsweepError:
+    return SeedsweepError(
+        f"{path} can't be read as Keras weights: give a .h5, .weights.h5 or .keras file that Keras wrote."
+    )

@@ -1,0 +1,196 @@
+"""Keras' own files against Keras itself, with random weights: nothing is downloaded."""
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from seedsweep.backbones import keras_file
+from seedsweep.backbones.build import build_backbone
+from seedsweep.backbones.keras_file import read_keras, read_keras_classifier
+from seedsweep.backbones.nets import inception_v3
+from seedsweep.config.schema import BackboneConfig
+from seedsweep.errors import SeedsweepError
+from seedsweep.training.assemble import digest_of_net
+
+SIDE = 96
+KINDS = ("flat.h5", "flat.keras", "notop.weights.h5", "nested.h5", "nested.keras", "keras2.h5")
+
+
+@pytest.fixture(scope="module")
+def keras() -> Any:
+    os.environ["KERAS_BACKEND"] = "torch"  # read when it is loaded
+    return pytest.importorskip("keras")
+
+
+def randomised(model: Any, seed: int = 0) -> Any:
+    """Gives every weight a value of its own: fresh statistics are all 0 and 1, and would hide a mix-up."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        shape, name = tuple(weight.shape), weight.path.rsplit("/", 1)[1]
+        if name == "kernel":
+            values = rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)
+        elif name == "moving_variance":
+            values = rng.uniform(0.5, 1.5, shape)
+        else:
+            values = rng.normal(0, 0.1, shape)
+        weight.assign(values.astype(np.float32))
+    return model
+
+
+def classifier(keras: Any, base: Any, nested: bool) -> Any:
+    """The question's very model; nested as its answers write it."""
+    tail = [
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(1024, activation="relu"),
+        keras.layers.Dense(7, activation="softmax"),
+    ]
+    if nested:
+        return keras.Sequential([base, *tail])
+    answer = base.output
+    for layer in tail:
+        answer = layer(answer)
+    return keras.Model(base.input, answer)
+
+
+def as_keras_2(path: Path, out: Path) -> None:
+    """Rewrites Keras 3's HDF5 as the no-top files of Keras' own downloads are: names at the top, ``:0`` behind."""
+    with h5py.File(path) as source, h5py.File(out, "w") as target:
+        group = source["model_weights"]
+        names = [name for name in group.attrs["layer_names"] if "dense" not in name]
+        target.attrs["layer_names"] = np.array([name.encode() for name in names])
+        for name in names:
+            made = target.create_group(name)
+            weights = list(group[name].attrs["weight_names"])
+            made.attrs["weight_names"] = np.array([f"{weight}:0".encode() for weight in weights])
+            for weight in weights:
+                made[f"{weight}:0"] = np.asarray(group[name][weight])
+
+
+@pytest.fixture(scope="module")
+def photographs() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (2, SIDE, SIDE, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def inception(keras: Any, photographs: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Files of one net in every layout, what Keras answers (map, probabilities), and the folder."""
+    folder = tmp_path_factory.mktemp("keras")
+    base = randomised(
+        keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3))
+    )
+    flat = classifier(keras, base, nested=False)
+    nested = classifier(keras, base, nested=True)
+    randomised(flat, 1)
+    nested.layers[-1].set_weights(flat.layers[-1].get_weights())
+    nested.layers[-2].set_weights(flat.layers[-2].get_weights())
+    flat.save(folder / "flat.h5")
+    flat.save(folder / "flat.keras")
+    base.save_weights(folder / "notop.weights.h5")
+    for layer in base.layers[:249]:  # as the tutorial fine-tunes: the file has the trainable weights first
+        layer.trainable = False
+    nested.save(folder / "nested.h5")
+    nested.save(folder / "nested.keras")
+    as_keras_2(folder / "flat.h5", folder / "keras2.h5")
+    scaled = keras.applications.inception_v3.preprocess_input(photographs.copy())
+    return folder, base.predict(scaled, verbose=0), flat.predict(scaled, verbose=0)
+
+
+def features(net: Any, photographs: np.ndarray) -> torch.Tensor:
+    images = torch.tensor(photographs).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(values)[:, None, None] for values in (net.input_spec.mean, net.input_spec.std))
+    with torch.no_grad():
+        return net.eval()((images - mean) / std).permute(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inception_answers_as_keras_does(inception: Any, photographs: np.ndarray, kind: str) -> None:
+    folder, wanted, _ = inception
+    built = build_backbone(BackboneConfig(name="inception_v3", weights=str(folder / kind)))
+    assert (built.weights.source, built.weights.keras) == ("file", True)
+    found = features(built.net, photographs).numpy()
+    assert np.abs(wanted).max() > 0.5
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
+
+
+def test_without_keras_padding_the_answer_is_another(inception: Any, photographs: np.ndarray) -> None:
+    folder, wanted, _ = inception
+    net = inception_v3.build()
+    keras_file.fit_keras(net.net, folder / "flat.h5", "inception_v3", inception_v3.KERAS)
+    usual = digest_of_net(net)
+    assert np.abs(features(net, photographs).numpy() - wanted).max() > 1e-2
+    keras_file.behave_as_keras(net, inception_v3.KERAS)
+    np.testing.assert_allclose(features(net, photographs).numpy(), wanted, rtol=0, atol=1e-4)
+    assert digest_of_net(net) != usual  # or stored features of the one would serve the other
+
+
+def test_the_engines_take_it(inception: Any, photographs: np.ndarray) -> None:
+    from seedsweep.engines.fold import folded
+
+    folder, wanted, _ = inception
+    net = build_backbone(BackboneConfig(name="inception_v3", weights=str(folder / "flat.h5"))).net
+    np.testing.assert_allclose(features(folded(net), photographs).numpy(), wanted, rtol=0, atol=1e-4)
+
+
+def test_the_whole_classifier(inception: Any, photographs: np.ndarray) -> None:
+    folder, wanted, answer = inception
+    for kind in ("flat.h5", "flat.keras", "nested.h5"):
+        read = read_keras_classifier(folder / kind)
+        assert read.sizes == (2048, 1024, 7)
+        (first, bias), (last, offset) = read.dense
+        pooled = torch.tensor(wanted).mean((1, 2))
+        logits = torch.relu(pooled @ first.T + bias) @ last.T + offset
+        np.testing.assert_allclose(logits.softmax(1).numpy(), answer, rtol=0, atol=1e-4)
+    with pytest.raises(SeedsweepError, match="no Dense layers"):
+        read_keras_classifier(folder / "notop.weights.h5")
+
+
+def test_vgg16_answers_as_keras_does(keras: Any, photographs: np.ndarray, tmp_path: Path) -> None:
+    model = randomised(keras.applications.VGG16(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3)))
+    first = model.layers[1]
+    kernel, bias = first.get_weights()
+    first.set_weights([kernel / 64, bias])  # inputs are up to 255 here
+    model.save(tmp_path / "vgg.h5")
+    model.save_weights(tmp_path / "vgg.weights.h5")
+    wanted = model.predict(keras.applications.vgg16.preprocess_input(photographs.copy()), verbose=0)
+    assert np.abs(wanted).max() > 0.5
+    for name, backbone in (("vgg.h5", "auto"), ("vgg.weights.h5", "vgg16")):
+        built = build_backbone(BackboneConfig(name=backbone, weights=str(tmp_path / name)))
+        assert built.name == "vgg16"
+        np.testing.assert_allclose(features(built.net, photographs).numpy(), wanted, rtol=0, atol=1e-4)
+
+
+def test_what_does_not_fit_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.h5").write_bytes(b"not a weight file")
+    with zipfile.ZipFile(tmp_path / "b.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+    with h5py.File(tmp_path / "empty.h5", "w"):
+        pass
+    for name in ("a.h5", "b.keras", "empty.h5"):
+        with pytest.raises(SeedsweepError, match="can't be read as Keras weights"):
+            read_keras(tmp_path / name)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["layers/conv2d/vars/0"] = np.zeros((3, 3, 3, 8))
+        file["optimizer/vars/0"] = np.zeros((3, 3, 3, 8))
+    other = str(tmp_path / "other.h5")
+    for backbone, message in (
+        ("vgg16", "doesn't fit vgg16: it has 1 convolutions, where vgg16 has 13"),
+        ("efficientnet_lite0", "efficientnet_lite0 can't read"),
+    ):
+        with pytest.raises(SeedsweepError, match=message) as caught:
+            build_backbone(BackboneConfig(name=backbone, weights=other))
+        assert "\n" not in str(caught.value)
+
+
+def test_layers_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        for number in range(12):
+            name = "conv2d" if number == 0 else f"conv2d_{number}"
+            file[f"layers/{name}/vars/0"] = np.full((1, 1, 1, 1), number)
+    kernels = [layer.arrays[0].item() for layer in read_keras(tmp_path / "w.h5").of("conv")]
+    assert kernels == list(range(12))
