@@ -8,6 +8,7 @@ of Keras 3), HDF5 with ``layers/<class>_<n>/vars/<k>`` (``.weights.h5``), and th
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import zipfile
 from collections.abc import Callable
@@ -52,7 +53,7 @@ class KerasTwin:
 
 @dataclass(frozen=True)
 class KerasLayer:
-    """A layer with weights; ``arrays`` are in Keras' order: kernel, bias; or gamma (if scaled), beta, mean, variance."""
+    """A layer with weights; ``arrays`` in Keras' order: kernel, bias; or gamma (if scaled), beta, mean, variance."""
 
     name: str
     arrays: list[Array]
@@ -137,9 +138,7 @@ def read_keras_classifier(path: Path) -> KerasClassifier:
         if len(layer.arrays) == 2
     ]
     sizes = tuple(weight.shape[1] for weight, _ in dense[:1]) + tuple(weight.shape[0] for weight, _ in dense)
-    if not dense or any(
-        len(bias) != after.shape[1] for (_, bias), (after, _) in zip(dense, dense[1:], strict=False)
-    ):
+    if not dense or any(len(bias) != after.shape[1] for (_, bias), (after, _) in itertools.pairwise(dense)):
         raise SeedsweepError(
             f"{path} has no Dense layers that follow one another, so it is no whole classifier: use it with "
             "backbone.weights=FILE, and train a head."
@@ -260,7 +259,7 @@ def _by_class(content: Any) -> list[KerasLayer]:
 def _names(group: Any, attribute: str) -> list[str]:
     """Returns a list of names; Keras writes a long one in pieces ``<attribute>0``, ``<attribute>1``, ..."""
     pieces = [attribute] if attribute in group.attrs else []
-    while not (attribute in group.attrs) and f"{attribute}{len(pieces)}" in group.attrs:
+    while attribute not in group.attrs and f"{attribute}{len(pieces)}" in group.attrs:
         pieces.append(f"{attribute}{len(pieces)}")
     return [
         name.decode() if isinstance(name, bytes) else str(name)
