@@ -24,6 +24,7 @@ from seedsweep.tracking.tensorboard import RunTensorBoard
 from seedsweep.training.hparams import write_finished
 from seedsweep.training.module import ArmModule
 from seedsweep.training.predict import Images, predict
+from seedsweep.versions import versions
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ def finish_run(
                 "bn_gap"
             ],  # in the trap the best epoch is often the first, its gap still small
         },
+        "versions": versions(),
         "wall_seconds": time.perf_counter() - started,
     }
     write_predictions(run_dir / "predictions.csv", predictions)

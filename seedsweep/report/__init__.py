@@ -1,0 +1,1 @@
+"""One page on a run, a sweep or a study: report.html for people, report.md for machines."""

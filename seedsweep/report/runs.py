@@ -1,0 +1,139 @@
+"""Reads one run's folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from seedsweep.config.schema import Config
+from seedsweep.config.store import to_config
+from seedsweep.diagnosis.finding import Finding
+from seedsweep.reporting.answers import Answers, read_answers
+
+GAP = 0.05  # of bn_gap, from which on it is spoken of
+FIXED_BY_NOTHING = ("batch_stats", "update_stats")  # policies whose gap is a fault, and no lag
+
+
+@dataclass
+class Run:
+    """One finished (or interrupted) run.
+
+    Attributes:
+        folder: its own.
+        metrics: what metrics.json holds; keys may be missing in older ones.
+        history: rows an epoch, with ``epoch`` from 0.
+        config: None if it can't be read any more.
+        config_text: as Hydra wrote it.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+    history: list[dict[str, float]] = field(default_factory=list)
+    config: Config | None = None
+    config_text: str = ""
+
+    @property
+    def label(self) -> str:
+        """The arm's name."""
+        return str(self.metrics.get("label", self.folder.name))
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        return int(self.metrics.get("seed", 0))
+
+    @cached_property
+    def answers(self) -> dict[str, Answers]:
+        """What it answered, by split."""
+        return read_answers(self.folder)
+
+    @property
+    def held_out(self) -> tuple[str, Answers] | None:
+        """The images that it is judged by in detail: test if they were met, else validation."""
+        return next(
+            ((split, self.answers[split]) for split in ("test", "val") if split in self.answers), None
+        )
+
+    @cached_property
+    def diagnosis(self) -> dict[str, Any]:
+        """What its diagnosis.json holds; empty if it was not diagnosed."""
+        return read_json(self.folder / "diagnosis" / "diagnosis.json")
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Of its diagnosis, in the order of the file."""
+        return findings_of(self.diagnosis)
+
+    def accuracy(self, split: str) -> float | None:
+        """Returns the accuracy of the kept checkpoint, 0..1; None where it wasn't measured."""
+        scores = self.metrics.get(split)
+        return float(scores["acc"]) if scores else None
+
+    @property
+    def last_modes(self) -> tuple[float, float] | None:
+        """Accuracy on training images in train mode and in eval mode, after the last epoch."""
+        if not self.history or "train_images/acc_train_mode" not in self.history[-1]:
+            return None
+        last = self.history[-1]
+        return last["train_images/acc_train_mode"], last["train_images/acc_eval_mode"]
+
+    @property
+    def gap(self) -> float | None:
+        """bn_gap of the last epoch."""
+        modes = self.metrics.get("train_images") or {}
+        value = modes.get("bn_gap_last", modes.get("bn_gap"))
+        return None if value is None else float(value)
+
+
+def findings_of(diagnosis: dict[str, Any]) -> list[Finding]:
+    """Returns the findings of a diagnosis.json, less those that can't be read."""
+    found = []
+    for content in diagnosis.get("findings", []):
+        try:
+            found.append(Finding.from_dict(content))
+        except (KeyError, ValueError, TypeError):
+            continue
+    return found
+
+
+def read_run(folder: Path) -> Run | None:
+    """Reads a run's folder; None if it holds no metrics."""
+    metrics = read_json(folder / "metrics.json")
+    if not metrics:
+        return None
+    path = folder / ".hydra" / "config.yaml"
+    text = path.read_text() if path.is_file() else ""
+    return Run(folder, metrics, _history(folder / "history.csv"), read_config(text), text)
+
+
+def read_config(text: str, more: dict[str, Any] | None = None) -> Config | None:
+    """Returns a saved configuration as dataclasses; None where this version can't read it."""
+    if not text:
+        return None
+    try:
+        return to_config(OmegaConf.merge(OmegaConf.create(more or {}), OmegaConf.create(text)))  # type: ignore[arg-type]
+    except Exception:  # an older or newer schema: the report goes without
+        return None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns a JSON file's content; nothing if it is missing or damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    try:
+        with path.open(newline="") as file:
+            return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    except (OSError, ValueError, AttributeError, TypeError):
+        return []

@@ -1,0 +1,76 @@
+"""The arms of a sweep with their intervals."""
+
+from __future__ import annotations
+
+import statistics
+
+from seedsweep.report.blocks import Bar, Cell, Column, Number, Section, Table, Text
+from seedsweep.report.material import SWEEP, Material
+from seedsweep.report.runs import GAP
+from seedsweep.report.text import percent, seconds, span, with_sign
+from seedsweep.reporting.grid import ArmRow
+from seedsweep.reporting.standing import SAME, SAME_MEANS
+
+ORDER = 10
+
+
+def section(material: Material) -> Section | None:
+    """A row an arm."""
+    if material.kind != SWEEP or not material.rows:
+        return None
+    done = [row for row in material.rows if row.mean is not None]
+    rows = [_row(row) for row in done]
+    majority = next((row.majority for row in done if row.majority is not None), None)
+    faint = []
+    if majority is not None:
+        faint = [len(rows)]
+        rows.append(["always the largest class", Bar(majority), percent(majority), "", "", "", "", ""])
+    columns = [
+        Column("arm"),
+        Column("validation accuracy", drawn=True),
+        Column("%", number=True),
+        Column("macro-F1, %", number=True, extra=True),
+        Column("test, %", number=True),
+        Column("bn_gap", number=True),
+        Column("time", number=True, extra=True),
+        Column("seeds", number=True, extra=True),
+    ]
+    blocks: list[Text | Table] = [Table("Arms, best first", columns, rows, faint=faint)] if done else []
+    if done:
+        blocks.append(Text(_explained(done), small=True))
+    blocks += [
+        Text(f"`{row.label}`, seed {seed}, failed: {reason}")
+        for row in material.rows
+        for seed, reason in row.failures
+    ]
+    return Section("arms", "Arms", blocks)
+
+
+def _row(row: ArmRow) -> list[Cell]:
+    assert row.mean is not None
+    found = row.standing
+    gap = statistics.fmean(row.bn_gaps)
+    same = bool(found and found.same)
+    low, high = (found.interval.low, found.interval.high) if found else (None, None)
+    test = statistics.fmean(row.test_accs) if row.test_accs else None
+    return [
+        Number(row.label, f"{SAME} same within noise" if same else ""),
+        Bar(row.mean, low, high, row.val_accs if len(row.val_accs) > 1 else (), trap=abs(gap) > GAP),
+        Number(percent(row.mean), span(found.interval) if found else ""),
+        percent(statistics.fmean(row.val_macro_f1s)),
+        percent(test),
+        Number(with_sign(gap), loud=abs(gap) > GAP),
+        seconds(statistics.fmean(row.seconds)),
+        str(len(row.val_accs)),
+    ]
+
+
+def _explained(done: list[ArmRow]) -> str:
+    found = next((row.standing for row in done if row.standing), None)
+    parts = ["bn_gap: accuracy on the same training images in train mode less that in eval mode, in points."]
+    if found is not None:
+        parts.insert(0, f"Lines and small figures: 95 % intervals over {found.interval.over}.")
+    compared = next((row.standing.behind for row in done if row.standing and row.standing.behind), None)
+    if compared is not None:
+        parts.insert(1, f"{SAME} {SAME_MEANS}: {compared.method}, Holm-corrected, p > 0.05.")
+    return " ".join(parts)

@@ -1,0 +1,64 @@
+"""bn_gap: one set of training images, in train mode and in eval mode."""
+
+from __future__ import annotations
+
+from seedsweep.report.blocks import Bar, Block, Cell, Column, Figure, Figures, Number, Section, Table, Text
+from seedsweep.report.material import SWEEP, Material
+from seedsweep.report.plots import modes
+from seedsweep.report.runs import GAP, Run
+from seedsweep.report.text import percent, with_sign
+
+ORDER = 50
+
+
+def section(material: Material) -> Section | None:
+    """A row an arm, or the curves of a run."""
+    if material.kind == SWEEP:
+        firsts = [
+            next((r for r in material.of_arm(row.label) if r.last_modes), None) for row in material.rows
+        ]
+        runs = [run for run in firsts if run is not None]
+    else:
+        runs = [material.best] if material.best is not None and material.best.last_modes else []
+    if not runs:
+        return None
+    blocks: list[Block] = []
+    if material.kind != SWEEP:
+        svg = modes(runs[0].history, "accuracy on training images", "modes")
+        train, evaluated = runs[0].last_modes or (0.0, 0.0)
+        alt = f"At the end {percent(train)} % in train mode and {percent(evaluated)} % in eval mode"
+        blocks.append(Figures([Figure(alt, svg=svg)]))
+    else:
+        columns = [
+            Column("arm"),
+            Column("BatchNorm", extra=True),
+            Column("train mode", drawn=True),
+            Column("%", number=True),
+            Column("eval mode", drawn=True),
+            Column("%", number=True),
+            Column("bn_gap", number=True),
+        ]
+        blocks.append(
+            Table(
+                "The same training images in both modes, after the last epoch", columns, list(map(_row, runs))
+            )
+        )
+    told = "The same un-augmented training images, answered with the batch's statistics where the policy says so (train mode) and as at inference (eval mode). "
+    told += "An overfitted net answers them in both; a net under the BatchNorm fault only in train mode. "
+    told += "Where BatchNorm is trained, a gap also means that its running statistics still lag behind."
+    return Section("batchnorm", "BatchNorm", [*blocks, Text(told, small=True)])
+
+
+def _row(run: Run) -> list[Cell]:
+    train, evaluated = run.last_modes or (0.0, 0.0)
+    gap = train - evaluated
+    loud = abs(gap) > GAP
+    return [
+        run.label,
+        str(run.metrics.get("batchnorm", "")),
+        Bar(train, filled=True),
+        percent(train),
+        Bar(evaluated, filled=True, trap=loud),
+        percent(evaluated),
+        Number(with_sign(gap), loud=loud),
+    ]

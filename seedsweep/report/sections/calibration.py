@@ -1,0 +1,47 @@
+"""Can the stated probabilities be believed?"""
+
+from __future__ import annotations
+
+from seedsweep.claims.calibration import Calibration, calibrate
+from seedsweep.report.blocks import Block, Facts, Figure, Figures, Section, Text
+from seedsweep.report.material import Material
+from seedsweep.report.plots import reliability_diagram
+from seedsweep.report.text import percent
+
+ORDER = 80
+FEWEST = 20  # images on either side
+
+
+def section(material: Material) -> Section | None:
+    """Reliability diagram, ECE, and temperature: fitted on validation images, reported on test images."""
+    run = material.best
+    if run is None or not {"val", "test"} <= set(run.answers):
+        return None
+    val, test = run.answers["val"], run.answers["test"]
+    if min(len(val.labels), len(test.labels)) < FEWEST:
+        return None
+    found = calibrate(test.probabilities, test.labels, val.probabilities, val.labels)
+    svg = reliability_diagram(found.reliability, "test images", "reliability")
+    alt = f"Reliability diagram: expected calibration error {percent(found.ece)} points"
+    facts = Facts(
+        [
+            ("calibration error (ECE)", f"{percent(found.ece)} points"),
+            ("a perfect net on as few images", f"up to {percent(found.ece_by_chance)} points"),
+            ("temperature, fitted on validation", f"{found.temperature:.2f}"),
+            ("ECE after scaling by it", f"{percent(found.ece_scaled)} points"),
+            ("loss, before and after", f"{found.loss:.3f}, {found.loss_scaled:.3f}"),
+        ]
+    )
+    blocks: list[Block] = [Text(_sentence(found)), Figures([Figure(alt, svg=svg)]), facts]
+    return Section("calibration", "Calibration", blocks)
+
+
+def _sentence(found: Calibration) -> str:
+    if found.ece <= found.ece_by_chance:
+        return f"On {found.n} test images the stated probabilities fit the share of right answers as well as can be told."
+    way = "too sure of itself" if found.temperature > 1 else "less sure than it could be"
+    helps = "helps" if found.loss_scaled < found.loss else "does not help"
+    return (
+        f"On {found.n} test images the net is {way}: confidence and share of right answers are {percent(found.ece)} points "
+        f"apart. Dividing its logits by {found.temperature:.2f} {helps}."
+    )

@@ -1,0 +1,83 @@
+"""Confusion matrix and per-class scores of the run shown in detail."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from seedsweep.claims.images import wilson
+from seedsweep.report.blocks import Bar, Block, Cell, Column, Section, Shade, Table, Text
+from seedsweep.report.material import Material
+from seedsweep.report.text import percent
+from seedsweep.reporting.answers import Answers
+
+ORDER = 60
+NAMES = {"val": "validation", "test": "test"}
+MOST_CLASSES = 40  # of a matrix that anyone reads
+
+
+def section(material: Material) -> Section | None:
+    """Rows are the truth; then recall, precision and F1 a class."""
+    run = material.best
+    if run is None or run.held_out is None:
+        return None
+    split, answers = run.held_out
+    blocks: list[Block] = []
+    if len(answers.classes) <= MOST_CLASSES:
+        blocks.append(_matrix(answers, NAMES[split]))
+    blocks.append(_per_class(answers, NAMES[split]))
+    told = "Recall: how many of a class were found, with its 95 % interval. Precision: how many of the answers were right."
+    return Section(
+        "classes",
+        "Classes",
+        [
+            Text(f"`{run.label}`, seed {run.seed}, on the {len(answers.paths)} {NAMES[split]} images."),
+            *blocks,
+            Text(told, small=True),
+        ],
+    )
+
+
+def _matrix(answers: Answers, split: str) -> Table:
+    classes = answers.classes
+    matrix = confusion_matrix(answers.labels, answers.predicted, labels=range(len(classes)))
+    share = matrix / np.maximum(matrix.sum(1), 1)[:, None]
+    rows: list[list[Cell]] = []
+    for true, name in enumerate(classes):
+        cells: list[Cell] = [
+            Shade(str(count) if count else "", float(share[true, said]), true == said)
+            for said, count in enumerate(matrix[true])
+        ]
+        rows.append([name, *cells])
+    columns = [Column("true ↓  predicted →"), *[Column(name, number=True) for name in classes]]
+    return Table(f"Confusion matrix of the {split} images", columns, rows, matrix=True)
+
+
+def _per_class(answers: Answers, split: str) -> Table:
+    classes = answers.classes
+    precision, recall, f1, count = precision_recall_fscore_support(
+        answers.labels, answers.predicted, labels=range(len(classes)), zero_division=0.0
+    )
+    rows: list[list[Cell]] = []
+    for number in np.argsort(recall, kind="stable"):
+        n = int(count[number])
+        found = wilson(round(float(recall[number]) * n), n) if n else None
+        rows.append(
+            [
+                classes[number],
+                Bar(float(recall[number]), found.low, found.high) if found else "",
+                percent(float(recall[number])) if n else "–",
+                percent(float(precision[number])),
+                percent(float(f1[number])),
+                str(n),
+            ]
+        )
+    columns = [
+        Column("class"),
+        Column("recall", drawn=True),
+        Column("%", number=True),
+        Column("precision, %", number=True, extra=True),
+        Column("F1, %", number=True),
+        Column("images", number=True),
+    ]
+    return Table(f"Scores a class, the worst first, {split} images", columns, rows)

@@ -1,0 +1,49 @@
+"""Loss and accuracy over the epochs, the best one marked."""
+
+from __future__ import annotations
+
+from seedsweep.report.blocks import Block, Figure, Figures, Folded, Section, Text
+from seedsweep.report.material import SWEEP, Material
+from seedsweep.report.plots import curve
+from seedsweep.report.runs import Run
+from seedsweep.report.text import percent
+
+ORDER = 40
+SHOWN = 6  # arms without a click
+
+
+def section(material: Material) -> Section | None:
+    """Of a run: loss and accuracy; of a sweep: accuracy of each arm's first run."""
+    if material.kind == SWEEP:
+        figures = [
+            _figure(run, "acc", f"{number}", run.label)
+            for number, row in enumerate(material.rows)
+            if (run := next((run for run in material.of_arm(row.label) if run.history), None)) is not None
+        ]
+        blocks: list[Block] = [Figures(figures[:SHOWN])] if figures else []
+        if len(figures) > SHOWN:
+            blocks.append(Folded(f"{len(figures) - SHOWN} more arms", [Figures(figures[SHOWN:])]))
+        note = "Accuracy of each arm's first seed. The dotted line marks the epoch whose weights were kept."
+    elif material.best is not None and material.best.history:
+        pair = [("loss", "Loss"), ("acc", "Accuracy")]
+        blocks = [Figures([_figure(material.best, quantity, "run", title) for quantity, title in pair])]
+        note = "The dotted line marks the epoch whose weights were kept. Training is measured during the epoch, with dropout."
+    else:
+        return None
+    return Section("curves", "Curves", [*blocks, Text(note, small=True)]) if blocks else None
+
+
+def _figure(run: Run, quantity: str, name: str, caption: str) -> Figure:
+    best = run.metrics.get("best_epoch")
+    final = {split: run.history[-1].get(f"{split}/{quantity}") for split in ("train", "val")}
+    title = {"acc": "accuracy", "loss": "loss"}[quantity]
+    said = ", ".join(
+        f"{split} {percent(value) + ' %' if quantity == 'acc' else f'{value:.2f}'}"
+        for split, value in final.items()
+        if value is not None
+    )
+    alt = f"{caption}: {title} over {len(run.history)} epochs, at the end {said}"
+    if best is not None:
+        alt += f"; epoch {int(best) + 1} was kept"
+    svg = curve(run.history, quantity, best, title, f"curve-{name}-{quantity}")
+    return Figure(alt, caption, svg=svg)

@@ -1,0 +1,56 @@
+"""What the diagnosis found, where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from seedsweep.diagnosis.finding import Finding, Verdict
+from seedsweep.report.blocks import Block, Figure, FindingCard, Findings, Folded, Section, Text
+from seedsweep.report.material import RUN, Material
+from seedsweep.report.pictures import png_uri
+from seedsweep.report.runs import findings_of
+from seedsweep.report.text import percent
+
+ORDER = 30
+
+
+def section(material: Material) -> Section | None:
+    """Faults and suspects first, the rest on demand."""
+    blocks: list[Block] = []
+    for name, folder, content in material.diagnosed:
+        found = sorted(findings_of(content), key=lambda finding: finding.verdict.rank)
+        if not found:
+            continue
+        if name and material.kind != RUN:
+            blocks.append(Text(f"On `{name}`:"))
+        bad = [f for f in found if f.verdict in (Verdict.FAULT, Verdict.SUSPECT)]
+        rest = [f for f in found if f not in bad]
+        if bad:
+            blocks.append(Findings([_card(finding, folder) for finding in bad]))
+        else:
+            blocks.append(Text("No check found a fault."))
+        if rest:
+            cards = Findings([_card(finding, folder) for finding in rest])
+            blocks.append(Folded(f"{len(rest)} checks without a fault", [cards]))
+    return Section("diagnosis", "Diagnosis", blocks) if blocks else None
+
+
+def _card(finding: Finding, folder: Path) -> FindingCard:
+    uri = _picture(folder, finding.picture)
+    return FindingCard(
+        verdict=str(finding.verdict),
+        title=finding.title,
+        sentence=finding.sentence,
+        measured=finding.measured,
+        remedy=" ".join(finding.remedy),
+        cost=f"{percent(finding.cost)} points" if finding.cost else "",
+        figure=Figure(f"Evidence: {finding.title}", uri=uri) if uri else None,
+    )
+
+
+def _picture(folder: Path, picture: Any) -> str:
+    if picture is None:
+        return ""
+    path = (folder / picture).resolve()
+    return png_uri(path) if path.is_relative_to(folder.resolve()) else ""

@@ -1,0 +1,93 @@
+"""The worst mistakes as photographs, with where the net looked."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from seedsweep.report.blocks import Block, Photo, Photos, Section, Text
+from seedsweep.report.material import Material
+from seedsweep.report.pictures import heat_over, jpeg_uri, photograph
+from seedsweep.report.runs import Run
+from seedsweep.report.text import percent, seconds
+from seedsweep.reporting.answers import Answers
+
+log = logging.getLogger(__name__)
+
+ORDER = 70
+SHOWN = 8  # mistakes, where none is explained
+NAMES = {"val": "validation", "test": "test"}
+
+
+def section(material: Material) -> Section | None:
+    """The wrong answers that the net was surest of."""
+    run = material.best
+    if run is None or run.held_out is None:
+        return None
+    split, answers = run.held_out
+    confidence = answers.probabilities.max(1)
+    wrong = np.flatnonzero(answers.right == 0)
+    if not len(wrong):
+        text = (
+            f"`{run.label}`, seed {run.seed}, answers all {len(answers.paths)} {NAMES[split]} images rightly."
+        )
+        return Section("mistakes", "Worst mistakes", [Text(text)])
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][: material.n_gradcam or SHOWN]
+    photographs = {int(at): photograph(Path(answers.paths[at])) for at in worst}
+    started = time.perf_counter()
+    heat = _heat(material, run, answers, [at for at, image in photographs.items() if image is not None])
+    took = time.perf_counter() - started
+    photos = [_photo(answers, at, image, heat.get(at)) for at, image in photographs.items()]
+    told = f"The {len(photos)} of {len(wrong)} wrong answers to {NAMES[split]} images that `{run.label}` was surest of."
+    blocks: list[Block] = [Text(told), Photos(photos)]
+    if heat:
+        size = next(iter(heat.values())).shape
+        blocks.append(
+            Text(
+                f"Right of each photograph: what spoke for the wrong answer (Grad-CAM on the last feature map, "
+                f"{size[0]} x {size[1]} cells; {seconds(took)} for all).",
+                small=True,
+            )
+        )
+    return Section("mistakes", "Worst mistakes", blocks)
+
+
+def _heat(material: Material, run: Run, answers: Answers, rows: list[int]) -> dict[int, NDArray[np.float64]]:
+    """Returns the heat maps by row; none where the net can't be had, which costs no report."""
+    if not material.n_gradcam or run.config is None or not rows:
+        return {}
+    from seedsweep.report.attention import attention  # torch takes seconds
+
+    paths, targets = [Path(answers.paths[at]) for at in rows], [int(answers.predicted[at]) for at in rows]
+    try:
+        found = attention(run.config, run.folder, len(answers.classes), paths, targets)
+    except Exception as error:
+        log.info(
+            "no Grad-CAM in the report: %s",
+            str(error).splitlines()[0] if str(error) else type(error).__name__,
+        )
+        return {}
+    return dict(zip(rows, found or [], strict=False))
+
+
+def _photo(answers: Answers, at: int, image: Image.Image | None, heat: NDArray[np.float64] | None) -> Photo:
+    true, said = answers.classes[answers.labels[at]], answers.classes[answers.predicted[at]]
+    name = Path(answers.paths[at]).name
+    p_true = answers.probabilities[at, answers.labels[at]]
+    facts = [
+        f"is {true} ({percent(float(p_true), 0)} %)",
+        name if image is not None else f"{name}, not found any more",
+    ]
+    return Photo(
+        title=f"{said}, {percent(float(answers.probabilities[at].max()), 0)} % sure",
+        facts=facts,
+        uri=jpeg_uri(image) if image is not None else "",
+        heat_uri=jpeg_uri(heat_over(image, heat)) if image is not None and heat is not None else "",
+        alt=f"{name}: {true}, taken for {said}",
+        heat_alt=f"What in {name} spoke for {said}",
+    )

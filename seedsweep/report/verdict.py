@@ -1,0 +1,217 @@
+"""The verdict in two sentences, from what was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seedsweep.claims.standing import accuracy
+from seedsweep.report.material import RUN, STUDY, Material
+from seedsweep.report.runs import FIXED_BY_NOTHING, GAP, Run, findings_of
+from seedsweep.report.text import listed, p_value, percent, span, with_sign
+from seedsweep.reporting.grid import ArmRow
+from seedsweep.reporting.scores import majority_share
+
+OVERFITTED = 0.1  # training less validation accuracy, from which on it is spoken of
+MOST_NAMED = 3  # arms in a sentence
+
+
+def sentences(material: Material) -> list[str]:
+    """Returns what came out, and why (or how far it can be trusted): two sentences."""
+    if material.kind == STUDY:
+        return _of_study(material)
+    if material.kind == RUN:
+        return _of_run(material)
+    return _of_sweep(material)
+
+
+def _of_sweep(material: Material) -> list[str]:
+    done = [row for row in material.rows if row.mean is not None]
+    if not done:
+        return ["No run of this sweep finished.", "Their reasons stand in the table."]
+    best = done[0]
+    lead = f"`{best.label}` answers {percent(best.mean)} % of the validation images{_interval(best)}"
+    if best.test_accs:
+        lead += f" and {percent(sum(best.test_accs) / len(best.test_accs))} % of the test images"
+    same = [f"`{row.label}`" for row in done[1:] if row.standing and row.standing.same]
+    if len(done) > 1:
+        lead += ", the most of " + (f"{len(done)} arms" if len(done) > 2 else "both arms")
+    if same:
+        names = listed(same) if len(same) <= MOST_NAMED else f"{len(same)} others"
+        lead += f"; {names} {'is' if len(same) == 1 else 'are'} as good within noise"
+    return [f"{lead}.", _diagnosed(material) or _why_behind(material, done) or _baseline(done)]
+
+
+def _why_behind(material: Material, done: list[ArmRow]) -> str:
+    """Tells the BatchNorm fault, where it is the reason of an arm's place; or else the arm that is furthest behind."""
+    trapped = []
+    for row in done:
+        run = next((run for run in material.of_arm(row.label) if run.last_modes), None)
+        if run is not None and _is_trapped(run):
+            trapped.append((row, run))
+    if trapped:
+        row, run = max(trapped, key=lambda pair: abs(pair[1].gap or 0.0))
+        others = [f"`{other.label}`" for other, _ in trapped if other is not row]
+        also = f" (and {listed(others)} likewise)" if others else ""
+        return f"`{row.label}`{also} {_trap(run)}{_behind(row)}."
+    last = done[-1]
+    if len(done) > 1 and last.standing and last.standing.behind and last.standing.same is False:
+        return f"`{last.label}` is furthest behind{_behind(last).replace(', and is ', ', ').replace(' behind', '')}."
+    return ""
+
+
+def _of_run(material: Material) -> list[str]:
+    run = material.best
+    assert run is not None
+    lead = f"`{run.label}` answers {percent(run.accuracy('val'))} % of the validation images"
+    if "val" in run.answers:
+        found = run.answers["val"].intervals["acc"]
+        lead += f" (95 % interval {span(found)})"
+    if (test := run.accuracy("test")) is not None:
+        lead += f" and {percent(test)} % of the test images"
+    counts = (run.metrics.get("images") or {}).get("val")
+    if counts:
+        lead += f", where the largest class alone makes {percent(majority_share(counts))} %"
+    return [f"{lead}.", _diagnosed(material) or _of_modes(run)]
+
+
+def _of_modes(run: Run) -> str:
+    train, val = run.accuracy("train"), run.accuracy("val")
+    gap = run.gap
+    if run.last_modes and gap is not None and abs(gap) > GAP:
+        if _is_trapped(run):
+            return f"It {_trap(run)}."
+        return (
+            f"Its training images it answers at {percent(run.last_modes[0])} % in train mode and "
+            f"{percent(run.last_modes[1])} % in eval mode: the trained BatchNorm's running statistics lag behind, "
+            "which more steps mend."
+        )
+    if train is not None and val is not None and train - val > OVERFITTED:
+        return (
+            f"Training images it answers at {percent(train)} %, {with_sign(train - val).lstrip('+')} points more, and "
+            f"in both modes alike (bn_gap {with_sign(gap or 0.0)}): that is overfitting, not BatchNorm."
+        )
+    if train is not None and val is not None:
+        return (
+            f"Training images it answers at {percent(train)} %, and in both modes alike (bn_gap "
+            f"{with_sign(gap or 0.0)}): neither overfitting nor BatchNorm holds it back."
+        )
+    return "Neither training accuracy nor bn_gap was measured."
+
+
+def _of_study(material: Material) -> list[str]:
+    result = material.result
+    winner: dict[str, Any] = result.get("winner", {})
+    metric = {"macro_f1": "macro-F1", "acc": "accuracy"}.get(
+        str(result.get("metric")), str(result.get("metric"))
+    )
+    n = sum(int(count) for count in result.get("trials", {}).values())
+    settings = ", ".join(f"`{line}`" for line in winner.get("settings", [])) or "the settings it began with"
+    seeds = len(winner.get("values", []))
+    lead = (
+        f"Of {n} trials, {settings} won: validation {metric} {percent(winner.get('mean'))} %, the mean of {seeds} fresh "
+        f"{'seed' if seeds == 1 else 'seeds'}"
+    )
+    test = winner.get("test", {}).get("acc")
+    if test:
+        lead += f", and {percent(test['mean'])} % of the test images, met once"
+    return [f"{lead}.", _against_start(material, metric)]
+
+
+def _against_start(material: Material, metric: str) -> str:
+    finalists = material.result.get("finalists", [])
+    start = next((finalist for finalist in finalists if finalist.get("reference")), None)
+    winner = material.result.get("winner", {})
+    if start is None or not finalists:
+        promised = winner.get("value_in_study")
+        if promised is None:
+            return "No other setting was trained again."
+        return (
+            f"In the study itself it had shown {percent(promised)} %: what the best of many trials shows is partly luck, "
+            "which the fresh seeds leave out."
+        )
+    if start["trial"] == winner.get("trial"):
+        return "That is the setting the study began with: no other was better once trained again with fresh seeds."
+    gain = winner["mean"] - start["mean"]
+    found = _compare_finalists(material, winner, start)
+    return (
+        f"The setting the study began with reaches {percent(start['mean'])} % with as many fresh seeds, "
+        f"{with_sign(-gain).lstrip('−')} points less{found}."
+    )
+
+
+def _compare_finalists(material: Material, winner: dict[str, Any], start: dict[str, Any]) -> str:
+    import numpy as np
+
+    from seedsweep.claims.pairs import compare
+
+    def right(trial: int) -> Any:
+        runs = material.of_arm(f"trial {trial}")
+        return [run.answers["val"].right for run in runs if "val" in run.answers]
+
+    ours, theirs = right(winner["trial"]), right(start["trial"])
+    pairs = min(len(ours), len(theirs))
+    if not pairs or len({len(row) for row in [*ours, *theirs]}) != 1:
+        return ""
+    groups = next(run.answers["val"].groups for run in material.runs if "val" in run.answers)
+    found = compare(np.stack(ours[:pairs]), np.stack(theirs[:pairs]), groups)
+    if found.p > 0.05:
+        return f"; in accuracy the two are the same within noise ({p_value(found.p)})"
+    return f"; in accuracy the difference is more than noise ({p_value(found.p)})"
+
+
+def _interval(row: ArmRow) -> str:
+    return f" (95 % interval {span(row.standing.interval)})" if row.standing else ""
+
+
+def _behind(row: ArmRow) -> str:
+    if row.standing is None or row.standing.behind is None or row.standing.p is None:
+        return ""
+    points = percent(row.standing.behind.difference.value)
+    return f", and is {points} points behind ({p_value(row.standing.p)}, Holm-corrected)"
+
+
+def _is_trapped(run: Run) -> bool:
+    return abs(run.gap or 0.0) > GAP and run.metrics.get("batchnorm") in FIXED_BY_NOTHING
+
+
+def _trap(run: Run) -> str:
+    assert run.last_modes is not None
+    train, evaluated = run.last_modes
+    return (
+        f"answers one and the same training images at {percent(train)} % in train mode and at {percent(evaluated)} % in "
+        "eval mode: its BatchNorm layers normalise with other statistics at inference than in training"
+    )
+
+
+def _diagnosed(material: Material) -> str:
+    """Returns the first sentence of a diagnosis that found a fault; empty if there is none."""
+    for name, _, content in material.diagnosed:
+        said = str(content.get("verdict") or content.get("sentence") or "")
+        faults = [finding for finding in findings_of(content) if finding.verdict == "fault"]
+        if faults:
+            sentence = said or faults[0].sentence
+            return f"`{name}`: {sentence}" if name and material.kind != RUN else sentence
+    return ""
+
+
+def _baseline(done: list[ArmRow]) -> str:
+    best = done[0]
+    if best.majority is None or best.mean is None:
+        return "No baseline was measured."
+    gaps = [abs(gap) for row in done for gap in row.bn_gaps]
+    quiet = (
+        f", and no arm's two modes differ by more than {percent(max(gaps))} points"
+        if max(gaps) <= GAP
+        else ""
+    )
+    return f"Always answering the largest class would reach {percent(best.majority)} %{quiet}."
+
+
+def interval_of_runs(runs: list[Run], split: str) -> Any:
+    """Returns the accuracy of several runs of one arm on a split, with its interval; None if it can't be had."""
+    import numpy as np
+
+    answers = [run.answers[split] for run in runs if split in run.answers]
+    if not answers or any(each.paths != answers[0].paths for each in answers):
+        return None
+    return accuracy(np.stack([each.right for each in answers]), answers[0].groups)
