@@ -66,6 +66,24 @@ def build_backbone(config: BackboneConfig) -> BuiltBackbone:
     return built
 
 
+def rebuild_backbone(name: str, library: str, keras: bool) -> Backbone:
+    """Returns a net without its weights, which follow from a checkpoint; nothing is looked for or downloaded.
+
+    Args:
+        name: as :class:`BuiltBackbone` has it.
+        library: own | timm.
+        keras: whether its weights were Keras', so that it must behave as Keras' net does.
+
+    Raises:
+        SeedsweepError: this installation has no such net.
+    """
+    net = build_backbone(BackboneConfig(name, library, weights="none")).net
+    twin: KerasTwin | None = getattr(_own(name), "KERAS", None) if library == "own" else None
+    if keras and twin is not None:
+        behave_as_keras(net, twin)
+    return net
+
+
 def names() -> list[str]:
     """Returns the nets that have a file of their own."""
     return sorted(module.name for module in pkgutil.iter_modules(nets.__path__))

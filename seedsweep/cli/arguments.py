@@ -18,6 +18,7 @@ from seedsweep.errors import SeedsweepError
 # tasks that leave nothing in a run folder: Hydra makes none
 NO_FOLDER = ("hydra.run.dir=.", "hydra.output_subdir=null")
 WITHOUT_FOLDER = {f"task={name}": NO_FOLDER for name in ("cache", "dashboard", "proxy")}
+NAMED_BY_TASK = ("predict", "export")  # their folders are outputs/<task>/<date_time>, for they are no experiment
 BEST_OF = "best_of_"
 
 
@@ -61,6 +62,10 @@ def arrange(args: list[str]) -> list[str]:
     for task, settings in WITHOUT_FOLDER.items():
         if task in overrides:
             overrides += [setting for setting in settings if setting not in overrides]
+    keys = {key_of(override) for override in overrides}
+    for task in NAMED_BY_TASK:
+        if f"task={task}" in overrides and not keys & {"experiment", "experiment.name"}:
+            overrides.append(f"experiment.name={task}")
     return [*options, *_folder_of_winner(options, overrides), *(plus(_quoted(o)) for o in overrides)]
 
 

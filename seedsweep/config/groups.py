@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-APPENDED = ("experiment", "sweep", "study")
+APPENDED = ("experiment", "rung", "sweep", "study")
 
 
 def plus(override: str) -> str:

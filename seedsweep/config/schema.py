@@ -253,6 +253,39 @@ class DiagnoseConfig:
 
 
 @dataclass
+class PredictConfig:
+    """``task=predict``: every image below ``data.root``, answered by ``checkpoint``."""
+
+    out: str | None = None  # FILE.csv or FILE.parquet; none: predictions.csv in the job's folder
+
+
+@dataclass
+class ExportConfig:
+    """``task=export``: the net of ``checkpoint`` for other programs, its preprocessing inside."""
+
+    format: str = "onnx"  # onnx | torch_export | both
+    out: str | None = None  # FILE, its suffix set by the format; none: model.onnx, model.pt2 in the job's folder
+    input: str = "uint8"  # uint8 | float32: kind of the pixels 0..255 that it reads
+    images: int = 200  # on how many it must answer as the checkpoint does: of data.root, or drawn at random
+
+    def __post_init__(self) -> None:
+        one_of("export.input", self.input, ("uint8", "float32"))
+        at_least("export.images", self.images, 2)
+
+
+@dataclass
+class RungConfig:
+    """A rung of the ladder (``conf/rung``), or an arm that stands beside it."""
+
+    kind: str = ""  # rung: a step of the ladder; put_back: a fault put back; cell: of the two-by-two table
+    after: str = ""  # name of the arm that it differs from in one thing
+    change: str = ""  # what that is, in a few words
+
+    def __post_init__(self) -> None:
+        one_of("rung.kind", self.kind, ("", "rung", "put_back", "cell"))
+
+
+@dataclass
 class ExperimentConfig:
     """What an experiment is called and what it teaches."""
 
@@ -267,7 +300,9 @@ class Config:
     task: str = "train"
     seed: int = 1
     resume: bool = False  # set by `resume=DIR`
+    checkpoint: str | None = None  # of predict and export: a run's folder, or its checkpoint
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
+    rung: RungConfig = field(default_factory=RungConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     data: DataConfig = MISSING
     augment: AugmentConfig = MISSING
@@ -282,6 +317,8 @@ class Config:
     dashboard: DashboardConfig = field(default_factory=DashboardConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
     diagnose: DiagnoseConfig = field(default_factory=DiagnoseConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
     study: StudyConfig = field(default_factory=StudyConfig)
     sampler: SamplerConfig = MISSING
     pruner: PrunerConfig = MISSING

@@ -72,7 +72,7 @@ def scan_folder(root: Path) -> list[Found]:
         for split, names in SPLIT_NAMES.items()
     }
     if not by_split["train"]:
-        found = [Found(path, folder.name, None) for folder in top for path in _images(folder)]
+        found = [Found(path, folder.name, None) for folder in top for path in images_below(folder)]
     else:
         if not by_split["val"]:
             raise SeedsweepError(
@@ -84,7 +84,7 @@ def scan_folder(root: Path) -> list[Found]:
             for split, folders in by_split.items()
             for folder in folders
             for label in _folders(folder)
-            for path in _images(label)
+            for path in images_below(label)
         ]
         _same_classes(found, root)
     if not found:
@@ -120,7 +120,8 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _images(folder: Path) -> list[Path]:
+def images_below(folder: Path) -> list[Path]:
+    """Lists the files with an image's suffix below ``folder``, at any depth, sorted; hidden ones are passed over."""
     found = []
     for base, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 from torch import Tensor
 
-from seedsweep import cores
+from seedsweep.data.ahead import ahead, image_bar
 from seedsweep.engines.base import Engine
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.store import View
@@ -36,11 +22,6 @@ SHARD_BYTES = 64 * 2**20  # ... and what waits in memory (activations [C, h, w] 
 ATTEMPTS = 3  # of a store from which others take what was just written
 
 Load = Callable[[Sequence[str]], Tensor]
-
-
-class _Speed(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:.1f} images/s")
 
 
 def extract(
@@ -92,11 +73,10 @@ def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int
             parts.clear()
             view.add(*stored)
 
-    columns = (TextColumn("features"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
-    with Progress(*columns, transient=True, disable=not sys.stdout.isatty()) as progress:
+    with image_bar("features") as progress:
         bar = progress.add_task("", total=len(missing))
         try:
-            for some, pixels in _loaded(missing, load, batch):
+            for some, pixels in ahead(missing, load, batch):
                 parts.append(engine(pixels).float().cpu().numpy())
                 names += some
                 progress.advance(bar, len(some))
@@ -118,28 +98,3 @@ def _cast(features: NDArray[np.float32], dtype: str) -> NDArray[np.floating]:
             f"features.dtype=float16 can't hold features up to {largest:.3g}: take features.dtype=float32."
         )
     return features.astype(dtype, copy=False)
-
-
-def _loaded(images: Sequence[str], load: Load, batch: int) -> Iterator[tuple[list[str], Tensor]]:
-    """Yields batches in order, decoded and warped ahead in threads.
-
-    Threads, for decoder, resize and warp all work outside Python's lock: processes were not faster, and would
-    have to carry every batch over.
-    """
-    batches = (list(images[at : at + batch]) for at in range(0, len(images), batch))
-    threads = cores.count()
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[list[str], Future[Tensor]]] = deque()
-        try:
-            for some in islice(batches, threads + 1):
-                waiting.append((some, pool.submit(load, some)))
-            while waiting:
-                some, future = waiting.popleft()
-                pixels = future.result()
-                following = next(batches, None)
-                if following is not None:
-                    waiting.append((following, pool.submit(load, following)))
-                yield some, pixels
-        finally:  # an error or Ctrl-C: do not decode what nobody waits for
-            for _, future in waiting:
-                future.cancel()

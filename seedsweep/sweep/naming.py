@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-UNLABELLED = ("seed", "experiment", "sweep", "resume")  # swept keys that don't name an arm
+UNLABELLED = ("seed", "experiment", "rung", "sweep", "resume")  # swept keys that don't name an arm
 
 
 def arm_label(experiment: str, overrides: list[str], swept: set[str]) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from seedsweep.config.schema import OptimConfig
+from seedsweep.models.card import CARD
 from seedsweep.models.classifier import Classifier
 from seedsweep.training.optimizer import build_optimizer
 from seedsweep.training.sums import EpochSums, reseed, validation_metrics
@@ -47,6 +50,7 @@ class ArmModule(pl.LightningModule):
         self.autocast_dtype: torch.dtype | None = None  # set by the run, for passes outside the Trainer
         self.classes = classes
         self.seed = seed
+        self.card: dict[str, Any] = {}  # set by the run: what a checkpoint must tell beside the weights
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.epoch_metrics: dict[str, float] = {}
         self.val_logits: list[Tensor] = []
@@ -88,6 +92,10 @@ class ArmModule(pl.LightningModule):
         metrics = validation_metrics(torch.cat(self.val_logits), torch.cat(self.val_labels), self.classes)
         self.epoch_metrics = metrics | self._sums.metrics()
         self.log("val/acc", metrics["val/acc"], prog_bar=True, logger=False)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Puts the card beside the weights, so that the file alone can be used."""
+        checkpoint[CARD] = self.card
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Returns the optimiser over the parameters that are trained."""

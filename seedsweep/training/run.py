@@ -20,6 +20,7 @@ from seedsweep.features.activations import ActivationDataModule
 from seedsweep.features.images import FeatureImages
 from seedsweep.features.route import why_online
 from seedsweep.models.build import BuiltModel, Trunk
+from seedsweep.models.card import card_of
 from seedsweep.preprocess.scaling import flush_denormals
 from seedsweep.reporting.summary import write_model_summary
 from seedsweep.tracking.tensorboard import RunTensorBoard
@@ -77,6 +78,7 @@ def train(
         trunk = trunk_of(config, prepared, calibrated=checkpoint is None)
         images, reason = images_of(config, prepared, trunk)
         module, built = build_module(config, prepared, trunk)
+        module.card = card_of(config, built, prepared.table.classes)
         height, width = config.data.image_size
         if pictures:
             write_model_summary(module.classifier, run_dir / "model_summary.txt", (3, height, width))

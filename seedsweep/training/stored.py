@@ -20,6 +20,7 @@ from seedsweep.features.rows import FeatureRows
 from seedsweep.features.store import Space
 from seedsweep.heads.fit import HeadData, HeadFit, HeadSchedule
 from seedsweep.models.build import Trunk
+from seedsweep.models.card import CARD
 from seedsweep.models.classifier import FeatureNet, UpperClassifier
 from seedsweep.training.assemble import digest_of_net
 from seedsweep.training.device import device_of
@@ -145,7 +146,7 @@ def save_checkpoint(module: ArmModule, path: Path, epoch: int, *, whole: bool) -
         state = {key: value for key, value in state.items() if ".head." in key}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    torch.save({"epoch": epoch, "state_dict": state, "whole": whole}, part)
+    torch.save({"epoch": epoch, "state_dict": state, "whole": whole, CARD: module.card}, part)
     part.replace(path)
 
 

@@ -1,0 +1,69 @@
+"""Work on batches, done ahead in threads and handed over in order, and the bar that shows how far it is."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from seedsweep import cores
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def ahead(
+    items: Sequence[Item], work: Callable[[Sequence[Item]], Result], batch: int
+) -> Iterator[tuple[list[Item], Result]]:
+    """Yields batches in order, with what ``work`` made of them; a few are always done ahead.
+
+    Threads, for decoder, resize and warp all work outside Python's lock: processes were not faster, and would
+    have to carry every batch over.
+
+    Args:
+        items: all of them.
+        work: called in threads.
+        batch: items a batch; the last has what is left.
+    """
+    batches = (list(items[at : at + batch]) for at in range(0, len(items), batch))
+    threads = cores.count()
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[tuple[list[Item], Future[Result]]] = deque()
+        try:
+            for some in islice(batches, threads + 1):
+                waiting.append((some, pool.submit(work, some)))
+            while waiting:
+                some, future = waiting.popleft()
+                result = future.result()
+                following = next(batches, None)
+                if following is not None:
+                    waiting.append((following, pool.submit(work, following)))
+                yield some, result
+        finally:  # an error or Ctrl-C: do not decode what nobody waits for
+            for _, future in waiting:
+                future.cancel()
+
+
+def image_bar(title: str) -> Progress:
+    """Returns a bar with images and images a second; silent where nobody watches (a log would get empty lines)."""
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
+    return Progress(*columns, transient=True, disable=not sys.stdout.isatty())
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:.1f} images/s")

@@ -1,0 +1,1 @@
+"""Using a trained net: a folder of photographs answered (``predict``), the net handed over (``export``)."""

@@ -1,0 +1,131 @@
+"""A checkpoint of ours as a net that answers, from the file alone."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from seedsweep.backbones.build import rebuild_backbone
+from seedsweep.config.schema import HeadConfig, PreprocessConfig
+from seedsweep.errors import SeedsweepError
+from seedsweep.models.card import CARD
+from seedsweep.models.classifier import Classifier, Head
+from seedsweep.preprocess.scaling import Preprocess
+
+BEST = Path("checkpoints") / "best.ckpt"
+PREFIX = "classifier."  # of the net's keys in the checkpoint
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained net and what it answers with.
+
+    Attributes:
+        net: in eval mode; pixels 0..255 [B, 3, H, W] to logits [B, N]. No BatchNorm policy is on it: outside
+            training all of them mean the stored statistics.
+        classes: N names, in the order of the logits.
+        image_size: (height, width) in pixels.
+        card: all that the checkpoint tells.
+        path: of the file.
+        digest: its SHA-256, in hex.
+    """
+
+    net: Classifier
+    classes: list[str]
+    image_size: tuple[int, int]
+    card: dict[str, Any]
+    path: Path
+    digest: str
+
+    @property
+    def told(self) -> str:
+        """Returns what it is, in a line."""
+        height, width = self.image_size
+        about = self.card["backbone"]
+        return (
+            f"{self.card['experiment']}, {about['name']} ({about['weights']}), {len(self.classes)} classes, "
+            f"{height}x{width}, inputs as preprocess={self.card['preprocess']['name']} scales them"
+        )
+
+
+def find_checkpoint(given: str | None) -> Path:
+    """Returns the file that ``checkpoint=`` names: itself, or the best one of a run's folder.
+
+    Raises:
+        SeedsweepError: nothing was given, or nothing is there.
+    """
+    if not given:
+        raise SeedsweepError(
+            "checkpoint is not set: give a run's folder or its checkpoints/best.ckpt with checkpoint=FILE."
+        )
+    path = Path(given).expanduser()
+    if path.is_dir():
+        found = path / BEST if (path / BEST).is_file() else path / BEST.name
+        if found.is_file():
+            return found
+        if any(path.glob(f"*/{BEST}")):
+            raise SeedsweepError(
+                f"checkpoint={given} is the folder of a grid: give the folder of one of its runs (results.csv lists "
+                "them)."
+            )
+        raise SeedsweepError(
+            f"checkpoint={given} holds no {BEST}: give the folder of a finished run, or the file."
+        )
+    if not path.is_file():
+        raise SeedsweepError(f"checkpoint={given} is no file: give a run's folder or its {BEST}.")
+    return path
+
+
+def load_trained(path: Path) -> Trained:
+    """Builds the net that a checkpoint holds.
+
+    No code that the file may hold is run, and no pretrained weights are looked for.
+
+    Raises:
+        SeedsweepError: it is no checkpoint, an older one without a card, or a head without its backbone.
+    """
+    content = _read(path)
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise SeedsweepError(f"{path} is no checkpoint of seedsweep.")
+    if not content.get("whole", True):
+        raise SeedsweepError(
+            f"{path} is of a study's trial and holds the head alone: take a finalist's checkpoint, or train the "
+            "winner (+experiment=best_of_STUDY)."
+        )
+    card = content.get(CARD)
+    if not card:
+        raise SeedsweepError(
+            f"{path} was written by an earlier version of seedsweep, without its classes and settings: train the run "
+            "again."
+        )
+    try:
+        net = _build(card)
+        state = {k.removeprefix(PREFIX): v for k, v in content["state_dict"].items() if k.startswith(PREFIX)}
+        net.load_state_dict(state)
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SeedsweepError(f"{path} can't be used by this version of seedsweep ({reason}).") from error
+    height, width = card["image_size"]
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Trained(net.eval(), list(card["classes"]), (height, width), card, path, digest)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # UnpicklingError, EOFError, RuntimeError, ...
+        raise SeedsweepError(f"{path} can't be read as a checkpoint of seedsweep.") from error
+
+
+def _build(card: dict[str, Any]) -> Classifier:
+    about = card["backbone"]
+    backbone = rebuild_backbone(about["name"], about["library"], about["keras"])
+    preprocess: nn.Module = Preprocess(PreprocessConfig(**card["preprocess"]), backbone.input_spec)
+    head = Head(backbone.num_features, len(card["classes"]), HeadConfig(**card["head"]))
+    return Classifier(preprocess, backbone, head)

@@ -1,0 +1,175 @@
+"""Classifies every image below a folder, at the speed of the feature store's pass."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import logging
+import pkgutil
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seedsweep.config.schema import Config
+from seedsweep.data.ahead import ahead, image_bar
+from seedsweep.data.folder import images_below
+from seedsweep.data.images import SUFFIXES, BadImageError, read_image
+from seedsweep.deploy import tables
+from seedsweep.deploy.load import Trained
+from seedsweep.deploy.tables.columns import Add, text
+from seedsweep.engines.base import Engine
+from seedsweep.engines.select import build_engine
+from seedsweep.errors import SeedsweepError
+from seedsweep.models.classifier import FeatureNet
+from seedsweep.training.device import device_of
+
+log = logging.getLogger(__name__)
+
+Answer = Callable[[Tensor], NDArray[np.float32]]
+
+
+@dataclass
+class Answered:
+    """What came of the images of a folder.
+
+    Attributes:
+        counts: images a predicted class.
+        unreadable: relative path and reason of each file that is no image.
+        seconds: of the pass.
+        engine: that computed it.
+        interrupted: by Ctrl-C; the table holds what was answered until then.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+    engine: str = ""
+    interrupted: bool = False
+
+    @property
+    def n(self) -> int:
+        """Images that were answered."""
+        return self.counts.total()
+
+
+def find_images(root: str | None) -> tuple[Path, list[Path]]:
+    """Returns the folder and the images at any depth below it.
+
+    Raises:
+        SeedsweepError: no folder was given, it is none, or it holds no images.
+    """
+    if root is None:
+        raise SeedsweepError("data.root is not set: give the folder of the photographs with data.root=DIR.")
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise SeedsweepError(f"data.root={root} is no folder: give that of the photographs.")
+    if not (found := images_below(folder)):
+        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+        raise SeedsweepError(f"data.root={root} holds no images at any depth: {kinds} files are read.")
+    return folder, found
+
+
+def table_of(path: Path) -> ModuleType:
+    """Returns the kind of table that a file's suffix asks for.
+
+    Raises:
+        SeedsweepError: none has that suffix, or its package is missing.
+    """
+    kinds = {}
+    for module in pkgutil.iter_modules(tables.__path__):
+        kind = importlib.import_module(f"{tables.__name__}.{module.name}")
+        if hasattr(kind, "SUFFIX"):
+            kinds[kind.SUFFIX] = kind
+    if path.suffix.lower() not in kinds:
+        raise SeedsweepError(f"predict.out={path} must end in {' or '.join(sorted(kinds))}.")
+    chosen = kinds[path.suffix.lower()]
+    chosen.check()
+    return chosen
+
+
+def build_answer(trained: Trained, config: Config) -> tuple[Answer, str]:
+    """Returns what turns pixels [B, 3, H, W] into probabilities [B, N], and the name of its engine.
+
+    The backbone runs in the engine of the stored features (``features.engine``, ``features.precision``), the head
+    in float32 behind it.
+
+    Raises:
+        SeedsweepError: the engine asked for can't be had.
+    """
+    device = device_of(config)
+    size = (3, *trained.image_size)
+    engine: Engine = build_engine(
+        FeatureNet(trained.net.preprocess, trained.net.backbone).eval(), size, config.features, device
+    )
+    head = trained.net.head.to(device)
+
+    def answer(pixels: Tensor) -> NDArray[np.float32]:
+        features = engine(pixels)
+        with torch.inference_mode():
+            probabilities: Tensor = head(features.to(device)).softmax(1)
+        return probabilities.cpu().numpy()
+
+    return answer, engine.name
+
+
+def predict_folder(
+    images: Sequence[Path], root: Path, trained: Trained, answer: Answer, add: Add, batch: int
+) -> Answered:
+    """Answers ``images`` in order; files that can't be read are left out and named.
+
+    Args:
+        images: files below ``root``.
+        root: the paths in the table are relative to it.
+        trained: the net's classes and image size.
+        answer: pixels to probabilities.
+        add: takes paths and probabilities [B, N] of the images that could be read.
+        batch: images a pass.
+    """
+    found = Answered()
+    started = time.perf_counter()
+
+    def load(some: Sequence[Path]) -> tuple[list[Path], Tensor | None, list[tuple[Path, str]]]:
+        good, pixels, bad = [], [], []
+        for path in some:
+            try:
+                pixels.append(read_image(path, trained.image_size))
+                good.append(path)
+            except BadImageError as error:
+                bad.append((path, str(error)))
+        return good, torch.stack(pixels) if pixels else None, bad
+
+    with image_bar("images") as progress:
+        bar = progress.add_task("", total=len(images))
+        try:
+            for some, (good, pixels, bad) in ahead(images, load, batch):
+                found.unreadable += [
+                    (text(path.relative_to(root).as_posix()), reason) for path, reason in bad
+                ]
+                if pixels is not None:
+                    probabilities = answer(pixels)
+                    add([path.relative_to(root).as_posix() for path in good], probabilities)
+                    found.counts.update(trained.classes[number] for number in probabilities.argmax(1))
+                progress.advance(bar, len(some))
+        except KeyboardInterrupt:
+            found.interrupted = True
+    found.seconds = time.perf_counter() - started
+    return found
+
+
+def write_unreadable(path: Path, unreadable: Sequence[tuple[str, str]]) -> None:
+    """Writes path and reason of each file that can't be read; without any, an earlier list is removed."""
+    if not unreadable:
+        path.unlink(missing_ok=True)
+        return
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "reason"))
+        writer.writerows(unreadable)

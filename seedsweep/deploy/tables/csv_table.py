@@ -1,0 +1,38 @@
+"""CSV: no package is needed, every program reads it."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from seedsweep.deploy.tables.columns import Add, Probabilities, columns, names
+
+SUFFIX = ".csv"
+
+
+def check() -> None:
+    """Nothing can be missing."""
+
+
+@contextmanager
+def open_table(path: Path, classes: Sequence[str]) -> Iterator[Add]:
+    """Yields what adds rows; probabilities have six decimals."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(names(classes))
+
+        def add(paths: Sequence[str], probabilities: Probabilities) -> None:
+            rows = zip(*columns(paths, probabilities, classes).values(), strict=True)
+            writer.writerows(
+                [f"{cell:.6f}" if isinstance(cell, float) else cell for cell in row] for row in rows
+            )
+
+        try:
+            yield add
+        finally:
+            file.close()
+            os.replace(part, path)

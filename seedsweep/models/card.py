@@ -1,0 +1,38 @@
+"""What a checkpoint tells beside its weights, so that the file alone can be moved and used."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import seedsweep
+from seedsweep.config.schema import Config
+from seedsweep.models.build import BuiltModel
+
+CARD = "seedsweep"  # key in the checkpoint
+
+
+def card_of(config: Config, built: BuiltModel, classes: list[str]) -> dict[str, Any]:
+    """Returns the card of a net: plain numbers, strings, lists and dicts, which torch reads without running code.
+
+    Args:
+        config: the run's.
+        built: the net, for what ``backbone=auto`` turned out to be.
+        classes: names, in the order of the logits.
+    """
+    return {
+        "version": seedsweep.__version__,
+        "classes": list(classes),
+        "image_size": list(config.data.image_size),
+        "preprocess": asdict(config.preprocess),
+        "backbone": {
+            "name": built.backbone.name,
+            "library": config.backbone.library,
+            "keras": built.backbone.weights.keras,
+            "weights": built.backbone.weights.note or built.backbone.weights.source,
+        },
+        "head": asdict(config.head),
+        "experiment": config.experiment.name,
+        "batchnorm": config.batchnorm.name,
+        "seed": config.seed,
+    }

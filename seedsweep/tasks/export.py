@@ -1,0 +1,45 @@
+"""``task=export``: a trained net as ONNX or torch.export file, its preprocessing inside."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from seedsweep.config.schema import Config
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
+    """Writes the net of ``checkpoint`` in ``export.format``, and compares its answers with the checkpoint's.
+
+    Args:
+        config: ``checkpoint``, ``export`` and ``data.root`` (images to compare on; none: random ones) are read.
+        folder: of this job; the files go there unless ``export.out`` says otherwise.
+        label: not used.
+        resume: not used.
+
+    Raises:
+        SeedsweepError: no checkpoint, a missing package, or answers that differ.
+    """
+    import torch  # takes seconds
+
+    from seedsweep.deploy import export as deploy
+    from seedsweep.deploy.load import find_checkpoint, load_trained
+    from seedsweep.deploy.predict import find_images
+
+    checkpoint = find_checkpoint(config.checkpoint)
+    chosen = deploy.formats_of(config.export.format)
+    files = find_images(config.data.root)[1] if config.data.root else []
+    trained = load_trained(checkpoint)
+    log.info("%s: %s", checkpoint, trained.told)
+    out = Path(config.export.out).expanduser() if config.export.out else folder / "model"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    images = deploy.check_images(trained, files, config.export.images)
+    for module in chosen:
+        path = deploy.file_of(out, module)
+        difference = deploy.export(trained, module, path, getattr(torch, config.export.input), images)
+        log.info(
+            "answers as the checkpoint does on %d images (largest difference of a probability %.1e)  ->  %s",
+            len(images), difference, path,
+        )  # fmt: skip

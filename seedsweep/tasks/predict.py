@@ -1,0 +1,62 @@
+"""``task=predict``: classifies a folder of photographs with a trained net."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from seedsweep.config.schema import Config
+from seedsweep.errors import SeedsweepError
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
+    """Answers every image below ``data.root`` into ``predict.out``.
+
+    Args:
+        config: ``checkpoint``, ``predict``, ``data.root``, ``features`` and ``trainer.accelerator`` are read; classes,
+            image size and scaling are the checkpoint's.
+        folder: of this job; predictions.csv goes there unless ``predict.out`` says otherwise.
+        label: not used.
+        resume: not used.
+
+    Raises:
+        SeedsweepError: no checkpoint, no images, or a table that can't be written.
+        KeyboardInterrupt: the user stopped it; what was answered is written.
+    """
+    from rich.console import Console  # torch and the engine take seconds
+
+    from seedsweep.deploy import predict as deploy
+    from seedsweep.deploy.load import find_checkpoint, load_trained
+    from seedsweep.preprocess.scaling import flush_denormals
+
+    checkpoint = find_checkpoint(config.checkpoint)
+    out = Path(config.predict.out).expanduser() if config.predict.out else folder / "predictions.csv"
+    table = deploy.table_of(out)
+    root, images = deploy.find_images(config.data.root)
+    flush_denormals()
+    trained = load_trained(checkpoint)
+    log.info("%s: %s", checkpoint, trained.told)
+    answer, engine = deploy.build_answer(trained, config)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with table.open_table(out, trained.classes) as add:
+            found = deploy.predict_folder(images, root, trained, answer, add, config.features.batch_size)
+        bad = out.with_name(f"{out.stem}_unreadable.csv")
+        deploy.write_unreadable(bad, found.unreadable)
+    except OSError as error:
+        raise SeedsweepError(f"predict.out={out} can't be written ({error.strerror or error}).") from error
+    console = Console(highlight=False, soft_wrap=True)
+    for name, count in found.counts.most_common():
+        console.print(f"{count:>8,}  {count / found.n:>6.1%}  {name}", markup=False)
+    if found.unreadable:
+        files = "file" if len(found.unreadable) == 1 else "files"
+        console.print(f"{len(found.unreadable):,} {files} can't be read: {bad}", markup=False, style="red")
+    speed = found.n / max(found.seconds, 1e-9)
+    console.print(
+        f"{found.n:,} of {len(images):,} images in {found.seconds:.1f} s ({speed:.0f} images/s, {engine}) -> {out}",
+        markup=False,
+    )
+    if found.interrupted:
+        raise KeyboardInterrupt
