@@ -21,7 +21,10 @@ demo: setup  ## the arms on generated seed photographs, then a study of the best
 	$(BIN)/python -m seedsweep +study=demo +experiment=frozen_bn
 
 test: setup  ## the tests
-	$(BIN)/python -m pytest -n auto --maxprocesses=4 --cov=seedsweep --cov-report=term
+	$(BIN)/python -m pytest -n auto --maxprocesses=4
+
+coverage: setup  ## the tests, and which lines they reach: at least 85 % (slower)
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --cov=seedsweep --cov-report=term --cov-fail-under=85
 
 test-slow: setup  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
