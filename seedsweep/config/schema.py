@@ -278,8 +278,9 @@ class RungConfig:
     """A rung of the ladder (``conf/rung``), or an arm that stands beside it."""
 
     kind: str = ""  # rung: a step of the ladder; put_back: a fault put back; cell: of the two-by-two table
-    after: str = ""  # name of the arm that it differs from in one thing
-    change: str = ""  # what that is, in a few words
+    after: str = ""  # experiment.name of the arm that it differs from in one thing
+    label: str = ""  # that thing, for a picture
+    change: str = ""  # that thing, in a few words
 
     def __post_init__(self) -> None:
         one_of("rung.kind", self.kind, ("", "rung", "put_back", "cell"))
