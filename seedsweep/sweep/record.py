@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from seedsweep.config.schema import Config
 
 LOCK = ".running"
-NOT_COMPARED = ("paths", "resume", "report")  # where a run is written does not make it another run
+NOT_COMPARED = ("paths", "resume", "report", "diagnose")  # where a run is written does not make it another run
 
 
 def digest(config: Config) -> str:
