@@ -10,6 +10,7 @@ from rich.console import Console
 from seedsweep.reporting.comparison import draw_comparison
 from seedsweep.reporting.grid import arms, collect
 from seedsweep.reporting.grid_table import print_table, write_results_csv
+from seedsweep.reporting.ladder.write import close_ladder
 from seedsweep.reporting.standing import judge
 from seedsweep.sweep import record
 from seedsweep.sweep.naming import count, varied
@@ -47,6 +48,7 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
         write_results_csv(results, folder / "results.csv", rows)
         draw_comparison(rows, folder / "comparison.png")
         print_table(rows, console)
+    ladder = close_ladder(folder, results, console)
     told = {result.folder for result in results if result.metrics is None}
     for job in failures:  # beside a result: the folder of another run was in the way
         if job.name not in told:
@@ -59,7 +61,8 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
         _say(console, f"the grid stopped before its end: {stopped}")
     elif absent:
         _say(console, f"{absent} jobs left nothing in {shown}: do all machines share this folder?")
-    files = "  (results.csv, comparison.png)" if rows else ""
+    names = ", ".join(("results.csv", "comparison.png", *ladder))
+    files = f"  ({names})" if rows else ""
     console.print(f"\nresults    {shown}{files}", soft_wrap=True, markup=False)
     missing = failed + len(running) + absent
     if interrupted or stopped or missing:
