@@ -16,7 +16,6 @@ from seedsweep.reporting.style import GREY, INK, TRAP, VAL, figure, save, tidy
 
 HALF = 0.31  # of a bar's thickness
 ROW = 0.44  # inches
-KEY = "validation accuracy; bars from before to after, hollow ones lead nowhere; dots: seeds, whiskers: 95 %"
 
 
 def draw_ladder(ladder: Ladder, path: Path) -> None:
@@ -76,7 +75,42 @@ def _waterfall(axes: Axes, rungs: list[Effect], ladder: Ladder) -> None:
     axes.set_yticks(range(len(rungs)), names)
     axes.set_ylim(len(rungs) - 0.2, -0.7)
     axes.set_xlim(0, 1.0)
-    axes.set_xlabel(KEY, fontsize=9)
+    axes.set_xlabel(
+        "validation accuracy; bars from before to after, hollow ones lead nowhere; dots: seeds, whiskers: 95 %",
+        fontsize=9,
+    )
+    _sideways(axes, "one change at a time, from top to bottom")
+
+
+def _label(axes: Axes, effect: Effect, place: int, start: float) -> None:
+    """Writes the accuracy, and the change in points, where there is room beside bar and whisker."""
+    level = effect.level
+    assert level is not None
+    ends = [level.value, start, *effect.arm.accs.values()]
+    ends += [level.low, level.high] if math.isfinite(level.low) else []
+    change = f"  ({100 * effect.delta.value:+.1f})" if effect.delta else ""
+    right = max(ends) < 0.8
+    axes.annotate(
+        f"{level.value:.3f}{change}", (max(ends) if right else min(ends), place), xytext=(7 if right else -7, 0),
+        textcoords="offset points", ha="left" if right else "right", va="center", fontsize=9, color=INK,
+    )  # fmt: skip
+
+
+def _following(rungs: list[Effect], place: int, on_path: set[str]) -> int | None:
+    """Returns the place of the next rung that goes on from here."""
+    name = rungs[place].arm.name
+    for later in range(place + 1, len(rungs)):
+        before = rungs[later].before
+        if rungs[later].arm.name in on_path and before is not None and before.name == name:
+            return later
+    return None
+
+
+def _put_back(axes: Axes, back: list[Effect]) -> None:
+    ends = [0.0]
+    for place, effect in enumerate(back):
+        if effect.delta is None:
+            axes.text(0, place, " no run finished", va="center", color=GREY, fontsize=9)
             continue
         value, low, high = effect.delta.value, effect.delta.low, effect.delta.high
         colour = TRAP if value < 0 else VAL
