@@ -34,7 +34,8 @@ from seedsweep.study.space import Start, dimensions, grid, merged, starts
 from seedsweep.study.storage import open_storage
 
 OF_THE_STUDY = ("study", "sampler", "pruner", "storage", "task", "resume")  # not settings of a trial
-NOT_COMPARED = ("paths", "resume", "task", "study", "storage", "cache", "dashboard", "report", "diagnose")
+NOT_COMPARED = ("paths", "resume", "task", "study", "storage", "cache", "dashboard", "report", "diagnose",
+                "checkpoint", "predict", "export", "rung")  # fmt: skip
 COMPARED_OF_STUDY = ("space", "metric", "rule", "tail", "seed")
 EXTRA, SETTINGS = "overrides", "settings"
 METRICS = {"macro_f1": "macro-F1", "acc": "accuracy"}

@@ -17,7 +17,8 @@ from filelock import FileLock, Timeout
 from seedsweep.config.schema import Config
 
 LOCK = ".running"
-NOT_COMPARED = ("paths", "resume", "report", "diagnose")  # where a run is written does not make it another run
+# where a run is written, and what is said about it, does not make it another run
+NOT_COMPARED = ("paths", "resume", "report", "diagnose", "checkpoint", "predict", "export", "rung")
 
 
 def digest(config: Config) -> str:

@@ -88,9 +88,10 @@ class Ladder:
         return found or (self._last_before(arm, set()) if arm.kind == RUNG else None)
 
     def _last_before(self, arm: Arm, but: set[str]) -> Arm | None:
-        earlier = self.rungs[: self.rungs.index(arm)]
+        earlier = [rung for rung in self.rungs[: self.rungs.index(arm)] if rung.name not in but]
         asked = {other.after for other in self.rungs}
-        leads_on = [rung for rung in earlier if rung.name not in but and rung.name in asked]
+        taken = {rung.after for rung in earlier if rung.name in asked}  # a sibling was gone on from
+        leads_on = [rung for rung in earlier if rung.name in asked or rung.after not in taken]
         return (leads_on or earlier)[-1] if earlier else None
 
     @property
