@@ -89,6 +89,8 @@ def test_two_workers_one_killed(tmp_path: Path) -> None:
     assert {t.state.name for t in finals} == {"COMPLETE"}
     assert len(finals) == len({t.user_attrs["slot"] for t in finals})
     assert len(result(tmp_path)["winner"]["test"]["seeds"]) == 2
+    for log in tmp_path.glob("outputs/studies/s/trials/*/run.log"):
+        assert "features: all 70 images are in" in log.read_text(), "the leader has extracted them beforehand"
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from seedsweep.study.worker import wait_for, work
 
 log = logging.getLogger(__name__)
 
+OF_THE_HEAD = ("head", "optim", "trainer", "data.batch_size")  # beginnings of keys that change no feature
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -41,6 +42,7 @@ def lead_study(config: Config, started: float) -> None:
     progress = Progress(plan, study)
     try:
         if config.study.workers > 1:
+            _extract_ahead(plan)
             finals = Crew(plan, _command()).work(study, progress)
         else:
             finals = work(study, plan, leader=True, told=progress)
@@ -103,6 +105,14 @@ def _check_images(plan: Plan) -> None:
 
     config = plan.trial_config([])
     prepare_images(config.data, Path(config.paths.cache).expanduser(), plan.folder / "manifest.csv")
+
+
+def _extract_ahead(plan: Plan) -> None:
+    """Stores the features before the workers begin: each of them has but its share of the cores."""
+    from seedsweep.training.run import extract_ahead
+
+    if all(param.key.startswith(OF_THE_HEAD) for param in plan.space):
+        extract_ahead(plan.trial_config([]), plan.folder)
 
 
 def _shown(setting: str) -> str:

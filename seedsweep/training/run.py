@@ -132,6 +132,17 @@ def train(
         return metrics
 
 
+def extract_ahead(config: Config, folder: Path) -> None:
+    """Stores the features that ``config`` will train on, if they are stored at all, with all cores of this process.
+
+    Raises:
+        SeedsweepError: bad input, as of :func:`train`.
+    """
+    flush_denormals()
+    prepared = prepare_images(config.data, Path(config.paths.cache).expanduser(), folder / "manifest.csv")
+    images_of(config, prepared, trunk_of(config, prepared))
+
+
 def images_of(
     config: Config, prepared: PreparedImages, trunk: Trunk
 ) -> tuple[FeatureImages | ImageDataModule, str | None]:
