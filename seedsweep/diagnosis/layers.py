@@ -57,7 +57,7 @@ def two_modes(net: nn.Module, material: Material, positions: Tensor, batch_size:
     labels = material.train_labels[positions]
 
     def logits(size: int) -> Tensor:
-        return torch.cat([net(material.train_pixels(part)) for part in positions.split(size)]).float()
+        return torch.cat([net(material.train_pixels(part)) for part in torch.split(positions, size)]).float()
 
     with statistics_untouched(net):
         net.eval()

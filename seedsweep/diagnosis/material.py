@@ -148,7 +148,9 @@ class Material:
             views.append(features)
         net.eval()
         every = torch.arange(len(self.images.table.paths))
-        plain = torch.cat([net(self.images.pixels.batch(rows.numpy())) for rows in every.split(EVAL_BATCH)])
+        plain = torch.cat(
+            [net(self.images.pixels.batch(rows.numpy())) for rows in torch.split(every, EVAL_BATCH)]
+        )
         train, val = plain[: self.n_train], plain[self.n_train :]
         for features in views:  # a last image by itself has no batch statistics, and is left out of its epoch
             features.copy_(torch.where(features.isnan(), train, features))

@@ -145,34 +145,44 @@ def _headline(subject: Subject, ranked: list[Finding], numbers: dict[str, float]
         f"largest class gets {numbers['majority']:.0%}."
     )
     if not faults:
-        noise = max(SMALL, 2 * numbers["standard_error"])
-        suspects = [finding for finding in ranked if finding.verdict is Verdict.SUSPECT]
-        if lost <= noise:
-            return f"Healthy: no check found a fault. {stand}"
-        hint = f" Look at: {', '.join(finding.title for finding in suspects)}." if suspects else ""
-        return f"No check found a fault, yet {lost * 100:.0f} points are missing. {stand}{hint}"
+        return f"{_without_fault(ranked, lost, numbers['standard_error'])} {stand}"
     measured = [finding for finding in faults if finding.cost is not None]
+    unmeasured = [finding for finding in faults if finding.cost is None]
     if not measured:
         return f"{faults[0].title}: {faults[0].sentence} {_do(faults[0])}{stand}"
-    parts = [
-        f"{_points(finding.cost)} from {finding.title} (`{' '.join(finding.remedy)}`)" for finding in measured
-    ]
-    first = measured[0]
-    total = numbers.get("mended", reachable) - numbers.get("rehearsed", acc)
+    total = max(lost, numbers["mended"] - numbers["rehearsed"])
+    worst = measured[0]
     if len(measured) == 1:
-        told = f"{_points(first.cost)} of {max(lost, total) * 100:.0f} that are lost come from {first.title}"
-        told = f"{told}; do this: `{' '.join(first.remedy)}`."
+        share = f"{_count(worst.cost)} of {_points(total)}"
+        most = "Most of the loss" if (worst.cost or 0) > total / 2 else "Part of the loss"
+        told = f"{most} ({share}) comes from {worst.title}: do this: `{' '.join(worst.remedy)}`."
     else:
-        told = f"Of {max(lost, total) * 100:.0f} points that are lost, {', '.join(parts)}."
-    rest = [finding for finding in faults if finding.cost is None]
-    also = f" Also: {', '.join(finding.title for finding in rest)}." if rest else ""
+        parts = [f"{f.title} {_count(f.cost)} (`{' '.join(f.remedy)}`)" for f in measured]
+        told = f"The loss of {_points(total)} has {len(measured)} causes: {', '.join(parts)}. Mend them together."
+    also = f" Also: {', '.join(finding.title for finding in unmeasured)}." if unmeasured else ""
     return f"{told}{also} {stand}"
+
+
+def _without_fault(ranked: list[Finding], lost: float, error: float) -> str:
+    suspects = [finding.title for finding in ranked if finding.verdict is Verdict.SUSPECT]
+    named = ", ".join(suspects)
+    if lost > max(SMALL, 2 * error):
+        return f"No check found a fault, yet {_points(lost)} are missing." + (
+            f" Look at: {named}." if named else ""
+        )
+    if suspects:
+        return f"No check found a fault that costs accuracy here. Worth a look: {named}."
+    return "Healthy: no check found a fault."
 
 
 def _do(finding: Finding) -> str:
     return f"Do this: `{' '.join(finding.remedy)}`. " if finding.remedy else ""
 
 
-def _points(cost: float | None) -> str:
-    points = round((cost or 0.0) * 100)
-    return f"{points} point{'' if points == 1 else 's'}"
+def _count(cost: float | None) -> str:
+    return str(round((cost or 0.0) * 100))
+
+
+def _points(cost: float) -> str:
+    points = _count(cost)
+    return f"{points} point{'' if points == '1' else 's'}"

@@ -43,7 +43,9 @@ def check(subject: Subject, folder: Path) -> Finding:
     modes = None if subject.last_net is None else two_modes(net, material, order, size)
     with torch.inference_mode():
         batches = [
-            net.preprocess(material.train_pixels(part)) for part in order.split(size) if len(part) == size
+            net.preprocess(material.train_pixels(part))
+            for part in torch.split(order, size)
+            if len(part) == size
         ]
     if not batches:
         batches = [net.preprocess(material.train_pixels(order))]

@@ -53,7 +53,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     if norm_layers(trunk.backbone):
         with torch.inference_mode():
             for name, swapped in (("as_they_are", pixels), ("swapped", pixels.flip(1))):
-                batches = list(trunk.preprocess(swapped).split(64))
+                batches = list(torch.split(trunk.preprocess(swapped), 64))
                 shifts[name] = layer_shifts(trunk.backbone, batches).shift
         early = max(3, round(EARLY * len(shifts["swapped"])))
         own, other = (float(np.mean(shifts[name][:early])) for name in ("as_they_are", "swapped"))
@@ -90,7 +90,7 @@ def _probes(subject: Subject, net: torch.nn.Module) -> tuple[float, float, int]:
     clean = subject.clean
     net.eval()
     rows = torch.cat([train, val + material.n_train])
-    parts = [net(material.images.pixels.batch(part.numpy()).flip(1)) for part in rows.split(64)]
+    parts = [net(material.images.pixels.batch(part.numpy()).flip(1)) for part in torch.split(rows, 64)]
     swapped = torch.cat(parts)
     labels, val_labels, n = material.train_labels[train], material.val_labels[val], len(material.classes)
     own = fit_probe(clean.train[train], labels, clean.val[val], val_labels, n)
