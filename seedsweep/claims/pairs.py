@@ -78,7 +78,7 @@ def by_group(values: Floats, groups: ArrayLike | None) -> Floats:
         return values
     summed = np.zeros((len(values), n_groups))
     np.add.at(summed.T, group_of, values.T)
-    return summed * (n_groups / values.shape[1])
+    return np.asarray(summed * (n_groups / values.shape[1]))
 
 
 def compare(right_a: Floats, right_b: Floats, groups: ArrayLike | None = None) -> Comparison:

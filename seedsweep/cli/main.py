@@ -94,7 +94,10 @@ def _run(args: list[str]) -> int:
     if grid and state.task != "train" and not (interrupted or stopped or has_failures(state.sweep_dir)):
         return OK  # a study's workers: its leader has said what came of it
     if grid:
-        return _close_grid(state.sweep_dir, interrupted, stopped)
+        code = _close_grid(state.sweep_dir, interrupted, stopped)
+        if state.report and not interrupted and code in (OK, SOME_FAILED):
+            _report(state.sweep_dir)
+        return code
     if state.error is not None:
         raise state.error
     if state.defect is not None:
@@ -123,6 +126,17 @@ def _close_grid(folder: object, interrupted: bool, stopped: str | None) -> int:
         )
         return DEFECT
     return INTERRUPTED if interrupted else SOME_FAILED if failed else OK
+
+
+def _report(folder: object) -> None:
+    """Writes a grid's report and says where it is."""
+    from pathlib import Path
+
+    from seedsweep.report.write import write_at_end
+
+    if isinstance(folder, Path) and (path := write_at_end(folder)):
+        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        print(f"report     {shown}", flush=True)
 
 
 def _only_hydra(args: list[str]) -> int:

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.report.runs import Run, read_config, read_json, read_run
+from seedsweep.report.runs import GRADCAM, Run, read_json, read_run
 from seedsweep.reporting.grid import ArmRow, arms, collect
 from seedsweep.reporting.standing import judge
 
 RUN, SWEEP, STUDY = "run", "sweep", "study"
-GRADCAM = 8  # mistakes looked into, where the run's settings can't be read
 
 
 @dataclass
@@ -54,7 +53,7 @@ class Material:
         """Photographs to explain."""
         if self.gradcam is not None:
             return self.gradcam
-        return self.best.config.report.gradcam if self.best and self.best.config else GRADCAM
+        return self.best.gradcam if self.best is not None else GRADCAM
 
     def of_arm(self, label: str) -> list[Run]:
         """Returns an arm's runs."""
@@ -127,11 +126,8 @@ def _study(folder: Path, gradcam: int | None) -> Material:
                 runs.append(run)
     winner = [folder / name for name in result.get("winner", {}).get("runs", [])]
     best = next((run for run in runs if run.folder in winner), None)
-    if best is not None and best.config is None:
+    if best is not None and not best.config_text:
         best.config_text = _best_config(result)
-        # the groups that tell how the study went are no part of the winner's settings
-        most = {"sampler": {"name": "tpe"}, "pruner": {"name": "none"}, "storage": {"name": "journal"}}
-        best.config = read_config(best.config_text, {**most, "seed": best.seed})
     return Material(STUDY, folder, runs, best=best, result=result, gradcam=gradcam)
 
 

@@ -63,7 +63,6 @@ def render(material: Material, built: list[Section], template: str) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"prose": prose, "cell": markdown_cell, "line": markdown_line, "fence": fence}
-    environment.tests["drawn_svg"] = bool
     verdict = next((section for section in built if section.name == "verdict"), None)
     return environment.get_template(template).render(
         title=material.title,

@@ -1,4 +1,4 @@
-"""Plots as SVG that takes its colours and its letters from the page, so that they can be read light, dark and in print."""
+"""Plots as SVG that takes colours and letters from the page: readable light, dark and in print."""
 
 from __future__ import annotations
 
@@ -14,22 +14,19 @@ from seedsweep.claims.calibration import Reliability
 from seedsweep.reporting.style import GREY, INK, TRAIN, TRAP, VAL, tidy
 
 VARIABLES = {INK: "ink", GREY: "faint", TRAIN: "train", VAL: "val", TRAP: "trap", "#e8e8e8": "rule"}
-SIZE = (3.9, 2.7)  # inches: as wide as a phone, so that letters keep their size there
+SIZE = (3.9, 2.35)  # inches: as wide as a phone, so that letters keep their size there
 
 
-def curve(
-    history: list[dict[str, float]], quantity: str, best_epoch: int | None, title: str, name: str
-) -> str:
+def curve(history: list[dict[str, float]], quantity: str, best_epoch: int | None, name: str) -> str:
     """Draws ``loss`` or ``acc`` of training and validation images over the epochs, the best one marked.
 
     Args:
         history: rows with ``epoch`` (from 0), ``train/...`` and ``val/...``.
         quantity: loss | acc.
         best_epoch: whose checkpoint was kept, from 0.
-        title: over the plot.
         name: of the plot, unlike all others of the page.
     """
-    made, axes = _figure(title)
+    made, axes = _figure()
     for split, colour, text in (("train", TRAIN, "train"), ("val", VAL, "val")):
         rows = [row for row in history if f"{split}/{quantity}" in row]
         x, y = [row["epoch"] + 1 for row in rows], [row[f"{split}/{quantity}"] for row in rows]
@@ -48,9 +45,9 @@ def curve(
     return svg(made, name)
 
 
-def modes(history: list[dict[str, float]], title: str, name: str) -> str:
+def modes(history: list[dict[str, float]], name: str) -> str:
     """Draws the accuracy on one set of training images in train mode and in eval mode: bn_gap is what lies between."""
-    made, axes = _figure(title)
+    made, axes = _figure()
     rows = [row for row in history if "train_images/acc_train_mode" in row]
     x = [row["epoch"] + 1 for row in rows]
     train = [row["train_images/acc_train_mode"] for row in rows]
@@ -65,9 +62,9 @@ def modes(history: list[dict[str, float]], title: str, name: str) -> str:
     return svg(made, name)
 
 
-def reliability_diagram(found: Reliability, title: str, name: str) -> str:
+def reliability_diagram(found: Reliability, name: str) -> str:
     """Draws accuracy against confidence; a dot's area is its number of images."""
-    made, axes = _figure(title)
+    made, axes = _figure()
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
     held = found.count > 0
     share = found.count[held] / found.count.sum()
@@ -108,10 +105,10 @@ def svg(made: Canvas, name: str) -> str:
     return re.sub(r"\n\s*", "\n", text).strip()
 
 
-def _figure(title: str) -> tuple[Canvas, Axes]:
+def _figure() -> tuple[Canvas, Axes]:
     made = Canvas(figsize=SIZE, layout="constrained")
     axes = made.subplots()
-    tidy(axes, title)
+    tidy(axes)
     axes.set_facecolor("none")
     return made, axes
 

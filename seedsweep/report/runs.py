@@ -9,14 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
-from seedsweep.config.schema import Config
-from seedsweep.config.store import to_config
 from seedsweep.diagnosis.finding import Finding
 from seedsweep.reporting.answers import Answers, read_answers
 
 GAP = 0.05  # of bn_gap, from which on it is spoken of
+GRADCAM = 8  # mistakes looked into, where the run's settings don't say
 FIXED_BY_NOTHING = ("batch_stats", "update_stats")  # policies whose gap is a fault, and no lag
 
 
@@ -28,14 +27,12 @@ class Run:
         folder: its own.
         metrics: what metrics.json holds; keys may be missing in older ones.
         history: rows an epoch, with ``epoch`` from 0.
-        config: None if it can't be read any more.
         config_text: as Hydra wrote it.
     """
 
     folder: Path
     metrics: dict[str, Any]
     history: list[dict[str, float]] = field(default_factory=list)
-    config: Config | None = None
     config_text: str = ""
 
     @property
@@ -69,6 +66,14 @@ class Run:
     def findings(self) -> list[Finding]:
         """Of its diagnosis, in the order of the file."""
         return findings_of(self.diagnosis)
+
+    @property
+    def gradcam(self) -> int:
+        """Mistakes that its settings want explained."""
+        try:
+            return int(yaml.safe_load(self.config_text)["report"]["gradcam"])
+        except (yaml.YAMLError, KeyError, TypeError, ValueError):
+            return GRADCAM
 
     def accuracy(self, split: str) -> float | None:
         """Returns the accuracy of the kept checkpoint, 0..1; None where it wasn't measured."""
@@ -109,17 +114,7 @@ def read_run(folder: Path) -> Run | None:
         return None
     path = folder / ".hydra" / "config.yaml"
     text = path.read_text() if path.is_file() else ""
-    return Run(folder, metrics, _history(folder / "history.csv"), read_config(text), text)
-
-
-def read_config(text: str, more: dict[str, Any] | None = None) -> Config | None:
-    """Returns a saved configuration as dataclasses; None where this version can't read it."""
-    if not text:
-        return None
-    try:
-        return to_config(OmegaConf.merge(OmegaConf.create(more or {}), OmegaConf.create(text)))  # type: ignore[arg-type]
-    except Exception:  # an older or newer schema: the report goes without
-        return None
+    return Run(folder, metrics, _history(folder / "history.csv"), text)
 
 
 def read_json(path: Path) -> dict[str, Any]:

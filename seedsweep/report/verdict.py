@@ -51,11 +51,12 @@ def _why_behind(material: Material, done: list[ArmRow]) -> str:
     if trapped:
         row, run = max(trapped, key=lambda pair: abs(pair[1].gap or 0.0))
         others = [f"`{other.label}`" for other, _ in trapped if other is not row]
-        also = f" (and {listed(others)} likewise)" if others else ""
-        return f"`{row.label}`{also} {_trap(run)}{_behind(row)}."
+        also = f"; so do those of {listed(others)}" if others else ""
+        behind = _behind(row)
+        return f"`{row.label}` {f'{behind}: it ' if behind else ''}{_trap(run)}{also}."
     last = done[-1]
-    if len(done) > 1 and last.standing and last.standing.behind and last.standing.same is False:
-        return f"`{last.label}` is furthest behind{_behind(last).replace(', and is ', ', ').replace(' behind', '')}."
+    if len(done) > 1 and last.standing and last.standing.same is False:
+        return f"Furthest behind is `{last.label}`, which {_behind(last)}."
     return ""
 
 
@@ -108,8 +109,8 @@ def _of_study(material: Material) -> list[str]:
     settings = ", ".join(f"`{line}`" for line in winner.get("settings", [])) or "the settings it began with"
     seeds = len(winner.get("values", []))
     lead = (
-        f"Of {n} trials, {settings} won: validation {metric} {percent(winner.get('mean'))} %, the mean of {seeds} fresh "
-        f"{'seed' if seeds == 1 else 'seeds'}"
+        f"Of {n} trials, {settings} won: validation {metric} {percent(winner.get('mean'))} %, the mean of "
+        f"{seeds} fresh {'seed' if seeds == 1 else 'seeds'}"
     )
     test = winner.get("test", {}).get("acc")
     if test:
@@ -126,8 +127,8 @@ def _against_start(material: Material, metric: str) -> str:
         if promised is None:
             return "No other setting was trained again."
         return (
-            f"In the study itself it had shown {percent(promised)} %: what the best of many trials shows is partly luck, "
-            "which the fresh seeds leave out."
+            f"In the study itself it had shown {percent(promised)} %: what the best of many trials shows is partly "
+            "luck, which the fresh seeds leave out."
         )
     if start["trial"] == winner.get("trial"):
         return "That is the setting the study began with: no other was better once trained again with fresh seeds."
@@ -167,7 +168,7 @@ def _behind(row: ArmRow) -> str:
     if row.standing is None or row.standing.behind is None or row.standing.p is None:
         return ""
     points = percent(row.standing.behind.difference.value)
-    return f", and is {points} points behind ({p_value(row.standing.p)}, Holm-corrected)"
+    return f"is {points} points behind ({p_value(row.standing.p)})"
 
 
 def _is_trapped(run: Run) -> bool:
@@ -178,8 +179,8 @@ def _trap(run: Run) -> str:
     assert run.last_modes is not None
     train, evaluated = run.last_modes
     return (
-        f"answers one and the same training images at {percent(train)} % in train mode and at {percent(evaluated)} % in "
-        "eval mode: its BatchNorm layers normalise with other statistics at inference than in training"
+        f"answers the same training images at {percent(train)} % in train mode and at {percent(evaluated)} % in eval "
+        "mode, for its BatchNorm layers normalise with other statistics at inference than in training"
     )
 
 

@@ -41,7 +41,7 @@ class Answers:
     @property
     def right(self) -> NDArray[np.float64]:
         """Returns [N], 1 where the answer is right and 0 elsewhere."""
-        return (self.labels == self.predicted).astype(float)
+        return np.asarray(self.labels == self.predicted, dtype=float)
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:

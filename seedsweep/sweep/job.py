@@ -38,6 +38,7 @@ class State:
     process: int | None = None  # the command line's; a launcher's workers have others
     sweep_dir: Path | None = None  # of a grid
     task: str = "train"
+    report: bool = True  # of a grid: is one written at its end?
     error: SeedsweepError | None = None  # of a single run: what the user can mend
     defect: tuple[str, Path] | None = None  # of a single run: our own fault, and where its traceback is
 
@@ -59,6 +60,7 @@ class GridFolder(Callback):
         """Makes the folder before the first job, and remembers it."""
         state.sweep_dir = settle(config.hydra)
         state.task = str(config.task)
+        state.report = bool(config.report.write)
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # Ray would drop lines of jobs that look alike
         if "submitit_folder" in config.hydra.launcher:
             print(f"waiting for the jobs; what they print is in {state.sweep_dir}/.submitit/", flush=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from seedsweep.config.schema import Config
 
+log = logging.getLogger(__name__)
+
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     """Works on the study that ``study.name`` names until its ``n_trials`` trials and its finals are done.
@@ -28,5 +30,10 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     started = time.perf_counter()
     if config.study.job == 0:
         lead_study(config, started)
+        if config.report.write:
+            from seedsweep.report.write import write_at_end
+
+            if path := write_at_end(Path(config.paths.outputs) / "studies" / config.study.name):
+                log.info("report     %s", path)
     else:
         serve_study(config)

@@ -67,7 +67,9 @@ def _row(row: ArmRow) -> list[Cell]:
 
 def _explained(done: list[ArmRow]) -> str:
     found = next((row.standing for row in done if row.standing), None)
-    parts = ["bn_gap: accuracy on the same training images in train mode less that in eval mode, in points."]
+    parts = [
+        "bn_gap: accuracy on the same training images in train mode less that in eval mode, in points; red beyond 5."
+    ]
     if found is not None:
         parts.insert(0, f"Lines and small figures: 95 % intervals over {found.interval.over}.")
     compared = next((row.standing.behind for row in done if row.standing and row.standing.behind), None)

@@ -9,6 +9,11 @@ from seedsweep.report.runs import GAP, Run
 from seedsweep.report.text import percent, with_sign
 
 ORDER = 50
+TOLD = (
+    "One set of un-augmented training images, answered as in training (train mode) and as at inference (eval mode). An "
+    "overfitted net answers them in both, a net under the BatchNorm fault only in train mode. Where BatchNorm is "
+    "trained, a gap also means that its running statistics still lag behind."
+)
 
 
 def section(material: Material) -> Section | None:
@@ -24,10 +29,10 @@ def section(material: Material) -> Section | None:
         return None
     blocks: list[Block] = []
     if material.kind != SWEEP:
-        svg = modes(runs[0].history, "accuracy on training images", "modes")
+        svg = modes(runs[0].history, "modes")
         train, evaluated = runs[0].last_modes or (0.0, 0.0)
         alt = f"At the end {percent(train)} % in train mode and {percent(evaluated)} % in eval mode"
-        blocks.append(Figures([Figure(alt, svg=svg)]))
+        blocks.append(Figures([Figure(alt, "Accuracy on training images", svg=svg)]))
     else:
         columns = [
             Column("arm"),
@@ -38,15 +43,9 @@ def section(material: Material) -> Section | None:
             Column("%", number=True),
             Column("bn_gap", number=True),
         ]
-        blocks.append(
-            Table(
-                "The same training images in both modes, after the last epoch", columns, list(map(_row, runs))
-            )
-        )
-    told = "The same un-augmented training images, answered with the batch's statistics where the policy says so (train mode) and as at inference (eval mode). "
-    told += "An overfitted net answers them in both; a net under the BatchNorm fault only in train mode. "
-    told += "Where BatchNorm is trained, a gap also means that its running statistics still lag behind."
-    return Section("batchnorm", "BatchNorm", [*blocks, Text(told, small=True)])
+        caption = "The same training images in both modes, after the last epoch"
+        blocks.append(Table(caption, columns, list(map(_row, runs))))
+    return Section("batchnorm", "BatchNorm", [*blocks, Text(TOLD, small=True)])
 
 
 def _row(run: Run) -> list[Cell]:

@@ -9,6 +9,7 @@ from seedsweep.report.plots import reliability_diagram
 from seedsweep.report.text import percent
 
 ORDER = 80
+CAPTION = "Share of right answers against confidence, test images"
 FEWEST = 20  # images on either side
 
 
@@ -21,7 +22,7 @@ def section(material: Material) -> Section | None:
     if min(len(val.labels), len(test.labels)) < FEWEST:
         return None
     found = calibrate(test.probabilities, test.labels, val.probabilities, val.labels)
-    svg = reliability_diagram(found.reliability, "test images", "reliability")
+    svg = reliability_diagram(found.reliability, "reliability")
     alt = f"Reliability diagram: expected calibration error {percent(found.ece)} points"
     facts = Facts(
         [
@@ -32,16 +33,21 @@ def section(material: Material) -> Section | None:
             ("loss, before and after", f"{found.loss:.3f}, {found.loss_scaled:.3f}"),
         ]
     )
-    blocks: list[Block] = [Text(_sentence(found)), Figures([Figure(alt, svg=svg)]), facts]
+    blocks: list[Block] = [
+        Text(_sentence(found)),
+        Figures([Figure(alt, CAPTION, svg=svg)]),
+        facts,
+    ]
     return Section("calibration", "Calibration", blocks)
 
 
 def _sentence(found: Calibration) -> str:
+    on = f"On {found.n} test images"
     if found.ece <= found.ece_by_chance:
-        return f"On {found.n} test images the stated probabilities fit the share of right answers as well as can be told."
+        return f"{on}, stated probabilities and shares of right answers agree as far as can be told."
     way = "too sure of itself" if found.temperature > 1 else "less sure than it could be"
     helps = "helps" if found.loss_scaled < found.loss else "does not help"
     return (
-        f"On {found.n} test images the net is {way}: confidence and share of right answers are {percent(found.ece)} points "
-        f"apart. Dividing its logits by {found.temperature:.2f} {helps}."
+        f"{on} the net is {way}: confidence and share of right answers are {percent(found.ece)} points apart. "
+        f"Dividing its logits by {found.temperature:.2f} {helps}."
     )

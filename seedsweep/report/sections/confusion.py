@@ -26,16 +26,9 @@ def section(material: Material) -> Section | None:
     if len(answers.classes) <= MOST_CLASSES:
         blocks.append(_matrix(answers, NAMES[split]))
     blocks.append(_per_class(answers, NAMES[split]))
-    told = "Recall: how many of a class were found, with its 95 % interval. Precision: how many of the answers were right."
-    return Section(
-        "classes",
-        "Classes",
-        [
-            Text(f"`{run.label}`, seed {run.seed}, on the {len(answers.paths)} {NAMES[split]} images."),
-            *blocks,
-            Text(told, small=True),
-        ],
-    )
+    about = f"`{run.label}`, seed {run.seed}, on the {len(answers.paths)} {NAMES[split]} images."
+    told = "Recall: how many of a class were found, with its 95 % interval. Precision: how many answers were right."
+    return Section("classes", "Classes", [Text(about), *blocks, Text(told, small=True)])
 
 
 def _matrix(answers: Answers, split: str) -> Table:

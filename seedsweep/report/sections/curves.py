@@ -27,7 +27,7 @@ def section(material: Material) -> Section | None:
     elif material.best is not None and material.best.history:
         pair = [("loss", "Loss"), ("acc", "Accuracy")]
         blocks = [Figures([_figure(material.best, quantity, "run", title) for quantity, title in pair])]
-        note = "The dotted line marks the epoch whose weights were kept. Training is measured during the epoch, with dropout."
+        note = "The dotted line marks the epoch whose weights were kept; training is measured during it, with dropout."
     else:
         return None
     return Section("curves", "Curves", [*blocks, Text(note, small=True)]) if blocks else None
@@ -45,5 +45,5 @@ def _figure(run: Run, quantity: str, name: str, caption: str) -> Figure:
     alt = f"{caption}: {title} over {len(run.history)} epochs, at the end {said}"
     if best is not None:
         alt += f"; epoch {int(best) + 1} was kept"
-    svg = curve(run.history, quantity, best, title, f"curve-{name}-{quantity}")
+    svg = curve(run.history, quantity, best, f"curve-{name}-{quantity}")
     return Figure(alt, caption, svg=svg)

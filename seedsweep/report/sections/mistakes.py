@@ -59,20 +59,21 @@ def section(material: Material) -> Section | None:
 
 def _heat(material: Material, run: Run, answers: Answers, rows: list[int]) -> dict[int, NDArray[np.float64]]:
     """Returns the heat maps by row; none where the net can't be had, which costs no report."""
-    if not material.n_gradcam or run.config is None or not rows:
+    if not material.n_gradcam or not rows:
         return {}
     from seedsweep.report.attention import attention  # torch takes seconds
 
-    paths, targets = [Path(answers.paths[at]) for at in rows], [int(answers.predicted[at]) for at in rows]
+    paths, targets = (
+        [Path(answers.paths[at]) for at in rows],
+        [answers.classes[answers.predicted[at]] for at in rows],
+    )
     try:
-        found = attention(run.config, run.folder, len(answers.classes), paths, targets)
+        found = attention(run.folder, paths, targets)
     except Exception as error:
-        log.info(
-            "no Grad-CAM in the report: %s",
-            str(error).splitlines()[0] if str(error) else type(error).__name__,
-        )
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        log.info("no Grad-CAM in the report: %s", reason)
         return {}
-    return dict(zip(rows, found or [], strict=False))
+    return dict(zip(rows, found, strict=True))
 
 
 def _photo(answers: Answers, at: int, image: Image.Image | None, heat: NDArray[np.float64] | None) -> Photo:

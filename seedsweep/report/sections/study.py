@@ -72,22 +72,15 @@ def _metric(result: dict[str, Any]) -> str:
 def _finalists(result: dict[str, Any]) -> Table:
     rows: list[list[Cell]] = []
     for finalist in result.get("finalists", []):
-        values = [float(value) for value in finalist["values"]]
-        found = over_seeds(values)  # type: ignore[arg-type]
-        interval = found.clipped() if found else None
+        mean, values = float(finalist["mean"]), [float(value) for value in finalist["values"]]
+        found = over_seeds(values)
+        low, high = (max(0.0, found.low), min(1.0, found.high)) if found else (None, None)
         rows.append(
             [
-                Number(
-                    f"trial {finalist['trial']}", "the study began with it" if finalist["reference"] else ""
-                ),
+                Number(f"trial {finalist['trial']}", "the start" if finalist["reference"] else ""),
                 ", ".join(finalist["settings"]) or "as it stands",
-                Bar(
-                    float(finalist["mean"]),
-                    interval.low if interval else None,
-                    interval.high if interval else None,
-                    values,
-                ),
-                percent(float(finalist["mean"])),
+                Bar(mean, low, high, values),
+                percent(mean),
                 percent(float(finalist["value_in_study"])),
             ]
         )

@@ -1,0 +1,375 @@
+"""The report: what it says, that it says it safely, and how a browser takes it."""
+
+import json
+import logging
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from report_folders import write_run, write_study, write_sweep
+from torch import nn
+
+from seedsweep.cli.main import main
+from seedsweep.diagnosis.finding import Finding, Verdict
+from seedsweep.report import attention as attention_module
+from seedsweep.report.blocks import Section
+from seedsweep.report.material import read_material
+from seedsweep.report.page import build, found_sections
+from seedsweep.report.verdict import sentences
+from seedsweep.report.write import write_at_end, write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+EVIL = "<script>alert(1)</script>"
+
+
+class Reader(HTMLParser):
+    """Collects elements, attributes and texts."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep")
+    write_sweep(folder)
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("real") / "run"
+    line = [
+        "+experiment=frozen_bn", "backbone=efficientnet_lite0", "data.demo.n_images=105", "data.image_size=[64,64]",
+        "trainer.max_epochs=2", "trainer.probe_images=32", f"hydra.run.dir={folder}",
+    ]  # fmt: skip
+    assert main(line) == 0
+    return folder
+
+
+def test_a_run_ends_with_its_report(real: Path):
+    page = real / "report.html"
+    assert page.stat().st_size < 1_000_000
+    read = Reader(page)
+    metrics = json.loads((real / "metrics.json").read_text())
+    assert f"{100 * metrics['val']['acc']:.1f} % of the validation images" in read.text
+    assert "+experiment=frozen_bn backbone=efficientnet_lite0" in read.text
+    assert metrics["versions"]["torch"] in read.text
+    photographs = [image for image in read.all("img") if "What in" not in (image["alt"] or "")]
+    explained = [image for image in read.all("img") if "What in" in (image["alt"] or "")]
+    wrong = sum(
+        row["predicted"] != row["label"] for row in _rows(real / "predictions.csv") if row["split"] == "test"
+    )
+    assert len(photographs) == len(explained) == min(wrong, 8)
+    assert wrong > 0, "nothing would be shown"
+    assert "Grad-CAM" in (real / "report.md").read_text()
+
+
+def test_a_run_can_go_without(real: Path, tmp_path: Path):
+    copy = tmp_path / "run"
+    shutil.copytree(real, copy)
+    write_report(copy, gradcam=0)
+    assert not [
+        image for image in Reader(copy / "report.html").all("img") if "What in" in (image["alt"] or "")
+    ]
+
+
+def test_the_verdict_of_a_sweep_names_best_equals_and_trap(sweep: Path):
+    first, second = sentences(read_material(sweep))
+    assert first.startswith("`good` answers 90.0 % of the validation images (95 % interval ")
+    assert "`as_good` is as good within noise" in first
+    assert second.startswith("`trapped` is 50.0 points behind (p")
+    assert "92.0 % in train mode and at 31.0 % in eval mode" in second
+
+
+def test_the_verdict_of_a_sweep_without_a_trap_does_not_invent_one(tmp_path: Path):
+    write_run(tmp_path / "1_a_s1", "a", 1, 0.9)
+    write_run(tmp_path / "2_b_s1", "b", 1, 0.3)
+    _, second = sentences(read_material(tmp_path))
+    assert second.startswith("Furthest behind is `b`, which is 60.0 points behind (p < 0.001)")
+    assert "BatchNorm" not in second
+    shutil.rmtree(tmp_path / "2_b_s1")
+    _, second = sentences(read_material(tmp_path))
+    assert second == (
+        "Always answering the largest class would reach 75.0 %, and no arm's two modes differ by more than 0.0 points."
+    )
+
+
+@pytest.mark.parametrize(
+    ("modes", "policy", "train", "says"),
+    [
+        (
+            (0.9, 0.3),
+            "batch_stats",
+            0.3,
+            "It answers the same training images at 90.0 % in train mode and at 30.0 %",
+        ),
+        ((0.9, 0.3), "train", 0.3, "running statistics lag behind"),
+        ((0.99, 0.99), "inference", 0.99, "that is overfitting, not BatchNorm"),
+        ((0.7, 0.7), "inference", 0.7, "neither overfitting nor BatchNorm"),
+    ],
+)
+def test_the_verdict_of_a_run(modes, policy: str, train: float, says: str, tmp_path: Path):
+    write_run(tmp_path / "r", "arm", 1, 0.7, modes, policy)
+    path = tmp_path / "r/metrics.json"
+    metrics = json.loads(path.read_text())
+    path.write_text(json.dumps(metrics | {"train": metrics["train"] | {"acc": train}}))
+    first, second = sentences(read_material(tmp_path / "r"))
+    assert first.startswith("`arm` answers 70.0 % of the validation images")
+    assert "largest class alone makes 75.0 %" in first
+    assert says in second
+
+
+def test_a_diagnosis_speaks_in_the_verdict(tmp_path: Path):
+    write_run(tmp_path / "r", "arm")
+    folder = tmp_path / "r/diagnosis"
+    folder.mkdir()
+    Image.new("RGB", (30, 20), "red").save(folder / "shift.png")
+    fault = Finding(
+        "scaling", "Inputs", Verdict.FAULT, "what reaches the net", f"Scaled twice {EVIL}.", remedy=["preprocess=auto"],
+        cost=0.31, picture=Path("shift.png"),
+    )  # fmt: skip
+    fine = Finding("baselines", "Baselines", Verdict.FINE, "the largest class", "Well above chance.")
+    content = {"findings": [fine.as_dict(), fault.as_dict(), {"verdict": "nonsense"}]}
+    (folder / "diagnosis.json").write_text(json.dumps(content))
+    assert sentences(read_material(tmp_path / "r"))[1] == f"Scaled twice {EVIL}."
+    read = Reader(write_report(tmp_path / "r"))
+    assert [image["alt"] for image in read.all("img")] == ["Evidence: Inputs"]
+    assert "costs 31.0 points" in read.text
+    assert read.text.index("Scaled twice", read.text.index("Diagnosis")) < read.text.index(
+        "Well above chance"
+    )
+    assert not read.all("script")
+    (folder / "diagnosis.json").write_text(
+        json.dumps({"findings": [fault.as_dict() | {"picture": "../../../etc/passwd.png"}]})
+    )
+    assert not Reader(write_report(tmp_path / "r")).all("img"), "no picture from elsewhere"
+
+
+def test_the_report_of_a_study(tmp_path: Path):
+    write_study(tmp_path)
+    first, second = sentences(read_material(tmp_path))
+    assert first == (
+        "Of 9 trials, `optim.lr=0.007` won: validation macro-F1 90.0 %, the mean of 2 fresh seeds, and 89.0 % of the "
+        "test images, met once."
+    )
+    assert "reaches 70.0 % with as many fresh seeds, 20.0 points less" in second
+    assert "more than noise (p" in second
+    read = Reader(write_report(tmp_path))
+    assert "Best 9 of 9 trials" in read.text
+    assert "1 min 1 s" in read.text
+
+
+def test_a_ladder_is_shown(sweep: Path, tmp_path: Path):
+    shutil.copytree(sweep, tmp_path / "s")
+    Image.new("RGB", (300, 100), "blue").save(tmp_path / "s/ladder.png")
+    (tmp_path / "s/ladder.json").write_text(json.dumps({"rungs": [{"sentence": "Scaled once: +31 points."}]}))
+    read = Reader(write_report(tmp_path / "s"))
+    assert "Scaled once: +31 points." in read.text
+    assert any((image["alt"] or "").startswith("Ladder") for image in read.all("img"))
+
+
+def test_names_do_no_harm(tmp_path: Path):
+    photo = '{}"><img src=x onerror=alert(1)><script>alert(1)<'
+    write_run(
+        tmp_path / "r",
+        EVIL,
+        classes=[EVIL, "a|b", "](javascript:alert(1))"],
+        photo=photo + ".jpg",
+        photographs=True,
+    )
+    page = write_report(tmp_path / "r")
+    read = Reader(page)
+    assert not read.all("script")
+    assert EVIL in read.text, "it is shown as what it is"
+    for tag, attributes in read.tags:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        for name in ("src", "href"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:image/")), (tag, name)
+    assert len([image for image in read.all("img") if "onerror" in (image["alt"] or "")]) == 4
+    plain = (tmp_path / "r/report.md").read_text()
+    assert "<script" not in plain.replace("\\<", "").replace(f"`{EVIL}`", "").replace("```", "")
+    assert "](javascript" not in plain.replace("\\]", "")
+
+
+def test_the_page_needs_no_network_and_runs_no_script(sweep: Path):
+    text = (sweep / "report.html").read_text()
+    assert "default-src 'none'" in text
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", text)
+    assert "@import" not in text
+    assert "url(http" not in text
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    for used in re.findall(r'(?:href="#|url\(#)([^")]+)', text):
+        assert used in ids
+
+
+def test_the_table_of_arms(sweep: Path):
+    read = Reader(sweep / "report.html")
+    for part in ("≈ same within noise", "always the largest class", "gone", "no weights.", "+61.0"):
+        assert part in read.text
+    plain = (sweep / "report.md").read_text()
+    assert re.search(r"\| good \| 90\.0 \(\d\d\.\d to \d\d\.\d\)", plain)
+    assert "python -m seedsweep -m '+experiment=good,as_good,trapped' seed=1,2" in plain
+
+
+def test_heat_is_where_the_answer_comes_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    pixels = np.zeros((32, 32, 3), dtype=np.uint8)
+    pixels[24:, :8, 0] = 255  # red below on the left speaks for b, green above for a
+    pixels[:8, :, 1] = 255
+    Image.fromarray(pixels).save(tmp_path / "p.png")
+    net = SimpleNamespace(
+        preprocess=nn.Identity(), backbone=nn.AvgPool2d(8), head=nn.Linear(3, 2, bias=False)
+    )
+    net.preprocess.forward = lambda images: images.float()
+    net.head.weight.data = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    trained = SimpleNamespace(net=net, classes=["a", "b"], image_size=(32, 32))
+    monkeypatch.setattr(attention_module, "find_checkpoint", lambda _: tmp_path)
+    monkeypatch.setattr(attention_module, "load_trained", lambda _: trained)
+    a, b = attention_module.attention(tmp_path, [tmp_path / "p.png"] * 2, ["a", "b"])
+    assert np.unravel_index(b.argmax(), b.shape) == (3, 0)
+    assert np.count_nonzero(b) == 1
+    assert a[0].all()
+    assert not a[1:].any()
+
+
+def test_sections_are_found_and_one_that_fails_is_left_out(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    modules = found_sections()
+    assert [module.ORDER for module in modules] == sorted(module.ORDER for module in modules)
+    material = read_material(sweep)
+    names = [section.name for section in build(material)]
+    assert names[:2] == ["verdict", "arms"]
+    assert names[-1] == "what-was-run"
+
+    def broken(_: object) -> Section:
+        raise ValueError("no ink")
+
+    monkeypatch.setattr(modules[1], "section", broken)
+    with caplog.at_level(logging.WARNING):
+        assert [section.name for section in build(material)] == [name for name in names if name != "arms"]
+    assert "goes without its section arms" in caplog.text
+
+
+def test_damaged_results_cost_a_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    write_run(tmp_path / "r", "arm")
+    (tmp_path / "r/predictions.csv").write_text('path,split\n"x')
+    (tmp_path / "r/history.csv").write_text("epoch,train/loss\n0,abc\n")
+    assert write_report(tmp_path / "r").is_file(), "what is left is shown"
+    (tmp_path / "r/metrics.json").write_text("{")
+    assert write_at_end(tmp_path / "r") is None
+    assert len([record for record in caplog.records if "no report was written" in record.message]) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ([], "needs report.dir=DIR"),
+        (["report.dir=nowhere"], "is no folder"),
+        (["report.dir=empty"], "holds no finished run, sweep or study"),
+    ],
+)
+def test_task_report_says_what_is_missing(
+    line: list[str], says: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+):
+    Path("empty").mkdir()
+    assert main(["task=report", *line, "hydra.run.dir=job"]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert len(error.splitlines()) == 1
+
+
+def test_task_report_writes_it_anew(sweep: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]):
+    shutil.copytree(sweep, "s")
+    Path("s/report.html").unlink()
+    assert main(["task=report", "report.dir=s", "hydra.run.dir=job"]) == 0
+    assert Path("s/report.html").is_file()
+    assert "report.html" in capsys.readouterr().out
+
+
+def dump(page: Path, *options: str) -> tuple[str, str]:
+    """Returns the page's DOM after its scripts, and what its console said."""
+    assert CHROMIUM is not None
+    done = subprocess.run(
+        [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom",
+            "--virtual-time-budget=10000", f"--user-data-dir={page.parent / 'chromium'}", *options, page.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+
+
+@browser
+def test_a_browser_opens_it_without_a_word(real: Path, tmp_path: Path):
+    shutil.copy(real / "report.html", tmp_path)
+    page = tmp_path / "report.html"
+    dom, console = dump(page)
+    assert "What was run" in dom
+    assert console == ""
+    loud = tmp_path / "loud.html"
+    loud.write_text(page.read_text().replace("</body>", "<script>alert(1)</script></body>"))
+    assert "Content Security Policy" in dump(loud)[1], "the console is heard, and no script runs"
+
+
+@browser
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_is_accessible(dark: bool, sweep: Path, real: Path, tmp_path: Path):
+    options = ["--blink-settings=preferredColorScheme=0"] if dark else []
+    of_run, of_sweep = (axe(folder / "report.html", tmp_path, *options) for folder in (real, sweep))
+    assert of_run == []
+    assert of_sweep == []
+    if not dark:
+        bad = tmp_path / "bad.html"
+        bad.write_text((sweep / "report.html").read_text().replace("</main>", '<img src="data:,"></main>'))
+        assert [name for name, _ in axe(bad, tmp_path)] == ["image-alt"]
+
+
+def axe(page: Path, folder: Path, *options: str) -> list[tuple[str, str]]:
+    """Returns the serious and critical findings of axe on a copy of the page: rule and place."""
+    axe_core = pytest.importorskip("axe_core_python")
+    script = (Path(axe_core.__file__).parent / "axe.min.js").read_text()
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text())
+    text = text.replace("<details>", "<details open>")
+    run = "axe.run().then(r => { document.title = 'done'; document.body.innerHTML = ''; "
+    run += "const pre = document.createElement('pre'); pre.textContent = JSON.stringify("
+    run += "r.violations.map(v => [v.id, v.impact, v.nodes[0].html])); document.body.append(pre); })"
+    copy = folder / f"axe_{page.name}"
+    copy.write_text(text.replace("</body>", f"<script>{script}</script><script>{run}</script></body>"))
+    dom, _ = dump(copy, *options)
+    assert "<title>done</title>" in dom, "axe did not come to its end"
+    reader = re.search(r"<pre>(.*)</pre>", dom, re.DOTALL)
+    assert reader is not None
+    from html import unescape
+
+    found = json.loads(unescape(reader.group(1)))
+    return [(rule, place) for rule, impact, place in found if impact in ("serious", "critical")]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    import csv
+
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
