@@ -32,7 +32,7 @@ def check() -> None:
 
 def write(net: nn.Module, example: Tensor, about: dict[str, str], path: Path) -> None:
     """Writes ``net`` as one file with a free number of images; ``about`` is its ``metadata_props``."""
-    for name in ("onnxscript", "torch.onnx"):
+    for name in ("onnxscript", "onnx_ir", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
     found: Any = torch.onnx.export(
         program(net, example), input_names=[INPUT], output_names=[OUTPUT], dynamo=True, verbose=False
