@@ -52,7 +52,8 @@ def draw(trials: Trials) -> Figure:
         # many levels for colour, few lines to read
         levels = np.linspace(float(colours.vmin or 0), high, 30)
         axes.contourf(across, up, mean, levels=levels, cmap=LIGHTER, norm=colours, extend="both", zorder=0)
-        lines = axes.contour(across, up, mean, levels=levels[4::5], colors="white", linewidths=0.9, zorder=1)
+        shown = np.where(distance < FAR, mean, np.nan)  # or numbers of lines would stand in the white
+        lines = axes.contour(across, up, shown, levels=levels[4::5], colors="white", linewidths=0.9, zorder=1)
         axes.clabel(lines, fontsize=8, colors=INK, fmt="%.2f" if high - low > 0.06 else "%.3f")
         axes.contourf(across, up, distance, levels=[FAR, 9], colors="white", zorder=2)
     pruned = [t for t in trials.pruned if x.name in t.params and y.name in t.params]
