@@ -14,7 +14,7 @@ from seedsweep.data.images import BadImageError, read_image
 
 SIDE = 260  # pixels of the longer side of a photograph
 WIDEST = 1500  # pixels of a drawn picture
-HEAT = 0.55  # of the heat map over the photograph, where it is hottest
+DARK = 0.3  # what is left of the light where nothing spoke for the answer
 
 
 def photograph(path: Path, side: int = SIDE) -> Image.Image | None:
@@ -28,16 +28,17 @@ def photograph(path: Path, side: int = SIDE) -> Image.Image | None:
     return image
 
 
-def heat_over(image: Image.Image, heat: NDArray[np.float64]) -> Image.Image:
-    """Lays a heat map [h, w] over a photograph; it is stretched to the photograph, as the photograph was to the net."""
-    import matplotlib
+def lit(image: Image.Image, heat: NDArray[np.float64]) -> Image.Image:
+    """Leaves light and colour where a heat map [h, w] is hot, and darkens the rest.
 
+    The map is stretched to the photograph, as the photograph was to the net. No colours are laid over it: they would
+    hide what is to be seen.
+    """
     top = float(heat.max())
     scaled = Image.fromarray((heat / top if top > 0 else heat * 0).astype(np.float32))
     strength = np.asarray(scaled.resize(image.size, Image.Resampling.BICUBIC)).clip(0, 1)[..., None]
-    colours = matplotlib.colormaps["inferno"](strength[..., 0])[..., :3] * 255
-    grey = np.asarray(image.convert("L").convert("RGB"), dtype=float)
-    mixed = grey * (1 - HEAT * strength) + colours * HEAT * strength
+    colour, grey = np.asarray(image, dtype=float), np.asarray(image.convert("L").convert("RGB"), dtype=float)
+    mixed = grey * DARK * (1 - strength) + colour * strength
     return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
 
 

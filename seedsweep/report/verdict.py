@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seedsweep.claims.standing import accuracy
+from seedsweep.diagnosis.finding import Verdict
 from seedsweep.report.material import RUN, STUDY, Material
 from seedsweep.report.runs import FIXED_BY_NOTHING, GAP, Run, findings_of
 from seedsweep.report.text import listed, p_value, percent, span, with_sign
@@ -185,13 +185,12 @@ def _trap(run: Run) -> str:
 
 
 def _diagnosed(material: Material) -> str:
-    """Returns the first sentence of a diagnosis that found a fault; empty if there is none."""
+    """Returns what a diagnosis that found a fault said first; empty if there is none."""
     for name, _, content in material.diagnosed:
-        said = str(content.get("verdict") or content.get("sentence") or "")
-        faults = [finding for finding in findings_of(content) if finding.verdict == "fault"]
+        faults = [finding for finding in findings_of(content) if finding.verdict is Verdict.FAULT]
         if faults:
-            sentence = said or faults[0].sentence
-            return f"`{name}`: {sentence}" if name and material.kind != RUN else sentence
+            said = str(content.get("headline") or faults[0].sentence)
+            return f"`{name}`: {said}" if name and material.kind != RUN else said
     return ""
 
 
@@ -206,13 +205,3 @@ def _baseline(done: list[ArmRow]) -> str:
         else ""
     )
     return f"Always answering the largest class would reach {percent(best.majority)} %{quiet}."
-
-
-def interval_of_runs(runs: list[Run], split: str) -> Any:
-    """Returns the accuracy of several runs of one arm on a split, with its interval; None if it can't be had."""
-    import numpy as np
-
-    answers = [run.answers[split] for run in runs if split in run.answers]
-    if not answers or any(each.paths != answers[0].paths for each in answers):
-        return None
-    return accuracy(np.stack([each.right for each in answers]), answers[0].groups)

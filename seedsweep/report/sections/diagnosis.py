@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seedsweep.diagnosis.finding import Finding, Verdict
-from seedsweep.report.blocks import Block, Figure, FindingCard, Findings, Folded, Section, Text
+from seedsweep.report.blocks import Block, Figure, Figures, FindingCard, Findings, Folded, Section, Text
 from seedsweep.report.material import RUN, Material
 from seedsweep.report.pictures import png_uri
 from seedsweep.report.runs import findings_of
@@ -19,17 +19,18 @@ def section(material: Material) -> Section | None:
     """Faults and suspects first, the rest on demand."""
     blocks: list[Block] = []
     for name, folder, content in material.diagnosed:
-        found = sorted(findings_of(content), key=lambda finding: finding.verdict.rank)
+        found = findings_of(content)  # ranked already
         if not found:
             continue
-        if name and material.kind != RUN:
-            blocks.append(Text(f"On `{name}`:"))
+        headline = str(content.get("headline") or "")
+        of = f"`{name}`: " if name and material.kind != RUN else ""
+        blocks.append(Text(f"{of}{headline}" if headline else f"{of}{len(found)} checks."))
+        if uri := _picture(folder, content.get("picture")):
+            blocks.append(Figures([Figure("What each fault costs", uri=uri)], large=True))
         bad = [f for f in found if f.verdict in (Verdict.FAULT, Verdict.SUSPECT)]
         rest = [f for f in found if f not in bad]
         if bad:
             blocks.append(Findings([_card(finding, folder) for finding in bad]))
-        else:
-            blocks.append(Text("No check found a fault."))
         if rest:
             cards = Findings([_card(finding, folder) for finding in rest])
             blocks.append(Folded(f"{len(rest)} checks without a fault", [cards]))

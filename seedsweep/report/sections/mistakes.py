@@ -12,7 +12,7 @@ from PIL import Image
 
 from seedsweep.report.blocks import Block, Photo, Photos, Section, Text
 from seedsweep.report.material import Material
-from seedsweep.report.pictures import heat_over, jpeg_uri, photograph
+from seedsweep.report.pictures import jpeg_uri, lit, photograph
 from seedsweep.report.runs import Run
 from seedsweep.report.text import percent, seconds
 from seedsweep.reporting.answers import Answers
@@ -49,7 +49,7 @@ def section(material: Material) -> Section | None:
         size = next(iter(heat.values())).shape
         blocks.append(
             Text(
-                f"Right of each photograph: what spoke for the wrong answer (Grad-CAM on the last feature map, "
+                f"Beside each photograph, lit: what spoke for the wrong answer (Grad-CAM on the last feature map, "
                 f"{size[0]} x {size[1]} cells; {seconds(took)} for all).",
                 small=True,
             )
@@ -79,16 +79,15 @@ def _heat(material: Material, run: Run, answers: Answers, rows: list[int]) -> di
 def _photo(answers: Answers, at: int, image: Image.Image | None, heat: NDArray[np.float64] | None) -> Photo:
     true, said = answers.classes[answers.labels[at]], answers.classes[answers.predicted[at]]
     name = Path(answers.paths[at]).name
-    p_true = answers.probabilities[at, answers.labels[at]]
-    facts = [
-        f"is {true} ({percent(float(p_true), 0)} %)",
-        name if image is not None else f"{name}, not found any more",
-    ]
+    p_true, p_said = answers.probabilities[at, answers.labels[at]], answers.probabilities[at].max()
     return Photo(
-        title=f"{said}, {percent(float(answers.probabilities[at].max()), 0)} % sure",
-        facts=facts,
+        title=f"{true}, taken for {said}",
+        facts=[
+            f"{percent(float(p_said), 0)} % {said}, {percent(float(p_true), 0)} % {true}",
+            name if image is not None else f"{name}, not found any more",
+        ],
         uri=jpeg_uri(image) if image is not None else "",
-        heat_uri=jpeg_uri(heat_over(image, heat)) if image is not None and heat is not None else "",
+        heat_uri=jpeg_uri(lit(image, heat)) if image is not None and heat is not None else "",
         alt=f"{name}: {true}, taken for {said}",
         heat_alt=f"What in {name} spoke for {said}",
     )
