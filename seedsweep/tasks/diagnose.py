@@ -20,7 +20,9 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     Raises:
         SeedsweepError: no such run or checkpoint, or its images can't be had.
     """
-    from seedsweep.diagnosis import subject  # torch takes seconds
+    from seedsweep.backbones.keras_file import is_keras  # torch takes seconds
+    from seedsweep.diagnosis import subject
+    from seedsweep.diagnosis.keras_model import of_keras
     from seedsweep.diagnosis.run import diagnose
     from seedsweep.diagnosis.terminal import show
     from seedsweep.preprocess.scaling import flush_denormals
@@ -35,6 +37,8 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         where = Path(options.run).expanduser()
         patient = subject.of_run(where, options.images)
         folder = where / "diagnosis"
+    elif options.checkpoint is not None and is_keras(Path(options.checkpoint)):
+        patient = of_keras(Path(options.checkpoint).expanduser(), config, options.images)
     elif options.checkpoint is not None:
         patient = subject.of_checkpoint(Path(options.checkpoint).expanduser(), config, options.images)
     else:

@@ -1,0 +1,137 @@
+"""Likely label errors: confident learning (Northcutt, Jiang and Chuang 2021) on out-of-fold answers of a probe."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
+
+FOLDS = 5
+COMPONENTS = 128  # principal components of the features that the probe reads
+NEIGHBOURS = 10
+OWN_VOTES = 0.1  # share of the neighbours that may still have the given label
+BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """An image whose label the features contradict; ``suggested`` is a class number, ``margin`` 0..1 how clearly."""
+
+    row: int
+    given: int
+    suggested: int
+    margin: float
+
+
+def folds_of(
+    labels: NDArray[np.int64], groups: Sequence[str] | None, folds: int = FOLDS
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Returns stratified (train, test) rows; groups stay on one side where some group has several images.
+
+    Classes with fewer images than folds are in the test rows of some folds only.
+    """
+    count = int(min(folds, max(2, np.bincount(labels).max())))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class smaller than the number of folds
+        if groups is not None and len(set(groups)) < len(groups):
+            names = np.unique(np.asarray(groups), return_inverse=True)[1]
+            made = StratifiedGroupKFold(count, shuffle=True, random_state=0).split(labels, labels, names)
+        else:
+            made = StratifiedKFold(count, shuffle=True, random_state=0).split(labels, labels)
+        return list(made)
+
+
+def components(features: NDArray[np.float32], count: int = COMPONENTS) -> NDArray[np.float64]:
+    """Returns the first principal components [N, count] of features [N, C], scaled to a variance of 1 in the mean."""
+    x = features.astype(np.float64) - features.mean(0, dtype=np.float64)
+    values, vectors = np.linalg.eigh(x.T @ x / len(x))
+    kept = vectors[:, ::-1][:, : min(count, len(x) - 1)]
+    made: NDArray[np.float64] = x @ kept
+    return made / max(float(np.sqrt(values[::-1][: kept.shape[1]].mean())), 1e-12)
+
+
+def outside_fold(
+    features: NDArray[np.float32], labels: NDArray[np.int64], groups: Sequence[str] | None, classes: int
+) -> NDArray[np.float64]:
+    """Returns each image's class probabilities [N, classes] by a logistic regression that has not seen its group.
+
+    Args:
+        features: [N, C] of a frozen net.
+        labels: [N] class numbers.
+        groups: [N] names; None: every image by itself.
+        classes: how many there are.
+    """
+    probe = LogisticRegression(C=0.1, max_iter=300)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a class that is missing in a fold; a fit that is near enough
+        found = cross_val_predict(
+            probe, components(features), labels, cv=folds_of(labels, groups), method="predict_proba"
+        )
+    made = np.zeros((len(labels), classes))
+    made[:, np.unique(labels)] = found
+    return made
+
+
+def find_doubts(
+    probabilities: NDArray[np.float64],
+    neighbours: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    least: float = 0.8,
+) -> list[Doubt]:
+    """Returns likely label errors, the clearest first.
+
+    A class is confidently another's where its probability reaches the mean that images labelled so get themselves
+    (confident learning's threshold). A probe that is wrong in one image of ten would then accuse many right labels,
+    so the accused must also be far from its own label, and its nearest neighbours must say the same.
+
+    Args:
+        probabilities: [N, K], out of fold.
+        neighbours: [N, K] share of each class among the nearest other images.
+        labels: [N] class numbers.
+        least: by how much the other class's probability must exceed the label's.
+    """
+    rows = np.arange(len(labels))
+    own = probabilities[rows, labels]
+    thresholds = np.asarray(
+        [
+            own[labels == label].mean() if (labels == label).any() else 1
+            for label in range(probabilities.shape[1])
+        ]
+    )
+    confident = np.where(probabilities >= thresholds, probabilities, -1)
+    suggested = confident.argmax(1)
+    margin = confident.max(1) - own
+    voted = neighbours.argmax(1) == suggested
+    accused = (suggested != labels) & (margin > least) & voted & (neighbours[rows, labels] <= OWN_VOTES)
+    order = sorted(np.flatnonzero(accused).tolist(), key=lambda row: -margin[row])
+    return [Doubt(row, int(labels[row]), int(suggested[row]), float(margin[row])) for row in order]
+
+
+def neighbour_votes(
+    features: NDArray[np.float32], labels: NDArray[np.int64], groups: Sequence[str], classes: int
+) -> NDArray[np.float64]:
+    """Returns [N, classes]: the classes' shares among each image's nearest images of other groups (cosine).
+
+    Args:
+        features: [N, C].
+        labels: [N] class numbers.
+        groups: [N] names.
+        classes: how many there are.
+    """
+    x = components(features).astype(np.float32)
+    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    _, numbers = np.unique(np.asarray(groups), return_inverse=True)
+    votes = np.zeros((len(labels), classes))
+    count = min(NEIGHBOURS, len(labels) - 1)
+    for start in range(0, len(labels), BLOCK):
+        likeness = x[start : start + BLOCK] @ x.T
+        likeness[numbers[start : start + BLOCK, None] == numbers[None]] = -2
+        nearest = np.argpartition(-likeness, count - 1, axis=1)[:, :count]
+        for place in range(count):
+            np.add.at(votes, (np.arange(start, start + len(nearest)), labels[nearest[:, place]]), 1 / count)
+    return votes

@@ -1,0 +1,149 @@
+"""What several data checks of a subject share, computed once: thumbnails, pairs, out-of-fold answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedsweep.audit.cues import Cue, cue_tables, measure_cue
+from seedsweep.audit.duplicates import Pair, find_pairs, thumbnails
+from seedsweep.audit.files import read_facts
+from seedsweep.audit.groups import Grouping, guess_grouping, measure_grouping
+from seedsweep.audit.labels import neighbour_votes, outside_fold
+from seedsweep.data.prepare import PreparedImages
+from seedsweep.data.table import ImageTable
+from seedsweep.diagnosis.material import EVAL_BATCH, Material
+from seedsweep.diagnosis.subject import Subject
+
+EXAMPLES = 20  # of a list in the evidence; the rest is counted
+
+
+@dataclass
+class Answered:
+    """Images that passed the corrected frozen net: rows of the whole table, labels, and two kinds of answers.
+
+    Attributes:
+        features: [n, C].
+        rows: [n] of the whole table: training and validation images that are looked at.
+        labels: [n].
+        groups: [n]; copies of one file are one group.
+        probabilities: [n, K] of a linear probe, out of fold.
+        votes: [n, K] shares of the classes among the nearest others.
+    """
+
+    features: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    groups: list[str]
+    probabilities: NDArray[np.float64]
+    votes: NDArray[np.float64]
+
+    @property
+    def acc(self) -> float:
+        """Accuracy of the probe, out of fold."""
+        return float((self.probabilities.argmax(1) == self.labels).mean())
+
+
+class Audited:
+    """Lazily computed facts about all images of a run.
+
+    Args:
+        prepared: the run's images.
+        group_regex: ``data.group_regex``.
+    """
+
+    def __init__(self, prepared: PreparedImages, group_regex: str | None) -> None:
+        self.prepared = prepared
+        self.group_regex = group_regex
+
+    @property
+    def table(self) -> ImageTable:
+        """Path, class, split, group and digest of all images."""
+        return self.prepared.table
+
+    @cached_property
+    def small(self) -> NDArray[np.uint8]:
+        """Thumbnails of all images, [N, side, side, 3]."""
+        rows = np.arange(len(self.table.paths))
+        parts = np.split(rows, range(EVAL_BATCH, len(rows), EVAL_BATCH))
+        return np.concatenate([thumbnails(self.prepared.pixels.batch(part)) for part in parts])
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """Exact and near duplicates."""
+        return find_pairs(self.table.digests, self.small)
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """The table's groups; where each image is one by itself, copies of a file are one group."""
+        together = len(set(self.table.groups)) < len(self.table.groups)
+        return self.table.groups if together else self.table.digests
+
+    @cached_property
+    def grouping(self) -> Grouping | None:
+        """The photographs that the images come from: as ``data.group_regex`` says, or as the names suggest."""
+        labels = self.table.labels
+        if self.group_regex is not None:
+            return measure_grouping(self.group_regex, self.table.groups, labels)
+        return guess_grouping([path.name for path in self.table.paths], labels)
+
+    @cached_property
+    def cues(self) -> list[Cue]:
+        """What size, kind of file and colours alone predict."""
+        tables = cue_tables(read_facts(self.table.paths), self.small)
+        labels, classes = self.table.labels, len(self.table.classes)
+        return [measure_cue(name, table, labels, self.groups, classes) for name, table in tables.items()]
+
+    def name(self, row: int) -> str:
+        """Returns an image's path below the data's folder."""
+        path, root = self.table.paths[row], self.table.root
+        return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+    def class_of(self, row: int) -> str:
+        """Returns the name of an image's class."""
+        return self.table.classes[self.table.labels[row]]
+
+
+_kept: WeakKeyDictionary[Material, Audited] = WeakKeyDictionary()
+_answered: WeakKeyDictionary[Material, Answered] = WeakKeyDictionary()
+
+
+def audited(subject: Subject) -> Audited:
+    """Returns the facts about a subject's images, kept as long as its material is."""
+    found = _kept.get(subject.material)
+    if found is None:
+        found = _kept[subject.material] = Audited(subject.prepared, subject.config.data.group_regex)
+    return found
+
+
+def answered(subject: Subject) -> Answered:
+    """Returns what probe and neighbours answer to the subject's training and validation images.
+
+    Raises:
+        SeedsweepError: net, weights or store can't be had.
+    """
+    found = _answered.get(subject.material)
+    if found is None:
+        found = _answered[subject.material] = _answer(subject)
+    return found
+
+
+def _answer(subject: Subject) -> Answered:
+    facts, clean, part = audited(subject), subject.clean, subject.material.images.table
+    features = np.concatenate([clean.train.numpy(), clean.val.numpy()])
+    place = {path: row for row, path in enumerate(facts.table.paths)}
+    rows = np.asarray([place[path] for path in part.paths], dtype=np.int64)
+    groups = [facts.groups[row] for row in rows]
+    classes = len(facts.table.classes)
+    return Answered(
+        features,
+        rows,
+        part.labels,
+        groups,
+        outside_fold(features, part.labels, groups, classes),
+        neighbour_votes(features, part.labels, groups, classes),
+    )

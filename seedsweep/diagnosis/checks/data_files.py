@@ -1,0 +1,64 @@
+"""Image files: can all be read, and are they large enough?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from seedsweep.audit.files import read_facts, why_unreadable
+from seedsweep.data.folder import scan_folder
+from seedsweep.diagnosis.audited import EXAMPLES, audited
+from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
+from seedsweep.diagnosis.subject import Subject
+from seedsweep.errors import SeedsweepError
+
+ORDER = 80
+TITLE = "Image files"
+MEASURED = "Image files that can't be decoded whole, and photographs smaller than what the net reads."
+MANY = 0.02  # of all files
+STRETCH = 4  # an image whose sides are enlarged by more shows little
+
+
+def check(subject: Subject, folder: Path) -> Finding:
+    """Looks for files that were left out, and at the sizes of the others."""
+    facts = audited(subject)
+    bad = left_out(facts.table.root, set(facts.table.paths))
+    sizes = np.asarray([(f.height, f.width) for f in read_facts(facts.table.paths)])
+    wanted = np.asarray(subject.config.data.image_size)
+    small = int(((wanted / sizes).min(1) > STRETCH).sum())
+    total = len(facts.table.paths) + len(bad)
+    evidence: Evidence = {
+        "files": total,
+        "unreadable": len(bad),
+        "examples": [f"{path.name}: {reason}" for path, reason in list(bad.items())[:EXAMPLES]],
+        "median_height": float(np.median(sizes[:, 0])),
+        "median_width": float(np.median(sizes[:, 1])),
+        "much_enlarged": small,
+    }
+    height, width = (int(side) for side in np.median(sizes, 0))
+    said = f"All {total} files can be read; the median is {width} x {height} pixels."
+    verdict = Verdict.FINE
+    if bad:
+        verdict = Verdict.FAULT if len(bad) > MANY * total else Verdict.SUSPECT
+        first = next(iter(bad.items()))
+        said = (
+            f"{len(bad)} of {total} files can't be read and were left out, such as {first[0].name} ({first[1]}): "
+            "copy them anew, or remove them."
+        )
+    if small > MANY * total:
+        verdict = Verdict.SUSPECT if verdict is Verdict.FINE else verdict
+        said += (
+            f" {small} are enlarged by more than {STRETCH} to {wanted[1]} x {wanted[0]}: a smaller "
+            "data.image_size shows the net as much."
+        )
+    return Finding("data_files", TITLE, verdict, MEASURED, said, evidence)
+
+
+def left_out(root: Path, known: set[Path]) -> dict[Path, str]:
+    """Returns the image files below the data's folder that are not among ``known`` and can't be read, and why."""
+    try:
+        there = [found.path for found in scan_folder(root)]
+    except (SeedsweepError, OSError):  # a manifest may name files of a folder that is no data set by itself
+        return {}
+    return why_unreadable([path for path in there if path not in known])

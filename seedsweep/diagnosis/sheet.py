@@ -1,0 +1,63 @@
+"""Contact sheets: the photographs that a finding is about, with a line or two below each."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from seedsweep.data.images import BadImageError, read_image
+from seedsweep.reporting.style import GREY, INK, TRAP, figure, save
+
+SIDE = 112  # pixels of a thumbnail
+ACROSS = 8
+LONGEST = 22  # letters of a line
+INCH = 1.25
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """One thumbnail; ``lines`` stand below it, the first one in the colour of a fault if ``marked``."""
+
+    path: Path
+    lines: tuple[str, ...]
+    marked: bool = False
+
+
+def draw_sheet(photographs: list[Photograph], path: Path, across: int = ACROSS) -> None:
+    """Draws thumbnails, row by row; a file that can't be read is an empty frame.
+
+    Args:
+        photographs: in order.
+        path: of the PNG.
+        across: thumbnails a row.
+    """
+    down = max(1, -(-len(photographs) // across))
+    lines = max((len(photograph.lines) for photograph in photographs), default=1)
+    made = figure(INCH * across, (INCH + 0.14 * lines) * down)
+    places = made.subplots(down, across, squeeze=False).ravel()
+    for axes in places:
+        axes.set_axis_off()
+    for axes, photograph in zip(places, photographs, strict=False):
+        try:
+            axes.imshow(read_image(photograph.path, (SIDE, SIDE)).permute(1, 2, 0).numpy())
+        except BadImageError:
+            axes.text(0.5, 0.5, "unreadable", ha="center", va="center", color=GREY, transform=axes.transAxes)
+        for place, line in enumerate(photograph.lines):
+            axes.text(
+                0,
+                -0.03 - 0.13 * place,
+                _short(line),
+                transform=axes.transAxes,
+                fontsize=6.5,
+                va="top",
+                color=TRAP if photograph.marked and place == 0 else INK,
+                parse_math=False,  # a file may be called $x$
+            )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # letters that the font lacks are drawn as boxes
+        save(made, path)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2 - 1]}…{text[-LONGEST // 2 :]}"
