@@ -184,10 +184,41 @@ def test_the_report_of_a_study(tmp_path: Path):
 def test_a_ladder_is_shown(sweep: Path, tmp_path: Path):
     shutil.copytree(sweep, tmp_path / "s")
     Image.new("RGB", (300, 100), "blue").save(tmp_path / "s/ladder.png")
-    (tmp_path / "s/ladder.json").write_text(json.dumps({"rungs": [{"sentence": "Scaled once: +31 points."}]}))
+    level = {
+        "low": None,
+        "high": None,
+        "seeds": {"1": 0.4},
+        "on_path": True,
+        "delta_low": 0.2,
+        "delta_high": 0.4,
+    }
+    rungs = [
+        {"label": "as asked", "mean": 0.4, "delta": None, "sentence": "as asked: 40 %.", **level},
+        {
+            "label": "scaled once",
+            "mean": 0.71,
+            "delta": 0.31,
+            "sentence": "scaled once: +31 points.",
+            **level,
+        },
+        {"label": "smaller", "mean": 0.70, "delta": -0.01, "sentence": "smaller: nothing.", **level},
+    ]
+    cell = {"mean": 0.4, "low": 0.3, "high": 0.5}
+    table = {
+        "scaling": ["twice", "once"],
+        "batchnorm": ["batch", "stored"],
+        "cells": [[cell, cell], [cell, cell]],
+    }
+    content = {"rungs": rungs, "put_back": [], "two_by_two": {**table, "sentence": "One hides the other."}}
+    (tmp_path / "s/ladder.json").write_text(json.dumps(content))
+    assert sentences(read_material(tmp_path / "s")) == [
+        "From 40.0 % (as asked) to 70.0 % of the validation images (smaller): +30.0 points in 2 steps.",
+        "The greatest: scaled once: +31 points.",
+    ]
     read = Reader(write_report(tmp_path / "s"))
-    assert "Scaled once: +31 points." in read.text
-    assert any((image["alt"] or "").startswith("Ladder") for image in read.all("img"))
+    for part in ("One hides the other.", "+20.0 to +40.0", "30.0–50.0", "smaller: nothing."):
+        assert part in read.text
+    assert any((image["alt"] or "").startswith("The ladder") for image in read.all("img"))
 
 
 def test_names_do_no_harm(tmp_path: Path):

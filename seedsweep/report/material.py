@@ -60,6 +60,11 @@ class Material:
         return [run for run in self.runs if run.label == label]
 
     @cached_property
+    def ladder(self) -> dict[str, Any]:
+        """What the sweep's ladder.json holds; empty where it is no ladder."""
+        return read_json(self.folder / "ladder.json")
+
+    @cached_property
     def diagnosed(self) -> list[tuple[str, Path, dict[str, Any]]]:
         """Name, folder and content of every diagnosis: of the folder itself, then of its runs."""
         folders = [

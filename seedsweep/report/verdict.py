@@ -28,6 +28,8 @@ def _of_sweep(material: Material) -> list[str]:
     done = [row for row in material.rows if row.mean is not None]
     if not done:
         return ["No run of this sweep finished.", "Their reasons stand in the table."]
+    if told := _of_ladder(material):
+        return told
     best = done[0]
     lead = f"`{best.label}` answers {percent(best.mean)} % of the validation images{_interval(best)}"
     if best.test_accs:
@@ -39,6 +41,27 @@ def _of_sweep(material: Material) -> list[str]:
         names = listed(same) if len(same) <= MOST_NAMED else f"{len(same)} others"
         lead += f"; {names} {'is' if len(same) == 1 else 'are'} as good within noise"
     return [f"{lead}.", _diagnosed(material) or _why_behind(material, done) or _baseline(done)]
+
+
+def _of_ladder(material: Material) -> list[str]:
+    """Returns from where to where the ladder leads, and its greatest step; nothing where there is none."""
+    rungs = [
+        rung
+        for rung in material.ladder.get("rungs") or []
+        if rung.get("on_path") and rung.get("mean") is not None
+    ]
+    if len(rungs) < 2:
+        return []
+    first, last = rungs[0], rungs[-1]
+    lead = (
+        f"From {percent(first['mean'])} % ({first['label']}) to {percent(last['mean'])} % of the validation images "
+        f"({last['label']}): {with_sign(last['mean'] - first['mean'])} points in {len(rungs) - 1} steps."
+    )
+    steps = [rung for rung in rungs if rung.get("delta") is not None and rung.get("sentence")]
+    if not steps:
+        return [lead]
+    greatest = max(steps, key=lambda rung: float(rung["delta"]))
+    return [lead, f"The greatest: {greatest['sentence']}"]
 
 
 def _why_behind(material: Material, done: list[ArmRow]) -> str:
