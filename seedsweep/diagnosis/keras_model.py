@@ -64,8 +64,8 @@ def _build(path: Path, config: Config, prepared: PreparedImages, wanted: int) ->
     if trunk.backbone.num_features != wanted:
         raise SeedsweepError(
             f"{path}: its first Dense layer reads {wanted} numbers, and {trunk.origin.name} gives "
-            f"{trunk.backbone.num_features} after average pooling (a Flatten layer is not understood): give its backbone "
-            f"with backbone.weights={path}, and train a head."
+            f"{trunk.backbone.num_features} after average pooling (a Flatten layer is not understood): give its "
+            f"backbone with backbone.weights={path}, and train a head."
         )
     _, built = build_module(config, prepared, trunk)
     return built.classifier.eval()
