@@ -67,7 +67,7 @@ def read_answers(run_dir: Path, splits: tuple[str, ...] = HELD_OUT) -> dict[str,
                     rows[row[split_at]].append(row)
         groups = _groups(run_dir / "manifest.csv")
         found = {split: _answers(columns, part, groups.get(split)) for split, part in rows.items() if part}
-    except (OSError, ValueError, KeyError, StopIteration):
+    except (OSError, ValueError, LookupError, StopIteration):
         return {}
     return found
 
