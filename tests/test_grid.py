@@ -209,3 +209,11 @@ def test_all_of_a_sweep_is_checked(trainer: Trainer, capsys: pytest.CaptureFixtu
     assert main(["-m", "+sweep=own", "--config-dir", "mine"]) == 2
     assert "did you mean frozen_bn?" in capsys.readouterr().err
     assert not trainer.calls
+
+
+def test_settings_that_change_no_number_repeat_no_job(trainer: Trainer) -> None:
+    assert main(["-m", "+experiment=scratch", "seed=1", "hydra.sweep.dir=g"]) == 0
+    further = ["data.workers=1", "data.cache_gib=1", "trainer.progress_bar=false", "features.budget_gib=1"]
+    assert main(["resume=g", *further]) == 0
+    assert trainer.names() == ["0_scratch_s1"], "it is the same run"
+    assert main(["resume=g", "optim.lr=0.5"]) == 1, "and this is another"

@@ -19,6 +19,7 @@ from seedsweep.cli.main import main
 from seedsweep.config.location import conf_dir
 from seedsweep.reporting.grid import collect
 from seedsweep.sweep import launchers, record
+from seedsweep.whole import write_json
 
 HAS_RAY = find_spec("ray") is not None and find_spec("hydra_plugins.hydra_ray_launcher") is not None
 STUB = """
@@ -253,7 +254,7 @@ def test_a_job_that_runs_is_left_alone(grid: Path, capsys: pytest.CaptureFixture
     folder = grid / "0_scratch_s2"
     with record.alone(folder) as ours:
         assert ours
-        record.write(folder / "job.json", {"config": "x", "label": "scratch"})
+        write_json(folder / "job.json", {"config": "x", "label": "scratch"})
         assert main(line("basic")) == 1
         out = capsys.readouterr().out
         assert "1 run finished, 0 failed, 1 still running" in out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -10,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from seedsweep.batchnorm.policy import norm_layers
+from seedsweep.whole import replacing
 
 
 def save_statistics(net: nn.Module, path: Path) -> None:
@@ -20,9 +20,8 @@ def save_statistics(net: nn.Module, path: Path) -> None:
         for key, buffer in layer.named_buffers(recurse=False)
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    save_file(tensors, part)
-    os.replace(part, path)
+    with replacing(path) as part:
+        save_file(tensors, part)
 
 
 def load_statistics(net: nn.Module, path: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.errors import SeedsweepError
+from seedsweep.whole import replacing
 
 SPLITS = ("train", "val", "test")
 COLUMNS = ("path", "class", "split", "group", "digest")
@@ -48,8 +48,7 @@ class ImageTable:
 
 def write_manifest(table: ImageTable, path: Path) -> None:
     """Writes the split; ``data.manifest=FILE`` uses it again."""
-    part = path.with_suffix(".part")
-    with part.open("w", newline="") as file:
+    with replacing(path) as part, part.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for row, image in enumerate(table.paths):
@@ -58,7 +57,6 @@ def write_manifest(table: ImageTable, path: Path) -> None:
             writer.writerow(
                 [name.as_posix(), label, table.splits[row], table.groups[row], table.digests[row]]
             )
-    os.replace(part, path)
 
 
 def read_manifest(path: Path) -> list[dict[str, str]]:

@@ -15,7 +15,7 @@ from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.diagnosis.verdict import Diagnosis, judge
 from seedsweep.errors import SeedsweepError
-from seedsweep.training.finish import write_json
+from seedsweep.whole import write_json
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def diagnose(subject: Subject, folder: Path, only: list[str] | None = None) -> D
         before = time.perf_counter()
         findings += _findings(module, name, subject, folder)
         seconds[name] = round(time.perf_counter() - before, 2)
-        log.debug("%s: %.1f s", name, seconds[name])
+        log.info("examined: %s, %.1f s", name.replace("_", " "), seconds[name])
     diagnosis = judge(subject, findings, folder)
     content: dict[str, Any] = diagnosis.as_dict()
     content["seconds"] = seconds | {"all": round(time.perf_counter() - started, 2)}

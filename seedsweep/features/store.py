@@ -22,6 +22,7 @@ from torch import Tensor
 
 from seedsweep.features.lock import locked
 from seedsweep.features.shards import Shard, read_shards, remove_leftovers, write_shard
+from seedsweep.whole import write_json
 
 FORMAT = 2  # part of every key: raise it where the same settings would give other numbers
 PLAIN = "plain"
@@ -130,9 +131,7 @@ class Space:
             if path.is_file():
                 os.utime(path)
                 return
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(self.about, indent=2) + "\n")
-            os.replace(part, path)
+            write_json(path, self.about)
 
 
 def view_name(augment: dict[str, Any], seed: int, view: int) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
+
+from seedsweep.whole import replacing
 
 
 def write_history(rows: list[dict[str, float]], path: Path) -> None:
     """Writes the rows so far; the file is replaced whole, so that a killed run leaves no half a line."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    part = path.with_suffix(".part")
-    with part.open("w", newline="") as file:
+    with replacing(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         for row in rows:
             writer.writerow({**row, "epoch": int(row["epoch"])})
-    os.replace(part, path)

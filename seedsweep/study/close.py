@@ -18,7 +18,7 @@ from seedsweep.reporting.study.draw import draw_study
 from seedsweep.reporting.study.tables import print_study, write_trials_csv
 from seedsweep.study.finalists import Finalist, meet_test, ranking, write_best
 from seedsweep.study.plan import METRICS, Plan, slots
-from seedsweep.sweep.record import write
+from seedsweep.whole import write_json
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def close_study(study: optuna.Study, finals: optuna.Study, plan: Plan, started: 
         "trial_seconds": sum(float(t.user_attrs.get("seconds", 0)) for t in slots(study)),
         "wall_seconds": time.perf_counter() - started,  # of this call, which may have resumed an earlier one
     }
-    write(plan.folder / "result.json", result)
+    write_json(plan.folder / "result.json", result)
     _say(console, plan, ranked, test, best, bool(pictures))
     return result
 

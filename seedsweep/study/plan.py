@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from seedsweep.config.groups import key_of, plus
 from seedsweep.config.location import conf_dir
+from seedsweep.config.same import what_counts
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.config.study_schema import ParamConfig
@@ -34,8 +35,6 @@ from seedsweep.study.space import Start, dimensions, grid, merged, starts
 from seedsweep.study.storage import open_storage
 
 OF_THE_STUDY = ("study", "sampler", "pruner", "storage", "task", "resume")  # not settings of a trial
-NOT_COMPARED = ("paths", "resume", "task", "study", "storage", "cache", "dashboard", "report", "diagnose",
-                "checkpoint", "predict", "export", "rung")  # fmt: skip
 COMPARED_OF_STUDY = ("space", "metric", "rule", "tail", "seed")
 EXTRA, SETTINGS = "overrides", "settings"
 METRICS = {"macro_f1": "macro-F1", "acc": "accuracy"}
@@ -173,13 +172,10 @@ def _value(line: str) -> Any:
 
 def _settings(plan: Plan) -> dict[str, Any]:
     """Returns what must be equal for two calls to mean one study, flat."""
-    trial = asdict(plan.trial_config([]))
-    content = {key: value for key, value in trial.items() if key not in NOT_COMPARED}
+    content = what_counts(plan.trial_config([]))
     content |= {"sampler": asdict(plan.config.sampler), "pruner": asdict(plan.config.pruner)}
     content["study"] = {key: getattr(plan.config.study, key) for key in COMPARED_OF_STUDY}
     content["study"]["space"] = {param.key: asdict(param) for param in plan.space}
-    content["data"]["workers"] = content["data"]["cache_gib"] = None  # change no result
-    content["trainer"]["progress_bar"] = None
     return dict(sorted(_flat(content, "")))
 
 

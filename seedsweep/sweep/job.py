@@ -27,6 +27,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.sweep import launchers, record, worker
 from seedsweep.sweep.folder import settle
 from seedsweep.sweep.naming import arm_label, count, varied
+from seedsweep.whole import write_json
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def _grid_job(cfg: DictConfig, folder: Path) -> None:
                 (folder / "failure.json").unlink(missing_ok=True)
                 _task(config, folder, label, resume=True)
             elif not _settled(grid, folder, config, label, digest):
-                record.write(folder / "job.json", {"config": digest, "label": label})
+                write_json(folder / "job.json", {"config": digest, "label": label})
                 _task(config, folder, label, resume=True)
     except SeedsweepError as caught:
         record.write_error_log(folder)

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from seedsweep.config.same import what_counts
 from seedsweep.config.schema import Config
+from seedsweep.whole import write_json
 
 LOCK = ".running"
-# where a run is written, and what is said about it, does not make it another run
-NOT_COMPARED = ("paths", "resume", "report", "diagnose", "checkpoint", "predict", "export", "rung")
 
 
 def digest(config: Config) -> str:
     """Returns what must be equal for a job to be the same job: everything but where it is written."""
-    content = {key: value for key, value in asdict(config).items() if key not in NOT_COMPARED}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(what_counts(config), sort_keys=True).encode()).hexdigest()
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -34,13 +31,6 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
 
 
 def is_finished(folder: Path) -> bool:
@@ -100,4 +90,4 @@ def write_error_log(folder: Path) -> Path:
 def write_failure(folder: Path, config: Config, label: str, reason: str) -> None:
     """Notes why a job of a grid has no result."""
     content = {"reason": reason, "label": label, "experiment": config.experiment.name, "seed": config.seed}
-    write(folder / "failure.json", content)
+    write_json(folder / "failure.json", content)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +23,7 @@ from seedsweep.training.hparams import write_finished
 from seedsweep.training.module import ArmModule
 from seedsweep.training.predict import Images, predict
 from seedsweep.versions import versions
+from seedsweep.whole import write_json
 
 log = logging.getLogger(__name__)
 
@@ -186,10 +185,3 @@ def _pictures(
             table.classes,
             epoch,
         )
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes by renaming, so that a killed run never leaves half a file."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(part, path)

@@ -10,7 +10,12 @@ from seedsweep.tracking.tensorboard import RunTensorBoard
 
 
 def write_finished(
-    board: RunTensorBoard, config: Config, label: str, built: BuiltModel, scores: dict[str, Any], bn_gap: float
+    board: RunTensorBoard,
+    config: Config,
+    label: str,
+    built: BuiltModel,
+    scores: dict[str, Any],
+    bn_gap: float,
 ) -> None:
     """Writes the row of a run whose best checkpoint was scored; ``scores`` are by split, ``bn_gap`` the last."""
     values = {

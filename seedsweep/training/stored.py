@@ -29,6 +29,7 @@ from seedsweep.training.online import fit_online
 from seedsweep.training.outcome import Outcome
 from seedsweep.training.probe import probe_rows
 from seedsweep.training.recorder import Recorder
+from seedsweep.whole import replacing
 
 log = logging.getLogger(__name__)
 
@@ -145,9 +146,8 @@ def save_checkpoint(module: ArmModule, path: Path, epoch: int, *, whole: bool) -
     if not whole:
         state = {key: value for key, value in state.items() if ".head." in key}
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    torch.save({"epoch": epoch, "state_dict": state, "whole": whole, CARD: module.card}, part)
-    part.replace(path)
+    with replacing(path) as part:
+        torch.save({"epoch": epoch, "state_dict": state, "whole": whole, CARD: module.card}, part)
 
 
 def _data(config: Config, images: FeatureImages, device: torch.device) -> HeadData:

@@ -14,9 +14,9 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.preprocess.scaling import flush_denormals
 from seedsweep.reporting.scores import score
 from seedsweep.training.assemble import build_module, trunk_of
-from seedsweep.training.finish import write_json
 from seedsweep.training.predict import predict
 from seedsweep.training.run import images_of
+from seedsweep.whole import write_json
 
 
 def score_test(config: Config, run_dir: Path) -> dict[str, Any] | None:

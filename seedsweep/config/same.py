@@ -1,0 +1,29 @@
+"""What makes two configurations one run, so that a grid or a study that is resumed repeats nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from seedsweep.config.schema import Config
+
+# where a run is written, what is said about it, and what other tasks read
+SECTIONS = (
+    "task", "resume", "paths", "report", "diagnose", "checkpoint", "predict", "export", "rung", "study", "sampler",
+    "pruner", "storage", "cache", "dashboard",
+)  # fmt: skip
+# how fast it goes, and what it says
+SETTINGS = {
+    "data": ("workers", "cache_gib"),
+    "trainer": ("progress_bar",),
+    "features": ("budget_gib", "batch_size"),
+    "experiment": ("teaches",),
+}
+
+
+def what_counts(config: Config) -> dict[str, Any]:
+    """Returns the settings that a run's numbers depend on, and its name."""
+    content = {key: value for key, value in asdict(config).items() if key not in SECTIONS}
+    for section, names in SETTINGS.items():
+        content[section] = {key: value for key, value in content[section].items() if key not in names}
+    return content
