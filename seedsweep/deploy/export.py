@@ -76,7 +76,7 @@ def check_images(trained: Trained, files: list[Path], n: int) -> Tensor:
     Random ones are coarse patches, as unlike one another as images can be: noise pixel by pixel would all look
     the same to a net.
     """
-    found = []
+    found: list[Tensor] = []
     for path in files:
         if len(found) == n:
             break
