@@ -143,7 +143,10 @@ def _calibrate(net: Backbone, preprocess: Preprocess, config: Config, prepared: 
 
 
 def _calibration_batches(prepared: PreparedImages, seed: int) -> Iterator[Tensor]:
-    """Yields the training images, shuffled as ``data.split_seed`` says, so that all seeds share the result."""
+    """Yields the training images in batches of one size (what fills none is left out: fewer than a batch).
+
+    They are shuffled as ``data.split_seed`` says, so that all seeds share the result.
+    """
     rows = torch.from_numpy(prepared.table.indices("train"))
     rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
     size = min(CALIBRATION_BATCH, len(rows))
