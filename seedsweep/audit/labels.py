@@ -14,6 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross
 FOLDS = 5
 COMPONENTS = 128  # principal components of the features that the probe reads
 NEIGHBOURS = 10
+OWN_CHANCE = 0.02  # probability of the given label
 OWN_VOTES = 0.1  # share of the neighbours that may still have the given label
 BLOCK = 1024
 
@@ -78,36 +79,30 @@ def outside_fold(
 
 
 def find_doubts(
-    probabilities: NDArray[np.float64],
-    neighbours: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    least: float = 0.8,
+    probabilities: NDArray[np.float64], neighbours: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> list[Doubt]:
     """Returns likely label errors, the clearest first.
 
     A class is confidently another's where its probability reaches the mean that images labelled so get themselves
     (confident learning's threshold). A probe that is wrong in one image of ten would then accuse many right labels,
-    so the accused must also be far from its own label, and its nearest neighbours must say the same.
+    so the given label must also be next to impossible to the probe, and nearly absent among the neighbours.
 
     Args:
         probabilities: [N, K], out of fold.
         neighbours: [N, K] share of each class among the nearest other images.
         labels: [N] class numbers.
-        least: by how much the other class's probability must exceed the label's.
     """
     rows = np.arange(len(labels))
     own = probabilities[rows, labels]
     thresholds = np.asarray(
-        [
-            own[labels == label].mean() if (labels == label).any() else 1
-            for label in range(probabilities.shape[1])
-        ]
+        [own[labels == k].mean() if (labels == k).any() else 1 for k in range(probabilities.shape[1])]
     )
     confident = np.where(probabilities >= thresholds, probabilities, -1)
-    suggested = confident.argmax(1)
-    margin = confident.max(1) - own
-    voted = neighbours.argmax(1) == suggested
-    accused = (suggested != labels) & (margin > least) & voted & (neighbours[rows, labels] <= OWN_VOTES)
+    suggested, best = confident.argmax(1), confident.max(1)
+    accused = (
+        (best > 0) & (suggested != labels) & (own < OWN_CHANCE) & (neighbours[rows, labels] <= OWN_VOTES)
+    )
+    margin = best - own
     order = sorted(np.flatnonzero(accused).tolist(), key=lambda row: -margin[row])
     return [Doubt(row, int(labels[row]), int(suggested[row]), float(margin[row])) for row in order]
 

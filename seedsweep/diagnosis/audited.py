@@ -79,9 +79,13 @@ class Audited:
 
     @cached_property
     def groups(self) -> list[str]:
-        """The table's groups; where each image is one by itself, copies of a file are one group."""
-        together = len(set(self.table.groups)) < len(self.table.groups)
-        return self.table.groups if together else self.table.digests
+        """What cross-validation keeps together: photographs where they are known or shown by names, else equal files.
+
+        Pieces of one photograph would vouch for one another's wrong label.
+        """
+        if len(set(self.table.groups)) < len(self.table.groups):
+            return self.table.groups
+        return self.table.digests if self.grouping is None else self.grouping.groups
 
     @cached_property
     def grouping(self) -> Grouping | None:

@@ -11,8 +11,8 @@ from seedsweep.reporting.style import GREY, INK, TRAP, figure, save
 
 SIDE = 112  # pixels of a thumbnail
 ACROSS = 8
-LONGEST = 22  # letters of a line
-INCH = 1.25
+LONGEST = 20  # letters of a line
+CELL, GAP, LINE = 1.3, 0.08, 0.12  # inches: width of a cell, around it, height of a line
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,24 @@ def draw_sheet(photographs: list[Photograph], path: Path, across: int = ACROSS) 
     """
     down = max(1, -(-len(photographs) // across))
     lines = max((len(photograph.lines) for photograph in photographs), default=1)
-    made = figure(INCH * across, (INCH + 0.14 * lines) * down)
-    places = made.subplots(down, across, squeeze=False).ravel()
-    for axes in places:
+    width, height = CELL * across, (CELL + LINE * lines + GAP) * down
+    made = figure(width, height)
+    made.set_layout_engine("none")  # the text would shrink the photographs
+    for number, photograph in enumerate(photographs):
+        left = CELL * (number % across) + GAP / 2
+        bottom = height - (CELL + LINE * lines + GAP) * (number // across) - CELL
+        side = CELL - GAP
+        axes = made.add_axes((left / width, bottom / height, side / width, side / height))
         axes.set_axis_off()
-    for axes, photograph in zip(places, photographs, strict=False):
         try:
-            axes.imshow(read_image(photograph.path, (SIDE, SIDE)).permute(1, 2, 0).numpy())
+            axes.imshow(read_image(photograph.path, (SIDE, SIDE)).permute(1, 2, 0).numpy(), aspect="auto")
         except BadImageError:
             axes.text(0.5, 0.5, "unreadable", ha="center", va="center", color=GREY, transform=axes.transAxes)
         for place, line in enumerate(photograph.lines):
-            axes.text(
-                0,
-                -0.03 - 0.13 * place,
+            made.text(
+                left / width,
+                (bottom - 0.02 - LINE * place) / height,
                 _short(line),
-                transform=axes.transAxes,
                 fontsize=6.5,
                 va="top",
                 color=TRAP if photograph.marked and place == 0 else INK,

@@ -42,7 +42,7 @@ def _contradictions(facts: Audited, pairs: list[Pair], folder: Path) -> Finding:
     first = pairs[0]
     text = (
         f"{_photographs(pairs)} in two classes, such as {facts.name(first.first)} and {facts.name(first.second)}: one "
-        "of the two labels is wrong. Decide, and remove the other file."
+        "of two labels is wrong, or the classes overlap. Decide, and keep one file of each pair."
     )
     return _finding(facts, title, verdict, text, pairs, folder, "contradictions")
 

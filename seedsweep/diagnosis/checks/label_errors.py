@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from seedsweep.audit.labels import find_doubts
 from seedsweep.diagnosis.audited import EXAMPLES, answered, audited
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
@@ -17,7 +19,7 @@ MEASURED = (
     "neighbours, both contradict clearly."
 )
 SOME, MANY = 0.01, 0.10  # of the images
-WEAK = 0.6  # accuracy of the probe below which it can accuse nobody
+WEAK = 0.5  # of the way from the largest class to all: a probe below it can accuse nobody
 
 
 def check(subject: Subject, folder: Path) -> Finding:
@@ -40,8 +42,12 @@ def check(subject: Subject, folder: Path) -> Finding:
         "not_listed": len(doubts) - len(shown),
     }
     looked = f"{len(doubts)} of {len(seen.labels)} labels are clearly contradicted ({share:.1%})"
-    if seen.acc < WEAK:
-        text = f"Can't tell: a linear probe answers {seen.acc:.0%} of the images, too few to doubt a label."
+    majority = float(np.bincount(seen.labels).max() / len(seen.labels))
+    if seen.acc < majority + WEAK * (1 - majority):
+        text = (
+            f"Can't tell: a linear probe answers {seen.acc:.0%} of the images it has not seen (the largest class is "
+            f"{majority:.0%}), too few to doubt a label."
+        )
         return Finding("label_errors", TITLE, Verdict.UNKNOWN, MEASURED, text, evidence)
     if share >= SOME:
         verdict = Verdict.FAULT if share >= MANY else Verdict.SUSPECT

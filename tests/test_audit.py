@@ -1,0 +1,242 @@
+"""Data checks: what is planted in the demo photographs is found, and nothing is found where nothing is."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from seedsweep.audit.cues import cue_tables, measure_cue
+from seedsweep.audit.duplicates import find_pairs, thumbnails
+from seedsweep.audit.files import FileFacts
+from seedsweep.audit.groups import guess_grouping, measure_grouping
+from seedsweep.audit.labels import find_doubts, folds_of, neighbour_votes, outside_fold
+from seedsweep.config.location import conf_dir
+from seedsweep.config.schema import Config
+from seedsweep.config.store import register_schema, to_config
+from seedsweep.data.demo import ensure_demo
+from seedsweep.data.images import read_image
+from seedsweep.diagnosis.finding import Finding, Verdict
+from seedsweep.diagnosis.run import diagnose
+from seedsweep.diagnosis.run import found_checks as found
+from seedsweep.diagnosis.sheet import Photograph, draw_sheet
+from seedsweep.diagnosis.subject import of_plan
+
+CHECKS = [
+    "data_files",
+    "duplicates",
+    "imbalance",
+    "shortcuts",
+    "photographs",
+    "label_errors",
+    "confused_pair",
+]
+SMALL = [
+    "backbone=efficientnet_lite0",
+    "data.image_size=[64,64]",
+    "trainer.accelerator=cpu",
+    "features.engine=torch",
+]
+
+
+def settings(*overrides: str) -> Config:
+    register_schema()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return to_config(compose("config", [*SMALL, *overrides]))
+
+
+def examine(folder: Path, *overrides: str) -> dict[str, Finding]:
+    """Returns the findings of the data checks by title; the verdict's ranking is not wanted here."""
+    subject = of_plan(settings(*overrides))
+    folder.mkdir(parents=True, exist_ok=True)
+    findings = []
+    for module in found():
+        if module.__name__.rsplit(".", 1)[1] in CHECKS:
+            answer = module.check(subject, folder)
+            findings += answer if isinstance(answer, list) else [answer]
+    for finding in findings:
+        assert finding.picture is None or (folder / finding.picture).stat().st_size > 0
+    return {finding.title: finding for finding in findings}
+
+
+def alarms(findings: dict[str, Finding]) -> list[str]:
+    return [t for t, f in findings.items() if f.verdict in (Verdict.FAULT, Verdict.SUSPECT)]
+
+
+def demo(seed: int, n: int, out: Path) -> Path:
+    """Returns a copy of demo photographs that may be changed."""
+    root = ensure_demo(Path(os.environ["SEEDSWEEP_CACHE"]), n, seed)
+    shutil.copytree(root, out)
+    return out
+
+
+def small_of(paths: list[Path]) -> np.ndarray:
+    return np.concatenate([thumbnails(read_image(path, (64, 64))[None]) for path in paths])
+
+
+def test_the_checks_are_discovered():
+    assert set(CHECKS) <= {module.__name__.rsplit(".", 1)[1] for module in found()}
+
+
+def test_no_false_alarm_on_the_demo(tmp_path: Path):
+    findings = examine(tmp_path, "data.demo.n_images=280", "data.demo.seed=0")
+    assert alarms(findings) == []
+    assert {finding.check for finding in findings.values()} == set(CHECKS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [280, 700])
+@pytest.mark.parametrize("seed", range(5))
+def test_no_false_alarm_on_any_demo(seed: int, n: int, tmp_path: Path):
+    assert alarms(examine(tmp_path, f"data.demo.n_images={n}", f"data.demo.seed={seed}")) == []
+
+
+def test_everything_planted_is_found(tmp_path: Path):
+    """One set with all of it: copies across classes and splits, a JPEG saved anew, a torn file, sizes, labels."""
+    whole = demo(1, 420, tmp_path / "whole")
+    root, rng = tmp_path / "data", np.random.default_rng(0)
+    flipped = set()
+    for folder in sorted(whole.iterdir()):
+        others = [each.name for each in whole.iterdir() if each.name != folder.name]
+        for place, path in enumerate(sorted(folder.iterdir())):
+            split = "val" if place % 4 == 3 else "train"
+            wrong = split == "train" and folder.name != "mouldy" and rng.random() < 0.06
+            label = rng.choice([each for each in others if each != "mouldy"]) if wrong else folder.name
+            target = root / split / label / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            image = Image.open(path)
+            if label == "mouldy":  # another camera
+                image = image.resize((image.width * 2, image.height * 2))
+            image.save(target, quality=92)
+            if wrong:
+                flipped.add(f"{split}/{label}/{path.name}")
+    train = sorted((root / "train" / "cracked").iterdir())
+    shutil.copy(train[0], root / "train" / "broken" / "copied.jpg")
+    shutil.copy(train[1], root / "val" / "cracked" / "copied.jpg")
+    Image.open(train[2]).save(root / "train" / "cracked" / "anew.jpg", quality=60)
+    (root / "train" / "cracked" / "torn.jpg").write_bytes(train[3].read_bytes()[:900])
+    findings = examine(tmp_path / "out", "data=folder", f"data.root={root}", "data.on_bad_image=skip")
+    expected = ["Image files", "Contradicting labels", "Copies across splits", "Shortcuts", "Label errors"]
+    assert sorted(alarms(findings)) == sorted(expected)
+
+    assert findings["Image files"].evidence["unreadable"] == 1
+    assert "torn.jpg" in findings["Image files"].sentence
+    contradiction = findings["Contradicting labels"].evidence["examples"][0]
+    assert contradiction[:2] == ["train/broken/copied.jpg", f"train/cracked/{train[0].name}"]
+    leak = findings["Copies across splits"].evidence["examples"][0]
+    assert leak[:2] == [f"train/cracked/{train[1].name}", "val/cracked/copied.jpg"]
+    copies = findings["Duplicates"].evidence
+    assert (copies["pairs"], copies["exact"]) == (3, 2)
+    assert ["train/cracked/anew.jpg", f"train/cracked/{train[2].name}"] in [e[:2] for e in copies["examples"]]
+    assert "size alone tells mouldy" in findings["Shortcuts"].sentence
+    accused = {example[0] for example in findings["Label errors"].evidence["examples"]}
+    assert len(accused & flipped) >= 0.5 * len(accused)
+    assert len(accused & flipped) >= 0.25 * len(flipped)
+
+
+def test_a_class_in_another_light_is_told_by_its_colour(tmp_path: Path):
+    root = demo(2, 140, tmp_path / "data")
+    paths = sorted(root.rglob("*.jpg"))
+    classes = sorted({path.parent.name for path in paths})
+    labels = np.asarray([classes.index(path.parent.name) for path in paths])
+    small = small_of(paths)
+    facts = [FileFacts(100 + row % 50, 100 + row % 37, "JPEG RGB", 5.0) for row in range(len(paths))]
+    groups = [path.name for path in paths]
+
+    def aucs(images: np.ndarray) -> dict[str, float]:
+        tables = cue_tables(facts, images)
+        return {
+            name: measure_cue(name, table, labels, groups, len(classes)).aucs[0]
+            for name, table in tables.items()
+        }
+
+    before = aucs(small)
+    tinted = small.astype(int)
+    tinted[labels == 0] += np.asarray([40, 0, -40])
+    after = aucs(tinted.clip(0, 255).astype(np.uint8))
+    assert before["mean colour"] < 0.9
+    assert after["mean colour"] > 0.985
+    assert after["colour of the rim"] > 0.95
+    assert before["size"] == after["size"] < 0.75
+    assert before["kind of file"] == 0.5  # all alike
+
+
+@pytest.mark.parametrize(("quality", "scale"), [(90, 1.0), (40, 1.0), (85, 0.6), (85, 1.5)])
+def test_saved_anew_is_a_near_duplicate(quality: int, scale: float, tmp_path: Path):
+    root = demo(3, 70, tmp_path / "data")
+    paths = sorted(root.rglob("*.jpg"))
+    copies = []
+    for path in paths[:20]:
+        image = Image.open(path)
+        copies.append(tmp_path / f"anew_{path.name}")
+        image.resize((int(image.width * scale), int(image.height * scale))).save(copies[-1], quality=quality)
+    everything = paths + copies
+    pairs = find_pairs([str(row) for row in range(len(everything))], small_of(everything))
+    assert {(pair.first, pair.second) for pair in pairs} == {(row, len(paths) + row) for row in range(20)}
+    assert not any(pair.exact for pair in pairs)
+
+
+def test_blank_images_are_no_near_duplicates():
+    blank = np.full((4, 32, 32, 3), 200, np.uint8)
+    assert find_pairs(list("abcd"), blank) == []
+    assert [(p.first, p.second) for p in find_pairs(list("aaba"), blank)] == [(0, 1), (0, 3)]
+
+
+def test_flipped_labels_are_ranked_first():
+    """Three clusters: the doubts are the flipped ones and no others."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 300)
+    features = (rng.normal(0, 1, (300, 16)) + 6 * np.eye(3, 16)[truth]).astype(np.float32)
+    labels, wrong = truth.copy(), rng.choice(300, 15, replace=False)
+    labels[wrong] = (labels[wrong] + 1) % 3
+    names = [str(row) for row in range(300)]
+    doubts = find_doubts(
+        outside_fold(features, labels, None, 3), neighbour_votes(features, labels, names, 3), labels
+    )
+    assert {doubt.row for doubt in doubts} == set(wrong.tolist())
+    assert all(doubt.suggested == truth[doubt.row] for doubt in doubts)
+    clean = find_doubts(
+        outside_fold(features, truth, None, 3), neighbour_votes(features, truth, names, 3), truth
+    )
+    assert clean == []
+
+
+def test_folds_keep_groups_together():
+    labels = np.arange(60) % 3
+    groups = [str(row // 6) for row in range(60)]
+    for train, test in folds_of(labels, groups):
+        assert not {groups[row] for row in train} & {groups[row] for row in test}
+
+
+def test_photographs_are_read_from_names():
+    rng = np.random.default_rng(0)
+    photograph = rng.integers(0, 40, 400)
+    labels = photograph % 4  # each photograph holds one class
+    names = [f"IMG_2016_{photo:03d}_{row}.jpg" for row, photo in enumerate(photograph)]
+    guessed = guess_grouping(names, labels)
+    assert guessed is not None
+    assert (guessed.count, guessed.pure, guessed.several) == (40, 40, 40)
+    assert guessed.told == 1
+    assert guessed.expected < 0.5
+    mixed = measure_grouping("x", guessed.groups, rng.integers(0, 4, 400))
+    assert abs(mixed.told - mixed.expected) < 0.1
+    assert guess_grouping([f"class{label}_{row}.jpg" for row, label in enumerate(labels)], labels) is None
+    assert guess_grouping([f"{row}.jpg" for row in range(400)], labels) is None
+
+
+def test_a_sheet_of_strange_names(tmp_path: Path):
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "$x_{.png")
+    (tmp_path / "no.jpg").write_text("no image")
+    draw_sheet(
+        [Photograph(tmp_path / "$x_{.png", ("$a$", "<script> " * 9)), Photograph(tmp_path / "no.jpg", ())],
+        tmp_path / "sheet.png",
+    )
+    assert Image.open(tmp_path / "sheet.png").size[0] > 500
+
+
+def test_the_checks_take_their_place_in_a_diagnosis(tmp_path: Path):
+    diagnose(of_plan(settings("data.demo.n_images=140")), tmp_path, only=["data_files", "duplicates"])
+    assert "Copies across splits" in (tmp_path / "diagnosis.json").read_text()
