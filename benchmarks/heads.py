@@ -28,7 +28,8 @@ from seedsweep.training.run import train
 
 CLASSES = 7
 EPOCHS = 25
-HEAD = HeadConfig(width=512, dropout=0.3)
+# photographs, features, width, batch; 256 is the middle of the study's space, 32 its batch
+TRIALS = ((14_000, 2048, 512, 256), (1_400, 2048, 512, 32), (1_400, 2048, 256, 32), (1_400, 1280, 256, 32))
 
 
 class PlainModule(pl.LightningModule):
@@ -61,10 +62,10 @@ def features(n: int, width: int) -> tuple[Tensor, Tensor]:
     return found.relu_(), labels
 
 
-def lightning(x: Tensor, y: Tensor, batch: int, epochs: int) -> float:
+def lightning(x: Tensor, y: Tensor, head: HeadConfig, batch: int, epochs: int) -> float:
     cut = len(x) * 3 // 4
     started = time.perf_counter()
-    module = PlainModule(Head(x.shape[1], CLASSES, HEAD), 1e-3)
+    module = PlainModule(Head(x.shape[1], CLASSES, head), 1e-3)
     trainer = pl.Trainer(
         max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, accelerator="cpu",
@@ -77,25 +78,28 @@ def lightning(x: Tensor, y: Tensor, batch: int, epochs: int) -> float:
     return time.perf_counter() - started
 
 
-def ours(x: Tensor, y: Tensor, optim: OptimConfig, batch: int, epochs: int) -> float:
+def ours(x: Tensor, y: Tensor, head: HeadConfig, optim: OptimConfig, batch: int, epochs: int) -> float:
     """With everything a trial reports: train and validation metrics, macro-F1, probe, the best epoch's weights."""
     cut = len(x) * 3 // 4
     started = time.perf_counter()
     names = [str(c) for c in range(CLASSES)]
     data = HeadData(lambda _: x[:cut], y[:cut], x[cut:], y[cut:], x[:512], y[:512], names)
-    fit = HeadFit(Head(x.shape[1], CLASSES, HEAD), data, optim, HeadSchedule(epochs, 0, batch, 1))
+    fit = HeadFit(Head(x.shape[1], CLASSES, head), data, optim, HeadSchedule(epochs, 0, batch, 1))
     while not fit.done:
         fit.epoch()
     return time.perf_counter() - started
 
 
-def trial(n: int, batch: int, epochs: int) -> Row:
-    x, y = features(n, 2048)
+def trial(n: int, width: int, units: int, batch: int, epochs: int) -> Row:
+    x, y = features(n, width)
+    head = HeadConfig(width=units, dropout=0.3)
     optim = config("optim=adam").optim
     mine, theirs = interleaved(
-        lambda: ours(x, y, optim, batch, epochs), lambda: lightning(x, y, batch, epochs), n=rounds(5)
+        lambda: ours(x, y, head, optim, batch, epochs),
+        lambda: lightning(x, y, head, batch, epochs),
+        n=rounds(3),
     )
-    what = f"{n:,} x 2,048 features, width {HEAD.width}, batch {batch}, {epochs} epochs"
+    what = f"{n:,} x {width:,} features, Dense {units}, batch {batch}, {epochs} epochs"
     return Row(f"one head trial: plain Lightning / ours, {what}", ">= 3", quotients(theirs, mine))
 
 
@@ -118,15 +122,15 @@ def arm(mode: str, epochs: int) -> float:
 def memory() -> None:
     """Prints the peak of this process, GiB."""
     x, y = features(14_000, 2048)
-    ours(x, y, config("optim=adam").optim, 256, 2)
+    ours(x, y, HeadConfig(width=512, dropout=0.3), config("optim=adam").optim, 256, 2)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 
 def figures() -> Iterator[Row]:
     logging.disable(logging.WARNING)
     flush_denormals()
-    for n, batch in ((14_000, 256), (1_400, 32)):
-        yield trial(n // 10 if small() else n, batch, 2 if small() else EPOCHS)
+    for n, width, units, batch in TRIALS:
+        yield trial(n // 10 if small() else n, width, units, batch, 2 if small() else EPOCHS)
     text = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=True).stdout
     yield Row("peak memory, 14,000 images x 2,048 features, GiB", "< 1.5", [float(text.split()[-1])])
     arm("required", 1)  # draws the photographs, and what a process does once
