@@ -126,7 +126,7 @@ def test_the_verdict_of_a_sweep_without_a_trap_does_not_invent_one(tmp_path: Pat
             "It answers the same training images at 90.0 % in train mode and at 30.0 %",
         ),
         ((0.9, 0.3), "train", 0.3, "running statistics lag behind"),
-        ((0.99, 0.99), "inference", 0.99, "that is overfitting, not BatchNorm"),
+        ((0.99, 0.99), "inference", 0.99, "BatchNorm has no part in it"),
         ((0.7, 0.7), "inference", 0.7, "neither overfitting nor BatchNorm"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from seedsweep.claims.interval import Interval
 
@@ -38,9 +38,18 @@ def listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
 
-def code(words: Sequence[str]) -> list[str]:
+def code(words: Iterable[str]) -> list[str]:
     """Sets words as code."""
     return [f"`{word}`" for word in words]
+
+
+def short(setting: str) -> str:
+    """Returns an override with three digits of its number, ``optim.lr=0.00084064`` as ``optim.lr=0.000841``."""
+    key, equals, value = setting.partition("=")
+    try:
+        return f"{key}={float(value):.3g}" if equals and "." in value else setting
+    except ValueError:
+        return setting
 
 
 def seconds(value: float) -> str:

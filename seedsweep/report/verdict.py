@@ -7,7 +7,7 @@ from typing import Any
 from seedsweep.diagnosis.finding import Verdict
 from seedsweep.report.material import RUN, STUDY, Material
 from seedsweep.report.runs import FIXED_BY_NOTHING, GAP, Run, findings_of
-from seedsweep.report.text import listed, p_value, percent, span, with_sign
+from seedsweep.report.text import code, listed, p_value, percent, short, span, with_sign
 from seedsweep.reporting.grid import ArmRow
 from seedsweep.reporting.scores import majority_share
 
@@ -112,7 +112,8 @@ def _of_modes(run: Run) -> str:
     if train is not None and val is not None and train - val > OVERFITTED:
         return (
             f"Training images it answers at {percent(train)} %, {with_sign(train - val).lstrip('+')} points more, and "
-            f"in both modes alike (bn_gap {with_sign(gap or 0.0)}): that is overfitting, not BatchNorm."
+            f"in both modes alike (bn_gap {with_sign(gap or 0.0)}): it generalises no further (overfitting, or too few "
+            "photographs), and BatchNorm has no part in it."
         )
     if train is not None and val is not None:
         return (
@@ -129,7 +130,7 @@ def _of_study(material: Material) -> list[str]:
         str(result.get("metric")), str(result.get("metric"))
     )
     n = sum(int(count) for count in result.get("trials", {}).values())
-    settings = ", ".join(f"`{line}`" for line in winner.get("settings", [])) or "the settings it began with"
+    settings = ", ".join(code(map(short, winner.get("settings", [])))) or "the settings it began with"
     seeds = len(winner.get("values", []))
     lead = (
         f"Of {n} trials, {settings} won: validation {metric} {percent(winner.get('mean'))} %, the mean of "

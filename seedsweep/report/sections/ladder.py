@@ -66,13 +66,14 @@ def _row(entry: dict[str, Any]) -> list[Cell]:
     label = str(entry.get("label") or entry.get("name") or "")
     if mean is None:
         return [label, "", "failed", "", ""]
-    inside = (max(0.0, low), min(1.0, high)) if low is not None and high is not None else (None, None)
+    if low is not None and high is not None:
+        low, high = max(0.0, low), min(1.0, high)
     seeds = [float(value) for value in (entry.get("seeds") or {}).values()]
     delta, gap = entry.get("delta"), entry.get("bn_gap")
     ends = [entry.get("delta_low"), entry.get("delta_high")]
     return [
         label,
-        Bar(mean, *inside, seeds if len(seeds) > 1 else ()),
+        Bar(mean, low, high, seeds if len(seeds) > 1 else ()),
         percent(mean),
         Number(
             DASH if delta is None else with_sign(delta),

@@ -71,7 +71,7 @@ def _heat(material: Material, run: Run, answers: Answers, rows: list[int]) -> di
         found = attention(run.folder, paths, targets)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        log.info("no Grad-CAM in the report: %s", reason)
+        log.debug("no Grad-CAM in the report: %s", reason)
         return {}
     return dict(zip(rows, found, strict=True))
 

@@ -21,7 +21,7 @@ from seedsweep.report.blocks import (
 )
 from seedsweep.report.material import STUDY, Material
 from seedsweep.report.pictures import png_uri
-from seedsweep.report.text import percent
+from seedsweep.report.text import percent, short
 
 ORDER = 15
 FIRST = ("importances", "history")  # pictures shown without a click
@@ -78,7 +78,7 @@ def _finalists(result: dict[str, Any]) -> Table:
         rows.append(
             [
                 Number(f"trial {finalist['trial']}", "the start" if finalist["reference"] else ""),
-                ", ".join(finalist["settings"]) or "as it stands",
+                ", ".join(map(short, finalist["settings"])) or "as it stands",
                 Bar(mean, low, high, values),
                 percent(mean),
                 percent(float(finalist["value_in_study"])),
