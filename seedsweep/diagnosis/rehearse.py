@@ -17,7 +17,7 @@ from seedsweep.heads.data import HeadData, HeadSchedule
 from seedsweep.models.build import build_head
 from seedsweep.training.assemble import class_weights
 
-MAX_STEPS = 1500  # of a rehearsal: seconds; a run's further epochs are left out
+QUICK, LONG = 1500, 8000  # steps of one head among many, and of one that is to stand for a run: seconds each
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,16 @@ class Rehearsal:
     state: dict[str, torch.Tensor]
 
 
-def rehearse(configs: list[Config], material: Material, answers: Answers) -> list[Rehearsal]:
+def rehearse(
+    configs: list[Config], material: Material, answers: Answers, max_steps: int = LONG
+) -> list[Rehearsal]:
     """Trains the heads of ``configs`` on the same features.
 
     Args:
         configs: that differ in ``head`` and ``optim`` alone; epochs, patience, batch size and seed are the first's.
         material: images and labels.
         answers: features of the net that all of them stand on.
+        max_steps: further epochs of the configuration are left out.
     """
     first = configs[0]
     n_features = answers.train.shape[1]
@@ -63,8 +66,7 @@ def rehearse(configs: list[Config], material: Material, answers: Answers) -> lis
         material.train_labels,
         material.classes,
     )
-    steps = math.ceil(material.n_train / first.data.batch_size)
-    epochs = min(first.trainer.max_epochs, max(3, MAX_STEPS // steps))
+    epochs = epochs_within(first, material.n_train, max_steps)
     schedule = HeadSchedule(epochs, first.trainer.patience, first.data.batch_size, first.seed)
     together = pays(width, n_features, len(material.classes), torch.device("cpu"))
     parts = [configs] if together else [[config] for config in configs]
@@ -108,6 +110,12 @@ def _company(
             )
         )
     return made
+
+
+def epochs_within(config: Config, n_train: int, max_steps: int) -> int:
+    """Returns the epochs of ``config`` that ``max_steps`` steps allow; at least 3 of them."""
+    steps = math.ceil(n_train / config.data.batch_size)
+    return min(config.trainer.max_epochs, max(3, max_steps // steps))
 
 
 def with_lr(config: Config, lr: float) -> Config:

@@ -21,7 +21,7 @@ from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.diagnosis.material import EVAL_BATCH, Answers, Material, cache_of
-from seedsweep.diagnosis.rehearse import Rehearsal, rehearse
+from seedsweep.diagnosis.rehearse import LONG, QUICK, Rehearsal, epochs_within, rehearse
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.ridge import Probe, fit_probe
 from seedsweep.errors import SeedsweepError
@@ -112,19 +112,25 @@ class Subject:
 
     def rehearse(self, config: Config) -> Rehearsal:
         """Trains the head of ``config`` on stored features; ``config`` is made from :attr:`frozen_config`."""
-        return self.rehearse_all([config])[0]
+        return self._rehearse([config], LONG)[0]
 
     def rehearse_all(self, configs: list[Config]) -> list[Rehearsal]:
-        """Trains heads that differ in ``head`` and ``optim`` alone."""
-        keys = [_key(config) for config in configs]
+        """Trains heads that differ in ``head`` and ``optim`` alone, each for fewer steps than :meth:`rehearse`."""
+        return self._rehearse(configs, QUICK)
+
+    def _rehearse(self, configs: list[Config], max_steps: int) -> list[Rehearsal]:
+        keys = [f"{self._epochs(config, max_steps)} {_key(config)}" for config in configs]
         missing = {
             key: config for key, config in zip(keys, configs, strict=True) if key not in self._rehearsals
         }
         if missing:
             answers = self.material.answers(configs[0])
-            found = rehearse(list(missing.values()), self.material, answers)
+            found = rehearse(list(missing.values()), self.material, answers, max_steps)
             self._rehearsals.update(zip(missing, found, strict=True))
         return [self._rehearsals[key] for key in keys]
+
+    def _epochs(self, config: Config, max_steps: int) -> int:
+        return epochs_within(config, self.material.n_train, max_steps)
 
     @cached_property
     def rehearsed(self) -> Rehearsal:

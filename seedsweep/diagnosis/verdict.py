@@ -73,7 +73,8 @@ def judge(subject: Subject, findings: list[Finding], folder: Path) -> Diagnosis:
     ranked = sorted(findings, key=lambda f: (f.verdict.rank, -(f.cost if f.cost is not None else -1.0)))
     numbers = _numbers(subject, combinations, len(accused))
     picture = None
-    shares = {f.title: f.cost for f in ranked if f.cost is not None}
+    rehearsed = {finding.check for finding in accused}
+    shares = {f.title: f.cost for f in ranked if f.check in rehearsed and f.cost is not None}
     if shares:
         draw_loss(numbers, shares, folder / "verdict.png")
         picture = "verdict.png"
@@ -150,7 +151,7 @@ def _headline(subject: Subject, ranked: list[Finding], numbers: dict[str, float]
     unmeasured = [finding for finding in faults if finding.cost is None]
     if not measured:
         return f"{faults[0].title}: {faults[0].sentence} {_do(faults[0])}{stand}"
-    total = max(lost, numbers["mended"] - numbers["rehearsed"])
+    total = max(lost, sum(finding.cost or 0 for finding in measured))
     worst = measured[0]
     if len(measured) == 1:
         share = f"{_count(worst.cost)} of {_points(total)}"

@@ -43,7 +43,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     }
     error = standard_error(probe.acc, n) + standard_error(acc, subject.n_val)
     bar = f"A linear probe on the corrected frozen net gets {probe.acc:.0%}"
-    verdict, remedy = Verdict.FINE, []
+    verdict, remedy, cost = Verdict.FINE, [], None
     text = f"{bar}, and the net here {acc:.0%}: it is at the bar."
     means = {kind: float(np.mean(accs)) for kind, accs in beside.items()}
     if probe.acc - majority <= 2 * standard_error(probe.acc, n):
@@ -55,7 +55,7 @@ def check(subject: Subject, folder: Path) -> Finding:
         verdict, text = Verdict.SUSPECT, f"{bar}, but the net here {acc:.0%}: something stands in its way."
         if subject.config.backbone.weights == "none":
             text = f"{bar}; this net, from random weights, gets {acc:.0%}. Start from the pretrained weights."
-            verdict, remedy = Verdict.FAULT, ["backbone.weights=auto"]
+            verdict, remedy, cost = Verdict.FAULT, ["backbone.weights=auto"], probe.acc - acc
     elif acc - probe.acc >= max(CLEAR, error):
         text = f"{bar}, and the net here {acc:.0%}: more than the frozen features alone give."
     frozen, tuned = means.get("frozen"), means.get("fine-tuned")
@@ -65,7 +65,7 @@ def check(subject: Subject, folder: Path) -> Finding:
         )
     _draw(subject, means, folder / "backbone_fit.png")
     picture = Path("backbone_fit.png")
-    return Finding("backbone_fit", TITLE, verdict, MEASURED, text, evidence, remedy, picture=picture)
+    return Finding("backbone_fit", TITLE, verdict, MEASURED, text, evidence, remedy, cost, picture)
 
 
 def siblings(subject: Subject) -> dict[str, list[float]]:
