@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from seedsweep.deploy.tables.columns import Add, Probabilities, columns, names
+from seedsweep.whole import replacing
 
 SUFFIX = ".csv"
 
@@ -20,8 +20,7 @@ def check() -> None:
 @contextmanager
 def open_table(path: Path, classes: Sequence[str]) -> Iterator[Add]:
     """Yields what adds rows; probabilities have six decimals."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(names(classes))
 
@@ -31,8 +30,4 @@ def open_table(path: Path, classes: Sequence[str]) -> Iterator[Add]:
                 [f"{cell:.6f}" if isinstance(cell, float) else cell for cell in row] for row in rows
             )
 
-        try:
-            yield add
-        finally:
-            file.close()
-            os.replace(part, path)
+        yield add

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from seedsweep.deploy.tables.columns import FIXED, Add, Probabilities, columns, names
 from seedsweep.errors import SeedsweepError
+from seedsweep.whole import replacing
 
 SUFFIX = ".parquet"
 ROWS = 8192  # a row group: small enough to wait in memory, large enough to be read quickly
@@ -34,9 +34,8 @@ def open_table(path: Path, classes: Sequence[str]) -> Iterator[Add]:
     pq: Any = importlib.import_module("pyarrow.parquet")
     kinds = {name: pa.string() if name in FIXED[:2] else pa.float32() for name in names(classes)}
     schema = pa.schema(list(kinds.items()))
-    part = path.with_name(path.name + ".part")
     waiting: list[Any] = []
-    with pq.ParquetWriter(part, schema) as writer:
+    with replacing(path) as part, pq.ParquetWriter(part, schema) as writer:
 
         def flush() -> None:
             if waiting:
@@ -51,9 +50,5 @@ def open_table(path: Path, classes: Sequence[str]) -> Iterator[Add]:
             if sum(table.num_rows for table in waiting) >= ROWS:
                 flush()
 
-        try:
-            yield add
-        finally:
-            flush()
-            writer.close()
-            os.replace(part, path)
+        yield add
+        flush()

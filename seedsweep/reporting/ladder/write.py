@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
-import os
 import statistics
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from seedsweep.reporting.ladder import effects
 from seedsweep.reporting.ladder.draw import draw_ladder
 from seedsweep.reporting.ladder.effects import BATCH, ONCE, STORED, TWICE, Effect, TwoByTwo
 from seedsweep.reporting.ladder.read import Ladder, read_ladder
+from seedsweep.whole import write_json
 
 FILES = ("ladder.png", "ladder.json", "ladder.csv")
 SCALINGS = {TWICE: "inputs scaled twice", ONCE: "inputs scaled once"}
@@ -39,9 +38,7 @@ def close_ladder(folder: Path, results: list[JobResult], console: Console) -> tu
     if (ladder := read_ladder(folder, results)) is None:
         return ()
     content = as_dict(ladder)
-    part = folder / "ladder.json.part"
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, folder / "ladder.json")
+    write_json(folder / "ladder.json", content)
     _write_csv(content, folder / "ladder.csv")
     draw_ladder(ladder, folder / "ladder.png")
     _print(ladder, console)
