@@ -64,27 +64,49 @@ def finished(config: Config, run_dir: Path, *, label: str = "", resume: bool = F
     return metrics
 
 
+def overrides(line: str) -> list[str]:
+    return shlex.split(line.split("-m seedsweep", 1)[1])
+
+
+def before(args: list[str]) -> None:
+    """Makes what a command reads: the run, the grid or the study that an earlier line left."""
+    for part in args:
+        key, _, value = part.partition("=")
+        if key == "checkpoint":
+            first = next(line for line in OURS if f"hydra.run.dir={value}" in line)
+            assert main([*overrides(first), *TINY]) == 0
+        elif key == "diagnose.run":
+            run = ["+experiment=frozen_inception", "data.demo.n_images=70", f"hydra.run.dir={value}"]
+            assert main([*run, *TINY]) == 0
+        elif "best_of_" in part:
+            assert main([*overrides(next(line for line in OURS if "+study=" in line)), *TINY, *SHORT]) == 0
+        elif key in ("resume", "report.dir"):
+            assert main(["-m", "+experiment=scratch,frozen_bn", f"hydra.sweep.dir={value}"]) == 0
+
+
+def size(args: list[str]) -> list[str]:
+    """Returns what makes a command small enough for a test."""
+    if any(part.startswith("+study=") for part in args):
+        return [*TINY, *SHORT]
+    if "+sweep=ladder" in args:
+        return ["seed=1", "rung=00_as_asked"]
+    if any(part.startswith("+sweep=") for part in args):
+        return ["seed=1"]
+    if any(part.startswith(("task=", "resume=", "--", "-m")) for part in args):
+        return []
+    return TINY if "data=folder" in args else [*TINY, "data.demo.n_images=70"]
+
+
 @pytest.mark.parametrize("line", OURS)
 def test_commands_run(line: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
     test_data_folder.make(in_tmp / "seeds", {"good": 10, "bad": 10})
+    test_data_folder.make(in_tmp / "new", {"any": 3})
     monkeypatch.setenv("HOME", str(in_tmp))  # bash leaves the ~ of data.root=~/seeds to us
-    args = shlex.split(line.split("-m seedsweep", 1)[1])
-    if any("best_of_" in part for part in args):
-        study = next(line for line in OURS if "+study=" in line)
-        assert main([*shlex.split(study.split("-m seedsweep", 1)[1]), *TINY, *SHORT]) == 0
-    if any("+study=" in part for part in args):
-        args += [*TINY, *SHORT]
-    elif "-m" not in args and not any(part.startswith(("resume=", "--")) for part in args):
-        args += TINY if "data=folder" in args else [*TINY, "data.demo.n_images=70"]
-    else:  # grids have tests of their own: here only the command is checked
-        monkeypatch.setattr(training, "train", finished)
-        if any("sweep=" in part for part in args):
-            args.append("seed=1")
-    for number, part in enumerate(args):
-        if part.startswith("resume="):
-            assert main(["-m", "+experiment=scratch,frozen_bn", "hydra.sweep.dir=g"]) == 0
-            args[number] = "resume=g"
-    assert main(args) == 0
+    args = overrides(line)
+    if "-m" in args or any(part.startswith(("resume=", "report.dir=")) for part in args):
+        monkeypatch.setattr(training, "train", finished)  # grids have tests of their own
+    before(args)
+    assert main([*args, *size(args)]) == 0
 
 
 def test_all_experiments_are_listed_with_what_they_teach():
