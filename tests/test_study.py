@@ -82,7 +82,7 @@ def result(name: str = "s") -> dict[str, Any]:
 
 
 def test_a_study_from_start_to_winner(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(n=25) == 0
+    assert run("pruner=median", n=25) == 0
     trials = study().trials
     assert [t.user_attrs["slot"] for t in trials] == list(range(25))
     assert [round(t.params["optim.lr"], 8) for t in trials[:4]] == [1e-3, 1e-4, 3e-5, 1e-5]
@@ -266,7 +266,7 @@ MISTAKES = {
     "sampler=tep": "did you mean tpe?",
     "sampler.name=TPESample": "did you mean TPESampler?",
     "sampler.options.n_start=3": "sampler.options don't suit TPESampler",
-    "pruner.options.n=3": "pruner.options don't suit MedianPruner",
+    "pruner.options.n=3": "pruner.options don't suit NopPruner",
     "storage=postgres": "storage.url is not set",
     "study.name=a/b": "without '/'",
 }
