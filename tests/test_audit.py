@@ -131,7 +131,7 @@ def test_everything_planted_is_found(tmp_path: Path):
     copies = findings["Duplicates"].evidence
     assert (copies["pairs"], copies["exact"]) == (3, 2)
     assert ["train/cracked/anew.jpg", f"train/cracked/{train[2].name}"] in [e[:2] for e in copies["examples"]]
-    assert "size alone tells mouldy" in findings["Shortcuts"].sentence
+    assert "Size alone tells mouldy" in findings["Shortcuts"].sentence
     accused = {example[0] for example in findings["Label errors"].evidence["examples"]}
     assert len(accused & flipped) >= 0.5 * len(accused)
     assert len(accused & flipped) >= 0.25 * len(flipped)

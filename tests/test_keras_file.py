@@ -9,12 +9,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
 from seedsweep.backbones import keras_file
 from seedsweep.backbones.build import build_backbone
 from seedsweep.backbones.keras_file import read_keras, read_keras_classifier
 from seedsweep.backbones.nets import inception_v3
+from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import BackboneConfig
+from seedsweep.config.store import register_schema, to_config
+from seedsweep.diagnosis.keras_model import of_keras
 from seedsweep.errors import SeedsweepError
 from seedsweep.training.assemble import digest_of_net
 
@@ -58,18 +62,23 @@ def classifier(keras: Any, base: Any, nested: bool) -> Any:
     return keras.Model(base.input, answer)
 
 
-def as_keras_2(path: Path, out: Path) -> None:
-    """Rewrites Keras 3's HDF5 as the no-top files of Keras' own downloads are: names at the top, ``:0`` behind."""
+def as_downloaded(path: Path, out: Path, *, first: bool = False) -> None:
+    """Rewrites Keras 3's HDF5 as Keras' own downloads are: no-top, names at the top level, ``:0`` behind each.
+
+    ``first``: with the names of Keras 1, as the VGG16 download has them (``block1_conv1_W_1:0``).
+    """
     with h5py.File(path) as source, h5py.File(out, "w") as target:
         group = source["model_weights"]
         names = [name for name in group.attrs["layer_names"] if "dense" not in name]
         target.attrs["layer_names"] = np.array([name.encode() for name in names])
         for name in names:
             made = target.create_group(name)
-            weights = list(group[name].attrs["weight_names"])
-            made.attrs["weight_names"] = np.array([f"{weight}:0".encode() for weight in weights])
-            for weight in weights:
-                made[f"{weight}:0"] = np.asarray(group[name][weight])
+            weights = {weight: f"{weight}:0" for weight in group[name].attrs["weight_names"]}
+            if first:
+                weights = {old: f"{name}_{'Wb'[place]}_1:0" for place, old in enumerate(weights)}
+            made.attrs["weight_names"] = np.array([new.encode() for new in weights.values()])
+            for old, new in weights.items():
+                made[new] = np.asarray(group[name][old])
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +105,7 @@ def inception(keras: Any, photographs: np.ndarray, tmp_path_factory: pytest.Temp
         layer.trainable = False
     nested.save(folder / "nested.h5")
     nested.save(folder / "nested.keras")
-    as_keras_2(folder / "flat.h5", folder / "keras2.h5")
+    as_downloaded(folder / "flat.h5", folder / "keras2.h5")
     scaled = keras.applications.inception_v3.preprocess_input(photographs.copy())
     return folder, base.predict(scaled, verbose=0), flat.predict(scaled, verbose=0)
 
@@ -150,6 +159,26 @@ def test_the_whole_classifier(inception: Any, photographs: np.ndarray) -> None:
         read_keras_classifier(folder / "notop.weights.h5")
 
 
+def test_the_whole_classifier_is_diagnosed(inception: Any, photographs: np.ndarray) -> None:
+    """As ``task=diagnose diagnose.checkpoint=flat.h5`` opens it; the demo has seven classes, as the question had."""
+    folder, _, answer = inception
+    register_schema()
+    overrides = ["backbone=inception_v3", f"data.image_size=[{SIDE},{SIDE}]", "data.demo.n_images=70"]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = to_config(compose("config", overrides))
+    subject = of_keras(folder / "flat.h5", config)
+    assert subject.net is not None
+    assert (subject.config.head.width, subject.config.backbone.weights) == (1024, str(folder / "flat.h5"))
+    with torch.no_grad():
+        found = subject.net(torch.tensor(photographs).permute(0, 3, 1, 2)).softmax(1)
+    np.testing.assert_allclose(found.numpy(), answer, rtol=0, atol=1e-4)
+    with pytest.raises(SeedsweepError, match="no Dense layers"):
+        of_keras(folder / "notop.weights.h5", config)
+    config.backbone.name = "vgg16"
+    with pytest.raises(SeedsweepError, match="doesn't fit vgg16"):
+        of_keras(folder / "flat.h5", config)
+
+
 def test_vgg16_answers_as_keras_does(keras: Any, photographs: np.ndarray, tmp_path: Path) -> None:
     model = randomised(keras.applications.VGG16(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3)))
     first = model.layers[1]
@@ -157,9 +186,10 @@ def test_vgg16_answers_as_keras_does(keras: Any, photographs: np.ndarray, tmp_pa
     first.set_weights([kernel / 64, bias])  # inputs are up to 255 here
     model.save(tmp_path / "vgg.h5")
     model.save_weights(tmp_path / "vgg.weights.h5")
+    as_downloaded(tmp_path / "vgg.h5", tmp_path / "keras1.h5", first=True)
     wanted = model.predict(keras.applications.vgg16.preprocess_input(photographs.copy()), verbose=0)
     assert np.abs(wanted).max() > 0.5
-    for name, backbone in (("vgg.h5", "auto"), ("vgg.weights.h5", "vgg16")):
+    for name, backbone in (("vgg.h5", "auto"), ("vgg.weights.h5", "vgg16"), ("keras1.h5", "vgg16")):
         built = build_backbone(BackboneConfig(name=backbone, weights=str(tmp_path / name)))
         assert built.name == "vgg16"
         np.testing.assert_allclose(features(built.net, photographs).numpy(), wanted, rtol=0, atol=1e-4)
