@@ -372,10 +372,9 @@ def test_a_browser_opens_it_without_a_word(real: Path, tmp_path: Path):
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_is_accessible(dark: bool, sweep: Path, real: Path, tmp_path: Path):
     options = ["--blink-settings=preferredColorScheme=0"] if dark else []
-    of_run, of_sweep = (axe(folder / "report.html", tmp_path, *options) for folder in (real, sweep))
-    assert of_run == []
-    assert of_sweep == []
+    assert axe(sweep / "report.html", tmp_path, *options) == []
     if not dark:
+        assert axe(real / "report.html", tmp_path) == []
         bad = tmp_path / "bad.html"
         bad.write_text((sweep / "report.html").read_text().replace("</main>", '<img src="data:,"></main>'))
         assert [name for name, _ in axe(bad, tmp_path)] == ["image-alt"]

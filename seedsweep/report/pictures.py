@@ -14,7 +14,7 @@ from seedsweep.data.images import BadImageError, read_image
 
 SIDE = 260  # pixels of the longer side of a photograph
 WIDEST = 1500  # pixels of a drawn picture
-DARK = 0.3  # what is left of the light where nothing spoke for the answer
+DARK = 0.22  # what is left of the light where nothing spoke for the answer
 
 
 def photograph(path: Path, side: int = SIDE) -> Image.Image | None:
@@ -29,13 +29,13 @@ def photograph(path: Path, side: int = SIDE) -> Image.Image | None:
 
 
 def lit(image: Image.Image, heat: NDArray[np.float64]) -> Image.Image:
-    """Leaves light and colour where a heat map [h, w] is hot, and darkens the rest.
+    """Leaves light and colour where a heat map [h, w] is hottest, and darkens where it is coldest.
 
     The map is stretched to the photograph, as the photograph was to the net. No colours are laid over it: they would
     hide what is to be seen.
     """
-    top = float(heat.max())
-    scaled = Image.fromarray((heat / top if top > 0 else heat * 0).astype(np.float32))
+    low, high = float(heat.min()), float(heat.max())
+    scaled = Image.fromarray(((heat - low) / (high - low) if high > low else heat * 0 + 1).astype(np.float32))
     strength = np.asarray(scaled.resize(image.size, Image.Resampling.BICUBIC)).clip(0, 1)[..., None]
     colour, grey = np.asarray(image, dtype=float), np.asarray(image.convert("L").convert("RGB"), dtype=float)
     mixed = grey * DARK * (1 - strength) + colour * strength

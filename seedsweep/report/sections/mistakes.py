@@ -49,8 +49,8 @@ def section(material: Material) -> Section | None:
         size = next(iter(heat.values())).shape
         blocks.append(
             Text(
-                f"Beside each photograph, lit: what spoke for the wrong answer (Grad-CAM on the last feature map, "
-                f"{size[0]} x {size[1]} cells; {seconds(took)} for all).",
+                "Beside each photograph: lit where most, dark where least spoke for the wrong answer (Grad-CAM on the "
+                f"last feature map, {size[0]} x {size[1]} cells; {seconds(took)} for all).",
                 small=True,
             )
         )
