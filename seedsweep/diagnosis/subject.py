@@ -13,21 +13,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.backbones.weights import WeightsUnreachableError
 from seedsweep.config.schema import Config
-from seedsweep.config.store import to_config
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.diagnosis.material import EVAL_BATCH, Answers, Material, cache_of
 from seedsweep.diagnosis.rehearse import LONG, QUICK, Rehearsal, epochs_within, rehearse
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.ridge import Probe, fit_probe
+from seedsweep.diagnosis.saved import load_net, read_history, saved_config
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import build_trunk
 from seedsweep.models.classifier import Classifier
-from seedsweep.training.assemble import build_module, trunk_of
 
 log = logging.getLogger(__name__)
 
@@ -211,7 +208,7 @@ def of_run(folder: Path, limit: int = 1000, config: Config | None = None) -> Sub
     prepared = prepare_images(config.data, cache_of(config))
     subject = Subject("run", config, prepared, folder=folder, limit=limit)
     subject.metrics = json.loads((folder / "metrics.json").read_text())
-    subject.history = _history(folder / "history.csv")
+    subject.history = read_history(folder / "history.csv")
     with (folder / "predictions.csv").open(newline="") as file:
         subject.predictions = list(csv.DictReader(file))
     subject.net = subject.last_net = load_net(config, prepared, checkpoint)
@@ -246,55 +243,6 @@ def of_plan(config: Config, limit: int = 1000) -> Subject:
         SeedsweepError: anything wrong with the images.
     """
     return Subject("plan", config, prepare_images(config.data, cache_of(config)), limit=limit)
-
-
-def load_net(config: Config, prepared: PreparedImages, checkpoint: Path) -> Classifier:
-    """Builds the net of ``config`` and fills it from a checkpoint of ours, the head alone where that is all it has.
-
-    Raises:
-        SeedsweepError: unreadable, or it doesn't fit.
-    """
-    try:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
-        state, whole = saved["state_dict"], bool(saved.get("whole", True))
-    except Exception as error:  # torch raises many kinds
-        raise SeedsweepError(f"{checkpoint} can't be read as a checkpoint of seedsweep ({error}).") from error
-    trunk = build_trunk(config) if whole else trunk_of(config, prepared)
-    module, built = build_module(config, prepared, trunk)
-    try:
-        wrong = module.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise SeedsweepError(
-            f"{checkpoint} does not fit {built.backbone.name} and the head's settings."
-        ) from error
-    missing = [key for key in wrong.missing_keys if whole or ".head." in key]
-    if wrong.unexpected_keys or missing:
-        raise SeedsweepError(f"{checkpoint} does not fit {built.backbone.name} and the head's settings.")
-    return built.classifier.eval()
-
-
-def saved_config(folder: Path) -> Config:
-    """Reads the settings that a run left in its folder.
-
-    Raises:
-        SeedsweepError: there are none, or this version can't read them.
-    """
-    path = folder / ".hydra" / "config.yaml"
-    if not path.is_file():
-        raise SeedsweepError(f"{folder} has no .hydra/config.yaml: the run's own settings are needed.")
-    try:
-        cfg = OmegaConf.load(path)
-        return to_config(cfg)  # type: ignore[arg-type]
-    except (OmegaConfBaseException, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise SeedsweepError(f"{path} can't be used by this version of seedsweep ({reason}).") from error
-
-
-def _history(path: Path) -> list[dict[str, float]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def _key(config: Config) -> str:

@@ -65,21 +65,24 @@ def judge(subject: Subject, findings: list[Finding], folder: Path) -> Diagnosis:
         findings: of all checks.
         folder: for the picture.
     """
-    accused = [finding for finding in findings if _is_measurable(subject, finding)]
-    accused = sorted(accused, key=lambda finding: finding.verdict.rank)[:MOST]
-    costs, combinations = _measure(subject, accused)
-    for finding, cost in zip(accused, costs, strict=True):
+    measurable = [finding for finding in findings if _is_measurable(subject, finding)]
+    faults = [finding for finding in measurable if finding.verdict is Verdict.FAULT][:MOST]
+    suspects = [finding for finding in measurable if finding.verdict is Verdict.SUSPECT]
+    trials = _Trials(subject, faults)
+    shares = shapley(len(faults), trials.acc) if faults else []
+    costs = [*shares, *[trials.further(suspect) for suspect in suspects]]
+    for finding, cost in zip([*faults, *suspects], costs, strict=True):
         findings[findings.index(finding)] = replace(finding, cost=cost)
     ranked = sorted(findings, key=lambda f: (f.verdict.rank, -(f.cost if f.cost is not None else -1.0)))
-    numbers = _numbers(subject, combinations, len(accused))
+    numbers = _numbers(subject, trials)
     picture = None
-    rehearsed = {finding.check for finding in accused}
-    shares = {f.title: f.cost for f in ranked if f.check in rehearsed and f.cost is not None}
-    if shares:
-        draw_loss(numbers, shares, folder / "verdict.png")
+    if faults:
+        drawn = dict(sorted(zip([f.title for f in faults], shares, strict=True), key=lambda item: -item[1]))
+        draw_loss(numbers, drawn, folder / "verdict.png")
         picture = "verdict.png"
-    headline = _headline(subject, ranked, numbers)
-    return Diagnosis(headline, ranked, numbers, combinations, subject.kind, picture)
+    return Diagnosis(
+        _headline(subject, ranked, numbers), ranked, numbers, trials.listed(), subject.kind, picture
+    )
 
 
 def _is_measurable(subject: Subject, finding: Finding) -> bool:
@@ -92,37 +95,48 @@ def _is_measurable(subject: Subject, finding: Finding) -> bool:
     )
 
 
-def _measure(subject: Subject, accused: list[Finding]) -> tuple[list[float], list[dict[str, Any]]]:
-    """Returns each finding's share, and the accuracy of every combination of remedies."""
-    combinations: dict[frozenset[int], float] = {}
-    base = subject.frozen_config
-    silent = any(
-        not changes(base, finding.remedy) for finding in accused
-    )  # set rightly, yet trained otherwise
+class _Trials:
+    """The accuracy of the subject's head with some faults mended, each set trained once."""
 
-    def value(mended: frozenset[int]) -> float:
-        if mended not in combinations:
-            remedy = [line for place in sorted(mended) for line in accused[place].remedy]
-            if silent and not mended:
-                combinations[mended] = subject.val_acc
+    def __init__(self, subject: Subject, faults: list[Finding]) -> None:
+        self._subject = subject
+        self._faults = faults
+        self._accs: dict[frozenset[int], float] = {}
+        base = subject.frozen_config
+        # set rightly, yet trained otherwise (a checkpoint from elsewhere): there is nothing to rehearse it by
+        self._silent = any(not changes(base, fault.remedy) for fault in faults)
+
+    def acc(self, mended: frozenset[int]) -> float:
+        """Returns the validation accuracy with the faults of these places mended."""
+        if mended not in self._accs:
+            if self._silent and not mended:
+                self._accs[mended] = self._subject.val_acc
             else:
-                combinations[mended] = subject.rehearse(apply(base, remedy)).acc
-        return combinations[mended]
+                self._accs[mended] = self._rehearse(self._remedy(mended))
+        return self._accs[mended]
 
-    if not accused:
-        return [], []
-    shares = shapley(len(accused), value)
-    listed = [
-        {"mended": [accused[place].check for place in sorted(mended)], "val_acc": acc}
-        for mended, acc in sorted(combinations.items(), key=lambda item: (len(item[0]), sorted(item[0])))
-    ]
-    return shares, listed
+    def further(self, suspect: Finding) -> float:
+        """Returns what mending a suspect gains where all faults are mended already."""
+        every = self._remedy(frozenset(range(len(self._faults))))
+        return self._rehearse([*every, *suspect.remedy]) - self._rehearse(every)
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Returns all sets that were trained, the smallest first."""
+        return [
+            {"mended": [self._faults[place].check for place in sorted(mended)], "val_acc": acc}
+            for mended, acc in sorted(self._accs.items(), key=lambda item: (len(item[0]), sorted(item[0])))
+        ]
+
+    def _remedy(self, mended: frozenset[int]) -> list[str]:
+        return [line for place in sorted(mended) for line in self._faults[place].remedy]
+
+    def _rehearse(self, remedy: list[str]) -> float:
+        return self._subject.rehearse(apply(self._subject.frozen_config, remedy)).acc
 
 
-def _numbers(subject: Subject, combinations: list[dict[str, Any]], accused: int) -> dict[str, float]:
+def _numbers(subject: Subject, trials: _Trials) -> dict[str, float]:
     train, val = subject.labels("train"), subject.labels("val")
-    mended = [entry["val_acc"] for entry in combinations if len(entry["mended"]) == accused]
-    rehearsed = [entry["val_acc"] for entry in combinations if not entry["mended"]]
+    combinations = trials.listed()
     numbers = {
         "val_acc": subject.val_acc,
         "standard_error": standard_error(subject.val_acc, subject.n_val),
@@ -130,8 +144,8 @@ def _numbers(subject: Subject, combinations: list[dict[str, Any]], accused: int)
         "majority": float((val == np.bincount(train).argmax()).mean()),
         "chance": 1 / len(subject.prepared.table.classes),
     }
-    if mended and rehearsed:
-        numbers |= {"rehearsed": rehearsed[0], "mended": mended[0]}
+    if combinations:
+        numbers |= {"rehearsed": combinations[0]["val_acc"], "mended": combinations[-1]["val_acc"]}
     numbers["reachable"] = max(numbers["probe"], numbers.get("mended", 0.0), subject.val_acc)
     numbers["lost"] = numbers["reachable"] - subject.val_acc
     return numbers

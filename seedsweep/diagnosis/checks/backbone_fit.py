@@ -69,12 +69,14 @@ def check(subject: Subject, folder: Path) -> Finding:
 
 
 def siblings(subject: Subject) -> dict[str, list[float]]:
-    """Returns the validation accuracies of the runs in the same grid on the same images, by kind of training."""
+    """Returns the validation accuracies of the runs beside this one on the same images, by kind of training."""
     if subject.folder is None:
         return {}
     images = subject.metrics.get("images")
     found: dict[str, list[float]] = {}
     for path in sorted(subject.folder.resolve().parent.glob("*/metrics.json")):
+        if path.parent == subject.folder.resolve():
+            continue
         try:
             metrics: dict[str, Any] = json.loads(path.read_text())
             if metrics.get("images") != images or metrics.get("status") != "finished":

@@ -1,0 +1,68 @@
+"""What a run left in its folder: its settings, its net, its history."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seedsweep.config.schema import Config
+from seedsweep.config.store import to_config
+from seedsweep.data.prepare import PreparedImages
+from seedsweep.errors import SeedsweepError
+from seedsweep.models.build import build_trunk
+from seedsweep.models.classifier import Classifier
+from seedsweep.training.assemble import build_module, trunk_of
+
+
+def load_net(config: Config, prepared: PreparedImages, checkpoint: Path) -> Classifier:
+    """Builds the net of ``config`` and fills it from a checkpoint of ours, the head alone where that is all it has.
+
+    Raises:
+        SeedsweepError: unreadable, or it doesn't fit.
+    """
+    try:
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
+        state, whole = saved["state_dict"], bool(saved.get("whole", True))
+    except Exception as error:  # torch raises many kinds
+        raise SeedsweepError(f"{checkpoint} can't be read as a checkpoint of seedsweep ({error}).") from error
+    trunk = build_trunk(config) if whole else trunk_of(config, prepared)
+    module, built = build_module(config, prepared, trunk)
+    try:
+        wrong = module.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise SeedsweepError(
+            f"{checkpoint} does not fit {built.backbone.name} and the head's settings."
+        ) from error
+    missing = [key for key in wrong.missing_keys if whole or ".head." in key]
+    if wrong.unexpected_keys or missing:
+        raise SeedsweepError(f"{checkpoint} does not fit {built.backbone.name} and the head's settings.")
+    return built.classifier.eval()
+
+
+def saved_config(folder: Path) -> Config:
+    """Reads the settings that a run left in its folder.
+
+    Raises:
+        SeedsweepError: there are none, or this version can't read them.
+    """
+    path = folder / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise SeedsweepError(f"{folder} has no .hydra/config.yaml: the run's own settings are needed.")
+    try:
+        cfg = OmegaConf.load(path)
+        return to_config(cfg)  # type: ignore[arg-type]
+    except (OmegaConfBaseException, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise SeedsweepError(f"{path} can't be used by this version of seedsweep ({reason}).") from error
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Reads history.csv, a row an epoch; nothing where there is none."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
