@@ -94,8 +94,8 @@ def load_trained(path: Path) -> Trained:
         raise SeedsweepError(f"{path} is no checkpoint of seedsweep.")
     if not content.get("whole", True):
         raise SeedsweepError(
-            f"{path} is of a study's trial and holds the head alone: take a finalist's checkpoint, or train the "
-            "winner (+experiment=best_of_STUDY)."
+            f"{path} is of a study's trial and holds the head alone: train the winner "
+            "(+experiment=best_of_STUDY) and take its checkpoint."
         )
     card = content.get(CARD)
     if not card:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from seedsweep.report.material import read_material
 from seedsweep.report.page import build, render
+from seedsweep.whole import replacing
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,8 @@ def write_report(folder: Path, gradcam: int | None = None) -> Path:
     sections = build(material)
     for name in (PLAIN, PAGE):
         path = material.folder / name
-        part = path.with_name(f"{name}.part")
-        part.write_text(render(material, sections, name), encoding="utf-8", errors="replace")
-        os.replace(part, path)
+        with replacing(path) as part:
+            part.write_text(render(material, sections, name), encoding="utf-8", errors="replace")
     return material.folder / PAGE
 
 

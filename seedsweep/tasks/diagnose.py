@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
+
+log = logging.getLogger(__name__)
 
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
@@ -26,6 +29,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.diagnosis.run import diagnose
     from seedsweep.diagnosis.terminal import show
     from seedsweep.preprocess.scaling import flush_denormals
+    from seedsweep.report.write import write_at_end
 
     options = config.diagnose
     if options.run is not None and options.checkpoint is not None:
@@ -44,3 +48,5 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     else:
         patient = subject.of_plan(config, options.images)
     show(diagnose(patient, folder), folder)
+    if options.run is not None and config.report.write and (page := write_at_end(where)):
+        log.info("report     %s", page)  # that the run wrote at its end, now with the diagnosis in it
