@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from seedsweep.claims.calibration import calibrate, ece, ece_by_chance, reliability, scaled
 from seedsweep.claims.crossed import crossed_mean
 from seedsweep.claims.images import over_images, wilson
-from seedsweep.claims.pairs import compare, holm, mcnemar, paired_bootstrap
+from seedsweep.claims.pairs import by_group, compare, holm, mcnemar, paired_bootstrap
 from seedsweep.claims.seeds import bootstrap_over_seeds, over_seeds
 from seedsweep.claims.standing import accuracy, standings
 
@@ -89,6 +89,21 @@ def test_images_of_one_object_count_once():
     assert found[0].over == "groups of images"
     assert covered(found, 0.7) > 0.88
     assert covered(blind, 0.7) < 0.75, "taken for independent, they claim too much"
+
+
+def test_the_sizes_of_groups_are_no_uncertainty():
+    sizes = rng(9).integers(1, 12, 30) * 5
+    groups = np.repeat(np.arange(30), sizes)
+    right = np.tile([1.0, 1.0, 1.0, 1.0, 0.0], int(sizes.sum()) // 5)[None]  # four of five in every group
+    found = crossed_mean(by_group(np.repeat(right, 3, 0), groups)).interval()
+    assert (found.low, found.high) == (pytest.approx(0.8), pytest.approx(0.8))
+    right = rng(10).random((3, len(groups))) < np.linspace(0.5, 1, 30)[groups]  # and where they differ
+    table = by_group(right.astype(float), groups)
+    assert table.mean(1) == pytest.approx(right.mean(1))
+    spread = [table[0, rng(n).integers(0, 30, 30)].mean() for n in range(300)]
+    ratio = [np.mean([right[0, groups == g].sum() for g in drawn]) / np.mean(sizes[drawn])
+             for drawn in (rng(n).integers(0, 30, 30) for n in range(300))]  # fmt: skip
+    assert np.std(spread) == pytest.approx(np.std(ratio), rel=0.15)
 
 
 @pytest.mark.parametrize(("of_seed", "of_image"), [(0.0, 1.0), (0.3, 1.0), (0.6, 0.5)])

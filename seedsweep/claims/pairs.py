@@ -69,16 +69,21 @@ def paired_bootstrap(
 
 
 def by_group(values: Floats, groups: ArrayLike | None) -> Floats:
-    """Returns values [S, N] added up a group, [S, G], scaled so that their mean stays that of the images."""
+    """Returns one value a group and seed, [S, G], whose means are those of the images' values [S, N].
+
+    A group stands for how far its images lie from the mean of all, added up: the linearised ratio of sums (Cochran
+    1977, on clusters of unequal size). Sums as they are would take the sizes of the groups for uncertainty.
+    """
     if groups is None:
         return values
     _, group_of = np.unique(np.asarray(groups), return_inverse=True)
-    n_groups = int(group_of.max()) + 1
-    if n_groups == values.shape[1]:
+    n_groups, n_images = int(group_of.max()) + 1, values.shape[1]
+    if n_groups == n_images:
         return values
-    summed = np.zeros((len(values), n_groups))
-    np.add.at(summed.T, group_of, values.T)
-    return np.asarray(summed * (n_groups / values.shape[1]))
+    mean = float(values.mean())
+    away = np.zeros((len(values), n_groups))
+    np.add.at(away.T, group_of, (values - mean).T)
+    return np.asarray(mean + away * (n_groups / n_images))
 
 
 def compare(right_a: Floats, right_b: Floats, groups: ArrayLike | None = None) -> Comparison:
