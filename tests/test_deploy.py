@@ -1,8 +1,11 @@
 """From a checkpoint alone: folders answered, nets handed over."""
 
 import csv
+import hashlib
 import json
+import os
 import shutil
+import types
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +20,16 @@ from seedsweep.cli.main import main
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.images import read_image
 from seedsweep.deploy import export as exporting
-from seedsweep.deploy.formats import onnx as onnx_format
 from seedsweep.deploy.load import find_checkpoint, load_trained
 from seedsweep.errors import SeedsweepError
 
 N = 200
 SMALL = [
     f"data.demo.n_images={N}", "data.image_size=[48,64]", "trainer.max_epochs=1", "trainer.probe_images=8",
-    "head.dropout=0.5", "backbone=efficientnet_lite0",
+    "head.dropout=0.5", "features.engine=torch", "report.write=false",
 ]  # fmt: skip
+TINY = ["backbone=timm", "backbone.name=test_resnet", "backbone.weights=none"]
+TORCH = "features.engine=torch"
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +42,23 @@ def cwd(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="module")
 def stored(cwd: Path) -> Path:
     """A run on stored features with recalibrated statistics: they are nowhere but in its checkpoint."""
-    assert main([*SMALL, "+experiment=bn_recalibrated", "hydra.run.dir=stored"]) == 0
+    assert (
+        main([*SMALL, "+experiment=bn_recalibrated", "backbone=efficientnet_lite0", "hydra.run.dir=stored"])
+        == 0
+    )
     return cwd / "stored"
 
 
 @pytest.fixture(scope="module")
 def online(cwd: Path) -> Path:
-    """A run through the Trainer in the BatchNorm fault, inputs scaled twice: used as it was trained."""
-    faults = ["+experiment=frozen_inception", "preprocess=rescale_twice", "data.batch_size=32", "head=linear"]
-    assert main([*SMALL, *faults, "hydra.run.dir=online"]) == 0
+    """A run through the Trainer in the BatchNorm fault, on a net of timm: used as it was trained."""
+    faults = ["+experiment=frozen_inception", "preprocess=rescale_only", "data.batch_size=32", "head=linear"]
+    assert main([*SMALL, *TINY, *faults, "hydra.run.dir=online"]) == 0
     return cwd / "online"
 
 
 @pytest.fixture(scope="module")
 def photographs() -> Path:
-    import os
-
     return ensure_demo(Path(os.environ["SEEDSWEEP_CACHE"]), N, 0)
 
 
@@ -85,7 +90,7 @@ def test_predictions_are_those_of_the_run(kind: str, photographs: Path, request:
 
 
 def test_any_nesting_and_files_that_are_no_images(
-    stored: Path, photographs: Path, capsys: pytest.CaptureFixture[str]
+    online: Path, photographs: Path, capsys: pytest.CaptureFixture[str]
 ):
     root = Path("my photographs")
     images = sorted(photographs.rglob("*.jpg"))[:3] or sorted(photographs.rglob("*.png"))[:3]
@@ -112,10 +117,10 @@ def test_any_nesting_and_files_that_are_no_images(
     assert "4 of 6 images" in out
 
 
-def test_the_job_folder_is_the_place_without_a_name(stored: Path, photographs: Path):
+def test_the_job_folder_is_the_place_without_a_name(online: Path, photographs: Path):
     (Path("few") / "x").mkdir(parents=True)
     shutil.copy(next(photographs.rglob("*.*g")), Path("few/x"))
-    assert main(["task=predict", f"checkpoint={stored}", "data.root=few"]) == 0
+    assert main(["task=predict", f"checkpoint={online}", "data.root=few", TORCH]) == 0
     assert len(read(next(Path("outputs/predict").glob("*/predictions.csv")))) == 1
 
 
@@ -157,56 +162,87 @@ def test_a_grid_is_not_a_run(stored: Path):
         find_checkpoint("grid")
 
 
-def test_both_formats_answer_as_the_checkpoint(
-    online: Path, photographs: Path, capsys: pytest.CaptureFixture[str]
-):
-    line = [
-        "task=export",
-        f"checkpoint={online}",
-        "export.format=both",
-        "export.out=net.onnx",
-        "export.input=float32",
-    ]
-    assert main([*line, f"data.root={photographs}", "export.images=20"]) == 0
-    assert capsys.readouterr().out.count("answers as the checkpoint does on 20 images") == 2
-    trained = load_trained(online / "checkpoints" / "best.ckpt")
+def pixels_of(photographs: Path, size: tuple[int, int]) -> torch.Tensor:
     files = sorted(path for path in photographs.rglob("*") if path.is_file())[:N]
-    pixels = torch.stack([read_image(path, trained.image_size) for path in files]).float()
-    assert len(pixels) == N
+    return torch.stack([read_image(path, size) for path in files])
+
+
+def test_onnx_answers_as_the_checkpoint(stored: Path, photographs: Path, capsys: pytest.CaptureFixture[str]):
+    line = ["task=export", f"checkpoint={stored}", "export.out=net.v1", f"data.root={photographs}"]
+    assert main([*line, "export.images=9"]) == 0
+    assert "answers as the checkpoint does on 9 images" in capsys.readouterr().out
+    trained = load_trained(stored / "checkpoints" / "best.ckpt")
+    pixels = pixels_of(photographs, trained.image_size)
+    assert (len(pixels), pixels.dtype) == (N, torch.uint8)
     with torch.inference_mode():
         wanted = trained.net(pixels).softmax(1).numpy()
-    session = onnxruntime.InferenceSession("net.onnx")  # nothing of ours
+    session = onnxruntime.InferenceSession("net.v1.onnx")  # nothing of ours
     assert np.abs(session.run(None, {"pixels": pixels.numpy()})[0] - wanted).max() < 1e-4
-    program = torch.export.load("net.pt2").module()
-    assert np.abs(program(pixels).detach().numpy() - wanted).max() < 1e-4
-    about = {entry.key: entry.value for entry in onnx.load("net.onnx").metadata_props}
+    about = {entry.key: entry.value for entry in onnx.load("net.v1.onnx").metadata_props}
     assert json.loads(about["classes"]) == trained.classes
     assert json.loads(about["image_size"]) == [48, 64]
-    assert about["checkpoint_sha256"] == trained.digest
-    extra = {"seedsweep.json": ""}
-    torch.export.load("net.pt2", extra_files=extra)
-    assert json.loads(extra["seedsweep.json"])["checkpoint_sha256"] == trained.digest
+    assert about["checkpoint_sha256"] == hashlib.sha256(trained.path.read_bytes()).hexdigest()
     assert not list(Path.cwd().glob("net*.part*"))
 
 
-def test_bytes_go_in_as_bytes(stored: Path):
-    assert main(["task=export", f"checkpoint={stored}", "export.out=bytes", "export.images=3"]) == 0
-    trained = load_trained(stored / "checkpoints" / "best.ckpt")
-    pixels = exporting.check_images(trained, [], 5)
-    assert pixels.dtype == torch.uint8
+def test_torch_export_answers_as_the_checkpoint(online: Path, photographs: Path):
+    line = [
+        "task=export",
+        f"checkpoint={online}",
+        "export.out=net.onnx",
+        "export.input=float32",
+        "export.images=3",
+    ]
+    assert main([*line, "export.format=torch_export"]) == 0
+    trained = load_trained(online / "checkpoints" / "best.ckpt")
+    pixels = pixels_of(photographs, trained.image_size).float()
+    extra = {"seedsweep.json": ""}
+    program = torch.export.load("net.pt2", extra_files=extra).module()
     with torch.inference_mode():
-        wanted = trained.net(pixels).softmax(1).numpy()
-    found = onnxruntime.InferenceSession("bytes.onnx").run(None, {"pixels": pixels.numpy()})[0]
-    assert np.abs(found - wanted).max() < 1e-4
+        assert (program(pixels) - trained.net(pixels).softmax(1)).abs().max() < 1e-4
+    assert json.loads(extra["seedsweep.json"])["checkpoint_sha256"] == trained.digest
 
 
-def test_another_answer_is_not_kept(
-    stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    whole = onnx_format.reader
-    monkeypatch.setattr(onnx_format, "reader", lambda path: lambda images: whole(path)(images) + 2e-4)
-    assert main(["task=export", f"checkpoint={stored}", "export.out=wrong", "export.images=2"]) == 2
-    assert "would answer otherwise" in capsys.readouterr().err
+class Liar(types.ModuleType):
+    """A format whose file answers otherwise."""
+
+    NAME, SUFFIX = "liar", ".lie"
+
+    @staticmethod
+    def write(net: torch.nn.Module, example: torch.Tensor, about: dict[str, str], path: Path) -> None:
+        path.write_text("x")
+        Liar.net = net
+
+    @staticmethod
+    def reader(path: Path):
+        return lambda images: Liar.net(images) + 2e-4
+
+
+def test_another_answer_is_not_kept(online: Path, capsys: pytest.CaptureFixture[str]):
+    trained = load_trained(online / "checkpoints" / "best.ckpt")
+    images = exporting.check_images(trained, [], 3)
+    with pytest.raises(SeedsweepError, match="would answer otherwise"):
+        exporting.export(trained, Liar("liar"), Path("wrong.lie"), torch.uint8, images)
     assert not list(Path.cwd().glob("wrong*"))
-    assert main(["task=export", f"checkpoint={stored}", "export.format=coreml"]) == 2
+    assert main(["task=export", f"checkpoint={online}", "export.format=coreml"]) == 2
     assert "must be one of: onnx, torch_export, both" in capsys.readouterr().err
+
+
+def test_random_images_are_unlike_one_another(online: Path):
+    trained = load_trained(online / "checkpoints" / "best.ckpt")
+    images = exporting.check_images(trained, [], 4).float()
+    assert images.shape == (4, 3, 48, 64)
+    assert (images[0] - images[1]).abs().mean() > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "backbone", ["efficientnet_lite0", "vgg16", "inception_v3", "timm backbone.name=mobilenetv3_small_050"]
+)
+def test_every_net_in_every_format(backbone: str, cwd: Path, photographs: Path):
+    net = [*f"backbone={backbone}".split(), "backbone.weights=none", "data.image_size=[80,96]"]
+    folder = f"slow_{backbone.split()[-1]}"
+    assert main([*SMALL, "+experiment=frozen_bn", *net, f"hydra.run.dir={folder}"]) == 0
+    assert (
+        main(["task=export", f"checkpoint={folder}", "export.format=both", f"data.root={photographs}"]) == 0
+    )

@@ -177,14 +177,16 @@ def test_three_rungs_on_the_demo(in_tmp: Path, capsys: pytest.CaptureFixture[str
         "trainer.max_epochs=1",
         "trainer.probe_images=8",
     ]
+    quick = ["backbone=timm", "backbone.name=test_resnet", "backbone.weights=none", "report.write=false"]
     line = [
         "-m",
         "+sweep=ladder",
         rungs,
         "seed=1",
-        "backbone=efficientnet_lite0",
+        "features.engine=torch",
         "hydra.sweep.dir=g",
         *small,
+        *quick,
     ]
     assert main(line) == 0
     out = capsys.readouterr().out
