@@ -105,11 +105,11 @@ class Audited:
     def name(self, row: int) -> str:
         """Returns an image's path below the data's folder."""
         path, root = self.table.paths[row], self.table.root
-        return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+        return str((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
 
     def class_of(self, row: int) -> str:
         """Returns the name of an image's class."""
-        return self.table.classes[self.table.labels[row]]
+        return str(self.table.classes[self.table.labels[row]])
 
 
 _kept: WeakKeyDictionary[Material, Audited] = WeakKeyDictionary()
