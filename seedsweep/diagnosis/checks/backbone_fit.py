@@ -50,19 +50,20 @@ def check(subject: Subject, folder: Path) -> Finding:
         verdict = Verdict.SUSPECT
         text = f"{bar}, no more than always answering the largest class ({majority:.0%}): its features tell these "
         text += "classes apart hardly at all."
-        remedy = ["+experiment=finetune_bn"]
+        remedy = ["backbone.freeze=false", "batchnorm=train"]
     elif probe.acc - acc >= max(CLEAR, error):
         verdict, text = Verdict.SUSPECT, f"{bar}, but the net here {acc:.0%}: something stands in its way."
         if subject.config.backbone.weights == "none":
             text = f"{bar}; this net, from random weights, gets {acc:.0%}. Start from the pretrained weights."
             verdict, remedy, cost = Verdict.FAULT, ["backbone.weights=auto"], probe.acc - acc
+        elif not subject.config.backbone.freeze:
+            text = f"{bar}, more than this net, whose layers were trained, with {acc:.0%}: freeze it, or train gentler."
+            remedy, cost = ["backbone.freeze=true", "batchnorm=inference"], probe.acc - acc
     elif acc - probe.acc >= max(CLEAR, error):
         text = f"{bar}, and the net here {acc:.0%}: more than the frozen features alone give."
-    frozen, tuned = means.get("frozen"), means.get("fine-tuned")
-    if frozen is not None and tuned is not None and tuned - max(frozen, probe.acc) >= CLEAR:
-        text += (
-            f" Fine-tuned runs beside it reach {tuned:.0%}, frozen ones {frozen:.0%}: fine-tuning pays here."
-        )
+    tuned = means.get("fine-tuned", 0.0)
+    if tuned - max(means.get("frozen", 0.0), acc, probe.acc) >= CLEAR:
+        text += f" Fine-tuned runs beside it reach {tuned:.0%}: fine-tuning pays here."
     _draw(subject, means, folder / "backbone_fit.png")
     picture = Path("backbone_fit.png")
     return Finding("backbone_fit", TITLE, verdict, MEASURED, text, evidence, remedy, cost, picture)
