@@ -135,7 +135,7 @@ def figures() -> Iterator[Row]:
     yield Row("peak memory, 14,000 images x 2,048 features, GiB", "< 1.5", [float(text.split()[-1])])
     arm("required", 1)  # draws the photographs, and what a process does once
     epochs = 2 if small() else EPOCHS
-    stored, online = interleaved(lambda: arm("required", epochs), lambda: arm("off", epochs), n=rounds(3))
+    stored, online = interleaved(lambda: arm("required", epochs), lambda: arm("off", epochs), n=rounds(2))
     what = f"EfficientNet-Lite0 128x128, 1,400 photographs, {epochs} epochs"
     yield Row(f"one frozen arm, {what}: online / ours", ">= 20", quotients(online, stored))
 
