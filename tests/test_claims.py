@@ -75,6 +75,9 @@ def test_scores_over_images_are_those_of_sklearn():
     perfect = over_images(labels, labels)["acc"]
     assert perfect.high == pytest.approx(1)
     assert 0.9 < perfect.low < 1, "90 right answers prove no certainty"
+    f1 = over_images(labels, labels)["macro_f1"]
+    assert (f1.value, f1.high) == (1, pytest.approx(1))
+    assert 0.7 < f1.low < perfect.low, "and each class has fewer"
 
 
 def test_images_of_one_object_count_once():
@@ -89,6 +92,18 @@ def test_images_of_one_object_count_once():
     assert found[0].over == "groups of images"
     assert covered(found, 0.7) > 0.88
     assert covered(blind, 0.7) < 0.75, "taken for independent, they claim too much"
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_one_group_alone_leaves_the_images(seeds: int):
+    right = (rng(11).random((seeds, 40)) < 0.7).astype(float)
+    groups = ["camera"] * 40
+    assert accuracy(right, groups) == accuracy(right)
+    found = standings({"a": dict(enumerate(right)), "b": dict(enumerate(1 - right))}, "a", groups)
+    assert found["a"].interval.over.startswith("images")
+    assert found["b"].p is not None
+    labels = np.zeros(40, dtype=np.int64)
+    assert over_images(labels, right[0].astype(int), groups)["acc"].low < 0.65
 
 
 def test_the_sizes_of_groups_are_no_uncertainty():

@@ -193,3 +193,9 @@ def test_a_net_that_cannot_be_traced_costs_no_run(tmp_path: Path):
     board = RunTensorBoard(tmp_path)
     board.graph(Odd(), torch.zeros(1))
     board.close()
+
+
+def test_a_class_name_is_no_formula(tmp_path: Path):
+    labels = np.asarray([0, 1, 1])
+    draw_confusion(labels, labels, ["a$x_{$", "b"], tmp_path / "confusion.png", "title")
+    assert (tmp_path / "confusion.png").stat().st_size > 1000

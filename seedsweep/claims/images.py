@@ -49,9 +49,22 @@ def over_images(
         low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
         found[name] = Interval(float(value), float(low), float(high), over)
     if acc[0] in (0.0, 1.0):  # every draw is like every other: the bootstrap knows no more
-        n = len(labels) if groups is None else len(np.unique(np.asarray(groups)))
+        n = len(np.unique(np.asarray(groups))) if groups is not None and over != "images" else len(labels)
         found["acc"] = wilson(round(float(acc[0]) * n), n, level, over)
+        found["macro_f1"] = _macro_f1_at_the_edge(labels, bool(acc[0]), level, over)
     return found
+
+
+def _macro_f1_at_the_edge(labels: Labels, perfect: bool, level: float, over: str) -> Interval:
+    """Returns macro-F1's interval where all answers are right, or none: as far as the rarest class allows.
+
+    No closed form is known; F1 of a class is at least its recall where nothing else is taken for it, so the mean of
+    the classes' score intervals stands for it, wide where classes are rare.
+    """
+    _, sizes = np.unique(labels, return_counts=True)
+    each = [wilson(int(size) if perfect else 0, int(size), level) for size in sizes]
+    low, high = (float(np.mean([getattr(one, end) for one in each])) for end in ("low", "high"))
+    return Interval(1.0 if perfect else 0.0, low, high, over)
 
 
 def _draw(
@@ -62,7 +75,7 @@ def _draw(
     n = len(cell_of)
     _, group_of = np.unique(np.arange(n) if groups is None else np.asarray(groups), return_inverse=True)
     n_groups = int(group_of.max()) + 1
-    if n_groups == n:
+    if n_groups in (1, n):  # see pairs.by_group
         share = np.bincount(cell_of, minlength=n_cells) / n
         return rng.multinomial(n, share, size=resamples).astype(float), "images"
     held = sparse.coo_array((np.ones(n), (group_of, cell_of)), shape=(n_groups, n_cells)).tocsr()

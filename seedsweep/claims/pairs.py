@@ -78,7 +78,7 @@ def by_group(values: Floats, groups: ArrayLike | None) -> Floats:
         return values
     _, group_of = np.unique(np.asarray(groups), return_inverse=True)
     n_groups, n_images = int(group_of.max()) + 1, values.shape[1]
-    if n_groups == n_images:
+    if n_groups in (1, n_images):  # one group alone says nothing about others: the images are what is left
         return values
     mean = float(values.mean())
     away = np.zeros((len(values), n_groups))

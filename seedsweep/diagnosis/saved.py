@@ -21,11 +21,13 @@ from seedsweep.training.assemble import build_module, trunk_of
 def load_net(config: Config, prepared: PreparedImages, checkpoint: Path) -> Classifier:
     """Builds the net of ``config`` and fills it from a checkpoint of ours, the head alone where that is all it has.
 
+    No code that the file may hold is run.
+
     Raises:
         SeedsweepError: unreadable, or it doesn't fit.
     """
     try:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
         state, whole = saved["state_dict"], bool(saved.get("whole", True))
     except Exception as error:  # torch raises many kinds
         raise SeedsweepError(f"{checkpoint} can't be read as a checkpoint of seedsweep ({error}).") from error

@@ -44,8 +44,10 @@ def confusion_figure(
         recall = f"{share[row, row]:.0%} of {totals[row]}" if totals[row] else "no image"
         axes.text(n - 0.35, row, recall, va="center", fontsize=8, color=INK)
     axes.text(n - 0.35, -0.62, "recall", va="bottom", fontsize=9, color=INK)
-    axes.set_xticks(range(n), classes, rotation=40, ha="right", rotation_mode="anchor", fontsize=9)
-    axes.set_yticks(range(n), classes, fontsize=9)
+    axes.set_xticks(
+        range(n), classes, rotation=40, ha="right", rotation_mode="anchor", fontsize=9, parse_math=False
+    )
+    axes.set_yticks(range(n), classes, fontsize=9, parse_math=False)
     axes.set_xticks(np.arange(n - 1) + 0.5, minor=True)
     axes.set_yticks(np.arange(n - 1) + 0.5, minor=True)
     axes.grid(which="minor", color="#e8e8e8", linewidth=0.8)

@@ -113,7 +113,12 @@ class RunTensorBoard:
             made.axes, images, labels, predicted, confidence, strict=False
         ):
             axes.imshow(image.permute(1, 2, 0).numpy())
-            axes.set_title(f"{classes[label]}\n→ {classes[answer]}\n{sure:.0%}", fontsize=7.5, color=INK)
+            axes.set_title(
+                f"{classes[label]}\n→ {classes[answer]}\n{sure:.0%}",
+                fontsize=7.5,
+                color=INK,
+                parse_math=False,
+            )
         self._writer(VAL).add_figure("4 pictures/worst mistakes", made, epoch + 1)  # type: ignore[no-untyped-call]
 
     def graph(self, model: nn.Module, example: Tensor) -> None:
