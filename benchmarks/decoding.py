@@ -48,7 +48,7 @@ def figures() -> Iterator[Row]:
             mine, theirs = interleaved(
                 lambda p=path, t=times: seconds_of(lambda q: read_image(q, SIZE), p, t),
                 lambda p=path, t=times: seconds_of(pillow, p, t),
-                n=rounds(5),
+                n=rounds(3),
             )
             what = f"a JPEG of {side} x {side * 4 // 5} pixels to {SIZE[0]}x{SIZE[1]}"
             yield Row(f"{what}: Pillow alone / ours", "", quotients(theirs, mine))

@@ -103,7 +103,7 @@ def on_cpu(name: str) -> Iterator[Row]:
         lambda: ours(engine, prepared, paths, cfg),
         lambda: bare(engine, ready),
         lambda: plain(net, paths, size),
-        n=rounds(3),
+        n=rounds(2),
     )
     what = f"{name} {height}x{width}, {len(paths)} images"
     yield Row(
@@ -124,7 +124,7 @@ def on_gpu(name: str) -> Iterator[Row]:
     synthetic = torch.randint(0, 256, (len(paths), 3, height, width), dtype=torch.uint8).pin_memory()
     bare(engine, synthetic[: 2 * BATCH])
     passes, nothing = interleaved(
-        lambda: ours(engine, prepared, paths, cfg), lambda: bare(engine, synthetic), n=rounds(3)
+        lambda: ours(engine, prepared, paths, cfg), lambda: bare(engine, synthetic), n=rounds(2)
     )
     yield Row(
         f"GPU, bf16: extraction / the bare net on synthetic tensors, {name} {height}x{width}, {len(paths)} images",

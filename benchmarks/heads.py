@@ -97,7 +97,7 @@ def trial(n: int, width: int, units: int, batch: int, epochs: int) -> Row:
     mine, theirs = interleaved(
         lambda: ours(x, y, head, optim, batch, epochs),
         lambda: lightning(x, y, head, batch, epochs),
-        n=rounds(3),
+        n=rounds(2),
     )
     what = f"{n:,} x {width:,} features, Dense {units}, batch {batch}, {epochs} epochs"
     return Row(f"one head trial: plain Lightning / ours, {what}", ">= 3", quotients(theirs, mine))
@@ -135,7 +135,7 @@ def figures() -> Iterator[Row]:
     yield Row("peak memory, 14,000 images x 2,048 features, GiB", "< 1.5", [float(text.split()[-1])])
     arm("required", 1)  # draws the photographs, and what a process does once
     epochs = 2 if small() else EPOCHS
-    stored, online = interleaved(lambda: arm("required", epochs), lambda: arm("off", epochs), n=rounds(2))
+    stored, online = interleaved(lambda: arm("required", epochs), lambda: arm("off", epochs), n=rounds(1))
     what = f"EfficientNet-Lite0 128x128, 1,400 photographs, {epochs} epochs"
     yield Row(f"one frozen arm, {what}: online / ours", ">= 20", quotients(online, stored))
 

@@ -59,7 +59,7 @@ def figures() -> Iterator[Row]:
             assert found.n == len(paths)
         return seconds
 
-    passes, answers = interleaved(lambda: ours(engine, prepared, paths, cfg), predict, n=rounds(5))
+    passes, answers = interleaved(lambda: ours(engine, prepared, paths, cfg), predict, n=rounds(3))
     what = f"{NET} {SIDE}x{SIDE}, {len(paths)} images"
     yield Row(f"predict / extraction ({name}), speed, {what}", ">= 0.9", quotients(passes, answers))
     yield Row(f"predict, images/s, {what}", "", [len(paths) / seconds for seconds in answers])

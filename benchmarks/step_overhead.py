@@ -74,7 +74,7 @@ def figures() -> Iterator[Row]:
         ours, bare = interleaved(
             lambda m=module, i=images: epoch_ours(m, i),
             lambda m=module, i=images: epoch_bare(m, i),
-            n=rounds(4),
+            n=rounds(3),
         )
         yield Row(
             f"a training epoch, {arm}, batch {batch_size}: ours / a bare PyTorch loop",

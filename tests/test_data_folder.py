@@ -9,6 +9,7 @@ from PIL import Image
 
 from seedsweep.config.schema import DataConfig
 from seedsweep.data.datamodule import ImageDataModule
+from seedsweep.data.folder import images_below
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.data.split import groups_of, split_images
 from seedsweep.errors import SeedsweepError
@@ -168,3 +169,13 @@ def test_a_folder_without_images_is_named(flat: Path, caplog: pytest.LogCaptureF
     table = prepare(flat).table
     assert table.classes == ["bad", "good", "ugly"]
     assert "no classes: notes" in caplog.text
+
+
+def test_a_link_back_is_not_followed(tmp_path: Path):
+    make(tmp_path / "seeds", {"good": 4, "bad": 4})
+    (tmp_path / "seeds/good/loop").symlink_to(tmp_path / "seeds")
+    (tmp_path / "seeds/good/self").symlink_to(tmp_path / "seeds/good")
+    make(tmp_path / "elsewhere", {"more": 2})
+    (tmp_path / "seeds/good/more").symlink_to(tmp_path / "elsewhere/more")
+    assert len(images_below(tmp_path / "seeds/good")) == 6
+    assert len(images_below(tmp_path / "seeds")) == 10

@@ -199,3 +199,16 @@ def test_a_class_name_is_no_formula(tmp_path: Path):
     labels = np.asarray([0, 1, 1])
     draw_confusion(labels, labels, ["a$x_{$", "b"], tmp_path / "confusion.png", "title")
     assert (tmp_path / "confusion.png").stat().st_size > 1000
+
+
+def test_an_arm_may_be_called_anything(tmp_path: Path):
+    labels = ["a$_$b", "/data/[/old]", "x[a-z]"]
+    for number, label in enumerate(labels):
+        job(tmp_path, number, f"n{number}", 1, 0.5 if number < 2 else None, label)
+    rows = arms(collect(tmp_path))
+    draw_comparison(rows, tmp_path / "comparison.png")
+    draw_curves(HISTORY, tmp_path / "curves.png", labels[0], 1)
+    console = Console(record=True, width=200)
+    print_table(rows, console)
+    text = console.export_text()
+    assert all(label in text for label in labels)

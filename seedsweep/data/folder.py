@@ -123,8 +123,14 @@ def _folders(folder: Path) -> list[Path]:
 def images_below(folder: Path) -> list[Path]:
     """Lists the files with an image's suffix below ``folder``, at any depth, sorted; hidden ones are passed over."""
     found = []
+    # a link may lead back to where the walk comes from, or to the folder of all classes
+    real_folder = Path(os.path.realpath(folder))
+    above = {str(folder): {str(real_folder), *map(str, real_folder.parents)}}
     for base, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        way = above.pop(base)
+        real = {name: os.path.realpath(os.path.join(base, name)) for name in folders}
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and real[name] not in way)
+        above |= {os.path.join(base, name): way | {real[name]} for name in folders}
         found += [
             Path(base, name)
             for name in sorted(files)

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from seedsweep.reporting.grid import ArmRow
 from seedsweep.reporting.standing import SAME, SAME_MEANS
-from seedsweep.reporting.style import GREY, INK, TRAP, VAL, figure, save, tidy
+from seedsweep.reporting.style import GREY, INK, TRAP, VAL, figure, plain, save, tidy
 
 
 def draw_comparison(rows: list[ArmRow], path: Path) -> None:
@@ -46,7 +46,7 @@ def draw_comparison(rows: list[ArmRow], path: Path) -> None:
     if majority is not None:
         acc.axvline(majority, color=GREY, linestyle="--", linewidth=1)
         acc.text(majority + 0.008, -0.6, "always the largest class", va="center", fontsize=8, color=GREY)
-    acc.set_yticks(range(len(rows)), [row.label for row in rows])
+    acc.set_yticks(range(len(rows)), [plain(row.label) for row in rows])
     acc.set_ylim(len(rows) - 0.4, -0.9)
     acc.set_xlim(0, 1.01)
     judged = any(row.standing for row in rows)

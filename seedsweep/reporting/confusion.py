@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-from seedsweep.reporting.style import GREY, INK, figure, save
+from seedsweep.reporting.style import GREY, INK, figure, plain, save
 
 Labels = NDArray[np.int64]
 
@@ -55,7 +55,7 @@ def confusion_figure(
     axes.set_ylabel("true")
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_color(GREY)
-    made.suptitle(title, fontsize=11, x=0.02, ha="left", color=INK)
+    made.suptitle(plain(title), fontsize=11, x=0.02, ha="left", color=INK)
     return made
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from seedsweep.reporting.style import GREY, TRAIN, TRAP, VAL, figure, save, tidy
+from seedsweep.reporting.style import GREY, TRAIN, TRAP, VAL, figure, plain, save, tidy
 
 
 def draw_curves(history: list[dict[str, float]], path: Path, title: str, best_epoch: int | None) -> None:
@@ -20,7 +20,7 @@ def draw_curves(history: list[dict[str, float]], path: Path, title: str, best_ep
         best_epoch: the epoch whose checkpoint was kept, from 0.
     """
     made = figure(13, 4.2)
-    made.suptitle(title, fontsize=13, x=0.01, ha="left")
+    made.suptitle(plain(title), fontsize=13, x=0.01, ha="left")
     loss, acc, modes = made.subplots(1, 3)
     _line(loss, history, "train/loss", "train, during the epoch", TRAIN)
     _line(loss, history, "val/loss", "val, after it", VAL)

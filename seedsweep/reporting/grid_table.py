@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from seedsweep.reporting.grid import ArmRow, JobResult
@@ -103,11 +104,11 @@ def print_table(rows: list[ArmRow], console: Console) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         if row.mean is None:
-            table.add_row(row.label, "failed", *[""] * 6, "0", style="dim")
+            table.add_row(escape(row.label), "failed", *[""] * 6, "0", style="dim")
             continue
         gap = statistics.fmean(row.bn_gaps)
         table.add_row(
-            f"{row.label} {SAME}" if row.standing and row.standing.same else row.label,
+            escape(row.label) + (f" {SAME}" if row.standing and row.standing.same else ""),
             f"{row.mean:.3f}",
             f"{row.spread:.3f}" if row.spread is not None else "",
             f"{row.standing.interval.low:.3f}-{row.standing.interval.high:.3f}" if row.standing else "",

@@ -18,6 +18,11 @@ def figure(width: float, height: float) -> Figure:
     return made
 
 
+def plain(text: str) -> str:
+    """Returns ``text`` so that matplotlib shows it as it is: a folder may be called a$b$, and that is no formula."""
+    return text.replace("$", r"\$")
+
+
 def tidy(axes: Axes, title: str = "") -> None:
     """Removes what is not data."""
     axes.spines[["top", "right"]].set_visible(False)

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from seedsweep.config.schema import Config
+from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,10 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     trained = load_trained(checkpoint)
     log.info("%s: %s", checkpoint, trained.told)
     out = Path(config.export.out).expanduser() if config.export.out else folder / "model"
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SeedsweepError(f"export.out={out} can't be written ({error.strerror or error}).") from error
     images = deploy.check_images(trained, files, config.export.images)
     for module in chosen:
         path = deploy.file_of(out, module)

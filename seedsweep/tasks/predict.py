@@ -23,7 +23,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     Raises:
         SeedsweepError: no checkpoint, no images, or a table that can't be written.
-        KeyboardInterrupt: the user stopped it; what was answered is written.
+        KeyboardInterrupt: the user stopped it; what was answered is in a table called ..._partial.
     """
     from rich.console import Console  # torch and the engine take seconds
 
@@ -41,8 +41,13 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     answer, engine = deploy.build_answer(trained, config)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with table.open_table(out, trained.classes) as add:
+        part = out.with_name(f"{out.stem}_partial{out.suffix}")
+        with table.open_table(part, trained.classes) as add:
             found = deploy.predict_folder(images, root, trained, answer, add, config.features.batch_size)
+        if found.interrupted:
+            out = part  # half of the answers must not take the place of an earlier whole table
+        else:
+            part.replace(out)
         bad = out.with_name(f"{out.stem}_unreadable.csv")
         deploy.write_unreadable(bad, found.unreadable)
     except OSError as error:

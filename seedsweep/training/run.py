@@ -75,7 +75,8 @@ def train(
         )
         last = run_dir / "checkpoints" / "last.ckpt"
         checkpoint = last if resume and last.is_file() else None
-        trunk = trunk_of(config, prepared, calibrated=checkpoint is None)
+        # a checkpoint brings its own statistics, but only online: the stored route goes by the trunk
+        trunk = trunk_of(config, prepared)
         images, reason = images_of(config, prepared, trunk)
         module, built = build_module(config, prepared, trunk)
         module.card = card_of(config, built, prepared.table.classes)

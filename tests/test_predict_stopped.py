@@ -1,0 +1,37 @@
+"""Ctrl-C while a folder is answered."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from seedsweep.cli.main import main
+from seedsweep.deploy import load
+from seedsweep.deploy import predict as deploy
+
+
+def test_half_a_table_leaves_the_whole_one(in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
+    stop = False
+
+    def answer(images, root, trained, net, add, batch) -> deploy.Answered:
+        add(["a.jpg"] if stop else ["a.jpg", "b.jpg"], np.array([[0.9, 0.1]] * (1 if stop else 2)))
+        found = deploy.Answered(interrupted=stop)
+        found.counts.update(["good"])
+        return found
+
+    trained = SimpleNamespace(told="", classes=["good", "bad"])
+    monkeypatch.setattr(load, "find_checkpoint", lambda _: Path("best.ckpt"))
+    monkeypatch.setattr(load, "load_trained", lambda _: trained)
+    monkeypatch.setattr(deploy, "find_images", lambda _: (Path(), [Path("a.jpg"), Path("b.jpg")]))
+    monkeypatch.setattr(deploy, "build_answer", lambda *_: (None, "engine"))
+    monkeypatch.setattr(deploy, "predict_folder", answer)
+    line = ["task=predict", "checkpoint=x", "data.root=.", "predict.out=answers.csv"]
+    assert main(line) == 0
+    whole = Path("answers.csv").read_text()
+    assert whole.count("\n") == 3
+    assert not Path("answers_partial.csv").exists()
+    stop = True
+    assert main(line) == 130
+    assert Path("answers.csv").read_text() == whole
+    assert Path("answers_partial.csv").read_text().count("\n") == 2
