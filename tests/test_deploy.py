@@ -62,6 +62,26 @@ def photographs() -> Path:
     return ensure_demo(Path(os.environ["SEEDSWEEP_CACHE"]), N, 0)
 
 
+def pixels_of(photographs: Path, size: tuple[int, int]) -> torch.Tensor:
+    files = sorted(path for path in photographs.rglob("*") if path.is_file())[:N]
+    return torch.stack([read_image(path, size) for path in files])
+
+
+@pytest.fixture(scope="module")
+def lively(online: Path, photographs: Path) -> Path:
+    """The checkpoint of ``online`` with a head that tells images apart, as one epoch did not teach it to."""
+    path = online / "checkpoints" / "best.ckpt"
+    trained, content = load_trained(path), torch.load(path, weights_only=True)
+    with torch.inference_mode():
+        features = trained.net.features(pixels_of(photographs, trained.image_size))
+    draw = torch.randn(len(trained.classes), features.shape[1], generator=torch.Generator().manual_seed(0))
+    weight = draw / (features.std(0) + 1e-6) / features.shape[1] ** 0.5
+    content["state_dict"]["classifier.head.1.weight"] = weight
+    content["state_dict"]["classifier.head.1.bias"] = -weight @ features.mean(0)
+    torch.save(content, online / "lively.ckpt")
+    return online / "lively.ckpt"
+
+
 def read(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -160,21 +180,16 @@ def test_a_grid_is_not_a_run(stored: Path):
         find_checkpoint("grid")
 
 
-def pixels_of(photographs: Path, size: tuple[int, int]) -> torch.Tensor:
-    files = sorted(path for path in photographs.rglob("*") if path.is_file())[:N]
-    return torch.stack([read_image(path, size) for path in files])
-
-
-def test_onnx_answers_as_the_checkpoint(online: Path, photographs: Path, capsys: pytest.CaptureFixture[str]):
-    line = ["task=export", f"checkpoint={online}", "export.out=net.v1", f"data.root={photographs}"]
+def test_onnx_answers_as_the_checkpoint(lively: Path, photographs: Path, capsys: pytest.CaptureFixture[str]):
+    line = ["task=export", f"checkpoint={lively}", "export.out=net.v1", f"data.root={photographs}"]
     assert main([*line, "export.images=9"]) == 0
     assert "answers as the checkpoint does on 9 images" in capsys.readouterr().out
-    trained = load_trained(online / "checkpoints" / "best.ckpt")
+    trained = load_trained(lively)
     pixels = pixels_of(photographs, trained.image_size)
     assert (len(pixels), pixels.dtype) == (N, torch.uint8)
     with torch.inference_mode():
         wanted = trained.net(pixels).softmax(1).numpy()
-    assert np.ptp(wanted, 0).max() > 0.01  # images are told apart at all
+    assert np.ptp(wanted, 0).min() > 0.1  # images are told apart at all
     session = onnxruntime.InferenceSession("net.v1.onnx")  # nothing of ours
     assert np.abs(session.run(None, {"pixels": pixels.numpy()})[0] - wanted).max() < 1e-4
     about = {entry.key: entry.value for entry in onnx.load("net.v1.onnx").metadata_props}
@@ -184,16 +199,16 @@ def test_onnx_answers_as_the_checkpoint(online: Path, photographs: Path, capsys:
     assert not list(Path.cwd().glob("net*.part*"))
 
 
-def test_torch_export_answers_as_the_checkpoint(online: Path, photographs: Path):
+def test_torch_export_answers_as_the_checkpoint(lively: Path, photographs: Path):
     line = [
         "task=export",
-        f"checkpoint={online}",
+        f"checkpoint={lively}",
         "export.out=net.onnx",
         "export.input=float32",
         "export.images=3",
     ]
     assert main([*line, "export.format=torch_export"]) == 0
-    trained = load_trained(online / "checkpoints" / "best.ckpt")
+    trained = load_trained(lively)
     pixels = pixels_of(photographs, trained.image_size).float()
     extra = {"seedsweep.json": ""}
     program = torch.export.load("net.pt2", extra_files=extra).module()
