@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ import yaml
 
 from seedsweep.reporting.grid import JobResult
 from seedsweep.reporting.scores import majority_share
+
+log = logging.getLogger(__name__)
 
 RUNG, PUT_BACK, CELL = "rung", "put_back", "cell"  # rung.kind
 TOLD_ELSEWHERE = ("experiment", "rung", "seed", "paths", "preprocess", "batchnorm", "checkpoint", "resume")
@@ -43,7 +46,7 @@ class Arm:
     change: str
     scaling: str
     policy: str
-    others: str
+    others: dict[str, Any]
     accs: dict[int, float] = field(default_factory=dict)
     test_accs: dict[int, float] = field(default_factory=dict)
     bn_gaps: list[float] = field(default_factory=list)
@@ -111,13 +114,20 @@ class Ladder:
 
 
 def read_ladder(folder: Path, results: list[JobResult]) -> Ladder | None:
-    """Reads the arms of a grid's folder; None if its jobs are no rungs."""
+    """Reads the arms of a grid's folder; None if its jobs are no rungs, or of more than one net or setting."""
     arms: dict[str, Arm] = {}
     for result in results:
         config = _config(folder / result.folder)
         if not (rung := config.get("rung") or {}).get("kind"):
             continue
-        arm = arms.setdefault(result.experiment, _arm(result.experiment, rung, config))
+        found = _arm(result.experiment, rung, config)
+        arm = arms.setdefault(result.experiment, found)
+        if (arm.others, arm.scaling, arm.policy) != (found.others, found.scaling, found.policy):
+            log.warning(
+                "no ladder is drawn: the rung %s was run with more than one setting of something else (%s); give that "
+                "one value, and climb again for the other.", result.experiment, _what_differs(arm, found),
+            )  # fmt: skip
+            return None
         if result.metrics is None:
             continue
         metrics = result.metrics
@@ -140,8 +150,13 @@ def _arm(name: str, rung: dict[str, Any], config: dict[str, Any]) -> Arm:
         rung.get("change") or name,
         config["preprocess"]["name"],
         config["batchnorm"]["name"],
-        repr(others),
+        others,
     )
+
+
+def _what_differs(one: Arm, other: Arm) -> str:
+    a, b = ({"preprocess": x.scaling, "batchnorm": x.policy, **x.others} for x in (one, other))
+    return ", ".join(key for key in a | b if a.get(key) != b.get(key))
 
 
 def _config(job: Path) -> dict[str, Any]:
