@@ -93,6 +93,7 @@ def _label(axes: Axes, effect: Effect, place: int, start: float) -> None:
     axes.annotate(
         f"{level.value:.3f}{change}", (max(ends) if right else min(ends), place), xytext=(7 if right else -7, 0),
         textcoords="offset points", ha="left" if right else "right", va="center", fontsize=9, color=INK,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
     )  # fmt: skip
 
 
