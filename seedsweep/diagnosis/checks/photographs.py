@@ -12,7 +12,7 @@ from seedsweep.diagnosis.audited import answered, audited
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.subject import Subject
 
-ORDER = 87
+ORDER = 81  # before the copies: of two faults without a cost, the earlier is named first
 TITLE = "Photographs and split"
 MEASURED = (
     "A linear probe judged on images of photographs that it has seen parts of, and on images of unseen photographs, "
