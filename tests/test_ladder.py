@@ -162,6 +162,14 @@ def test_jobs_that_failed_and_single_seeds(composed: dict, tmp_path: Path):
     assert "A cell is missing" in effects.two_by_two(ladder).sentence
 
 
+def test_two_nets_make_no_ladder(composed: dict, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    write_jobs(tmp_path, composed, {"as_asked": [0.2, 0.3], "scaled_once": [0.5, 0.6]})
+    config = next(tmp_path.glob("*as_asked_s2")) / ".hydra/config.yaml"
+    config.write_text(config.read_text().replace("name: auto", "name: vgg16"))
+    assert read_ladder(tmp_path, collect(tmp_path)) is None
+    assert "as_asked was run with more than one setting of something else (backbone)" in caplog.text
+
+
 def test_a_grid_without_rungs_has_no_ladder(composed: dict, tmp_path: Path):
     cfg = OmegaConf.merge(composed["as_asked"], {"rung": {"kind": ""}})
     write_jobs(tmp_path, {"as_asked": cfg}, {"as_asked": [0.3]})

@@ -20,6 +20,12 @@ seedsweep: which transfer-learning set-up works on my images, and why do the oth
 [bold]One arm[/bold]        python -m seedsweep +experiment=frozen_bn data=folder data.root=~/seeds
 [bold]All arms[/bold]       python -m seedsweep -m +sweep=arms data=folder data.root=~/seeds
 [bold]Any grid[/bold]       python -m seedsweep -m +experiment=scratch,frozen_bn seed=1,2,3
+[bold]The story[/bold]      python -m seedsweep -m +sweep=ladder data=folder data.root=~/seeds
+[bold]A study[/bold]        python -m seedsweep +study=head +experiment=frozen_bn data=folder data.root=~/seeds
+[bold]Diagnosis[/bold]      python -m seedsweep task=diagnose diagnose.run=DIR
+[bold]Report[/bold]         python -m seedsweep task=report report.dir=DIR    (written by itself at the end, too)
+[bold]Answers[/bold]        python -m seedsweep task=predict checkpoint=DIR data.root=~/new predict.out=answers.csv
+[bold]Export[/bold]         python -m seedsweep task=export checkpoint=DIR export.out=net.onnx
 [bold]In parallel[/bold]    python -m seedsweep -m +sweep=arms hydra/launcher=workers   (slurm, ray_cluster, ...)
 [bold]Go on[/bold]          python -m seedsweep resume=DIR      (an interrupted run or grid)
 [bold]Cache[/bold]          python -m seedsweep task=cache      (stored features: list, verify, clear)
