@@ -197,6 +197,12 @@ def test_standings_name_what_is_the_same_within_noise():
     assert (found["best"].same, found["as good"].same, found["worse"].same) == (None, True, False)
     assert found["worse"].behind.difference.value > 0.1
     assert found["worse"].p < 0.01
+    few = {"best": {1: np.array([1.0] * 9 + [0.0])}, "far behind": {1: np.array([0.0] * 4 + [1.0] * 6)}}
+    unclear = standings(few, "best")["far behind"]
+    assert unclear.p > 0.05
+    assert unclear.behind.difference.value == pytest.approx(0.3)
+    assert (unclear.same, unclear.undecided) == (None, True), "30 points are not the same for want of images"
+    assert not found["as good"].undecided
     other = standings({"best": arm(0.6), "on others": {1: np.ones(17)}}, "best")
     assert other["on others"].behind is None
     alone = standings({"best": arm(0.6, (1, 2)), "worse": arm(-0.9, (8,))}, "best")

@@ -13,6 +13,7 @@ from seedsweep.claims.interval import LEVEL, Interval
 from seedsweep.claims.pairs import Comparison, by_group, compare, holm, paired_bootstrap
 
 Floats = NDArray[np.float64]
+NEAR = 0.05  # a lead of so many points is not called the same for want of images
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,19 @@ class Standing:
         interval: of its accuracy.
         behind: the best arm's accuracy less its own; None for the best itself, and where it answered other images.
         p: of no difference, Holm-corrected over the table; None likewise.
-        same: as good as the best as far as these images and seeds can tell; None where it can't be said.
+        same: as good as the best as far as these images and seeds can tell, and no more than ``NEAR`` behind; False
+            where it is worse beyond chance; None where neither can be said.
     """
 
     interval: Interval
     behind: Comparison | None = None
     p: float | None = None
     same: bool | None = None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it was compared and is far behind, but the images or seeds are too few to call that no chance."""
+        return self.behind is not None and self.same is None
 
 
 def accuracy(right: Floats, groups: ArrayLike | None = None) -> Interval:
@@ -78,7 +85,8 @@ def standings(
         interval = accuracy(np.stack(list(runs.values())), own)
         if label in behind:
             p = float(corrected[label])
-            result[label] = Standing(interval, behind[label], p, p > 1 - LEVEL)
+            near = abs(behind[label].difference.value) <= NEAR
+            result[label] = Standing(interval, behind[label], p, (near or None) if p > 1 - LEVEL else False)
         else:
             result[label] = Standing(interval)
     return result

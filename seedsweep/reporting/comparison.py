@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.ticker import MaxNLocator
 
 from seedsweep.reporting.grid import ArmRow
-from seedsweep.reporting.standing import SAME, SAME_MEANS
+from seedsweep.reporting.standing import SAME, SAME_MEANS, UNDECIDED, mark
 from seedsweep.reporting.style import GREY, INK, TRAP, VAL, figure, plain, save, tidy
 
 
@@ -25,13 +25,12 @@ def draw_comparison(rows: list[ArmRow], path: Path) -> None:
         acc.plot([row.mean], [place], "|", ms=16, mew=2.5, color=VAL)
         right = row.mean < 0.85
         ends = list(row.val_accs)
-        same = bool(row.standing and row.standing.same)
         if row.standing is not None:
             low, high = row.standing.interval.low, row.standing.interval.high
             acc.plot([low, high], [place, place], "-", linewidth=1.4, color=VAL, alpha=0.8)
             ends += [low, high]
         acc.annotate(
-            f"{row.mean:.3f}{' ' + SAME if same else ''}",
+            f"{row.mean:.3f} {mark(row)}".rstrip(),
             (max(ends) if right else min(ends), place),
             xytext=(9 if right else -9, 0),
             textcoords="offset points",
@@ -50,13 +49,14 @@ def draw_comparison(rows: list[ArmRow], path: Path) -> None:
     acc.set_ylim(len(rows) - 0.4, -0.9)
     acc.set_xlim(0, 1.01)
     judged = any(row.standing for row in rows)
-    marked = any(row.standing and row.standing.same for row in rows)
+    marks = {mark(row) for row in rows}
     for axes, title in (
         (
             acc,
             "validation accuracy (dots: seeds, bar: mean"
             + (", line: 95 % interval" if judged else "")
-            + (f", {SAME} {SAME_MEANS}" if marked else "")
+            + (f", {SAME} {SAME_MEANS}" if SAME in marks else "")
+            + (f", {UNDECIDED} too few to tell" if UNDECIDED in marks else "")
             + ")",
         ),
         (gap, "bn_gap of the last epoch"),

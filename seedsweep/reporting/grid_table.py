@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seedsweep.reporting.grid import ArmRow, JobResult
-from seedsweep.reporting.standing import SAME, told
+from seedsweep.reporting.standing import mark, told
 
 CSV_COLUMNS = (
     "job", "label", "experiment", "seed", "status", "backbone", "batchnorm", "preprocess", "batch_size",
@@ -87,7 +87,7 @@ def _of_arm(arm: ArmRow | None) -> dict[str, Any]:
         row |= {
             "behind_best": _round(found.behind.difference.value),
             "p_holm": _round(found.p),
-            "same_as_best": "yes" if found.same else "no",
+            "same_as_best": "yes" if found.same else "unclear" if found.undecided else "no",
         }
     return row
 
@@ -108,7 +108,7 @@ def print_table(rows: list[ArmRow], console: Console) -> None:
             continue
         gap = statistics.fmean(row.bn_gaps)
         table.add_row(
-            escape(row.label) + (f" {SAME}" if row.standing and row.standing.same else ""),
+            f"{escape(row.label)} {mark(row)}".rstrip(),
             f"{row.mean:.3f}",
             f"{row.spread:.3f}" if row.spread is not None else "",
             f"{row.standing.interval.low:.3f}-{row.standing.interval.high:.3f}" if row.standing else "",

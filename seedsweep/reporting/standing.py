@@ -9,6 +9,15 @@ from seedsweep.reporting.grid import ArmRow, JobResult
 SPLIT = "val"  # what the arms are ranked by; the test images choose nothing
 SAME = "≈"
 SAME_MEANS = "same within noise as the best"
+UNDECIDED = "?"
+UNDECIDED_MEANS = "more than 5 points behind, but too few images or seeds to tell"
+
+
+def mark(row: ArmRow) -> str:
+    """Returns the mark behind an arm's name, if it has one."""
+    if row.standing is None:
+        return ""
+    return SAME if row.standing.same else UNDECIDED if row.standing.undecided else ""
 
 
 def judge(rows: list[ArmRow], results: list[JobResult]) -> None:
@@ -48,4 +57,5 @@ def told(rows: list[ArmRow]) -> str:
     if not behind:
         return sentence + "."
     test = behind[0].behind.method if behind[0].behind else ""
-    return f"{sentence}.  {SAME} {SAME_MEANS} ({test}, Holm-corrected, p > 0.05)."
+    further = f"; {UNDECIDED} {UNDECIDED_MEANS}" if any(found.undecided for found in behind) else ""
+    return f"{sentence}.  {SAME} {SAME_MEANS} ({test}, Holm-corrected, p > 0.05){further}."

@@ -9,9 +9,10 @@ from seedsweep.report.material import SWEEP, Material
 from seedsweep.report.runs import GAP
 from seedsweep.report.text import percent, seconds, span, with_sign
 from seedsweep.reporting.grid import ArmRow
-from seedsweep.reporting.standing import SAME, SAME_MEANS
+from seedsweep.reporting.standing import SAME, SAME_MEANS, UNDECIDED, UNDECIDED_MEANS, mark
 
 ORDER = 10
+MEANINGS = {SAME: f"{SAME} same within noise", UNDECIDED: f"{UNDECIDED} too few to tell"}
 
 
 def section(material: Material) -> Section | None:
@@ -50,11 +51,10 @@ def _row(row: ArmRow) -> list[Cell]:
     assert row.mean is not None
     found = row.standing
     gap = statistics.fmean(row.bn_gaps)
-    same = bool(found and found.same)
     low, high = (found.interval.low, found.interval.high) if found else (None, None)
     test = statistics.fmean(row.test_accs) if row.test_accs else None
     return [
-        Number(row.label, f"{SAME} same within noise" if same else ""),
+        Number(row.label, MEANINGS.get(mark(row), "")),
         Bar(row.mean, low, high, row.val_accs if len(row.val_accs) > 1 else (), trap=abs(gap) > GAP),
         Number(percent(row.mean), span(found.interval) if found else ""),
         percent(statistics.fmean(row.val_macro_f1s)),
@@ -75,4 +75,6 @@ def _explained(done: list[ArmRow]) -> str:
     compared = next((row.standing.behind for row in done if row.standing and row.standing.behind), None)
     if compared is not None:
         parts.insert(1, f"{SAME} {SAME_MEANS}: {compared.method}, Holm-corrected, p > 0.05.")
+        if any(row.standing and row.standing.undecided for row in done):
+            parts.insert(2, f"{UNDECIDED} {UNDECIDED_MEANS}.")
     return " ".join(parts)
