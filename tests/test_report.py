@@ -128,16 +128,19 @@ def test_the_verdict_of_a_sweep_without_a_trap_does_not_invent_one(tmp_path: Pat
         ((0.9, 0.3), "train", 0.3, "running statistics lag behind"),
         ((0.99, 0.99), "inference", 0.99, "BatchNorm has no part in it"),
         ((0.7, 0.7), "inference", 0.7, "neither overfitting nor BatchNorm"),
+        ((0.7, 0.7), "update_stats", 0.7, "does not rule BatchNorm under `update_stats` out: compare with"),
+        ((0.92, 0.92), "recalibrate", 0.92, "does not rule BatchNorm under `recalibrate` out: compare with"),
     ],
 )
 def test_the_verdict_of_a_run(modes, policy: str, train: float, says: str, tmp_path: Path):
     write_run(tmp_path / "r", "arm", 1, 0.7, modes, policy)
     path = tmp_path / "r/metrics.json"
     metrics = json.loads(path.read_text())
+    metrics["images"]["val"] = {"a": 30, "b": 30}
     path.write_text(json.dumps(metrics | {"train": metrics["train"] | {"acc": train}}))
     first, second = sentences(read_material(tmp_path / "r"))
     assert first.startswith("`arm` answers 70.0 % of the validation images")
-    assert "largest class alone makes 75.0 %" in first
+    assert "largest class alone makes 50.0 %" in first
     assert says in second
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -90,10 +91,10 @@ class Run:
 
     @property
     def gap(self) -> float | None:
-        """bn_gap of the last epoch."""
+        """bn_gap of the last epoch; None where it wasn't measured."""
         modes = self.metrics.get("train_images") or {}
         value = modes.get("bn_gap_last", modes.get("bn_gap"))
-        return None if value is None else float(value)
+        return None if value is None or not math.isfinite(float(value)) else float(value)
 
 
 def findings_of(diagnosis: dict[str, Any]) -> list[Finding]:

@@ -6,12 +6,12 @@ from typing import Any
 
 from seedsweep.diagnosis.finding import Verdict
 from seedsweep.report.material import RUN, STUDY, Material
-from seedsweep.report.runs import FIXED_BY_NOTHING, GAP, Run, findings_of
+from seedsweep.report.modes import is_trapped, of_modes, trap
+from seedsweep.report.runs import GAP, findings_of
 from seedsweep.report.text import code, listed, p_value, percent, short, span, with_sign
 from seedsweep.reporting.grid import ArmRow
 from seedsweep.reporting.scores import majority_share
 
-OVERFITTED = 0.1  # training less validation accuracy, from which on it is spoken of
 MOST_NAMED = 3  # arms in a sentence
 
 
@@ -69,14 +69,14 @@ def _why_behind(material: Material, done: list[ArmRow]) -> str:
     trapped = []
     for row in done:
         run = next((run for run in material.of_arm(row.label) if run.last_modes), None)
-        if run is not None and _is_trapped(run):
+        if run is not None and is_trapped(run):
             trapped.append((row, run))
     if trapped:
         row, run = max(trapped, key=lambda pair: abs(pair[1].gap or 0.0))
         others = [f"`{other.label}`" for other, _ in trapped if other is not row]
         also = f"; so do those of {listed(others)}" if others else ""
         behind = _behind(row)
-        return f"`{row.label}` {f'{behind}: it ' if behind else ''}{_trap(run)}{also}."
+        return f"`{row.label}` {f'{behind}: it ' if behind else ''}{trap(run)}{also}."
     last = done[-1]
     if len(done) > 1 and last.standing and last.standing.same is False:
         return f"Furthest behind is `{last.label}`, which {_behind(last)}."
@@ -95,32 +95,7 @@ def _of_run(material: Material) -> list[str]:
     counts = (run.metrics.get("images") or {}).get("val")
     if counts:
         lead += f", where the largest class alone makes {percent(majority_share(counts))} %"
-    return [f"{lead}.", _diagnosed(material) or _of_modes(run)]
-
-
-def _of_modes(run: Run) -> str:
-    train, val = run.accuracy("train"), run.accuracy("val")
-    gap = run.gap
-    if run.last_modes and gap is not None and abs(gap) > GAP:
-        if _is_trapped(run):
-            return f"It {_trap(run)}."
-        return (
-            f"Its training images it answers at {percent(run.last_modes[0])} % in train mode and "
-            f"{percent(run.last_modes[1])} % in eval mode: the trained BatchNorm's running statistics lag behind, "
-            "which more steps mend."
-        )
-    if train is not None and val is not None and train - val > OVERFITTED:
-        return (
-            f"Training images it answers at {percent(train)} %, {with_sign(train - val).lstrip('+')} points more, and "
-            f"in both modes alike (bn_gap {with_sign(gap or 0.0)}): it generalises no further (overfitting, or too few "
-            "photographs), and BatchNorm has no part in it."
-        )
-    if train is not None and val is not None:
-        return (
-            f"Training images it answers at {percent(train)} %, and in both modes alike (bn_gap "
-            f"{with_sign(gap or 0.0)}): neither overfitting nor BatchNorm holds it back."
-        )
-    return "Neither training accuracy nor bn_gap was measured."
+    return [f"{lead}.", _diagnosed(material) or of_modes(run)]
 
 
 def _of_study(material: Material) -> list[str]:
@@ -193,19 +168,6 @@ def _behind(row: ArmRow) -> str:
         return ""
     points = percent(row.standing.behind.difference.value)
     return f"is {points} points behind ({p_value(row.standing.p)})"
-
-
-def _is_trapped(run: Run) -> bool:
-    return abs(run.gap or 0.0) > GAP and run.metrics.get("batchnorm") in FIXED_BY_NOTHING
-
-
-def _trap(run: Run) -> str:
-    assert run.last_modes is not None
-    train, evaluated = run.last_modes
-    return (
-        f"answers the same training images at {percent(train)} % in train mode and at {percent(evaluated)} % in eval "
-        "mode, for its BatchNorm layers normalise with other statistics at inference than in training"
-    )
 
 
 def _diagnosed(material: Material) -> str:

@@ -1,0 +1,82 @@
+"""What a run's two modes say of it, and what they can't."""
+
+from __future__ import annotations
+
+from seedsweep.report.runs import FIXED_BY_NOTHING, GAP, Run
+from seedsweep.report.text import percent, with_sign
+from seedsweep.reporting.scores import majority_share
+
+OVERFITTED = 0.1  # training less validation accuracy, from which on it is spoken of
+
+
+def is_trapped(run: Run) -> bool:
+    """Says whether the two modes are apart, and no statistics that lag behind are the reason."""
+    return abs(run.gap or 0.0) > GAP and run.metrics.get("batchnorm") in FIXED_BY_NOTHING
+
+
+def trap(run: Run) -> str:
+    """Returns what the BatchNorm fault does to a run that shows it; the run is the subject."""
+    assert run.last_modes is not None
+    train, evaluated = run.last_modes
+    return (
+        f"answers the same training images at {percent(train)} % in train mode and at {percent(evaluated)} % in eval "
+        "mode, for its BatchNorm layers normalise with other statistics at inference than in training"
+    )
+
+
+def of_modes(run: Run) -> str:
+    """Returns what training accuracy and bn_gap say of a run's validation accuracy, and what they don't: a sentence."""
+    train, val = run.accuracy("train"), run.accuracy("val")
+    gap = run.gap
+    if gap is not None and abs(gap) > GAP:
+        if run.last_modes is None:
+            return f"Its training images it answers differently in the two modes (bn_gap {with_sign(gap)})."
+        if is_trapped(run):
+            return f"It {trap(run)}."
+        return (
+            f"Its training images it answers at {percent(run.last_modes[0])} % in train mode and "
+            f"{percent(run.last_modes[1])} % in eval mode: the trained BatchNorm's running statistics lag behind, "
+            "which more steps mend."
+        )
+    if train is None or val is None:
+        return "Accuracy on the training images was not measured: what holds the run back can't be told from here."
+    told = f"Training images it answers at {percent(train)} %"
+    alike = "" if gap is None else f" in both modes alike (bn_gap {with_sign(gap)})"
+    if train - val > OVERFITTED:
+        told += f", {with_sign(train - val).lstrip('+')} points more{alike and ', and' + alike}"
+        told += ": it generalises no further (overfitting, or too few photographs)"
+        return f"{told}, and BatchNorm has no part in it." if _is_clear(run) else f"{told}; {_unclear(run)}."
+    told += f",{alike}" if alike else ""
+    if _at_majority(run, val):
+        return (
+            f"{told}: it can't be told from always answering the largest class, and bn_gap does not show why; "
+            "`task=diagnose` measures the suspects (inputs scaled twice, learning rate, BatchNorm)."
+        )
+    if _is_clear(run):
+        return f"{told}: neither overfitting nor BatchNorm holds it back."
+    return f"{told}: overfitting does not hold it back; {_unclear(run)}."
+
+
+def _is_clear(run: Run) -> bool:
+    """Says whether the run can't have a BatchNorm fault: no such layers, or stored statistics in training too."""
+    return run.metrics.get("norm_layers") == 0 or run.metrics.get("batchnorm") == "inference"
+
+
+def _unclear(run: Run) -> str:
+    """Returns why BatchNorm is not ruled out: statistics that moved are the same in both modes, but may be worse."""
+    policy = run.metrics.get("batchnorm")
+    under = f"BatchNorm under `{policy}`" if policy else "BatchNorm"
+    random_start = (run.metrics.get("weights") or {}).get("source") == "none"
+    rival = "another `data.batch_size`" if random_start else "`batchnorm=inference`"
+    if run.gap is None:
+        return f"bn_gap was not measured, so {under} is not ruled out: compare with {rival}"
+    return f"that both modes agree does not rule {under} out: compare with {rival}"
+
+
+def _at_majority(run: Run, val: float) -> bool:
+    """Says whether a run can't be told from one that always answers the largest class."""
+    counts = (run.metrics.get("images") or {}).get("val")
+    if not counts:
+        return False
+    low = run.answers["val"].intervals["acc"].low if "val" in run.answers else val
+    return low <= majority_share(counts)
