@@ -1,4 +1,4 @@
-"""The ladder, where there is one: what each change from the question to the best arm was worth."""
+"""The ladder, where there is one: what each change on the way up was worth, and each put back alone."""
 
 from __future__ import annotations
 
@@ -38,8 +38,13 @@ def section(material: Material) -> Section | None:
     rungs, back = content.get("rungs") or [], content.get("put_back") or []
     if rungs:
         blocks.append(_changes("One change at a time", rungs, "rung"))
-    if back:
-        blocks.append(_changes("One fault alone, put back into the best arm", back, "fault"))
+    labels = {rung.get("name"): rung.get("label") for rung in rungs}
+    for base in dict.fromkeys(
+        entry.get("after") for entry in back
+    ):  # one thing is worth more here than there
+        into = labels.get(base) or base
+        caption = f"One thing alone, put back into: {into}" if into else "One thing alone, put back"
+        blocks.append(_changes(caption, [entry for entry in back if entry.get("after") == base], "put back"))
     if table := content.get("two_by_two"):
         blocks += [_two_by_two(table), Text(str(table.get("sentence", "")))]
     told = [Text(str(entry["sentence"])) for entry in [*rungs, *back] if entry.get("sentence")]
