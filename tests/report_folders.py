@@ -63,7 +63,8 @@ def write_run(
                 | chances
             )
     _csv(folder / "predictions.csv", rows)
-    hydra = {"hydra": {"overrides": {"task": [f"+experiment={label}", f"seed={seed}"], "hydra": []}}}
+    overrides = {"task": [f"+experiment={label}", f"seed={seed}"], "hydra": []}
+    hydra = {"hydra": {"overrides": overrides, "runtime": {"config_sources": []}}}
     (folder / ".hydra").mkdir()
     (folder / ".hydra" / "hydra.yaml").write_text(json.dumps(hydra))
     (folder / ".hydra" / "config.yaml").write_text("seed: 1\nreport: {gradcam: 4}\n")
@@ -85,8 +86,8 @@ def write_sweep(folder: Path) -> None:
     failure = {"reason": "no weights.", "label": "gone", "experiment": "gone", "seed": 1}
     (failed / "failure.json").write_text(json.dumps(failure))
     task = {
-        "overrides": {"task": ["+experiment=good,as_good,trapped", "seed=1,2"]},
-        "sweeper": {"params": None},
+        "overrides": {"task": ["+experiment=good,as_good,trapped", "seed=1,2"], "hydra": []},
+        "runtime": {"config_sources": []},
     }
     (folder / "multirun.yaml").write_text(json.dumps({"hydra": task}))
 

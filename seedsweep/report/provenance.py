@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import shlex
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from seedsweep.config.groups import key_of
+from seedsweep.errors import SeedsweepError
 from seedsweep.report.material import STUDY, SWEEP, Material
 from seedsweep.report.runs import Run
+from seedsweep.sweep.recorded import GRID, SINGLE, read_recorded
 
 DIGITS = 16  # of a digest, shown
+OF_GRIDS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep.")
 
 
 def command(material: Material) -> str:
@@ -23,28 +24,17 @@ def command(material: Material) -> str:
         return (
             f"python -m seedsweep --config-dir {shlex.quote(str(folder))} +experiment={name}" if name else ""
         )
-    sweep = material.folder / "multirun.yaml"
-    path = sweep if material.kind == SWEEP else material.folder / ".hydra" / "hydra.yaml"
-    overrides = _overrides(path)
-    if overrides is None:
-        return ""
-    return " ".join(
-        ["python -m seedsweep", *(["-m"] if material.kind == SWEEP else []), *map(shlex.quote, overrides)]
-    )
-
-
-def _overrides(path: Path) -> list[str] | None:
+    grid = material.kind == SWEEP
     try:
-        content: Any = yaml.safe_load(path.read_text())
-        hydra = content["hydra"]
-        params = (hydra["sweeper"].get("params") or {}) if path.name == "multirun.yaml" else {}
-        task = [str(line) for line in hydra["overrides"]["task"]]
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
-        return None
-    if any(line.lstrip("+").startswith("sweep=") for line in task):
-        params = {}  # the sweep's own file has them
-    given = {line.partition("=")[0].lstrip("+") for line in task}
-    return [*[f"{key}={value}" for key, value in params.items() if key.lstrip("+") not in given], *task]
+        recorded = read_recorded(material.folder / (GRID if grid else SINGLE))
+    except SeedsweepError:
+        return ""
+    overrides = [o for o in recorded.overrides if grid or not key_of(o).startswith(OF_GRIDS)]
+    of_sweep = any(
+        key_of(o) == "sweep" for o in overrides
+    )  # a job of one is a grid of one: its settings are there
+    words = [*(["-m"] if grid or of_sweep else []), *recorded.options, *overrides]
+    return " ".join(["python -m seedsweep", *map(shlex.quote, words)])
 
 
 def digest(path: Path) -> str:
