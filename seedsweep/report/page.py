@@ -19,6 +19,8 @@ from seedsweep.report.material import Material
 
 log = logging.getLogger(__name__)
 
+CODE = re.compile(r"((?<!`)`[^`]+`(?!`))")
+SPECIAL = re.compile(r"([\\<>\[\]*_|#`&$~])")
 KINDS = {"run": "run", "sweep": "sweep", "study": "study"}
 
 
@@ -36,10 +38,14 @@ def build(material: Material) -> list[Section]:
         started = time.perf_counter()
         try:
             section = module.section(material)
-        except Exception:
+        except Exception as error:
+            reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
             log.warning(
-                "the report goes without its section %s", module.__name__.rsplit(".", 1)[1], exc_info=True
+                "the report goes without its section %s: %s.",
+                module.__name__.rsplit(".", 1)[1],
+                reason.rstrip("."),
             )
+            log.debug("", exc_info=True)
             continue
         if section is not None:
             built.append(section)
@@ -81,19 +87,16 @@ def prose(text: str) -> Markup:
 
 
 def markdown_line(text: object) -> str:
-    """Returns a text for Markdown: one line, and nothing in it is HTML, a link or a picture."""
-    plain = " ".join(str(text).split())
-    return re.sub(r"([\\<>\[\]*_|#])", r"\\\1", plain) if "`" not in plain else _around_code(plain)
+    """Returns a text for Markdown: one line, and nothing in it is HTML, a link, a picture or a formula.
 
-
-def _around_code(text: str) -> str:
-    """Escapes what stands outside backticks; inside them Markdown shows everything as it is but a table's bar."""
-    parts = re.split(r"(`[^`]*`)", text)
+    What stands between single backticks is set as code, where Markdown shows everything as it is but a table's bar.
+    Markdown pairs runs of equal length only, so longer ones are escaped with all the rest.
+    """
+    parts = CODE.split(" ".join(str(text).split()))
     return "".join(
-        part.replace("|", "\\|") if part.startswith("`") and part.endswith("`") and len(part) > 1
-        else re.sub(r"([\\<>\[\]*_|#`])", r"\\\1", part)
-        for part in parts
-    )  # fmt: skip
+        part.replace("|", "\\|") if place % 2 else SPECIAL.sub(r"\\\1", part)
+        for place, part in enumerate(parts)
+    )
 
 
 def markdown_cell(cell: object) -> str:
