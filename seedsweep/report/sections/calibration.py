@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from seedsweep.claims.calibration import Calibration, calibrate
 from seedsweep.report.blocks import Block, Facts, Figure, Figures, Section, Text
 from seedsweep.report.material import Material
@@ -21,6 +23,9 @@ def section(material: Material) -> Section | None:
     val, test = run.answers["val"], run.answers["test"]
     if min(len(val.labels), len(test.labels)) < FEWEST:
         return None
+    if not (np.isfinite(val.probabilities).all() and np.isfinite(test.probabilities).all()):
+        text = "Some stated probabilities are no numbers (training diverged): calibration can't be measured."
+        return Section("calibration", "Calibration", [Text(text)])
     found = calibrate(test.probabilities, test.labels, val.probabilities, val.labels)
     svg = reliability_diagram(found.reliability, "reliability")
     alt = f"Reliability diagram: expected calibration error {percent(found.ece)} points"

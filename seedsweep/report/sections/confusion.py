@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from seedsweep.claims.images import wilson
+from seedsweep.claims.interval import Interval
+from seedsweep.claims.standing import accuracy
 from seedsweep.report.blocks import Bar, Block, Cell, Column, Section, Shade, Table, Text
 from seedsweep.report.material import Material
 from seedsweep.report.text import percent
@@ -14,6 +16,7 @@ from seedsweep.reporting.answers import Answers
 ORDER = 60
 NAMES = {"val": "validation", "test": "test"}
 MOST_CLASSES = 40  # of a matrix that anyone reads
+GROUPED = "A group of images counts as one draw; a class of one group alone has no interval."
 
 
 def section(material: Material) -> Section | None:
@@ -27,7 +30,11 @@ def section(material: Material) -> Section | None:
         blocks.append(_matrix(answers, NAMES[split]))
     blocks.append(_per_class(answers, NAMES[split]))
     about = f"`{run.label}`, seed {run.seed}, on the {len(answers.paths)} {NAMES[split]} images."
-    told = "Recall: how many of a class were found, with its 95 % interval. Precision: how many answers were right."
+    grouped = "" if answers.groups is None else f" {GROUPED}"
+    told = (
+        f"Recall: how many of a class were found, with its 95 % interval.{grouped} "
+        "Precision: how many answers were right."
+    )
     return Section("classes", "Classes", [Text(about), *blocks, Text(told, small=True)])
 
 
@@ -54,11 +61,11 @@ def _per_class(answers: Answers, split: str) -> Table:
     rows: list[list[Cell]] = []
     for number in np.argsort(recall, kind="stable"):
         n = int(count[number])
-        found = wilson(round(float(recall[number]) * n), n) if n else None
+        found = _recall(answers, int(number))
         rows.append(
             [
                 classes[number],
-                Bar(float(recall[number]), found.low, found.high) if found else "",
+                Bar(float(recall[number]), *((found.low, found.high) if found else ())) if n else "",
                 percent(float(recall[number])) if n else "–",
                 percent(float(precision[number])),
                 percent(float(f1[number])),
@@ -74,3 +81,17 @@ def _per_class(answers: Answers, split: str) -> Table:
         Column("images", number=True),
     ]
     return Table(f"Scores a class, the worst first, {split} images", columns, rows)
+
+
+def _recall(answers: Answers, number: int) -> Interval | None:
+    """Returns a class's recall with its interval, over groups where there are any; None where nothing tells it."""
+    own = answers.labels == number
+    right = answers.right[own]
+    if not len(right):
+        return None
+    if answers.groups is None:
+        return wilson(int(right.sum()), len(right))
+    groups = answers.groups[own]
+    if len(right) > 1 and len(set(groups)) == 1:  # how groups differ, one can't show
+        return None
+    return accuracy(right[None], groups)

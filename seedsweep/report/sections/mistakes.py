@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from seedsweep.report.blocks import Block, Photo, Photos, Section, Text
-from seedsweep.report.material import Material
+from seedsweep.report.material import STUDY, Material
 from seedsweep.report.pictures import jpeg_uri, lit, photograph
 from seedsweep.report.runs import Run
 from seedsweep.report.text import percent, seconds
@@ -42,7 +42,7 @@ def section(material: Material) -> Section | None:
     started = time.perf_counter()
     heat = _heat(material, run, answers, [at for at, image in photographs.items() if image is not None])
     took = time.perf_counter() - started
-    photos = [_photo(answers, at, image, heat.get(at)) for at, image in photographs.items()]
+    photos = [_photo(answers, at, image, (heat or {}).get(at)) for at, image in photographs.items()]
     told = f"The {len(photos)} of {len(wrong)} wrong answers to {NAMES[split]} images that `{run.label}` was surest of."
     blocks: list[Block] = [Text(told), Photos(photos)]
     if heat:
@@ -54,11 +54,22 @@ def section(material: Material) -> Section | None:
                 small=True,
             )
         )
+    if heat is None and material.kind == STUDY:
+        again = Path(str(material.result.get("best_config") or "best_of_STUDY")).stem
+        blocks.append(
+            Text(
+                "No Grad-CAM here: this finalist left no whole net (trials on stored features keep the head alone). "
+                f"The winner trained by `+experiment={again}` has it in its report.",
+                small=True,
+            )
+        )
     return Section("mistakes", "Worst mistakes", blocks)
 
 
-def _heat(material: Material, run: Run, answers: Answers, rows: list[int]) -> dict[int, NDArray[np.float64]]:
-    """Returns the heat maps by row; none where the net can't be had, which costs no report."""
+def _heat(
+    material: Material, run: Run, answers: Answers, rows: list[int]
+) -> dict[int, NDArray[np.float64]] | None:
+    """Returns the heat maps by row; None where the net can't be had, which costs no report."""
     if not material.n_gradcam or not rows:
         return {}
     from seedsweep.report.attention import attention  # torch takes seconds
@@ -72,7 +83,7 @@ def _heat(material: Material, run: Run, answers: Answers, rows: list[int]) -> di
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         log.debug("no Grad-CAM in the report: %s", reason)
-        return {}
+        return None
     return dict(zip(rows, found, strict=True))
 
 

@@ -1,0 +1,253 @@
+"""The report at its edges: what it must not clear, odd names, numbers that are none, and its command line."""
+
+import csv
+import json
+import logging
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from markdown_it import MarkdownIt
+from PIL import Image
+from report_folders import write_run, write_study, write_sweep
+from test_cli import Stub
+
+from seedsweep.claims.images import wilson
+from seedsweep.cli.main import main
+from seedsweep.report.blocks import Bar, Table, Text
+from seedsweep.report.material import Material, read_material
+from seedsweep.report.page import build, found_sections
+from seedsweep.report.provenance import command
+from seedsweep.report.runs import Run
+from seedsweep.report.sections import confusion
+from seedsweep.report.verdict import sentences
+from seedsweep.report.write import write_report
+from seedsweep.reporting.answers import Answers
+from seedsweep.training import run as training
+
+
+def amend(run: Path, **changes: Any) -> None:
+    """Changes keys of a run's metrics.json; None: the key goes."""
+    path = run / "metrics.json"
+    content = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+@pytest.mark.parametrize(
+    ("policy", "changes", "cleared"),
+    [
+        ("inference", {}, True),
+        ("update_stats", {"norm_layers": 0}, True),
+        ("update_stats", {"norm_layers": 49}, False),
+        ("recalibrate", {"norm_layers": 49}, False),
+        ("train", {}, False),
+        ("batch_stats", {"train_images": None}, False),
+    ],
+)
+@pytest.mark.parametrize("train", [0.92, 0.79])
+def test_two_modes_that_agree_clear_batchnorm_only_where_it_normalises_alike(
+    policy: str, changes: dict[str, Any], cleared: bool, train: float, tmp_path: Path
+):
+    write_run(tmp_path / "r", "arm", 1, 0.8, batchnorm=policy)
+    scores = {"loss": 0.5, "acc": train, "macro_f1": train}
+    amend(tmp_path / "r", train=scores, images={"val": {"a": 30, "b": 30}}, **changes)
+    second = sentences(read_material(tmp_path / "r"))[1]
+    said = "BatchNorm has no part in it" if train > 0.9 else "neither overfitting nor BatchNorm holds it back"
+    assert (said in second) == cleared
+    assert ("compare with `batchnorm=inference`" in second) != cleared
+    if "train_images" in changes:
+        assert "bn_gap was not measured" in second
+        assert "0.0" not in second.replace("80.0", "")
+        assert "alike" not in second
+    else:
+        assert "in both modes alike (bn_gap 0.0)" in second
+
+
+def test_a_run_at_the_largest_class_is_held_back_by_something(tmp_path: Path):
+    write_run(tmp_path / "r", "arm", 1, 0.75)  # of the validation images the largest class makes 75 %
+    amend(tmp_path / "r", train={"acc": 0.74})
+    second = sentences(read_material(tmp_path / "r"))[1]
+    assert "holds it back" not in second
+    assert "can't be told from always answering the largest class" in second
+    assert "task=diagnose" in second
+
+
+def test_the_comparison_for_a_random_start_is_one_that_exists(tmp_path: Path):
+    write_run(tmp_path / "r", "arm", 1, 0.9, batchnorm="train")
+    amend(tmp_path / "r", weights={"source": "none"}, images={"val": {"a": 30, "b": 30}})
+    assert "compare with another `data.batch_size`" in sentences(read_material(tmp_path / "r"))[1]
+
+
+def test_what_is_put_back_says_into_what(tmp_path: Path):
+    write_sweep(tmp_path)
+    rungs = [
+        {"name": name, "label": label, "mean": mean, "delta": None, "on_path": True, "seeds": {}}
+        for name, label, mean in (("batch_32", "batches of 32", 0.79), ("tuned", "fine-tuned", 0.8))
+    ]
+    back = [
+        {"label": "inputs scaled twice", "mean": 0.79 + delta, "delta": delta, "after": after, "seeds": {}}
+        for after, delta in (("batch_32", -0.514), ("tuned", -0.001), ("gone", -0.2))
+    ]
+    (tmp_path / "ladder.json").write_text(json.dumps({"rungs": rungs, "put_back": back}))
+    sections = {section.name: section for section in build(read_material(tmp_path))}
+    tables = {block.caption: block.rows for block in sections["ladder"].blocks if isinstance(block, Table)}
+    rows = {
+        caption.partition(": ")[2]: rows for caption, rows in tables.items() if "put back into" in caption
+    }
+    assert {base: [row[3].text for row in each] for base, each in rows.items()} == {
+        "batches of 32": ["−51.4"],
+        "fine-tuned": ["−0.1"],
+        "gone": ["−20.0"],
+    }
+
+
+def again(folder: Path) -> list[str]:
+    """Returns the arguments of the command line that a report prints."""
+    words = shlex.split(command(read_material(folder)))
+    assert words[:3] == ["python", "-m", "seedsweep"]
+    return words[3:]
+
+
+def test_the_command_of_a_resumed_run_runs_it_again(monkeypatch: pytest.MonkeyPatch, in_tmp: Path):
+    stub = Stub()
+    monkeypatch.setattr(training, "train", stub)
+    stub.fail["frozen_bn"] = KeyboardInterrupt()
+    line = ["+experiment=frozen_bn", "data.group_regex='^(a b)_'", "optim.lr=2e-4", "hydra.run.dir=my run"]
+    assert main(line) == 130
+    del stub.fail["frozen_bn"]
+    assert main(["resume=my run"]) == 0
+    assert main(again(Path("my run"))) == 0
+    _, second, third = stub.calls
+    assert second[0].optim.lr == third[0].optim.lr == 2e-4
+    assert second[0].data == third[0].data
+    assert second[1] != third[1], "the folder that is there is left alone"
+    assert not third[3]
+
+
+def test_the_command_of_a_grid_knows_where_its_sweep_is(monkeypatch: pytest.MonkeyPatch, in_tmp: Path):
+    stub = Stub()
+    monkeypatch.setattr(training, "train", stub)
+    file = in_tmp / "my conf" / "sweep" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "# @package _global_\noptim: {lr: 3e-4}\n"
+        "hydra: {sweeper: {params: {+experiment: frozen_bn, seed: '1,2'}}}\n"
+    )
+    assert main(["--config-dir", "my conf", "-m", "+sweep=mine", "seed=2", "hydra.sweep.dir=first"]) == 0
+    assert main([*again(Path("first")), "hydra.sweep.dir=second"]) == 0
+    job = next(path.parent for path in Path("first").glob("*/metrics.json"))
+    assert main([*again(job), "hydra.sweep.dir=third"]) == 0
+    assert len(stub.calls) == 3
+    assert {(c.seed, c.experiment.name, c.optim.lr) for c, *_ in stub.calls} == {(2, "frozen_bn", 3e-4)}
+    assert sorted(path.parent.parent.name for path in Path().glob("*/*/metrics.json")) == [
+        "first", "second", "third",
+    ]  # fmt: skip
+
+
+ODD = [
+    "```<img src=x onerror=alert(1)>`", "`<b>`<i>", "``<u>``", "a\\`<s>`", "[red]$x_{$", "[b](http://a.example)",
+    "![c](d)", "&lt;b&gt;", "~~x~~", "a|b*c*_d_", "<http://a.example>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_markdown_shows_names_and_nothing_else(name: str, tmp_path: Path):
+    write_run(
+        tmp_path / "r",
+        name,
+        classes=[name, "plain", "`code` " + name],
+        photo=name.translate({ord(sign): None for sign in "/{}"}) + "{}.jpg",
+    )
+    page = write_report(tmp_path / "r")
+    assert "<img src=x" not in page.read_text()
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").enable("strikethrough")
+    blocks = tokens.parse((tmp_path / "r/report.md").read_text())
+    inline = [child for token in blocks for child in token.children or []]
+    kinds = {token.type for token in [*blocks, *inline]}
+    assert not kinds & {"html_inline", "html_block", "image", "link_open", "em_open", "strong_open", "s_open"}
+    text = "".join(token.content for token in inline)
+    assert (name in text) or "`" in name, "it is shown as what it is"
+    assert "alert(1)" in text or "alert" not in name
+
+
+def test_probabilities_that_are_none_cost_no_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    write_run(tmp_path / "r", "arm", classes=["a", "b", "c"])
+    path = tmp_path / "r/predictions.csv"
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(row | {f"p_{name}": "nan" for name in "abc"} for row in rows)
+    (tmp_path / "r/history.csv").write_text("epoch,train/loss,val/loss\n0,nan,nan\n1,nan,inf\n")
+    with caplog.at_level(logging.WARNING):
+        write_report(tmp_path / "r")
+    assert caplog.records == []
+    assert "no numbers (training diverged)" in (tmp_path / "r/report.md").read_text()
+
+
+def test_a_section_that_fails_says_why_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    write_run(tmp_path / "r", "arm")
+
+    def broken(_: Material) -> None:
+        raise IndexError("no ink.\nat all")
+
+    monkeypatch.setattr(found_sections()[1], "section", broken)
+    with caplog.at_level(logging.DEBUG):
+        build(read_material(tmp_path / "r"))
+    (loud,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert loud.getMessage().endswith(": no ink.")
+    assert loud.exc_info is None
+    assert [record for record in caplog.records if record.exc_info], "the details are there for who looks"
+
+
+def recalls(groups: list[str] | None) -> dict[str, Bar]:
+    """Returns the bars of three classes: 6 of 8 groups of five right, one group of ten alone, 4 groups all right."""
+    labels = np.repeat([0, 1, 2], [40, 10, 20])
+    right = np.concatenate([np.repeat([1, 1, 1, 0, 1, 1, 1, 0], 5), [1, 0] * 5, np.ones(20)])
+    answers = Answers(
+        classes=["eight", "one", "four"],
+        paths=[str(n) for n in range(70)],
+        labels=labels,
+        predicted=np.where(right, labels, (labels + 1) % 3),
+        probabilities=np.full((70, 3), 1 / 3),
+        groups=None if groups is None else np.array(groups),
+    )
+    run = Run(Path(), {"label": "arm"})
+    run.__dict__["answers"] = {"test": answers}
+    section = confusion.section(Material("run", Path(), [run], best=run))
+    assert section is not None
+    table = next(block for block in section.blocks if isinstance(block, Table) and not block.matrix)
+    told = " ".join(block.text for block in section.blocks if isinstance(block, Text))
+    assert ("counts as one draw" in told) == (groups is not None)
+    return {str(row[0]): row[1] for row in table.rows if isinstance(row[1], Bar)}
+
+
+def test_recall_draws_groups_where_there_are_any():
+    groups = [f"e{n // 5}" for n in range(40)] + ["one"] * 10 + [f"f{n // 5}" for n in range(20)]
+    images, grouped = recalls(None), recalls(groups)
+    alone = wilson(30, 40)
+    assert (images["eight"].low, images["eight"].high) == (alone.low, alone.high)
+    eight = grouped["eight"]
+    assert eight.value == 0.75
+    assert eight.high - eight.low > 1.5 * (alone.high - alone.low), "eight witnesses, not forty"
+    assert grouped["one"].value == 0.5
+    assert grouped["one"].low is grouped["one"].high is None, "one group does not tell how groups differ"
+    assert grouped["four"].low == pytest.approx(wilson(4, 4).low)
+    assert images["four"].low == pytest.approx(wilson(20, 20).low)
+
+
+def test_a_study_says_why_it_has_no_grad_cam(tmp_path: Path):
+    write_study(tmp_path)
+    best = read_material(tmp_path).best
+    assert best is not None
+    for path in best.answers["test"].paths:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path)
+    for gradcam in (8, 0):
+        write_report(tmp_path, gradcam=gradcam)
+        assert ("No Grad-CAM here" in (tmp_path / "report.md").read_text()) == bool(gradcam)
