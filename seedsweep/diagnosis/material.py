@@ -95,6 +95,10 @@ class Material:
         """Returns uint8 [B, 3, H, W] of training images by position 0..n-1."""
         return self.images.pixels.batch(positions.numpy())
 
+    def some_train(self, most: int) -> Tensor:
+        """Returns up to ``most`` positions of training images, drawn: the table's first are of one class."""
+        return torch.randperm(self.n_train, generator=torch.Generator().manual_seed(0))[:most]
+
     def answers(self, config: Config) -> Answers:
         """Returns what the frozen net of ``config`` answers, with its preprocessing and BatchNorm policy.
 

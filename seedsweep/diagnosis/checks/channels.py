@@ -8,10 +8,12 @@ import numpy as np
 import torch
 
 from seedsweep.batchnorm.policy import norm_layers
+from seedsweep.config.schema import Config
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.layers import layer_shifts
 from seedsweep.diagnosis.material import feature_net
 from seedsweep.diagnosis.rehearse import paired_error
+from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.ridge import fit_probe
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.models.build import build_trunk
@@ -28,13 +30,15 @@ PROBED = 300  # of training and of validation each
 EARLY = 0.25  # share of the layers, from the first: later ones no longer know colours
 CLEAR = 0.10  # relative difference of the shifts
 SIGMA = 2.5  # standard errors between the probes
+STORED = ["batchnorm=inference"]  # recalibrated on one order, the net would know that one better
 
 
 def check(subject: Subject, folder: Path) -> Finding:
     """Swaps red and blue, and looks which of both the net knows better."""
-    trunk = build_trunk(subject.clean_config)
+    config = apply(subject.clean_config, STORED)
+    trunk = build_trunk(config)
     material = subject.material
-    pixels = material.train_pixels(torch.arange(min(IMAGES, material.n_train)))
+    pixels = material.train_pixels(material.some_train(IMAGES))
     evidence: Evidence = {}
     by_layers = 0  # > 0: as they are fits better
     colour = float((pixels[:, 0].float() - pixels[:, 2].float()).abs().mean())
@@ -59,7 +63,7 @@ def check(subject: Subject, folder: Path) -> Finding:
         own, other = (float(np.mean(shifts[name][:early])) for name in ("as_they_are", "swapped"))
         evidence |= {"early_shift_as_they_are": own, "early_shift_swapped": other}
         by_layers = int(other > own * (1 + CLEAR)) - int(own > other * (1 + CLEAR))
-    own_acc, other_acc, by_probe = _probes(subject, net)
+    own_acc, other_acc, by_probe = _probes(subject, config, net)
     evidence |= {"probe_as_they_are": own_acc, "probe_swapped": other_acc}
     picture = None
     if shifts:
@@ -80,14 +84,14 @@ def check(subject: Subject, folder: Path) -> Finding:
     return Finding("channels", TITLE, verdict, MEASURED, text, evidence, picture=picture)
 
 
-def _probes(subject: Subject, net: torch.nn.Module) -> tuple[float, float, int]:
+def _probes(subject: Subject, config: Config, net: torch.nn.Module) -> tuple[float, float, int]:
     """Returns the probe's accuracies on images as they are and swapped, and which is clearly better (1: the first)."""
     material = subject.material
     n_train, n_val = min(PROBED, material.n_train), min(PROBED, len(material.val_labels))
     rng = np.random.default_rng(0)
     train = torch.from_numpy(np.sort(rng.permutation(material.n_train)[:n_train]))
     val = torch.from_numpy(np.sort(rng.permutation(len(material.val_labels))[:n_val]))
-    clean = subject.clean
+    clean = material.answers(config)
     net.eval()
     rows = torch.cat([train, val + material.n_train])
     parts = [net(material.images.pixels.batch(part.numpy()).flip(1)) for part in torch.split(rows, 64)]

@@ -39,7 +39,7 @@ class Affine:
 def check(subject: Subject, folder: Path) -> Finding:
     """Feeds black, white and the training images through the preprocessing."""
     preprocess, spec = _preprocess(subject)
-    pixels = subject.material.train_pixels(torch.arange(min(IMAGES, subject.material.n_train)))
+    pixels = subject.material.train_pixels(subject.material.some_train(IMAGES))
     with torch.inference_mode():
         tensors = preprocess(pixels)
         low = preprocess(torch.zeros(1, 3, 1, 1)).flatten()
