@@ -13,18 +13,43 @@ from torch.nn import functional
 from seedsweep.batchnorm.modes import batch_statistics
 from seedsweep.batchnorm.policy import norm_layers, statistics_untouched
 from seedsweep.diagnosis.material import Material
+from seedsweep.diagnosis.rehearse import paired_error
 
 EVAL_BATCH = 64
 
 
 @dataclass(frozen=True)
 class Modes:
-    """Accuracy and cross-entropy on the same images, BatchNorm on the batch's and on the stored statistics."""
+    """Answers and cross-entropy on the same images, BatchNorm on the batch's and on the stored statistics.
 
-    acc_batch: float
-    acc_stored: float
+    Attributes:
+        predicted_batch: classes, [n].
+        predicted_stored: classes, [n].
+        labels: [n].
+        loss_batch: mean cross-entropy.
+        loss_stored: mean cross-entropy.
+    """
+
+    predicted_batch: NDArray[np.int64]
+    predicted_stored: NDArray[np.int64]
+    labels: NDArray[np.int64]
     loss_batch: float
     loss_stored: float
+
+    @property
+    def acc_batch(self) -> float:
+        """Accuracy with the batch's statistics."""
+        return float((self.predicted_batch == self.labels).mean())
+
+    @property
+    def acc_stored(self) -> float:
+        """Accuracy with the stored statistics."""
+        return float((self.predicted_stored == self.labels).mean())
+
+    @property
+    def error(self) -> float:
+        """Standard error of :attr:`gap`."""
+        return paired_error(self.predicted_batch, self.predicted_stored, self.labels)
 
     @property
     def gap(self) -> float:
@@ -64,9 +89,13 @@ def two_modes(net: nn.Module, material: Material, positions: Tensor, batch_size:
         stored = logits(EVAL_BATCH)
     with batch_statistics(net):
         batch = logits(batch_size)
-    acc = [float((each.argmax(1) == labels).double().mean()) for each in (batch, stored)]
-    loss = [float(functional.cross_entropy(each, labels)) for each in (batch, stored)]
-    return Modes(*acc, *loss)
+    return Modes(
+        batch.argmax(1).numpy(),
+        stored.argmax(1).numpy(),
+        labels.numpy(),
+        float(functional.cross_entropy(batch, labels)),
+        float(functional.cross_entropy(stored, labels)),
+    )
 
 
 @torch.inference_mode()

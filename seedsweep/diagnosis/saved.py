@@ -53,7 +53,10 @@ def saved_config(folder: Path) -> Config:
     """
     path = folder / ".hydra" / "config.yaml"
     if not path.is_file():
-        raise SeedsweepError(f"{folder} has no .hydra/config.yaml: the run's own settings are needed.")
+        raise SeedsweepError(
+            f"{folder} has no .hydra/config.yaml, and the run's own settings are needed; of a study, whose trials have "
+            "none, train the winner (+experiment=best_of_STUDY) and diagnose that run."
+        )
     try:
         cfg = OmegaConf.load(path)
         return to_config(cfg)  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from seedsweep.backbones.weights import WeightsUnreachableError
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages, prepare_images
+from seedsweep.diagnosis.local import LocalSettings
 from seedsweep.diagnosis.material import EVAL_BATCH, Answers, Material, cache_of
 from seedsweep.diagnosis.rehearse import LONG, QUICK, Rehearsal, epochs_within, rehearse
 from seedsweep.diagnosis.remedy import apply
@@ -25,6 +25,7 @@ from seedsweep.diagnosis.saved import load_net, read_history, saved_config
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import build_trunk
 from seedsweep.models.classifier import Classifier
+from seedsweep.reporting.answers import read_answers
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,6 @@ class Subject:
         last_net: the net after the last epoch, where it was kept; else ``net``.
         history: a row an epoch; empty where unknown.
         metrics: metrics.json; empty where unknown.
-        predictions: rows of predictions.csv; empty where unknown.
         folder: of the run; None otherwise.
         limit: training images, and validation images, that are looked at.
     """
@@ -53,7 +53,6 @@ class Subject:
     last_net: Classifier | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
-    predictions: list[dict[str, str]] = field(default_factory=list)
     folder: Path | None = None
     limit: int = 1000
     _rehearsals: dict[str, Rehearsal] = field(default_factory=dict)
@@ -139,22 +138,38 @@ class Subject:
         """Whether only a head was trained."""
         return self.config.backbone.freeze and not self.config.batchnorm.train_affine
 
+    @property
+    def is_rehearsed(self) -> bool:
+        """Whether a head trained on a frozen net stands for the subject: a plan that trains no more than that."""
+        return self.kind == "plan" and self.is_frozen
+
     @cached_property
-    def val_acc(self) -> float:
-        """Accuracy on the validation images: of the run, of the checkpoint, or rehearsed."""
+    def val_acc(self) -> float | None:
+        """Accuracy on the validation images: of the run, of the checkpoint, or rehearsed; None: not measured."""
         if self.metrics.get("val"):
             return float(self.metrics["val"]["acc"])
         if self.net is None:
-            return self.rehearsed.acc
+            return self.rehearsed.acc if self.is_rehearsed else None
         return float((self.answered("val") == self.labels("val")).mean())
 
     @cached_property
-    def train_acc(self) -> float:
-        """Accuracy on the un-augmented training images in eval mode."""
+    def val_answers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """Answers behind :attr:`val_acc`, and the labels, [m] each; None: unknown."""
+        if self.folder is not None:
+            found = read_answers(self.folder, ("val",)).get("val")
+            if found is not None and found.classes == self.prepared.table.classes:
+                return found.predicted, found.labels
+        if self.net is None:
+            return (self.rehearsed.predicted, self.material.val_labels.numpy()) if self.is_rehearsed else None
+        return self.answered("val"), self.labels("val")
+
+    @cached_property
+    def train_acc(self) -> float | None:
+        """Accuracy on the un-augmented training images in eval mode; None: not measured."""
         if self.metrics.get("train"):
             return float(self.metrics["train"]["acc"])
         if self.net is None:
-            return self.rehearsed.train_acc
+            return self.rehearsed.train_acc if self.is_rehearsed else None
         return float((self.answered("train") == self.labels("train")).mean())
 
     @property
@@ -166,8 +181,8 @@ class Subject:
 
     @property
     def epochs(self) -> list[dict[str, float]]:
-        """The history, or that of the rehearsal for a plan."""
-        return self.history or (self.rehearsed.history if self.kind == "plan" else [])
+        """The history, or that of the rehearsal for a plan of a frozen net."""
+        return self.history or (self.rehearsed.history if self.is_rehearsed else [])
 
     def labels(self, split: str) -> NDArray[np.int64]:
         """Returns the labels of a split."""
@@ -186,13 +201,16 @@ class Subject:
         return np.concatenate(parts)
 
 
-def of_run(folder: Path, limit: int = 1000, config: Config | None = None) -> Subject:
+def of_run(
+    folder: Path, limit: int = 1000, config: Config | None = None, here: LocalSettings | None = None
+) -> Subject:
     """Opens a finished (or interrupted) run.
 
     Args:
         folder: of the run.
         limit: training images, and validation images, that are looked at.
         config: the run's; default: what is saved in its ``.hydra``.
+        here: settings that replace the run's own.
 
     Raises:
         SeedsweepError: no run, or its images have moved or changed.
@@ -205,12 +223,12 @@ def of_run(folder: Path, limit: int = 1000, config: Config | None = None) -> Sub
     config = config or saved_config(folder)
     if (folder / "manifest.csv").is_file():
         config.data.manifest = str(folder / "manifest.csv")
+    if here is not None:
+        here.lay_over(config)
     prepared = prepare_images(config.data, cache_of(config))
     subject = Subject("run", config, prepared, folder=folder, limit=limit)
     subject.metrics = json.loads((folder / "metrics.json").read_text())
     subject.history = read_history(folder / "history.csv")
-    with (folder / "predictions.csv").open(newline="") as file:
-        subject.predictions = list(csv.DictReader(file))
     subject.net = subject.last_net = load_net(config, prepared, checkpoint)
     last = folder / "checkpoints" / "last.ckpt"
     if last.is_file():  # in the BatchNorm fault the best epoch is often the first, and its gap small
@@ -218,8 +236,16 @@ def of_run(folder: Path, limit: int = 1000, config: Config | None = None) -> Sub
     return subject
 
 
-def of_checkpoint(path: Path, config: Config, limit: int = 1000) -> Subject:
+def of_checkpoint(
+    path: Path, config: Config, limit: int = 1000, here: LocalSettings | None = None
+) -> Subject:
     """Opens a checkpoint: of a run of ours (with its own settings, where they lie beside it), or another.
+
+    Args:
+        path: the file.
+        config: of a checkpoint that no settings lie beside.
+        limit: training images, and validation images, that are looked at.
+        here: settings that replace the run's own.
 
     Raises:
         SeedsweepError: no such file, or it doesn't fit the settings.
@@ -231,6 +257,8 @@ def of_checkpoint(path: Path, config: Config, limit: int = 1000) -> Subject:
         config = saved_config(folder)
         if (folder / "manifest.csv").is_file():
             config.data.manifest = str(folder / "manifest.csv")
+        if here is not None:
+            here.lay_over(config)
     prepared = prepare_images(config.data, cache_of(config))
     net = load_net(config, prepared, path)
     return Subject("checkpoint", config, prepared, net, net, limit=limit)

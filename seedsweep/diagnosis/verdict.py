@@ -17,6 +17,7 @@ from seedsweep.diagnosis.waterfall import draw_loss
 
 MOST = 4  # faults that are apportioned: 2**4 heads
 SMALL = 0.03  # of accuracy: no loss worth a search
+COUNTS = 0.01  # of accuracy: a fault whose mending gains less is no cause of a loss
 
 
 @dataclass
@@ -26,7 +27,8 @@ class Diagnosis:
     Attributes:
         headline: one or two sentences.
         findings: ranked.
-        numbers: accuracies 0..1: val_acc, reachable, probe, majority, chance, rehearsed, mended, lost.
+        numbers: accuracies 0..1: val_acc, reachable, probe, majority, chance, rehearsed, mended, lost; those that
+            were not measured are left out.
         combinations: accuracy with some remedies applied, each a list of checks and a number.
         kind: run | checkpoint | plan.
         picture: of the loss and its shares, in the diagnosis folder; None: none.
@@ -110,7 +112,9 @@ class _Trials:
         """Returns the validation accuracy with the faults of these places mended."""
         if mended not in self._accs:
             if self._silent and not mended:
-                self._accs[mended] = self._subject.val_acc
+                known = self._subject.val_acc
+                assert known is not None  # of a plan that trains its net no fault is apportioned
+                self._accs[mended] = known
             else:
                 self._accs[mended] = self._rehearse(self._remedy(mended))
         return self._accs[mended]
@@ -136,53 +140,77 @@ class _Trials:
 
 def _numbers(subject: Subject, trials: _Trials) -> dict[str, float]:
     train, val = subject.labels("train"), subject.labels("val")
-    combinations = trials.listed()
+    combinations, acc = trials.listed(), subject.val_acc
     numbers = {
-        "val_acc": subject.val_acc,
-        "standard_error": standard_error(subject.val_acc, subject.n_val),
         "probe": subject.probe.acc,
         "majority": float((val == np.bincount(train).argmax()).mean()),
         "chance": 1 / len(subject.prepared.table.classes),
     }
     if combinations:
         numbers |= {"rehearsed": combinations[0]["val_acc"], "mended": combinations[-1]["val_acc"]}
-    numbers["reachable"] = max(numbers["probe"], numbers.get("mended", 0.0), subject.val_acc)
-    numbers["lost"] = numbers["reachable"] - subject.val_acc
+    numbers["reachable"] = max(numbers["probe"], numbers.get("mended", 0.0), acc or 0.0)
+    if acc is not None:
+        error = standard_error(acc, subject.n_val)
+        numbers |= {"val_acc": acc, "standard_error": error, "lost": numbers["reachable"] - acc}
     return numbers
 
 
 def _headline(subject: Subject, ranked: list[Finding], numbers: dict[str, float]) -> str:
-    acc, reachable, lost = numbers["val_acc"], numbers["reachable"], numbers["lost"]
     faults = [finding for finding in ranked if finding.verdict is Verdict.FAULT]
-    would = "would reach" if subject.kind == "plan" else "reaches"
-    stand = (
-        f"It {would} {acc:.0%} of the validation images; {reachable:.0%} are within reach, always answering the "
-        f"largest class gets {numbers['majority']:.0%}."
-    )
+    stand = _stand(subject, numbers)
     if not faults:
-        return f"{_without_fault(ranked, lost, numbers['standard_error'])} {stand}"
-    measured = [finding for finding in faults if finding.cost is not None]
+        return f"{_without_fault(ranked, numbers)} {stand}"
+    causes = [finding for finding in faults if (finding.cost or 0.0) >= COUNTS]
+    harmless = [finding for finding in faults if finding.cost is not None and finding.cost < COUNTS]
     unmeasured = [finding for finding in faults if finding.cost is None]
-    if not measured:
-        return f"{faults[0].title}: {faults[0].sentence} {_do(faults[0])}{stand}"
-    total = max(lost, sum(finding.cost or 0 for finding in measured))
-    worst = measured[0]
-    if len(measured) == 1:
+    if causes:
+        told = _causes(causes, max(numbers.get("lost", 0.0), sum(finding.cost or 0 for finding in causes)))
+    elif unmeasured:
+        first = unmeasured.pop(0)
+        told = f"{first.title}: {first.sentence}{_do(first)}"
+    else:
+        told = ""
+    if unmeasured:
+        told += f" Also: {', '.join(finding.title for finding in unmeasured)}."
+    for finding in harmless:
+        told += f" {finding.title} is set wrongly, but costs nothing measurable here.{_do(finding)}"
+    return f"{told.strip()} {stand}"
+
+
+def _stand(subject: Subject, numbers: dict[str, float]) -> str:
+    largest = f"always answering the largest class gets {numbers['majority']:.0%}."
+    if "val_acc" not in numbers:
+        net = "random" if subject.frozen_config.backbone.weights == "none" else "pretrained"
+        return (
+            f"Its accuracy is not measured: this plan trains the net; a linear head on the frozen {net} net reaches "
+            f"{numbers['probe']:.0%} of the validation images, {largest}"
+        )
+    would = "would reach" if subject.kind == "plan" else "reaches"
+    return (
+        f"It {would} {numbers['val_acc']:.0%} of the validation images; {numbers['reachable']:.0%} are within reach, "
+        f"{largest}"
+    )
+
+
+def _causes(causes: list[Finding], total: float) -> str:
+    worst = causes[0]
+    if len(causes) == 1:
         share = f"{_count(worst.cost)} of {_points(total)}"
         most = "Most of the loss" if (worst.cost or 0) > total / 2 else "Part of the loss"
-        told = f"{most} ({share}) comes from {worst.title}: do this: `{' '.join(worst.remedy)}`."
-    else:
-        parts = [f"{f.title} {_count(f.cost)} (`{' '.join(f.remedy)}`)" for f in measured]
-        told = f"The loss of {_points(total)} has {len(measured)} causes: {', '.join(parts)}. Mend them together."
-    also = f" Also: {', '.join(finding.title for finding in unmeasured)}." if unmeasured else ""
-    return f"{told}{also} {stand}"
+        return f"{most} ({share}) comes from {worst.title}: do this: `{' '.join(worst.remedy)}`."
+    parts = [f"{f.title} {_count(f.cost)} (`{' '.join(f.remedy)}`)" for f in causes]
+    return f"The loss of {_points(total)} has {len(causes)} causes: {', '.join(parts)}. Mend them together."
 
 
-def _without_fault(ranked: list[Finding], lost: float, error: float) -> str:
+def _without_fault(ranked: list[Finding], numbers: dict[str, float]) -> str:
     suspects = [finding.title for finding in ranked if finding.verdict is Verdict.SUSPECT]
     named = ", ".join(suspects)
-    if lost > max(SMALL, 2 * error):
-        return f"No check found a fault, yet {_points(lost)} are missing." + (
+    if "lost" not in numbers:
+        return "No check found a fault in what can be told before the training." + (
+            f" Worth a look: {named}." if named else ""
+        )
+    if numbers["lost"] > max(SMALL, 2 * numbers["standard_error"]):
+        return f"No check found a fault, yet {_points(numbers['lost'])} are missing." + (
             f" Look at: {named}." if named else ""
         )
     if suspects:
@@ -191,7 +219,7 @@ def _without_fault(ranked: list[Finding], lost: float, error: float) -> str:
 
 
 def _do(finding: Finding) -> str:
-    return f"Do this: `{' '.join(finding.remedy)}`. " if finding.remedy else ""
+    return f" Do this: `{' '.join(finding.remedy)}`." if finding.remedy else ""
 
 
 def _count(cost: float | None) -> str:

@@ -15,7 +15,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     """Examines ``diagnose.run``, ``diagnose.checkpoint``, or the settings of the command line.
 
     Args:
-        config: a run's own saved settings replace it.
+        config: a run's own saved settings replace it, but for where images, cache and accelerator are, if given.
         folder: of this job; the diagnosis of a run goes into the run's ``diagnosis/``.
         label: not used.
         resume: not used.
@@ -23,9 +23,12 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     Raises:
         SeedsweepError: no such run or checkpoint, or its images can't be had.
     """
+    from hydra.core.hydra_config import HydraConfig
+
     from seedsweep.backbones.keras_file import is_keras  # torch takes seconds
     from seedsweep.diagnosis import subject
     from seedsweep.diagnosis.keras_model import of_keras
+    from seedsweep.diagnosis.local import local_settings
     from seedsweep.diagnosis.run import diagnose
     from seedsweep.diagnosis.terminal import show
     from seedsweep.preprocess.scaling import flush_denormals
@@ -37,14 +40,15 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
             "diagnose.run and diagnose.checkpoint are two things to examine: give one of them."
         )
     flush_denormals()
+    here = local_settings(config, list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [])
     if options.run is not None:
         where = Path(options.run).expanduser()
-        patient = subject.of_run(where, options.images)
+        patient = subject.of_run(where, options.images, here=here)
         folder = where / "diagnosis"
     elif options.checkpoint is not None and is_keras(Path(options.checkpoint)):
         patient = of_keras(Path(options.checkpoint).expanduser(), config, options.images)
     elif options.checkpoint is not None:
-        patient = subject.of_checkpoint(Path(options.checkpoint).expanduser(), config, options.images)
+        patient = subject.of_checkpoint(Path(options.checkpoint).expanduser(), config, options.images, here)
     else:
         patient = subject.of_plan(config, options.images)
     show(diagnose(patient, folder), folder)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
+from seedsweep.diagnosis.floor import Standing, floor_of
 from seedsweep.diagnosis.rehearse import standard_error
 from seedsweep.diagnosis.ridge import STRENGTHS
 from seedsweep.diagnosis.subject import Subject
@@ -26,31 +27,38 @@ CLEAR = 0.05
 def check(subject: Subject, folder: Path) -> Finding:
     """Sets the bar, and compares with it and with the runs beside."""
     probe, acc = subject.probe, subject.val_acc
-    n = len(subject.material.val_labels)
-    labels = subject.labels("val")
-    majority = float((labels == np.bincount(subject.labels("train")).argmax()).mean())
+    labels, classes = subject.material.val_labels.numpy(), subject.material.classes
+    largest = int(np.bincount(subject.labels("train")).argmax())
+    floor = floor_of(probe.predicted, labels, largest, len(classes))
     beside = siblings(subject)
     evidence: Evidence = {
         "probe_acc": probe.acc,
         "probe_strength": probe.strength,
         "probe_accs": [round(float(value), 4) for value in probe.accs],
-        "val_acc": acc,
+        "probe_balanced_acc": floor.balanced,
         "backbone": subject.clean_config.backbone.name,
         "weights": subject.clean_config.backbone.weights,
         "beside": [
             f"{kind}: {np.mean(accs):.3f} ({len(accs)} runs)" for kind, accs in sorted(beside.items())
         ],
     }
-    error = standard_error(probe.acc, n) + standard_error(acc, subject.n_val)
     bar = f"A linear probe on the corrected frozen net gets {probe.acc:.0%}"
-    verdict, remedy, cost = Verdict.FINE, [], None
-    text = f"{bar}, and the net here {acc:.0%}: it is at the bar."
+    remedy: list[str] = []
+    cost = None
     means = {kind: float(np.mean(accs)) for kind, accs in beside.items()}
-    if probe.acc - majority <= 2 * standard_error(probe.acc, n):
+    error = standard_error(probe.acc, floor.n)
+    if acc is not None:
+        evidence["val_acc"] = acc
+        error += standard_error(acc, subject.n_val)
+    if acc is None:
+        verdict = Verdict.UNKNOWN
+        text = f"{bar}: the bar for this plan, which trains the net, so that what it gets shows once it was trained."
+    elif floor.standing is Standing.NOTHING:
         verdict = Verdict.SUSPECT
-        text = f"{bar}, no more than always answering the largest class ({majority:.0%}): its features tell these "
-        text += "classes apart hardly at all."
-        remedy = ["backbone.freeze=false", "batchnorm=train"]
+        text = f"{bar}, no more than always answering the largest class ({floor.majority:.0%}): its features tell "
+        text += "these classes apart hardly at all."
+        if subject.is_frozen:  # otherwise they are trained already
+            remedy = ["backbone.freeze=false", "batchnorm=train"]
     elif probe.acc - acc >= max(CLEAR, error):
         verdict, text = Verdict.SUSPECT, f"{bar}, but the net here {acc:.0%}: something stands in its way."
         if subject.config.backbone.weights == "none":
@@ -60,9 +68,18 @@ def check(subject: Subject, folder: Path) -> Finding:
             text = f"{bar}, more than this net, whose layers were trained, with {acc:.0%}: freeze it, or train gentler."
             remedy, cost = ["backbone.freeze=true", "batchnorm=inference"], probe.acc - acc
     elif acc - probe.acc >= max(CLEAR, error):
+        verdict = Verdict.FINE
         text = f"{bar}, and the net here {acc:.0%}: more than the frozen features alone give."
+    elif floor.standing is Standing.UNCLEAR:
+        verdict = Verdict.UNKNOWN
+        text = (
+            f"{bar} and {floor.balanced:.0%} of an average class's images, and the net here gets {acc:.0%}; {floor.n} "
+            f"images can't tell the probe's accuracy from that of the largest class alone ({floor.majority:.0%})."
+        )
+    else:
+        verdict, text = Verdict.FINE, f"{bar}, and the net here {acc:.0%}: it is at the bar."
     tuned = means.get("fine-tuned", 0.0)
-    if tuned - max(means.get("frozen", 0.0), acc, probe.acc) >= CLEAR:
+    if tuned - max(means.get("frozen", 0.0), acc or 0.0, probe.acc) >= CLEAR:
         text += f" Fine-tuned runs beside it reach {tuned:.0%}: fine-tuning pays here."
     _draw(subject, means, folder / "backbone_fit.png")
     picture = Path("backbone_fit.png")
@@ -100,13 +117,15 @@ def _draw(subject: Subject, means: dict[str, float], path: Path) -> None:
     made = figure(10, 3.4)
     left, right = made.subplots(1, 2)
     left.semilogx(STRENGTHS, subject.probe.accs, "o-", ms=4, color=VAL, label="linear probe")
-    left.axhline(subject.val_acc, color=TRAP, linewidth=1.2, label="this net")
+    here = {} if subject.val_acc is None else {"this net": subject.val_acc}
+    for label, acc in here.items():
+        left.axhline(acc, color=TRAP, linewidth=1.2, label=label)
     tidy(left, "Validation accuracy")
     left.set_xlabel("penalty, in mean eigenvalues")
     left.set_ylim(0, 1.02)
     left.legend(frameon=False, fontsize=9)
-    bars = {"linear probe": subject.probe.acc, "this net": subject.val_acc} | means
-    colours = [VAL, TRAP, *[GREY] * len(means)]
+    bars = {"linear probe": subject.probe.acc} | here | means
+    colours = [VAL, *[TRAP] * len(here), *[GREY] * len(means)]
     drawn = right.barh(list(bars), list(bars.values()), color=colours, height=0.6)
     right.bar_label(drawn, fmt="{:.2f}", fontsize=9, padding=2)
     right.invert_yaxis()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from seedsweep.diagnosis.finding import Finding, Verdict
-from seedsweep.diagnosis.rehearse import standard_error
+from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
+from seedsweep.diagnosis.floor import SIGMA, Standing, floor_of
 from seedsweep.diagnosis.subject import Subject
 
 ORDER = 70
@@ -21,14 +21,36 @@ def check(subject: Subject, folder: Path) -> Finding:
     classes = subject.prepared.table.classes
     largest = int(np.bincount(train, minlength=len(classes)).argmax())
     majority, chance = float((labels == largest).mean()), 1 / len(classes)
-    acc = subject.val_acc
+    answers, acc = subject.val_answers, subject.val_acc
+    if answers is None or acc is None:
+        text = (
+            f"Always answering {classes[largest]} gets {majority:.0%}, guessing {chance:.0%}; this plan trains the "
+            "net, so what it gets shows once it was trained."
+        )
+        known: Evidence = {"majority": majority, "majority_class": classes[largest], "chance": chance}
+        return Finding("baselines", TITLE, Verdict.UNKNOWN, MEASURED, text, known)
+    floor = floor_of(*answers, largest, len(classes))
     numbers = (
         f"{acc:.0%} of the validation images are answered rightly; always answering {classes[largest]} gets "
         f"{majority:.0%}, guessing {chance:.0%}"
     )
-    floor = max(majority, chance)
+    each = f"it answers {floor.balanced:.0%} of an average class's images"
     verdict, text = Verdict.FINE, f"{numbers}."
-    if acc - floor <= 2 * standard_error(acc, subject.n_val):
-        verdict, text = Verdict.SUSPECT, f"{numbers}: the net has learned next to nothing."
-    evidence = {"val_acc": acc, "majority": majority, "majority_class": classes[largest], "chance": chance}
-    return Finding("baselines", TITLE, verdict, MEASURED, text, evidence)  # type: ignore[arg-type]
+    if floor.standing is Standing.NOTHING:
+        verdict, text = Verdict.SUSPECT, f"{numbers}: the net has learned next to nothing, {each}."
+    elif floor.standing is Standing.UNCLEAR:
+        verdict = Verdict.UNKNOWN
+        text = (
+            f"{numbers}: {floor.n} images can't tell the net's accuracy from the largest class alone; {each}."
+        )
+        if floor.majority - floor.acc > SIGMA * floor.error:
+            text = f"{numbers}: less than the largest class alone, yet {each}."
+    evidence: Evidence = {
+        "val_acc": acc,
+        "majority": majority,
+        "majority_class": classes[largest],
+        "chance": chance,
+        "balanced_acc": floor.balanced,
+        "standard_error": floor.error,
+    }
+    return Finding("baselines", TITLE, verdict, MEASURED, text, evidence)

@@ -23,6 +23,7 @@ MEASURED = (
 )
 IMAGES = 256  # training images that are measured in both modes
 CLEAR = 0.05  # of accuracy: less may be noise, or costs little
+SIGMA = 3.0  # standard errors, where no setting says what training did
 LAG = 0.10  # where the statistics are trained they lag a little behind in any healthy run
 
 
@@ -38,7 +39,7 @@ def check(subject: Subject, folder: Path) -> Finding:
             "The net has no BatchNorm layer: no such fault can occur.",
         )
     config, material = subject.config, subject.material
-    order = torch.randperm(material.n_train, generator=torch.Generator().manual_seed(0))[:IMAGES]
+    order = material.some_train(IMAGES)
     size = max(2, config.data.batch_size)
     modes = None if subject.last_net is None else two_modes(net, material, order, size)
     with torch.inference_mode():
@@ -67,6 +68,7 @@ def check(subject: Subject, folder: Path) -> Finding:
             "loss_batch_statistics": modes.loss_batch,
             "loss_stored_statistics": modes.loss_stored,
             "gap": modes.gap,
+            "standard_error": modes.error,
         }
     damage = None
     batchwise = config.batchnorm.training_statistics == "batch"
@@ -115,14 +117,30 @@ def _judge(subject: Subject, modes: Modes | None, damage: float | None) -> tuple
                 "with smaller batches (but not below 16)."
             )
             return Verdict.SUSPECT, text, ["trainer.max_epochs=" + str(2 * subject.config.trainer.max_epochs)]
-        return Verdict.FINE, f"{seen or 'BatchNorm is trained with the net'}: its statistics keep up.", []
-    if modes and gap >= CLEAR and modes.loss_stored > modes.loss_batch:
+        if modes is None:
+            text = (
+                "BatchNorm is trained with the net: whether its statistics keep up shows once it was trained."
+            )
+            return Verdict.UNKNOWN, text, []
+        return Verdict.FINE, f"{_both(modes)}: its statistics keep up.", []
+    if subject.kind == "checkpoint" and modes and modes.loss_stored > modes.loss_batch and _is_clear(modes):
         text = (
-            f"{seen}: its head was trained on features normalised by the batch, whatever its settings say, and "
+            f"{seen}: its head was fitted to features that the batch normalised, whatever these settings say, and "
             "inference normalises otherwise. Train the head again with BatchNorm in inference mode."
         )
         return Verdict.FAULT, text, ["batchnorm=inference"]
     return Verdict.FINE, "Training and inference normalise with the same stored statistics.", []
+
+
+def _is_clear(modes: Modes) -> bool:
+    return modes.gap >= max(CLEAR, SIGMA * modes.error)
+
+
+def _both(modes: Modes) -> str:
+    return (
+        f"The net answers {modes.acc_batch:.0%} of its own training images with the batch's statistics and "
+        f"{modes.acc_stored:.0%} with the stored ones"
+    )
 
 
 def _trunk(subject: Subject) -> tuple[torch.nn.Module, torch.nn.Module]:

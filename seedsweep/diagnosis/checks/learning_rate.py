@@ -52,7 +52,8 @@ def check(subject: Subject, folder: Path) -> Finding:
     picture = Path("learning_rate.png")
     some = gain >= max(SOME, SOME_SIGMA * error)
     clear = gain >= max(CLEAR, CLEAR_SIGMA * error)
-    too_short = chosen < rates[best] and not own.whole and subject.val_acc >= tried[best].acc - SOME
+    reached = own.acc if subject.val_acc is None else subject.val_acc
+    too_short = chosen < rates[best] and not own.whole and reached >= tried[best].acc - SOME
     told = f"the same head gets {own.acc:.0%} with {chosen:g} and {tried[best].acc:.0%} with {rates[best]:g}"
     remedy = [f"optim.lr={rates[best]:g}"]
     if not subject.is_frozen:
@@ -101,6 +102,9 @@ def _of_training(moved: str, chosen: float) -> tuple[Verdict, str, list[str]]:
     if moved == "diverged":
         text = f"The loss grew or was no number: {chosen:g} is too high for this net."
         return Verdict.FAULT, text, [f"optim.lr={chosen / 10:g}"]
+    if moved == "unknown":
+        text = f"No losses of a training are known, and a range test of the head alone can't tell whether {chosen:g} "
+        return Verdict.UNKNOWN, f"{text}suits a net whose layers are trained.", []
     if moved == "no_progress":
         return Verdict.SUSPECT, f"The loss hardly moved with {chosen:g}: it is too low, or far too high.", []
     text = f"The loss fell with {chosen:g}; a range test of the head alone says no more about a net that is trained."

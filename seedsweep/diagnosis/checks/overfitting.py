@@ -31,35 +31,44 @@ CORRECTED = ["preprocess=auto", "batchnorm=inference"]
 
 def check(subject: Subject, folder: Path) -> Finding:
     """Measures the gap, its onset, other capacities, and the learning curve."""
-    gap = seen_gap = subject.train_acc - subject.val_acc
-    error = standard_error(subject.val_acc, subject.n_val)
-    if gap >= SOME and subject.is_frozen and changes(subject.frozen_config, CORRECTED):
-        mended = subject.rehearse(subject.clean_config)  # poor features are learned by heart, too
-        gap = min(gap, mended.train_acc - mended.acc)
-    onset = onset_of(subject.epochs)
     curve = learning_curve(subject)
     doubling = curve[-1] - curve[-2]
+    helps = f"the last doubling of the images brought a linear probe {doubling * 100:+.0f} points"
     evidence: Evidence = {
-        "train_acc": subject.train_acc,
-        "val_acc": subject.val_acc,
-        "gap": seen_gap,
-        "gap_on_corrected_net": gap,
-        "standard_error": error,
-        "onset_epoch": -1 if onset is None else onset + 1,
         "learning_curve_shares": list(SHARES),
         "learning_curve": curve,
         "gain_of_last_doubling": doubling,
         "images": len(subject.labels("train")),
         "head_parameters": _parameters(subject),
     }
+    _draw(subject, curve, folder / "overfitting.png")
+    picture = Path("overfitting.png")
+    train_acc, val_acc = subject.train_acc, subject.val_acc
+    if train_acc is None or val_acc is None:
+        text = f"This plan trains the net, so its gap shows once it was trained; {helps}."
+        return Finding("overfitting", TITLE, Verdict.UNKNOWN, MEASURED, text, evidence, picture=picture)
+    gap = seen_gap = train_acc - val_acc
+    error = standard_error(val_acc, subject.n_val)
+    if gap >= SOME and subject.is_frozen and changes(subject.frozen_config, CORRECTED):
+        mended = subject.rehearse(subject.clean_config)  # poor features are learned by heart, too
+        gap = min(gap, mended.train_acc - mended.acc)
+    onset = onset_of(subject.epochs)
+    evidence |= {
+        "train_acc": train_acc,
+        "val_acc": val_acc,
+        "gap": seen_gap,
+        "gap_on_corrected_net": gap,
+        "standard_error": error,
+        "onset_epoch": -1 if onset is None else onset + 1,
+    }
     remedy: list[str] = []
     gain = 0.0
-    if gap >= SOME and subject.is_frozen:
-        remedy, gain = _smaller(subject)
+    smaller = _remedies(subject) if gap >= SOME and subject.is_frozen else []
+    if smaller:
+        remedy, gain = _smaller(subject, smaller)
         evidence["gain_of_less_capacity"] = gain
     surely = gap - 2 * error
-    helps = f"the last doubling of the images brought a linear probe {doubling * 100:+.0f} points"
-    seen = f"{subject.train_acc:.0%} of the training images are answered, and {subject.val_acc:.0%} of the validation"
+    seen = f"{train_acc:.0%} of the training images are answered, and {val_acc:.0%} of the validation"
     turned = "" if onset is None else f", and the validation loss rises from epoch {onset + 2} on"
     if surely >= WIDE and (gain >= GAIN or doubling >= GAIN):
         verdict = Verdict.FAULT
@@ -71,11 +80,8 @@ def check(subject: Subject, folder: Path) -> Finding:
     if remedy:
         text += f" The head gets {gain * 100:.0f} points more with {' '.join(remedy)}."
     elif verdict is not Verdict.FINE:
-        text += " No dropout or smaller head helps: more photographs do, or augmentation." * (
-            doubling >= GAIN
-        )
-    _draw(subject, curve, folder / "overfitting.png")
-    picture = Path("overfitting.png")
+        text += f" None of {', '.join(' '.join(each) for each in smaller)} helps clearly." if smaller else ""
+        text += " More photographs should help." if doubling >= GAIN else ""
     return Finding("overfitting", TITLE, verdict, MEASURED, text, evidence, remedy, picture=picture)
 
 
@@ -117,8 +123,8 @@ def onset_of(rows: list[dict[str, float]]) -> int | None:
     return None
 
 
-def _smaller(subject: Subject) -> tuple[list[str], float]:
-    """Returns the remedy that is clearly better than the run's own head, the gentlest first, and its gain."""
+def _remedies(subject: Subject) -> list[list[str]]:
+    """Returns what would take capacity from the run's own head, the gentlest first; nothing if it has none to give."""
     width, dropout = subject.config.head.width, subject.config.head.dropout
     remedies = []
     if dropout < 0.5:
@@ -128,6 +134,11 @@ def _smaller(subject: Subject) -> tuple[list[str], float]:
         remedies.append(["head.width=64", "head.dropout=0.5"])
     if width:
         remedies.append(["head.width=0"])
+    return remedies
+
+
+def _smaller(subject: Subject, remedies: list[list[str]]) -> tuple[list[str], float]:
+    """Returns the remedy that is clearly better than the run's own head, and its gain."""
     base = subject.clean_config
     tried = subject.rehearse_all([base, *[apply(base, remedy) for remedy in remedies]])
     labels = subject.material.val_labels.numpy()
@@ -166,7 +177,8 @@ def _draw(subject: Subject, curve: list[float], path: Path) -> None:
         left.legend(frameon=False, fontsize=9)
     counts = [share * subject.material.n_train for share in SHARES]
     right.plot(counts, curve, "o-", color=VAL, label="linear probe")
-    right.axhline(subject.val_acc, color=GREY, linestyle=":", label="this run")
+    if subject.val_acc is not None:
+        right.axhline(subject.val_acc, color=GREY, linestyle=":", label="this run")
     tidy(right, "Would more photographs help? (validation accuracy)")
     right.set_xlabel("training images")
     right.set_ylim(0, 1.02)

@@ -1,0 +1,280 @@
+"""Diagnosis where little can be measured: sorted tables, few images, nets that are yet to be trained, moved images."""
+
+import csv
+import math
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from seedsweep.cli.main import main
+from seedsweep.config.location import conf_dir
+from seedsweep.config.schema import Config
+from seedsweep.config.store import register_schema, to_config
+from seedsweep.diagnosis import verdict
+from seedsweep.diagnosis.checks import (
+    backbone_fit,
+    baselines,
+    batchnorm,
+    channels,
+    learning_rate,
+    overfitting,
+    scaling,
+)
+from seedsweep.diagnosis.finding import Finding, Verdict
+from seedsweep.diagnosis.floor import Standing, floor_of
+from seedsweep.diagnosis.layers import Modes
+from seedsweep.diagnosis.local import local_settings
+from seedsweep.diagnosis.ridge import STRENGTHS, Probe
+from seedsweep.diagnosis.run import diagnose
+from seedsweep.diagnosis.saved import saved_config
+from seedsweep.diagnosis.subject import Subject, of_plan
+from seedsweep.errors import SeedsweepError
+
+SMALL = [
+    "backbone=efficientnet_lite0",
+    "data.image_size=[32,32]",
+    "data.batch_size=16",
+    "data.workers=1",
+    "head.width=16",
+    "trainer.max_epochs=2",
+    "trainer.progress_bar=false",
+    "trainer.accelerator=cpu",
+    "features.engine=torch",
+]
+
+
+def settings(*overrides: str) -> Config:
+    register_schema()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return to_config(compose("config", [*SMALL, *overrides]))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes; the first by name shows one colour only."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for place, name in enumerate(("background", "leaf", "seed")):
+        (root / name).mkdir()
+        for number in range(130):
+            pixels = np.full((32, 32, 3), rng.integers(0, 256), np.uint8)
+            if place:
+                coarse = rng.integers(0, 256, (4 * place, 4 * place, 3), np.uint8)
+                pixels = np.kron(coarse, np.ones((8 // place, 8 // place, 1), np.uint8))
+            Image.fromarray(pixels).save(root / name / f"{number:03}.png")
+    return root
+
+
+def plan(images: Path, *overrides: str) -> Subject:
+    return of_plan(settings("data=folder", f"data.root={images}", *overrides))
+
+
+def test_a_uniform_first_class_is_no_fault_of_all(images: Path, tmp_path: Path):
+    subject = plan(images)
+    labels = subject.material.train_labels
+    assert (labels[: scaling.IMAGES] == 0).float().mean() > 0.5  # what the first images would have told
+    finding = scaling.check(subject, tmp_path)
+    assert finding.verdict is Verdict.FINE
+    assert finding.evidence["pixels"] == "ordinary"
+    assert set(labels[subject.material.some_train(scaling.IMAGES)].tolist()) == {0, 1, 2}
+
+
+def test_both_orders_of_channels_meet_one_net(images: Path, tmp_path: Path):
+    """Statistics estimated on the photographs as they are would favour these."""
+    recalibrated, stored = (
+        channels.check(plan(images, f"batchnorm={name}"), tmp_path) for name in ("recalibrate", "inference")
+    )
+    assert recalibrated.evidence == stored.evidence
+
+
+@pytest.mark.parametrize(
+    "overrides", [["backbone.weights=none", "backbone.freeze=false", "batchnorm=train"], ["batchnorm=train"]]
+)
+def test_a_plan_that_trains_its_net_is_not_measured(images: Path, tmp_path: Path, overrides: list[str]):
+    subject = plan(images, *overrides)
+    names = ["batchnorm", "learning_rate", "overfitting", "backbone_fit", "baselines"]
+    diagnosis = diagnose(subject, tmp_path, names)
+    assert {finding.check: finding.verdict for finding in diagnosis.findings} == dict.fromkeys(
+        names, Verdict.UNKNOWN
+    )
+    assert subject.val_acc is None
+    assert subject.train_acc is None
+    assert subject.epochs == []
+    assert "val_acc" not in diagnosis.numbers
+    assert "this plan trains the net" in diagnosis.headline
+    assert f"reaches {diagnosis.numbers['probe']:.0%}" in diagnosis.headline
+
+
+def test_no_losses_no_judgement():
+    assert learning_rate._of_training("unknown", 1e-4)[0] is Verdict.UNKNOWN
+    assert learning_rate._of_training("falling", 1e-4)[0] is Verdict.FINE
+
+
+def test_less_capacity_is_judged_where_it_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(overfitting, "learning_curve", lambda subject: [0.5, 0.6, 0.7])
+    monkeypatch.setattr(overfitting, "_draw", lambda *_: None)
+    monkeypatch.setattr(overfitting, "_parameters", lambda subject: 100)
+    monkeypatch.setattr(overfitting, "_smaller", lambda subject, remedies: ([], 0.0))
+    told = {}
+    for frozen in (True, False):
+        config = settings(f"backbone.freeze={str(frozen).lower()}")
+        subject: Any = SimpleNamespace(
+            config=config, frozen_config=config, is_frozen=frozen, epochs=[], train_acc=1.0, val_acc=0.6,
+            n_val=400, labels=lambda split: np.zeros(100),
+        )  # fmt: skip
+        told[frozen] = overfitting.check(subject, tmp_path)
+    assert told[True].verdict is told[False].verdict is Verdict.FAULT
+    assert "head.dropout=0.5" in told[True].sentence
+    assert "dropout" not in told[False].sentence
+    assert "gain_of_less_capacity" not in told[False].evidence
+
+
+def modes(n: int, batch_right: int, stored_right: int) -> Modes:
+    labels = np.zeros(n, dtype=np.int64)
+    return Modes(
+        (np.arange(n) >= batch_right).astype(np.int64), (np.arange(n) >= stored_right).astype(np.int64),
+        labels, 0.5, 1.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "seen", "wanted"),
+    [
+        ("checkpoint", modes(30, 20, 18), Verdict.FINE),  # 7 points, of two images
+        ("checkpoint", modes(256, 230, 120), Verdict.FAULT),
+        ("run", modes(256, 230, 120), Verdict.FINE),  # its settings are known
+    ],
+)
+def test_a_gap_needs_images(kind: str, seen: Modes, wanted: Verdict):
+    subject: Any = SimpleNamespace(config=settings("batchnorm=inference"), kind=kind)
+    assert batchnorm._judge(subject, seen, None)[0] is wanted
+
+
+def test_the_error_of_a_gap_is_paired():
+    seen = modes(100, 80, 60)
+    assert seen.gap == pytest.approx(0.2)
+    assert seen.error == pytest.approx(math.sqrt(0.2 * 0.8 / 100))
+
+
+def test_few_images_of_a_small_class_are_not_nothing():
+    labels = np.repeat([0, 1], [95, 5])
+    good = np.repeat([0, 1], [97, 3])
+    good[95:] = [1, 1, 1, 0, 0]
+    good[:95] = 0
+    assert floor_of(good, labels, 0, 2).standing is Standing.UNCLEAR
+    assert floor_of(np.zeros(100, dtype=np.int64), labels, 0, 2).standing is Standing.NOTHING
+    assert floor_of(np.tile(good, 5), np.tile(labels, 5), 0, 2).standing is Standing.ABOVE
+    rng = np.random.default_rng(0)
+    seven = np.arange(210) % 7
+    assert floor_of(rng.permutation(seven), seven, 0, 7).standing is Standing.NOTHING
+    assert floor_of(seven, seven, 0, 7).standing is Standing.ABOVE
+
+
+@pytest.mark.parametrize(("rare", "wanted"), [(3, Verdict.UNKNOWN), (0, Verdict.SUSPECT)])
+def test_imbalanced_images(rare: int, wanted: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """95 images of one class and 5 of another: 98 % is too few images to tell, 95 % is nothing."""
+    labels = np.repeat([0, 1], [95, 5])
+    predicted = np.zeros(100, dtype=np.int64)
+    predicted[95 : 95 + rare] = 1
+    acc = 0.95 + rare / 100
+    monkeypatch.setattr(backbone_fit, "_draw", lambda *_: None)
+    config = settings()
+    subject: Any = SimpleNamespace(
+        config=config, clean_config=config, is_frozen=True, folder=None, n_val=100, val_acc=acc,
+        val_answers=(predicted, labels), labels=lambda split: labels,
+        probe=Probe(acc, predicted, 1.0, np.full(len(STRENGTHS), acc), acc),
+        material=SimpleNamespace(val_labels=torch.from_numpy(labels), classes=["a", "b"]),
+        prepared=SimpleNamespace(table=SimpleNamespace(classes=["a", "b"])),
+    )  # fmt: skip
+    for check in (baselines.check, backbone_fit.check):
+        finding = check(subject, tmp_path)
+        assert finding.verdict is wanted
+        assert ("100 images can't tell" in finding.sentence) == (wanted is Verdict.UNKNOWN)
+        assert not (finding.remedy and wanted is Verdict.UNKNOWN)
+
+
+def fault(title: str, cost: float | None) -> Finding:
+    return Finding("x", title, Verdict.FAULT, "m", f"{title} is so.", remedy=["a=b"], cost=cost)
+
+
+def headline(*costs: tuple[str, float | None]) -> str:
+    subject: Any = SimpleNamespace(kind="run")
+    lost = max(0.0, *(cost or 0.0 for _, cost in costs))
+    numbers = {"val_acc": 0.9 - lost, "reachable": 0.9, "majority": 0.2, "lost": lost, "standard_error": 0.01}
+    return verdict._headline(subject, [fault(*each) for each in costs], numbers)
+
+
+def test_only_what_costs_is_a_cause():
+    nothing = headline(("Input scaling", -0.02))
+    assert nothing.startswith(
+        "Input scaling is set wrongly, but costs nothing measurable here. Do this: `a=b`."
+    )
+    assert "-2" not in nothing
+    assert "loss" not in nothing
+    one = headline(("A", 0.12), ("B", -0.02))
+    assert one.startswith("Most of the loss (12 of 12 points) comes from A")
+    assert "B is set wrongly, but costs nothing" in one
+    two = headline(("A", 0.12), ("B", 0.05), ("C", 0.004), ("D", None))
+    assert "The loss of 17 points has 2 causes: A 12 (`a=b`), B 5 (`a=b`)." in two
+    assert "Also: D." in two
+    assert "C is set wrongly" in two
+    assert headline(("D", None), ("C", 0.0)).startswith("D: D is so. Do this: `a=b`. C is set wrongly")
+
+
+def test_settings_of_this_machine_replace_the_runs():
+    given = [
+        "task=diagnose",
+        "data.root=/here",
+        "+paths.cache=/cache",
+        "trainer.accelerator=cpu",
+        "optim.lr=1",
+    ]
+    here = settings("data=folder", *given[1:2], "paths.cache=/cache", "optim.lr=1")
+    saved = settings("data=folder", "data.root=/there", "trainer.accelerator=cuda", "paths.outputs=/kept")
+    saved.data.manifest = "theirs.csv"
+    local_settings(here, given).lay_over(saved)
+    assert (saved.data.root, saved.data.manifest) == ("/here", "theirs.csv")
+    assert (saved.paths.cache, saved.paths.outputs) == ("/cache", "/kept")
+    assert saved.trainer.accelerator == "cpu"
+    assert saved.optim.lr == 1e-3
+
+
+def test_a_run_whose_images_moved(
+    images: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from seedsweep.diagnosis import run
+
+    before, after, folder = in_tmp / "before", in_tmp / "after", in_tmp / "run"
+    shutil.copytree(images, before)
+    assert (
+        main([*SMALL, "data=folder", f"data.root={before}", "report.write=false", f"hydra.run.dir={folder}"])
+        == 0
+    )
+    before.rename(after)
+    modules = [baselines]
+    monkeypatch.setattr(run, "found_checks", lambda: modules)
+    examine = ["task=diagnose", "report.write=false"]
+    of_run, of_file = f"diagnose.run={folder}", f"diagnose.checkpoint={folder / 'checkpoints' / 'best.ckpt'}"
+    assert main([*examine, of_run]) == 2
+    assert "give a folder with data.root=DIR" in capsys.readouterr().err
+    assert main([*examine, of_run, f"data.root={after}"]) == 0
+    assert (folder / "diagnosis" / "diagnosis.json").is_file()
+    assert main([*examine, of_file, f"data.root={after}", f"hydra.run.dir={in_tmp / 'of_file'}"]) == 0
+    with (folder / "predictions.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
+    assert (
+        f"{sum(r['label'] == r['predicted'] for r in rows) / len(rows):.0%} of the val"
+        in capsys.readouterr().out
+    )
+
+
+def test_a_trial_of_a_study_is_told_what_to_do(tmp_path: Path):
+    with pytest.raises(SeedsweepError, match="best_of_STUDY"):
+        saved_config(tmp_path)
