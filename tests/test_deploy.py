@@ -176,7 +176,7 @@ def test_one_sentence(
 
 def test_a_grid_is_not_a_run(stored: Path):
     shutil.copytree(stored / "checkpoints", Path("grid/0_a_s1/checkpoints"))
-    with pytest.raises(SeedsweepError, match="folder of a grid"):
+    with pytest.raises(SeedsweepError, match="holds several runs"):
         find_checkpoint("grid")
 
 
@@ -234,7 +234,7 @@ class Liar(types.ModuleType):
 
 def test_another_answer_is_not_kept(online: Path, capsys: pytest.CaptureFixture[str]):
     trained = load_trained(online / "checkpoints" / "best.ckpt")
-    images = exporting.check_images(trained, [], 3)
+    images = exporting.check_images(trained, [], 3)[0]
     with pytest.raises(SeedsweepError, match="would answer otherwise"):
         exporting.export(trained, Liar("liar"), Path("wrong.lie"), torch.uint8, images)
     assert not list(Path.cwd().glob("wrong*"))
@@ -244,7 +244,7 @@ def test_another_answer_is_not_kept(online: Path, capsys: pytest.CaptureFixture[
 
 def test_random_images_are_unlike_one_another(online: Path):
     trained = load_trained(online / "checkpoints" / "best.ckpt")
-    images = exporting.check_images(trained, [], 4).float()
+    images = exporting.check_images(trained, [], 4)[0].float()
     assert images.shape == (4, 3, 48, 64)
     assert (images[0] - images[1]).abs().mean() > 20
 

@@ -68,7 +68,7 @@ def test_a_grid_from_start_to_table(trainer: Trainer, capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     assert "[4/4] frozen_bn seed 2" in out
     assert "4 runs finished, 0 failed" in out
-    assert "tensorboard --logdir 'a grid'" in out
+    assert "-m seedsweep task=dashboard 'dashboard.dir=a grid'" in out
     assert Path("a grid/comparison.png").stat().st_size > 1000
     rows = list(csv.DictReader(Path("a grid/results.csv").read_text().splitlines()))
     assert [row["status"] for row in rows] == ["finished"] * 4
@@ -78,8 +78,8 @@ def test_resume_skips_what_is_finished(trainer: Trainer, capsys: pytest.CaptureF
     trainer.act = fail(KeyboardInterrupt(), "frozen_bn", 1)
     assert main(GRID) == 130
     out = capsys.readouterr().out
-    assert "2 runs finished, 0 failed" in out
-    assert "python -m seedsweep 'resume=a grid'" in out
+    assert "2 runs finished, 0 failed, 1 stopped on the way, 1 not begun" in out
+    assert "-m seedsweep 'resume=a grid'" in out
     trainer.calls.clear()
     trainer.act = lambda config: None
     assert main(["resume=a grid"]) == 0

@@ -70,8 +70,8 @@ def _formats() -> dict[str, ModuleType]:
     return {module.NAME: module for module in modules}
 
 
-def check_images(trained: Trained, files: list[Path], n: int) -> Tensor:
-    """Returns uint8 images [n, 3, H, W] to compare answers on: the first readable ``files``, the rest at random.
+def check_images(trained: Trained, files: list[Path], n: int) -> tuple[Tensor, int]:
+    """Returns uint8 images [n, 3, H, W] to compare answers on, and how many are ``files``; the rest is random.
 
     Random ones are coarse patches, as unlike one another as images can be: noise pixel by pixel would all look
     the same to a net.
@@ -84,7 +84,8 @@ def check_images(trained: Trained, files: list[Path], n: int) -> Tensor:
             found.append(read_image(path, trained.image_size))
         except BadImageError:
             continue
-    missing = n - len(found)
+    own = len(found)
+    missing = n - own
     if missing:
         generator = torch.Generator().manual_seed(0)
         coarse = torch.rand(missing, 3, 6, 6, generator=generator) * 255
@@ -92,7 +93,7 @@ def check_images(trained: Trained, files: list[Path], n: int) -> Tensor:
             nn.functional.interpolate(coarse, trained.image_size, mode="bilinear").round().to(torch.uint8)
         )
         found += list(patches)
-    return torch.stack(found)
+    return torch.stack(found), own
 
 
 def export(trained: Trained, module: ModuleType, path: Path, kind: torch.dtype, images: Tensor) -> float:

@@ -70,8 +70,8 @@ def find_checkpoint(given: str | None) -> Path:
             return found
         if any(path.glob(f"*/{BEST}")):
             raise SeedsweepError(
-                f"checkpoint={given} is the folder of a grid: give the folder of one of its runs (results.csv lists "
-                "them)."
+                f"checkpoint={given} holds several runs: give the folder of one of them, such as "
+                f"{max(path.glob(f'*/{BEST}'), key=lambda file: file.stat().st_mtime).parents[1]}, the newest."
             )
         raise SeedsweepError(
             f"checkpoint={given} holds no {BEST}: give the folder of a finished run, or the file."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import time
 from pathlib import Path
 from statistics import fmean, stdev
@@ -13,6 +12,7 @@ import optuna
 from optuna.trial import TrialState
 from rich.console import Console
 
+from seedsweep.command import command
 from seedsweep.errors import SeedsweepError
 from seedsweep.reporting.study.draw import draw_study
 from seedsweep.reporting.study.tables import print_study, write_trials_csv
@@ -141,12 +141,11 @@ def _say(
     def short(path: Path) -> str:
         return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
-    run = f"+experiment={best.stem}"
+    run = [f"+experiment={best.stem}"]
     if plan.folder.parent.absolute() != (here / "outputs" / "studies").absolute():
-        run = f"--config-dir {shlex.quote(short(best.parents[1]))} {run}"
+        run = ["--config-dir", short(best.parents[1]), *run]
     files = "trials.csv, result.json" + (", plots/" if pictures else "")
     console.print(f"\nresults    {short(plan.folder)}  ({files})", soft_wrap=True, markup=False)
-    console.print(f"the winner python -m seedsweep {run}", soft_wrap=True, markup=False)
-    console.print(
-        f"dashboard  make dashboard DIR={shlex.quote(short(plan.folder))}", soft_wrap=True, markup=False
-    )
+    console.print(f"the winner {command(*run)}", soft_wrap=True, markup=False)
+    dashboard = command("task=dashboard", f"dashboard.dir={short(plan.folder)}")
+    console.print(f"dashboard  {dashboard}", soft_wrap=True, markup=False)

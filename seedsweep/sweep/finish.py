@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from rich.console import Console
 
+from seedsweep.command import command
 from seedsweep.reporting.comparison import draw_comparison
 from seedsweep.reporting.grid import arms, collect
 from seedsweep.reporting.grid_table import print_table, write_results_csv
@@ -40,9 +40,13 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     failed = len(failures) + len(unended) - len(running)
     others = f", {len(running)} still running" if running else ""
     others += f", {absent} not begun" if absent else ""
+    if interrupted:
+        stopped_halfway = sum(not record.is_finished(job) and job not in failures for job in jobs)
+        others += f", {stopped_halfway} stopped on the way" if stopped_halfway else ""
+        not_begun = _absent(folder)
+        others += f", {not_begun} not begun" if not_begun else ""
     console.print(f"\n{finished} {'run' if finished == 1 else 'runs'} finished, {failed} failed{others}\n")
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    quoted = shlex.quote(str(shown))
     if rows:
         judge(rows, results)
         write_results_csv(results, folder / "results.csv", rows)
@@ -66,13 +70,9 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     console.print(f"\nresults    {shown}{files}", soft_wrap=True, markup=False)
     missing = failed + len(running) + absent
     if interrupted or stopped or missing:
-        again = shlex.quote(f"resume={shown}")
-        console.print(f"go on      python -m seedsweep {again}", soft_wrap=True, markup=False)
-    console.print(
-        f"dashboard  make dashboard DIR={quoted}   (or: tensorboard --logdir {quoted})",
-        soft_wrap=True,
-        markup=False,
-    )
+        console.print(f"go on      {command(f'resume={shown}')}", soft_wrap=True, markup=False)
+    dashboard = command("task=dashboard", f"dashboard.dir={shown}")
+    console.print(f"dashboard  {dashboard}", soft_wrap=True, markup=False)
     return missing
 
 

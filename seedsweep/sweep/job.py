@@ -10,7 +10,6 @@ import gc
 import importlib
 import logging
 import os
-import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
+from seedsweep.command import command
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.errors import SeedsweepError
@@ -108,10 +108,10 @@ def _single(cfg: DictConfig, folder: Path) -> None:
                 raise SeedsweepError(f"another process is at the run in {folder}: wait for it, or end it.")
             _task(config, folder, label, resume)
     except KeyboardInterrupt:
-        log.info("stopped; go on with: python -m seedsweep %s", shlex.quote(f"resume={folder}"))
+        log.info("stopped; go on with: %s", command(f"resume={folder}"))
         raise
     (folder / "failure.json").unlink(missing_ok=True)
-    log.info("dashboard: tensorboard --logdir %s", shlex.quote(str(folder)))
+    log.info("dashboard: %s", command("task=dashboard", f"dashboard.dir={folder}"))
 
 
 def _grid_job(cfg: DictConfig, folder: Path) -> None:

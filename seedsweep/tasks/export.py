@@ -39,11 +39,13 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SeedsweepError(f"export.out={out} can't be written ({error.strerror or error}).") from error
-    images = deploy.check_images(trained, files, config.export.images)
+    images, own = deploy.check_images(trained, files, config.export.images)
+    kinds = [f"{own} of {config.data.root}"] if own else []
+    kinds += [f"{len(images) - own} random ones"] if own < len(images) else []
     for module in chosen:
         path = deploy.file_of(out, module)
         difference = deploy.export(trained, module, path, getattr(torch, config.export.input), images)
         log.info(
-            "answers as the checkpoint does on %d images (largest difference of a probability %.1e)  ->  %s",
-            len(images), difference, path,
+            "answers as the checkpoint does on %d images (%s; largest difference of a probability %.1e)  ->  %s",
+            len(images), " and ".join(kinds), difference, path,
         )  # fmt: skip

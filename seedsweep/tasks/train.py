@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from seedsweep.command import command
 from seedsweep.config.schema import Config
 
 log = logging.getLogger(__name__)
+
+CLEAR = 0.05  # of bn_gap; less is chance on a few hundred images
 
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
@@ -19,7 +22,13 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     """
     from seedsweep.training.run import train  # torch takes seconds
 
-    train(config, folder, label=label, resume=resume)
+    metrics = train(config, folder, label=label, resume=resume)
+    gap = (metrics.get("train_images") or {}).get("bn_gap_last", 0.0)
+    if gap > CLEAR:
+        log.warning(
+            "bn_gap is %+.2f: the net answers its own training images worse at inference than in training. Why, and "
+            "what to do: %s", gap, command("task=diagnose", f"diagnose.run={folder}"),
+        )  # fmt: skip
     if config.report.write:
         from seedsweep.report.write import write_at_end
 

@@ -73,6 +73,7 @@ def train(
         prepared = prepare_images(
             config.data, Path(config.paths.cache).expanduser(), run_dir / "manifest.csv"
         )
+        log.info("%s", _what_was_read(prepared))
         last = run_dir / "checkpoints" / "last.ckpt"
         checkpoint = last if resume and last.is_file() else None
         # a checkpoint brings its own statistics, but only online: the stored route goes by the trunk
@@ -167,6 +168,18 @@ def images_of(
     augment = build_augment(config.augment, config.seed, table.digests)
     module = ImageDataModule(prepared, config.data.batch_size, config.seed, config.data.workers, augment)
     return module, reason
+
+
+def _what_was_read(prepared: PreparedImages) -> str:
+    """Returns a line such as `142 train, 49 val, 49 test images of 4 classes, in 72 groups`."""
+    table = prepared.table
+    splits = ", ".join(
+        f"{n} {split}" for split in ("train", "val", "test") if (n := len(table.indices(split)))
+    )
+    groups = len(set(table.groups))
+    return f"{splits} images of {len(table.classes)} classes" + (
+        f", in {groups} groups" if groups < len(table.paths) else ""
+    )
 
 
 def _what_is_trained(config: Config, built: BuiltModel) -> str:
