@@ -13,6 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
+from seedsweep.backbones.weights import WeightsUnreachableError
 from seedsweep.cli.main import main
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
@@ -278,3 +279,14 @@ def test_a_run_whose_images_moved(
 def test_a_trial_of_a_study_is_told_what_to_do(tmp_path: Path):
     with pytest.raises(SeedsweepError, match="best_of_STUDY"):
         saved_config(tmp_path)
+
+
+def test_a_plan_whose_weights_are_missing_is_not_measured_on_a_random_net(
+    images: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def unreachable(*_: object) -> None:
+        raise WeightsUnreachableError("The weights of x can't be reached: place them there.")
+
+    monkeypatch.setattr("seedsweep.diagnosis.subject.build_trunk", unreachable)
+    assert main([*SMALL, "task=diagnose", "data=folder", f"data.root={images}"]) == 2
+    assert "can't be reached: place them there" in capsys.readouterr().err

@@ -16,7 +16,7 @@ import torch
 from seedsweep.backbones import nets
 from seedsweep.backbones.base import Backbone
 from seedsweep.backbones.fitting import WeightsMisfitError
-from seedsweep.backbones.keras_file import KerasTwin, behave_as_keras
+from seedsweep.backbones.keras_twin import KerasTwin, behave_as_keras
 from seedsweep.backbones.weights import (
     WeightsOrigin,
     WeightsUnreachableError,

@@ -28,7 +28,8 @@ from seedsweep.backbones.fitting import (
     fit_through_timm,
     read_tensors,
 )
-from seedsweep.backbones.keras_file import KerasTwin, fit_keras, is_keras
+from seedsweep.backbones.keras_file import is_keras
+from seedsweep.backbones.keras_twin import KerasTwin, fit_keras
 from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)

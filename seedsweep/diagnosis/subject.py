@@ -75,6 +75,8 @@ class Subject:
         try:
             build_trunk(config)
         except WeightsUnreachableError:
+            if self.kind == "plan" and self.config.backbone.weights != "none":
+                raise  # what would be measured is another net than the one that was planned
             config.backbone = replace(config.backbone, weights="none")
             log.warning(
                 "%s: its pretrained weights can't be reached: probes stand on a random net", self.kind
@@ -268,9 +270,11 @@ def of_plan(config: Config, limit: int = 1000) -> Subject:
     """Takes the command line's settings: what would happen if they were trained.
 
     Raises:
-        SeedsweepError: anything wrong with the images.
+        SeedsweepError: anything wrong with the images, or the net's weights can't be reached.
     """
-    return Subject("plan", config, prepare_images(config.data, cache_of(config)), limit=limit)
+    subject = Subject("plan", config, prepare_images(config.data, cache_of(config)), limit=limit)
+    _ = subject.frozen_config  # now, before a minute of checks
+    return subject
 
 
 def _key(config: Config) -> str:

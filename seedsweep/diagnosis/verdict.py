@@ -139,11 +139,11 @@ class _Trials:
 
 
 def _numbers(subject: Subject, trials: _Trials) -> dict[str, float]:
-    train, val = subject.labels("train"), subject.labels("val")
+    val = subject.labels("val")
     combinations, acc = trials.listed(), subject.val_acc
     numbers = {
         "probe": subject.probe.acc,
-        "majority": float((val == np.bincount(train).argmax()).mean()),
+        "majority": float(np.bincount(val).max() / len(val)),
         "chance": 1 / len(subject.prepared.table.classes),
     }
     if combinations:

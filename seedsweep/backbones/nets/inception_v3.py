@@ -11,7 +11,7 @@ from torchvision.models import Inception_V3_Weights, inception_v3
 from torchvision.models.inception import BasicConv2d
 
 from seedsweep.backbones.base import MINUS_ONE_TO_ONE, Backbone, Source
-from seedsweep.backbones.keras_file import KerasTwin
+from seedsweep.backbones.keras_twin import KerasTwin
 
 WEIGHTS = Inception_V3_Weights.IMAGENET1K_V1
 SOURCE = Source(url=WEIGHTS.url)

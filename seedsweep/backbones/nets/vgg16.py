@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models import VGG16_Weights, vgg16
 
 from seedsweep.backbones.base import IMAGENET, Backbone, InputSpec, Source
-from seedsweep.backbones.keras_file import KerasTwin
+from seedsweep.backbones.keras_twin import KerasTwin
 
 WEIGHTS = VGG16_Weights.IMAGENET1K_V1
 SOURCE = Source(url=WEIGHTS.url)

@@ -42,8 +42,9 @@ def draw_study(study: optuna.Study, folder: Path, metric: str) -> list[Path]:
             save(importlib.import_module(f"{panels.__name__}.{name}").draw(trials), path)
         except NothingToDrawError as reason:
             log.info("no %s: %s", path.name, reason)
-        except Exception:
-            log.warning("%s could not be drawn", path.name, exc_info=True)
+        except Exception as error:
+            log.warning("%s could not be drawn (%s: %s)", path.name, type(error).__name__, error)
+            log.debug("", exc_info=True)
         else:
             written.append(path)
     return written
