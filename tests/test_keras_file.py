@@ -11,7 +11,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from seedsweep.backbones import keras_file
+from seedsweep.backbones import keras_twin
 from seedsweep.backbones.build import build_backbone
 from seedsweep.backbones.keras_file import read_keras, read_keras_classifier
 from seedsweep.backbones.nets import inception_v3
@@ -130,10 +130,10 @@ def test_inception_answers_as_keras_does(inception: Any, photographs: np.ndarray
 def test_without_keras_padding_the_answer_is_another(inception: Any, photographs: np.ndarray) -> None:
     folder, wanted, _ = inception
     net = inception_v3.build()
-    keras_file.fit_keras(net.net, folder / "flat.h5", "inception_v3", inception_v3.KERAS)
+    keras_twin.fit_keras(net.net, folder / "flat.h5", "inception_v3", inception_v3.KERAS)
     usual = digest_of_net(net)
     assert np.abs(features(net, photographs).numpy() - wanted).max() > 1e-2
-    keras_file.behave_as_keras(net, inception_v3.KERAS)
+    keras_twin.behave_as_keras(net, inception_v3.KERAS)
     np.testing.assert_allclose(features(net, photographs).numpy(), wanted, rtol=0, atol=1e-4)
     assert digest_of_net(net) != usual  # or stored features of the one would serve the other
 
