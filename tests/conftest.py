@@ -24,3 +24,17 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Runs the test from an empty folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch computes features unless engines are what is tested: OpenVINO compiles each net for seconds."""
+    if request.module.__name__ not in ("test_engines", "test_features", "test_prefix", "test_deploy"):
+        monkeypatch.setattr("seedsweep.engines.openvino_engine.available", lambda: False)
+
+
+@pytest.fixture(autouse=True)
+def _no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grids and studies with a stub in the place of training need no page about it; their reports have tests."""
+    if request.module.__name__ in ("test_grid", "test_launchers", "test_cli", "test_study"):
+        monkeypatch.setattr("seedsweep.report.write.write_at_end", lambda *_, **__: None)

@@ -171,6 +171,7 @@ def test_a_defect_is_named_and_logged(stub: Stub, in_tmp: Path, capsys: pytest.C
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.slow  # the README's test runs the same sweep with one seed
 def test_the_arms_sweep_runs_every_arm_with_three_seeds(stub: Stub, in_tmp: Path):
     params = OmegaConf.load(conf_dir() / "sweep" / "arms.yaml").hydra.sweeper.params
     assert params.seed == "1,2,3"  # one of them is run here: each job costs Hydra half a second

@@ -129,6 +129,7 @@ def killed_and_resumed(stores: list[Path], tmp_path: Path, kills: int, epochs: i
     assert rows_of(stores[0], epochs) == rows_of(stores[1], epochs)
 
 
+@pytest.mark.slow
 def test_killed_while_extracting(stores: list[Path], tmp_path: Path) -> None:
     killed_and_resumed(stores, tmp_path, kills=3, epochs=6)
 

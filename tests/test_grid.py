@@ -16,6 +16,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.sweep.naming import arm_label
 
 GRID = ["-m", "+experiment=scratch,frozen_bn", "seed=1,2", "hydra.sweep.dir=a grid"]
+SMALL = ["-m", "+experiment=scratch", "seed=1,2", "hydra.sweep.dir=a grid"]
 
 
 class Trainer:
@@ -139,25 +140,25 @@ def test_failing_jobs_do_not_end_the_grid(trainer: Trainer, capsys: pytest.Captu
 
 
 def test_other_settings_never_mix_in_one_folder(trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(GRID) == 0
+    assert main(SMALL) == 0
     trainer.calls.clear()
     assert main(["resume=a grid", "optim.lr=0.5"]) == 1
     assert not trainer.calls
-    assert "4 runs finished, 4 failed" in (out := capsys.readouterr().out)
+    assert "2 runs finished, 2 failed" in (out := capsys.readouterr().out)
     assert "other settings" in out
-    assert main(["resume=a grid", "optim.lr=1e-3", "seed=1"]) == 1, "two are still in the way"
+    assert main(["resume=a grid", "optim.lr=1e-3", "seed=1"]) == 1, "one is still in the way"
 
 
 def test_a_job_killed_without_a_word_counts_as_failed(
     trainer: Trainer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(GRID) == 0
+    assert main(SMALL) == 0
     Path("a grid/1_scratch_s2/metrics.json").write_text('{"sta')
     from seedsweep.sweep import record
 
     assert not record.is_finished(Path("a grid/1_scratch_s2"))
     assert main(["resume=a grid"]) == 0
-    assert trainer.names()[4:] == ["1_scratch_s2"]
+    assert trainer.names()[2:] == ["1_scratch_s2"]
     Path("a grid/1_scratch_s2/metrics.json").unlink()
     from seedsweep.sweep.finish import finish_grid
 

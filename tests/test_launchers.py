@@ -134,6 +134,7 @@ def test_joblib_with_a_failing_and_a_killed_job(
     assert begun() == ["frozen_bn 2", *["scratch 2"] * 3]
 
 
+@pytest.mark.slow
 def test_submitit_here_with_a_failing_and_a_preempted_job(
     grid: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
@@ -168,6 +169,7 @@ SLURM = {
 }
 
 
+@pytest.mark.slow
 def test_slurm(grid: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
     """SLURM's three commands are stubs that start the array here: our config, submitit and our jobs are not."""
     commands = tmp_path_factory.mktemp("bin")

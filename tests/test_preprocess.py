@@ -56,4 +56,3 @@ def test_flush_denormals_is_set() -> None:
         assert torch.tensor([1e-30]).mul(1e-12).item() == 0
     finally:
         torch.set_flush_denormal(False)
-        flush_denormals.cache_clear()

@@ -66,6 +66,7 @@ def kill_when(folder: Path, process: subprocess.Popen[bytes], ended: int) -> Non
     process.wait()
 
 
+@pytest.mark.slow
 def test_two_workers_one_killed(tmp_path: Path) -> None:
     overrides = ["study.n_trials=12", "trainer.max_epochs=3", "study.workers=2", "study.seed=1"]
     process = start(tmp_path, *overrides)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor, nn
 
@@ -47,7 +45,6 @@ class Preprocess(nn.Module):
         return scaled.masked_fill(scaled.abs() < SMALLEST_NORMAL, 0)
 
 
-@cache
 def flush_denormals() -> bool:
     """Makes the CPU treat denormal floats as zero; returns False where it can't.
 
