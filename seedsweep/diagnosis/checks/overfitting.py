@@ -24,7 +24,6 @@ MEASURED = (
 WIDE = 0.20  # of accuracy: a gap that is surely above this is overfitting
 SOME = 0.12
 GAIN = 0.03  # of accuracy that less capacity, or half as many images again, must be worth
-STEEP = 0.05  # of accuracy by the last doubling: the images are too few, whatever the head
 SHARES = (0.25, 0.5, 1.0)
 DRAWS = 5  # of the smaller shares
 CORRECTED = ["preprocess=auto", "batchnorm=inference"]
@@ -74,7 +73,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     if surely >= WIDE and (gain >= GAIN or doubling >= GAIN):
         verdict = Verdict.FAULT
         text = f"{seen} images{turned}: the net knows its {evidence['images']} images by heart; {helps}."
-    elif surely >= WIDE or (gap >= SOME and gain >= GAIN) or (surely >= SOME and doubling >= STEEP):
+    elif surely >= WIDE or (gap >= SOME and gain >= GAIN):
         verdict, text = Verdict.SUSPECT, f"{seen} images{turned}; {helps}."
     else:
         verdict, text, remedy = Verdict.FINE, f"{seen} images; {helps}.", []
