@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: setup  ## the arms on generated seed photographs, then a study of the best one: about 3 minutes on 2 cores
+demo: setup  ## the arms on generated seed photographs, then a study of the best one: under 4 minutes on 2 cores
 	$(BIN)/python -m seedsweep -m +sweep=demo
 	$(BIN)/python -m seedsweep +study=demo +experiment=frozen_bn
 
@@ -44,7 +44,7 @@ grid: setup  ## all arms, three seeds (ARGS='data=folder data.root=...')
 dashboard: setup  ## TensorBoard and optuna-dashboard on the latest study, else all runs (or DIR=...)
 	$(BIN)/python -m seedsweep task=dashboard $(if $(DIR),"dashboard.dir='$(DIR)'") $(ARGS)
 
-bench: setup  ## every promised figure, measured: give it an hour and a quiet machine
+bench: setup  ## every promised figure, measured: give it half an hour and a quiet machine
 	$(BIN)/python benchmarks
 
 clean:  ## remove caches and builds; results stay
