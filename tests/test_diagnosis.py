@@ -340,11 +340,3 @@ def test_each_fault_in_a_real_run(name: str, seed: int, tmp_path: Path):
 def test_as_asked_in_a_real_run(seed: int, tmp_path: Path):
     overrides = [TWICE, BATCHWISE, "augment=question", f"data.demo.seed={seed}"]
     assert sorted(faults(trained(tmp_path, *overrides))) == ["batchnorm", "scaling"]
-
-
-@pytest.mark.slow
-def test_too_few_images_are_at_least_a_suspect(tmp_path: Path):
-    """42 photographs of 96x96: all of them known, four of five others; each doubling still brings points."""
-    few = [*PLANTED["overfitting"], "data.demo.n_images=280", "data.image_size=[96,96]"]
-    found = {finding.check: finding for finding in of_settings(tmp_path, *few).findings}
-    assert found["overfitting"].verdict in (Verdict.FAULT, Verdict.SUSPECT)
