@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whenever a process is killed."""
+"""Files that are there whole or not at all, whenever a process is killed; JSON files read with that in mind."""
 
 from __future__ import annotations
 
@@ -29,3 +29,12 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes ``content``, indented."""
     with replacing(path) as part:
         part.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns a JSON file's content; nothing if it is missing, damaged, or no dictionary."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

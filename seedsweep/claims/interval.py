@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LEVEL = 0.95
-RESAMPLES = (
-    2000  # the ends of a percentile interval then move by about 0.001 from one random start to another
-)
+RESAMPLES = 2000  # the ends of a percentile interval then move by about 0.001 with the random start
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,8 @@ from seedsweep.errors import SeedsweepError
 # tasks that leave nothing in a run folder: Hydra makes none
 NO_FOLDER = ("hydra.run.dir=.", "hydra.output_subdir=null")
 WITHOUT_FOLDER = {f"task={name}": NO_FOLDER for name in ("cache", "dashboard", "proxy")}
-NAMED_BY_TASK = (
-    "predict",
-    "export",
-)  # their folders are outputs/<task>/<date_time>, for they are no experiment
+# no experiments: their folders are outputs/<task>/<date_time>
+NAMED_BY_TASK = ("predict", "export")
 BEST_OF = "best_of_"
 
 

@@ -132,11 +132,11 @@ def _report(folder: object) -> None:
     """Writes a grid's report and says where it is."""
     from pathlib import Path
 
+    from seedsweep.command import shown
     from seedsweep.report.write import write_at_end
 
     if isinstance(folder, Path) and (path := write_at_end(folder)):
-        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-        print(f"report     {shown}", flush=True)
+        print(f"report     {shown(path)}", flush=True)
 
 
 def _only_hydra(args: list[str]) -> int:

@@ -264,9 +264,8 @@ class ExportConfig:
     """``task=export``: the net of ``checkpoint`` for other programs, its preprocessing inside."""
 
     format: str = "onnx"  # onnx | torch_export | both
-    out: str | None = (
-        None  # FILE, its suffix set by the format; none: model.onnx, model.pt2 in the job's folder
-    )
+    # FILE, its suffix set by the format; none: model.onnx, model.pt2 in the job's folder
+    out: str | None = None
     input: str = "uint8"  # uint8 | float32: kind of the pixels 0..255 that it reads
     images: int = 200  # on how many it must answer as the checkpoint does: of data.root, or drawn at random
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from seedsweep.backbones.build import rebuild_backbone
+from seedsweep.backbones.weights import digest_of
 from seedsweep.config.schema import HeadConfig, PreprocessConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.card import CARD
@@ -111,9 +111,7 @@ def load_trained(path: Path) -> Trained:
         reason = str(error).strip().splitlines()[0]
         raise SeedsweepError(f"{path} can't be used by this version of seedsweep ({reason}).") from error
     height, width = card["image_size"]
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Trained(net.eval(), list(card["classes"]), (height, width), card, path, digest)
+    return Trained(net.eval(), list(card["classes"]), (height, width), card, path, digest_of(path))
 
 
 def _read(path: Path) -> Any:

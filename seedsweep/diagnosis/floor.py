@@ -57,7 +57,7 @@ def floor_of(predicted: NDArray[np.int64], labels: NDArray[np.int64], largest: i
     Args:
         predicted: [n] classes.
         labels: [n] classes.
-        largest: class of most training images.
+        largest: the class that is always answered.
         n_classes: K.
     """
     right = predicted == labels

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from seedsweep.backbones.keras_file import read_keras_classifier
+from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages, prepare_images
-from seedsweep.diagnosis.material import cache_of
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import build_trunk

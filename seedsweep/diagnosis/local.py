@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from seedsweep.config.groups import key_of
 from seedsweep.config.schema import Config
 
 LOCAL = ("data.root", "data.manifest", "paths", "trainer.accelerator")
@@ -41,7 +42,7 @@ def local_settings(config: Config, overrides: list[str]) -> LocalSettings:
         config: composed of them.
         overrides: such as ``data.root=~/seeds``.
     """
-    given = [line.lstrip("+").partition("=")[0] for line in overrides]
+    given = [key_of(line) for line in overrides]
     return LocalSettings(
         config,
         tuple(key for key in given if any(key == local or key.startswith(f"{local}.") for local in LOCAL)),

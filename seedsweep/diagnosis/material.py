@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -170,8 +169,3 @@ class _Features(FeatureNet):
 def feature_net(trunk: Trunk) -> FeatureNet:
     """Returns pixels to pooled features, without gradients, in the fastest memory layout."""
     return _Features(trunk.preprocess, trunk.backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def cache_of(config: Config) -> Path:
-    """Returns the folder that ``paths.cache`` names."""
-    return Path(config.paths.cache).expanduser()

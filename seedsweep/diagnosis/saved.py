@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import torch
@@ -63,11 +62,3 @@ def saved_config(folder: Path) -> Config:
     except (OmegaConfBaseException, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise SeedsweepError(f"{path} can't be used by this version of seedsweep ({reason}).") from error
-
-
-def read_history(path: Path) -> list[dict[str, float]]:
-    """Reads history.csv, a row an epoch; nothing where there is none."""
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]

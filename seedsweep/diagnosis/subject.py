@@ -14,18 +14,20 @@ import torch
 from numpy.typing import NDArray
 
 from seedsweep.backbones.weights import WeightsUnreachableError
+from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.diagnosis.local import LocalSettings
-from seedsweep.diagnosis.material import EVAL_BATCH, Answers, Material, cache_of
+from seedsweep.diagnosis.material import EVAL_BATCH, Answers, Material
 from seedsweep.diagnosis.rehearse import LONG, QUICK, Rehearsal, epochs_within, rehearse
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.ridge import Probe, fit_probe
-from seedsweep.diagnosis.saved import load_net, read_history, saved_config
+from seedsweep.diagnosis.saved import load_net, saved_config
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import build_trunk
 from seedsweep.models.classifier import Classifier
 from seedsweep.reporting.answers import read_answers
+from seedsweep.reporting.history import read_history
 
 log = logging.getLogger(__name__)
 
@@ -230,7 +232,8 @@ def of_run(
     prepared = prepare_images(config.data, cache_of(config))
     subject = Subject("run", config, prepared, folder=folder, limit=limit)
     subject.metrics = json.loads((folder / "metrics.json").read_text())
-    subject.history = read_history(folder / "history.csv")
+    if (folder / "history.csv").is_file():
+        subject.history = read_history(folder / "history.csv")
     subject.net = subject.last_net = load_net(config, prepared, checkpoint)
     last = folder / "checkpoints" / "last.ckpt"
     if last.is_file():  # in the BatchNorm fault the best epoch is often the first, and its gap small

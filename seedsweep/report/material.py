@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.report.runs import GRADCAM, Run, read_json, read_run
-from seedsweep.reporting.grid import ArmRow, arms, collect
+from seedsweep.report.runs import GRADCAM, Run, read_run
+from seedsweep.reporting.grid import ArmRow, JobResult, arms, collect
 from seedsweep.reporting.standing import judge
+from seedsweep.whole import read_json
 
 RUN, SWEEP, STUDY = "run", "sweep", "study"
 
@@ -99,14 +100,13 @@ def read_material(folder: Path, gradcam: int | None = None) -> Material:
         return Material(RUN, folder, [run], best=run, gradcam=gradcam)
     results = collect(folder)
     if results:
-        return _sweep(folder, gradcam)
+        return _sweep(folder, results, gradcam)
     raise SeedsweepError(
         f"report.dir={folder} holds no finished run, sweep or study; give the folder that was printed at its end."
     )
 
 
-def _sweep(folder: Path, gradcam: int | None) -> Material:
-    results = collect(folder)
+def _sweep(folder: Path, results: list[JobResult], gradcam: int | None) -> Material:
     rows = arms(results)
     judge(rows, results)
     runs = []

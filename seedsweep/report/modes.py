@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from seedsweep.report.runs import FIXED_BY_NOTHING, GAP, Run
+from seedsweep.report.runs import FIXED_BY_NOTHING, Run
 from seedsweep.report.text import percent, with_sign
+from seedsweep.reporting.grid import GAP
 from seedsweep.reporting.scores import majority_share
 
 OVERFITTED = 0.1  # training less validation accuracy, from which on it is spoken of

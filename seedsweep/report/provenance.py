@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from pathlib import Path
 
+from seedsweep.backbones.weights import digest_of
 from seedsweep.config.groups import key_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.report.material import STUDY, SWEEP, Material
@@ -30,16 +30,15 @@ def command(material: Material) -> str:
     except SeedsweepError:
         return ""
     overrides = [o for o in recorded.overrides if grid or not key_of(o).startswith(OF_GRIDS)]
-    of_sweep = any(
-        key_of(o) == "sweep" for o in overrides
-    )  # a job of one is a grid of one: its settings are there
+    # a job of a sweep is a grid of one: its settings are there
+    of_sweep = any(key_of(o) == "sweep" for o in overrides)
     words = [*(["-m"] if grid or of_sweep else []), *recorded.options, *overrides]
     return " ".join(["python -m seedsweep", *map(shlex.quote, words)])
 
 
 def digest(path: Path) -> str:
     """Returns the beginning of a file's SHA-256; empty if there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:DIGITS] if path.is_file() else ""
+    return digest_of(path)[:DIGITS] if path.is_file() else ""
 
 
 def facts_of(run: Run) -> list[tuple[str, str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,8 +12,9 @@ import yaml
 
 from seedsweep.diagnosis.finding import Finding
 from seedsweep.reporting.answers import Answers, read_answers
+from seedsweep.reporting.history import read_history
+from seedsweep.whole import read_json
 
-GAP = 0.05  # of bn_gap, from which on it is spoken of
 GRADCAM = 8  # mistakes looked into, where the run's settings don't say
 FIXED_BY_NOTHING = ("batch_stats", "update_stats")  # policies whose gap is a fault, and no lag
 
@@ -118,18 +117,8 @@ def read_run(folder: Path) -> Run | None:
     return Run(folder, metrics, _history(folder / "history.csv"), text)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Returns a JSON file's content; nothing if it is missing or damaged."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _history(path: Path) -> list[dict[str, float]]:
     try:
-        with path.open(newline="") as file:
-            return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+        return read_history(path)
     except (OSError, ValueError, AttributeError, TypeError):
         return []

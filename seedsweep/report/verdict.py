@@ -7,9 +7,9 @@ from typing import Any
 from seedsweep.diagnosis.finding import Verdict
 from seedsweep.report.material import RUN, STUDY, Material
 from seedsweep.report.modes import is_trapped, of_modes, trap
-from seedsweep.report.runs import GAP, findings_of
+from seedsweep.report.runs import findings_of
 from seedsweep.report.text import code, listed, p_value, percent, short, span, with_sign
-from seedsweep.reporting.grid import ArmRow
+from seedsweep.reporting.grid import GAP, ArmRow
 from seedsweep.reporting.scores import majority_share
 
 MOST_NAMED = 3  # arms in a sentence

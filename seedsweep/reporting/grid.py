@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from seedsweep.claims.standing import Standing
 from seedsweep.reporting.answers import Answers, read_answers
 from seedsweep.reporting.scores import majority_share
+from seedsweep.whole import read_json
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class JobResult:
     metrics: dict[str, Any] | None
     reason: str | None = None
     answers: dict[str, Answers] = field(default_factory=dict)  # by split
+
+
+GAP = 0.05  # of bn_gap, from which on it is spoken of: less is chance on a few hundred images
 
 
 @dataclass
@@ -55,7 +58,7 @@ def collect(sweep_dir: Path) -> list[JobResult]:
     """Reads every job folder of a grid, in the order of the job numbers."""
     results = []
     for folder in sorted(sweep_dir.iterdir(), key=_job_number):
-        metrics, failure = _read(folder / "metrics.json"), _read(folder / "failure.json")
+        metrics, failure = read_json(folder / "metrics.json"), read_json(folder / "failure.json")
         if metrics.get("status") == "finished":
             results.append(
                 JobResult(
@@ -84,15 +87,6 @@ def collect(sweep_dir: Path) -> list[JobResult]:
 def _job_number(folder: Path) -> tuple[int, str]:
     head = folder.name.split("_", 1)[0]
     return (int(head) if head.isdigit() else -1, folder.name)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Returns a file's content; nothing if it is missing, or its process was killed while writing it."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def arms(results: list[JobResult]) -> list[ArmRow]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from seedsweep.reporting.grid import ArmRow, JobResult
+from seedsweep.reporting.grid import GAP, ArmRow, JobResult
 from seedsweep.reporting.standing import mark, told
 
 CSV_COLUMNS = (
@@ -114,7 +114,7 @@ def print_table(rows: list[ArmRow], console: Console) -> None:
             f"{row.standing.interval.low:.3f}-{row.standing.interval.high:.3f}" if row.standing else "",
             _mean(row.val_macro_f1s),
             _mean(row.test_accs),
-            f"[red]{gap:+.3f}[/red]" if abs(gap) > 0.05 else f"{gap:+.3f}",
+            f"[red]{gap:+.3f}[/red]" if abs(gap) > GAP else f"{gap:+.3f}",
             f"{statistics.fmean(row.seconds):.0f}",
             str(len(row.val_accs)),
         )

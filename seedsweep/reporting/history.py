@@ -16,3 +16,14 @@ def write_history(rows: list[dict[str, float]], path: Path) -> None:
         writer.writeheader()
         for row in rows:
             writer.writerow({**row, "epoch": int(row["epoch"])})
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Reads the rows; an empty cell is left out.
+
+    Raises:
+        OSError: no such file.
+        ValueError: damaged.
+    """
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]

@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import TrialState
 from rich.console import Console
 
-from seedsweep.command import command
+from seedsweep.command import command, shown
 from seedsweep.errors import SeedsweepError
 from seedsweep.reporting.study.draw import draw_study
 from seedsweep.reporting.study.tables import print_study, write_trials_csv
@@ -131,21 +131,16 @@ def _say(
         )  # fmt: skip
     if test:
         spread = _spread(test)
-        shown = ", ".join(
+        scores = ", ".join(
             f"{name} {spread[key]['mean']:.3f} ± {spread[key]['sd']:.3f}"
             for key, name in (("acc", "accuracy"), ("macro_f1", "macro-F1"))
         )
-        console.print(f"The winner on the test images, met once: {shown}")
-    here = Path.cwd()
-
-    def short(path: Path) -> str:
-        return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
+        console.print(f"The winner on the test images, met once: {scores}")
     run = [f"+experiment={best.stem}"]
-    if plan.folder.parent.absolute() != (here / "outputs" / "studies").absolute():
-        run = ["--config-dir", short(best.parents[1]), *run]
+    if plan.folder.parent.absolute() != Path("outputs/studies").absolute():
+        run = ["--config-dir", str(shown(best.parents[1])), *run]
     files = "trials.csv, result.json" + (", plots/" if pictures else "")
-    console.print(f"\nresults    {short(plan.folder)}  ({files})", soft_wrap=True, markup=False)
+    console.print(f"\nresults    {shown(plan.folder)}  ({files})", soft_wrap=True, markup=False)
     console.print(f"the winner {command(*run)}", soft_wrap=True, markup=False)
-    dashboard = command("task=dashboard", f"dashboard.dir={short(plan.folder)}")
+    dashboard = command("task=dashboard", f"dashboard.dir={shown(plan.folder)}")
     console.print(f"dashboard  {dashboard}", soft_wrap=True, markup=False)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import optuna
 from hydra.core.hydra_config import HydraConfig
 from optuna.trial import TrialState
 
 from seedsweep.config.groups import key_of
+from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.study.close import close_study
 from seedsweep.study.crew import Crew
@@ -38,11 +38,13 @@ def lead_study(config: Config, started: float) -> None:
         config.study.name, len(slots(study)) - done, len(slots(study)),
         f"{config.study.workers} workers" if config.study.workers > 1 else "one worker", plan.folder,
     )  # fmt: skip
-    _check_images(plan)
     progress = Progress(plan, study)
     try:
-        if config.study.workers > 1:
+        if config.study.workers > 1 and all(param.key.startswith(OF_THE_HEAD) for param in plan.space):
             _extract_ahead(plan)
+        else:
+            _check_images(plan)
+        if config.study.workers > 1:
             finals = Crew(plan, _command()).work(study, progress)
         else:
             finals = work(study, plan, leader=True, told=progress)
@@ -104,15 +106,14 @@ def _check_images(plan: Plan) -> None:
     from seedsweep.data.prepare import prepare_images
 
     config = plan.trial_config([])
-    prepare_images(config.data, Path(config.paths.cache).expanduser(), plan.folder / "manifest.csv")
+    prepare_images(config.data, cache_of(config), plan.folder / "manifest.csv")
 
 
 def _extract_ahead(plan: Plan) -> None:
-    """Stores the features before the workers begin: each of them has but its share of the cores."""
+    """Checks the images and stores their features before the workers begin: each has but its share of the cores."""
     from seedsweep.training.run import extract_ahead
 
-    if all(param.key.startswith(OF_THE_HEAD) for param in plan.space):
-        extract_ahead(plan.trial_config([]), plan.folder)
+    extract_ahead(plan.trial_config([]), plan.folder)
 
 
 def _shown(setting: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import time
@@ -17,6 +16,7 @@ import optuna
 from optuna.trial import Trial, TrialState
 
 from seedsweep.config.study_schema import StudyConfig
+from seedsweep.reporting.history import read_history
 from seedsweep.study.leases import SLOT, Heartbeat, Leases
 from seedsweep.study.plan import EXTRA, Plan
 from seedsweep.study.space import suggest
@@ -82,12 +82,6 @@ def value_of(study: StudyConfig, rows: list[dict[str, float]], metrics: dict[str
     return fmean(row[f"val/{study.metric}"] for row in rows[-study.tail :])
 
 
-def read_history(folder: Path) -> list[dict[str, float]]:
-    """Returns the rows of a run's history.csv."""
-    with (folder / "history.csv").open(newline="") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-
-
 def _is_laid(trial: Trial) -> bool:
     """Says whether all of a trial's settings were laid down with it (a finalist): nothing is drawn."""
     return bool(trial.user_attrs.get("laid"))
@@ -103,7 +97,7 @@ def _attempts(
             value, notes = _train(trial, plan, folder, lines)
             return TrialState.COMPLETE, value, notes
         except optuna.TrialPruned:
-            return TrialState.PRUNED, None, {"epochs": len(read_history(folder))}
+            return TrialState.PRUNED, None, {"epochs": len(read_history(folder / "history.csv"))}
         except (Exception, SystemExit) as caught:  # memory, a setting that does not work, a defect of ours
             reason = reason_of(caught)
             write_error_log(folder)
@@ -132,7 +126,7 @@ def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[fl
         metrics = train(
             config, folder, label=label, resume=True, on_epoch=on_epoch, pictures=False, meet_test=False
         )
-    rows = read_history(folder)
+    rows = read_history(folder / "history.csv")
     notes = {
         "epochs": len(rows),
         "best_epoch": metrics["best_epoch"],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from seedsweep.command import command
+from seedsweep.command import command, shown
 from seedsweep.reporting.comparison import draw_comparison
 from seedsweep.reporting.grid import arms, collect
 from seedsweep.reporting.grid_table import print_table, write_results_csv
@@ -14,6 +14,7 @@ from seedsweep.reporting.ladder.write import close_ladder
 from seedsweep.reporting.standing import judge
 from seedsweep.sweep import record
 from seedsweep.sweep.naming import count, varied
+from seedsweep.whole import read_json
 
 
 def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) -> int:
@@ -35,18 +36,16 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     failures = sorted(path.parent for path in folder.glob("*/failure.json"))
     unended = [] if interrupted else [j for j in jobs if j not in failures and not record.is_finished(j)]
     running = [job for job in unended if record.is_running(job)]
-    absent = 0 if interrupted else _absent(folder)
+    not_begun = _absent(folder)
+    absent = 0 if interrupted else not_begun  # of a stopped grid they are no failure
     rows = arms(results)
     failed = len(failures) + len(unended) - len(running)
     others = f", {len(running)} still running" if running else ""
-    others += f", {absent} not begun" if absent else ""
-    if interrupted:
-        stopped_halfway = sum(not record.is_finished(job) and job not in failures for job in jobs)
-        others += f", {stopped_halfway} stopped on the way" if stopped_halfway else ""
-        not_begun = _absent(folder)
-        others += f", {not_begun} not begun" if not_begun else ""
+    halfway = sum(not record.is_finished(job) and job not in failures for job in jobs) if interrupted else 0
+    others += f", {halfway} stopped on the way" if halfway else ""
+    others += f", {not_begun} not begun" if not_begun else ""
     console.print(f"\n{finished} {'run' if finished == 1 else 'runs'} finished, {failed} failed{others}\n")
-    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    place = shown(folder)
     if rows:
         judge(rows, results)
         write_results_csv(results, folder / "results.csv", rows)
@@ -56,7 +55,7 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     told = {result.folder for result in results if result.metrics is None}
     for job in failures:  # beside a result: the folder of another run was in the way
         if job.name not in told:
-            reason = record.read(job / "failure.json").get("reason", "unknown")
+            reason = read_json(job / "failure.json").get("reason", "unknown")
             _say(console, f"failed: {job.name}: {reason}")
     for job in unended:
         end = "still running" if job in running else "ended without a result (see its run.log)"
@@ -64,14 +63,14 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     if stopped:
         _say(console, f"the grid stopped before its end: {stopped}")
     elif absent:
-        _say(console, f"{absent} jobs left nothing in {shown}: do all machines share this folder?")
+        _say(console, f"{absent} jobs left nothing in {place}: do all machines share this folder?")
     names = ", ".join(("results.csv", "comparison.png", *ladder))
     files = f"  ({names})" if rows else ""
-    console.print(f"\nresults    {shown}{files}", soft_wrap=True, markup=False)
+    console.print(f"\nresults    {place}{files}", soft_wrap=True, markup=False)
     missing = failed + len(running) + absent
     if interrupted or stopped or missing:
-        console.print(f"go on      {command(f'resume={shown}')}", soft_wrap=True, markup=False)
-    dashboard = command("task=dashboard", f"dashboard.dir={shown}")
+        console.print(f"go on      {command(f'resume={place}')}", soft_wrap=True, markup=False)
+    dashboard = command("task=dashboard", f"dashboard.dir={place}")
     console.print(f"dashboard  {dashboard}", soft_wrap=True, markup=False)
     return missing
 

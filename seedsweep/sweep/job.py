@@ -27,7 +27,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.sweep import launchers, record, worker
 from seedsweep.sweep.folder import settle
 from seedsweep.sweep.naming import arm_label, count, varied
-from seedsweep.whole import write_json
+from seedsweep.whole import read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def _single(cfg: DictConfig, folder: Path) -> None:
             f"{folder} holds a run already: give another hydra.run.dir, or resume={folder} to go on with it."
         )
     config = to_config(cfg)
-    label = str(record.read(folder / "job.json").get("label") or config.experiment.name)  # a grid's job
+    label = str(read_json(folder / "job.json").get("label") or config.experiment.name)  # a grid's job
     if config.task != "train":
         _task(config, folder, label, resume)
         return
@@ -181,7 +181,7 @@ def _folders(grid: Path, own: Path) -> list[Path]:
 
 
 def _config_of(folder: Path) -> str | None:
-    return record.read(folder / "job.json").get("config")
+    return read_json(folder / "job.json").get("config")
 
 
 def _fail(folder: Path, config: Config, label: str, reason: str) -> None:

@@ -8,13 +8,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from seedsweep.config.same import what_counts
 from seedsweep.config.schema import Config
-from seedsweep.whole import write_json
+from seedsweep.whole import read_json, write_json
 
 LOCK = ".running"
 
@@ -24,18 +23,9 @@ def digest(config: Config) -> str:
     return hashlib.sha256(json.dumps(what_counts(config), sort_keys=True).encode()).hexdigest()
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Returns a JSON file's content; nothing if it is missing, or was cut off while being written."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def is_finished(folder: Path) -> bool:
     """Says whether the run in ``folder`` went to its end."""
-    return read(folder / "metrics.json").get("status") == "finished"
+    return read_json(folder / "metrics.json").get("status") == "finished"
 
 
 def holds_run(folder: Path) -> bool:

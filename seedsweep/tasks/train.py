@@ -10,8 +10,6 @@ from seedsweep.config.schema import Config
 
 log = logging.getLogger(__name__)
 
-CLEAR = 0.05  # of bn_gap; less is chance on a few hundred images
-
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     """Trains the arm of ``config`` in ``folder``, and writes its report.
@@ -20,11 +18,12 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         SeedsweepError: bad input, before any training.
         KeyboardInterrupt: the user stopped the run; what was trained is saved.
     """
+    from seedsweep.reporting.grid import GAP
     from seedsweep.training.run import train  # torch takes seconds
 
     metrics = train(config, folder, label=label, resume=resume)
     gap = (metrics.get("train_images") or {}).get("bn_gap_last", 0.0)
-    if gap > CLEAR:
+    if gap > GAP:
         log.warning(
             "bn_gap is %+.2f: the net answers its own training images worse at inference than in training. Why, and "
             "what to do: %s", gap, command("task=diagnose", f"diagnose.run={folder}"),

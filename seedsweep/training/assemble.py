@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seedsweep.backbones.base import Backbone
 from seedsweep.batchnorm.policy import depends_on_batch, norm_layers, recalibrate
 from seedsweep.batchnorm.statistics import load_statistics, save_statistics
+from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.models.build import BuiltModel, Trunk, add_head, build_trunk
@@ -132,7 +133,7 @@ def _calibrate(net: Backbone, preprocess: Preprocess, config: Config, prepared: 
         _train_digest(prepared),
     ]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
-    path = Path(config.paths.cache).expanduser() / "statistics" / f"{key}.safetensors"
+    path = cache_of(config) / "statistics" / f"{key}.safetensors"
     if load_statistics(net, path):
         return
     recalibrate(net, (preprocess(part) for part in _calibration_batches(prepared, config.data.split_seed)))

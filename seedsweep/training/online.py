@@ -118,9 +118,8 @@ def _fit(trainer: pl.Trainer, module: ArmModule, images: ImageDataModule, checkp
             module, datamodule=images, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=False
         )
     except SystemExit as leaving:  # Lightning 2.6 leaves so after Ctrl-C, with SIGINT ignored
-        if (
-            not trainer.interrupted or leaving.code != 1
-        ):  # another code: a batch system wants the machine back
+        # another code: a batch system wants the machine back
+        if not trainer.interrupted or leaving.code != 1:
             raise
         signal.signal(signal.SIGINT, handler)
         return False

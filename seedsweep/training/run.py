@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from seedsweep.augment.warp import build_augment
+from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.data.prepare import PreparedImages, prepare_images
@@ -70,9 +71,7 @@ def train(
     with _log_file(run_dir / "run.log"):
         flush_denormals()
         pl.seed_everything(config.seed, verbose=False)
-        prepared = prepare_images(
-            config.data, Path(config.paths.cache).expanduser(), run_dir / "manifest.csv"
-        )
+        prepared = prepare_images(config.data, cache_of(config), run_dir / "manifest.csv")
         log.info("%s", _what_was_read(prepared))
         last = run_dir / "checkpoints" / "last.ckpt"
         checkpoint = last if resume and last.is_file() else None
@@ -141,7 +140,7 @@ def extract_ahead(config: Config, folder: Path) -> None:
         SeedsweepError: bad input, as of :func:`train`.
     """
     flush_denormals()
-    prepared = prepare_images(config.data, Path(config.paths.cache).expanduser(), folder / "manifest.csv")
+    prepared = prepare_images(config.data, cache_of(config), folder / "manifest.csv")
     images_of(config, prepared, trunk_of(config, prepared))
 
 

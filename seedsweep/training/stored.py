@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from seedsweep.augment.warp import build_augment
+from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.engines.base import Engine
@@ -42,7 +43,7 @@ def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> Fea
         SeedsweepError: the engine asked for can't be had.
     """
     device = device_of(config)
-    root = Path(config.paths.cache).expanduser() / "features"
+    root = cache_of(config) / "features"
     options = config.features
     trunk.digest = trunk.digest or digest_of_net(trunk.lower)
     about = {

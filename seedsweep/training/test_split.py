@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import prepare_images
 from seedsweep.errors import SeedsweepError
@@ -39,7 +40,7 @@ def score_test(config: Config, run_dir: Path) -> dict[str, Any] | None:
             f"{run_dir} has no finished run: its metrics.json and checkpoints/best.ckpt are needed."
         )
     flush_denormals()
-    prepared = prepare_images(config.data, Path(config.paths.cache).expanduser())
+    prepared = prepare_images(config.data, cache_of(config))
     table = prepared.table
     rows = table.indices("test")
     if len(rows) == 0:

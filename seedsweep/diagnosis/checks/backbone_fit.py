@@ -28,7 +28,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     """Sets the bar, and compares with it and with the runs beside."""
     probe, acc = subject.probe, subject.val_acc
     labels, classes = subject.material.val_labels.numpy(), subject.material.classes
-    largest = int(np.bincount(subject.labels("train")).argmax())
+    largest = int(np.bincount(labels).argmax())
     floor = floor_of(probe.predicted, labels, largest, len(classes))
     beside = siblings(subject)
     evidence: Evidence = {

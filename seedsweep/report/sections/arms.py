@@ -6,9 +6,8 @@ import statistics
 
 from seedsweep.report.blocks import Bar, Cell, Column, Number, Section, Table, Text
 from seedsweep.report.material import SWEEP, Material
-from seedsweep.report.runs import GAP
 from seedsweep.report.text import percent, seconds, span, with_sign
-from seedsweep.reporting.grid import ArmRow
+from seedsweep.reporting.grid import GAP, ArmRow
 from seedsweep.reporting.standing import SAME, SAME_MEANS, UNDECIDED, UNDECIDED_MEANS, mark
 
 ORDER = 10

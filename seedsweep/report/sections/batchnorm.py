@@ -5,8 +5,9 @@ from __future__ import annotations
 from seedsweep.report.blocks import Bar, Block, Cell, Column, Figure, Figures, Number, Section, Table, Text
 from seedsweep.report.material import SWEEP, Material
 from seedsweep.report.plots import modes
-from seedsweep.report.runs import GAP, Run
+from seedsweep.report.runs import Run
 from seedsweep.report.text import percent, with_sign
+from seedsweep.reporting.grid import GAP
 
 ORDER = 50
 TOLD = (
