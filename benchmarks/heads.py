@@ -21,7 +21,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from seedsweep.config.schema import HeadConfig, OptimConfig
+from seedsweep.data.prepare import prepare_images
 from seedsweep.heads.fit import HeadData, HeadFit, HeadSchedule
+from seedsweep.heads.precision import takes_bfloat16
 from seedsweep.models.classifier import Head
 from seedsweep.preprocess.scaling import flush_denormals
 from seedsweep.training.run import train
@@ -78,29 +80,43 @@ def lightning(x: Tensor, y: Tensor, head: HeadConfig, batch: int, epochs: int) -
     return time.perf_counter() - started
 
 
-def ours(x: Tensor, y: Tensor, head: HeadConfig, optim: OptimConfig, batch: int, epochs: int) -> float:
+def ours(
+    x: Tensor,
+    y: Tensor,
+    head: HeadConfig,
+    optim: OptimConfig,
+    batch: int,
+    epochs: int,
+    precision: str = "float32",
+) -> float:
     """With everything a trial reports: train and validation metrics, macro-F1, probe, the best epoch's weights."""
     cut = len(x) * 3 // 4
     started = time.perf_counter()
     names = [str(c) for c in range(CLASSES)]
+    bfloat16 = takes_bfloat16(precision, x.device, batch)
     data = HeadData(lambda _: x[:cut], y[:cut], x[cut:], y[cut:], x[:512], y[:512], names)
-    fit = HeadFit(Head(x.shape[1], CLASSES, head), data, optim, HeadSchedule(epochs, 0, batch, 1))
+    fit = HeadFit(Head(x.shape[1], CLASSES, head), data, optim, HeadSchedule(epochs, 0, batch, 1, bfloat16))
     while not fit.done:
         fit.epoch()
     return time.perf_counter() - started
 
 
-def trial(n: int, width: int, units: int, batch: int, epochs: int) -> Row:
+def trial(n: int, width: int, units: int, batch: int, epochs: int) -> Iterator[Row]:
     x, y = features(n, width)
     head = HeadConfig(width=units, dropout=0.3)
     optim = config("optim=adam").optim
-    mine, theirs = interleaved(
+    exact, study, theirs = interleaved(
         lambda: ours(x, y, head, optim, batch, epochs),
+        lambda: ours(x, y, head, optim, batch, epochs, "auto"),
         lambda: lightning(x, y, head, batch, epochs),
-        n=rounds(2),
+        n=rounds(3),
     )
     what = f"{n:,} x {width:,} features, Dense {units}, batch {batch}, {epochs} epochs"
-    return Row(f"one head trial: plain Lightning / ours, {what}", ">= 3", quotients(theirs, mine))
+    in_study = "bfloat16" if takes_bfloat16("auto", x.device, batch) else "float32"
+    yield Row(
+        f"one head trial: plain Lightning / a study's ({in_study}), {what}", ">= 3", quotients(theirs, study)
+    )
+    yield Row("the same / a run's (float32)", ">= 3", quotients(theirs, exact))
 
 
 def arm(mode: str, epochs: int) -> float:
@@ -130,10 +146,11 @@ def figures() -> Iterator[Row]:
     logging.disable(logging.WARNING)
     flush_denormals()
     for n, width, units, batch in TRIALS:
-        yield trial(n // 10 if small() else n, width, units, batch, 2 if small() else EPOCHS)
+        yield from trial(n // 10 if small() else n, width, units, batch, 2 if small() else EPOCHS)
     text = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=True).stdout
     yield Row("peak memory, 14,000 images x 2,048 features, GiB", "< 1.5", [float(text.split()[-1])])
-    arm("required", 1)  # draws the photographs, and what a process does once
+    prepare_images(config().data, cache_dir())  # draws the photographs
+    arm("required", 1)  # what a process does once
     epochs = 2 if small() else EPOCHS
     stored, online = interleaved(lambda: arm("required", epochs), lambda: arm("off", epochs), n=rounds(1))
     what = f"EfficientNet-Lite0 128x128, 1,400 photographs, {epochs} epochs"

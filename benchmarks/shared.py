@@ -74,4 +74,6 @@ def quotients(above: list[float], below: list[float]) -> list[float]:
 
 
 def cache_dir() -> Path:
-    return Path(config().paths.cache).expanduser()
+    folder = Path(config().paths.cache).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)  # on a fresh machine nothing made it yet
+    return folder

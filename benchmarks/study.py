@@ -11,11 +11,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from extraction import bare, prepared_net
-from shared import Row, cache_dir, interleaved, quotients, rounds, small
+from shared import Row, cache_dir, small
 
 from seedsweep.data.images import read_image
 from seedsweep.engines.select import build_engine
@@ -37,8 +38,20 @@ def empty_store() -> Iterator[Path]:
         yield Path(folder)
 
 
-def study(*overrides: str) -> tuple[float, list[dict[str, str]]]:
-    """Runs a study into an empty store; returns the seconds of the whole command, and its trials."""
+@dataclass(frozen=True)
+class Took:
+    """Seconds of a study's command, and until its last trial ended; its trials."""
+
+    whole: float
+    trials: float
+    rows: list[dict[str, str]]
+
+    def epochs(self) -> int:
+        return sum(int(row["epochs"] or 0) for row in self.rows)
+
+
+def study(*overrides: str) -> Took:
+    """Runs a study into an empty store."""
     with empty_store() as folder:
         command = [
             sys.executable,
@@ -49,11 +62,13 @@ def study(*overrides: str) -> tuple[float, list[dict[str, str]]]:
             "study.name=bench",
         ]
         where = ["paths.cache=cache", "paths.outputs=outputs"]
-        started = time.perf_counter()
+        began, started = time.time(), time.perf_counter()
         subprocess.run([*command, *where, *overrides], cwd=folder, check=True, capture_output=True)
         seconds = time.perf_counter() - started
-        with (folder / "outputs/studies/bench/trials.csv").open(newline="") as file:
-            return seconds, list(csv.DictReader(file))
+        results = folder / "outputs/studies/bench"
+        finals = min(path.stat().st_mtime for path in results.glob("finalists/*/manifest.csv"))  # begun then
+        with (results / "trials.csv").open(newline="") as file:
+            return Took(seconds, finals - began, list(csv.DictReader(file)))
 
 
 def against_one_pass() -> Iterator[Row]:
@@ -66,15 +81,14 @@ def against_one_pass() -> Iterator[Row]:
     engine = build_engine(trunk, (3, *SIZE), cfg.features, torch.device("cpu"))
     ready = torch.stack([read_image(path, SIZE) for path in paths])
     bare(engine, ready[:32])
-    two = "study.workers=2"
-    whole, one_pass = interleaved(lambda: study(*plain, two)[0], lambda: bare(engine, ready), n=rounds(1))
     what = f"{trials} trials x {epochs} epochs, InceptionV3 {SIZE[0]}x{SIZE[1]}, {len(paths):,} photographs"
     over = f"one pass of {engine.name} over ready tensors"
-    yield Row(
-        f"study ({what}; two workers, finals and pictures included) / {over}",
-        "<= 1.5",
-        quotients(whole, one_pass),
-    )
+    for pruner in ("none", "hyperband"):
+        one_pass = bare(engine, ready)
+        took = study(*plain, "study.workers=2", f"pruner={pruner}")
+        note = f"pruner={pruner}, {took.epochs():,} epochs trained, two workers"
+        yield Row(f"features and trials ({what}; {note}) / {over}", "<= 1.5", [took.trials / one_pass])
+        yield Row(f"the same with the finals, plots and report / {over}", "", [took.whole / one_pass])
 
 
 def shared_by_workers() -> Iterator[Row]:
@@ -83,15 +97,15 @@ def shared_by_workers() -> Iterator[Row]:
         "backbone=efficientnet_lite0", "data.image_size=[64,64]", "data.demo.n_images=210", "trainer.max_epochs=3",
         f"study.n_trials={trials}", "pruner=none", "study.finalists=1", "study.finalist_seeds=1",
     ]  # fmt: skip
-    alone, _ = study(*tiny)
-    together, found = study(*tiny, "study.workers=8")
-    times = Counter(int(row["slot"]) for row in found if row["state"] == "finished")
+    alone = study(*tiny)
+    together = study(*tiny, "study.workers=8")
+    times = Counter(int(row["slot"]) for row in together.rows if row["state"] == "finished")
     wrong = sum(abs(times[trial] - 1) for trial in range(trials)) + sum(trial >= trials for trial in times)
     yield Row(f"8 workers, {trials} trials: lost or doubled", "0", [float(wrong)])
     yield Row(
         f"8 workers, {trials} trials of 3 epochs: one worker's seconds / theirs, start-up included",
         "",
-        [alone / together],
+        [alone.whole / together.whole],
     )
 
 

@@ -296,3 +296,14 @@ def test_the_cache_is_listed_verified_and_cleared(
     assert "0 nets" in capsys.readouterr().out
     assert not list(in_tmp.glob("outputs")), "no run folder for a look at the cache"
     assert main(["task=cache", "cache.action=foo", cache]) == 2
+
+
+def test_a_head_in_bfloat16_is_near_and_says_so(tmp_path: Path) -> None:
+    runs = []
+    for precision in ("float32", "bfloat16"):
+        run = tmp_path / precision
+        metrics = train(quick(f"paths.cache={tmp_path}/cache", f"features.head_precision={precision}"), run)
+        assert metrics["features"]["precision"] == precision
+        runs.append(history(run))
+    assert runs[0][-1]["val/loss"] == pytest.approx(runs[1][-1]["val/loss"], rel=2e-2)
+    assert runs[0][-1]["val/loss"] != runs[1][-1]["val/loss"]

@@ -15,6 +15,7 @@ from seedsweep.heads.company import Company, Setup, pays
 from seedsweep.heads.data import HeadData, HeadSchedule
 from seedsweep.heads.fit import HeadFit
 from seedsweep.heads.objective import Objective
+from seedsweep.heads.precision import takes_bfloat16
 from seedsweep.heads.stack import HeadStack
 from seedsweep.models.classifier import Head
 from seedsweep.models.dropout import Dropout
@@ -286,6 +287,22 @@ def test_dropout(p: float) -> None:
         both = float((dropped[:, 1:] * dropped[:, :-1]).mean())
         assert both == pytest.approx(p * p, abs=8e-3)
     assert torch.equal(layer.eval()(x), x)
+
+
+def test_bfloat16_is_taken_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    assert takes_bfloat16("bfloat16", cpu, 4)
+    assert not takes_bfloat16("float32", cpu, 256)
+    for able, batch_size, expected in (
+        ({"avx512_bf16": True}, 32, True),
+        ({"amx_bf16": True}, 256, True),
+        ({"avx512_bf16": True}, 4, False),
+        ({"avx2": True, "avx512_bf16": False}, 256, False),  # it would be emulated
+        ({}, 256, False),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able)
+        assert takes_bfloat16("auto", cpu, batch_size) is expected
+    assert not takes_bfloat16("auto", torch.device("mps"), 256)
 
 
 def test_where_company_pays() -> None:

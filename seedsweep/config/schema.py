@@ -203,6 +203,7 @@ class FeaturesConfig:
     engine: str = "auto"  # auto | torch | openvino
     precision: str = "float32"  # float32 | bfloat16: of the pass over the images
     dtype: str = "float32"  # float32 | float16: of the stored arrays
+    head_precision: str = "float32"  # float32 | bfloat16 | auto: of the two large products of a head's step
     batch_size: int = 32  # images a pass; changes no result
     budget_gib: float = 10.0  # of disk under paths.cache; the least recently used features go first
 
@@ -212,6 +213,7 @@ class FeaturesConfig:
 
         one_of("features.precision", self.precision, ("float32", "bfloat16"))
         one_of("features.dtype", self.dtype, ("float32", "float16"))
+        one_of("features.head_precision", self.head_precision, ("float32", "bfloat16", "auto"))
         at_least("features.batch_size", self.batch_size, 1)
         positive("features.budget_gib", self.budget_gib)
 

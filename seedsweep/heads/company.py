@@ -89,6 +89,7 @@ class Company:
         self._setups = setups
         self._dtype = torch.bfloat16 if schedule.bfloat16 else torch.float32
         self._plain: Tensor | None = None  # of these features ``_rounded`` is the copy in bfloat16
+        self._val, self._probe = data.val.to(self._dtype), data.probe.to(self._dtype)
         self._heads: list[Head] = []
         for setup in setups:
             if not isinstance(setup.head, Head):
@@ -168,8 +169,8 @@ class Company:
 
     def _score(self) -> list[dict[str, float]]:
         data = self.data
-        logits = self._stack.score(data.val).cpu()
-        hits = self._stack.score(data.probe).argmax(2) == data.probe_labels.unsqueeze(1)
+        logits = self._stack.score(self._val).cpu()
+        hits = self._stack.score(self._probe).argmax(2) == data.probe_labels.unsqueeze(1)
         accuracies = hits.cpu().double().mean(0).tolist()
         found = []
         for place, accuracy in enumerate(accuracies):

@@ -31,9 +31,7 @@ class HeadData:
 class HeadSchedule:
     """How long and in what steps.
 
-    ``bfloat16`` takes the two large matrix products of a step in it. On a CPU that has it, 1.1 times as fast at a
-    batch of 32 and 1.4 times at 256 (2,048 features, width 512), and slower below; what it changed in validation
-    accuracy was half of what another seed changes.
+    ``bfloat16`` takes the large matrix products of a step in it; see ``heads/precision.py``.
     """
 
     max_epochs: int

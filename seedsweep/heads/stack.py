@@ -72,8 +72,8 @@ class HeadStack:
 
     Args:
         heads: with the same features and classes, on one device.
-        dtype: that the two large products of a step are taken in, float32 or bfloat16; weights, moments and
-            scores are float32.
+        dtype: that the products with the features are taken in, float32 or bfloat16; weights and moments are
+            float32.
     """
 
     def __init__(self, heads: Sequence[Head], dtype: torch.dtype = torch.float32) -> None:
@@ -185,13 +185,25 @@ class HeadStack:
                 self._first_gradient.copy_(self._rounded)
 
     def score(self, features: Tensor) -> Tensor:
-        """Returns logits [n, K, N] of features [n, C], without dropout."""
+        """Returns logits [n, K, N] of features [n, C], without dropout.
+
+        The features are in the stack's dtype, or in float32.
+        """
         parts = []
+        rounded = bool(self.width) and self.dtype != torch.float32
+        first = self._rounded.copy_(self._first) if rounded else self._first if self.width else None
         for x in torch.split(features, max(1, SCORED // max(self.width, 1))):
-            dense = torch.addmm(self._first_bias, x, self._first.t()).relu_() if self.width else x
+            if first is None:
+                dense = x.float()
+            elif rounded:
+                dense = torch.mm(x.to(self.dtype), first.t()).float().add_(self._first_bias).relu_()
+            else:
+                dense = torch.addmm(self._first_bias, x, first.t()).relu_()
             logits = [
                 torch.addmm(
-                    place.second_bias, x if place.linear else dense[:, place.columns], place.second.t()
+                    place.second_bias,
+                    x.float() if place.linear else dense[:, place.columns],
+                    place.second.t(),
                 )
                 for place in self.places
             ]

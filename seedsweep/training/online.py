@@ -45,11 +45,11 @@ def fit_online(
     trainer = _trainer(config, run_dir, callbacks)
     interrupted = not _fit(trainer, module, images, checkpoint)
     if interrupted and not recorder.rows:
-        return Outcome(-1, True)
+        return Outcome(-1, True, config.trainer.precision)
     module.to(trainer.strategy.root_device)
     saved = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
     module.load_state_dict(saved["state_dict"])
-    return Outcome(int(saved["epoch"]), interrupted)
+    return Outcome(int(saved["epoch"]), interrupted, config.trainer.precision)
 
 
 def _callbacks(

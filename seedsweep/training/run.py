@@ -121,7 +121,7 @@ def train(
             built=built,
             rows=recorder.rows,
             best_epoch=outcome.best_epoch,
-            features={"stored": reason is None, "reason": reason},
+            features={"stored": reason is None, "reason": reason, "precision": outcome.precision},
             board=board,
             status="interrupted" if outcome.interrupted else "finished",
             started=started,

@@ -20,6 +20,7 @@ from seedsweep.features.images import FeatureImages, Pass
 from seedsweep.features.rows import FeatureRows
 from seedsweep.features.store import Space
 from seedsweep.heads.fit import HeadData, HeadFit, HeadSchedule
+from seedsweep.heads.precision import takes_bfloat16
 from seedsweep.models.build import Trunk
 from seedsweep.models.card import CARD
 from seedsweep.models.classifier import FeatureNet, UpperClassifier
@@ -90,11 +91,18 @@ def fit_stored(
     device = device_of(config)
     module.to(device)
     head = module.classifier.head
+    bfloat16 = takes_bfloat16(config.features.head_precision, device, config.data.batch_size)
     fit = HeadFit(
         head,
         _data(config, images, device),
         config.optim,
-        HeadSchedule(config.trainer.max_epochs, config.trainer.patience, config.data.batch_size, config.seed),
+        HeadSchedule(
+            config.trainer.max_epochs,
+            config.trainer.patience,
+            config.data.batch_size,
+            config.seed,
+            bfloat16,
+        ),
         module.class_weights,
         module.label_smoothing,
     )
@@ -107,7 +115,7 @@ def fit_stored(
         interrupted = True
     if fit.best_state:
         head.load_state_dict(fit.best_state)
-    return Outcome(fit.best_epoch, interrupted)
+    return Outcome(fit.best_epoch, interrupted, "bfloat16" if bfloat16 else "float32")
 
 
 def fit_upper(
