@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from seedsweep.config.schema import HeadConfig, OptimConfig
 from seedsweep.data.order import epoch_order, epoch_seed
+from seedsweep.epochs.optimizer import FusedSteps, build_optimizer
 from seedsweep.heads.company import Company, Setup, pays
 from seedsweep.heads.data import HeadData, HeadSchedule
 from seedsweep.heads.fit import HeadFit
@@ -19,7 +20,6 @@ from seedsweep.heads.precision import takes_bfloat16
 from seedsweep.heads.stack import HeadStack
 from seedsweep.models.classifier import Head
 from seedsweep.models.dropout import Dropout
-from seedsweep.training.optimizer import FusedSteps, build_optimizer
 
 CLASSES = list("abcde")
 FEATURES, N_TRAIN = 24, 90

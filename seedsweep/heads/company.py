@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from seedsweep.config.schema import OptimConfig
 from seedsweep.data.order import epoch_order, epoch_seed
+from seedsweep.epochs.optimizer import FusedSteps
+from seedsweep.epochs.sums import validation_metrics
 from seedsweep.features.rows import FeatureRows
 from seedsweep.heads.data import HeadData, HeadSchedule
 from seedsweep.heads.objective import Objective
 from seedsweep.heads.stack import HeadStack
 from seedsweep.models.classifier import Head
-from seedsweep.training.optimizer import FusedSteps
-from seedsweep.training.sums import validation_metrics
 
 KEPT = 2**22  # logits kept before they are summed up: 16 MiB
 SMALL = 85_000  # weights of a first layer up to which company paid on a CPU, and
