@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,17 +14,20 @@ from seedsweep.audit.cues import cue_tables, measure_cue
 from seedsweep.audit.duplicates import find_pairs, thumbnails
 from seedsweep.audit.files import FileFacts
 from seedsweep.audit.groups import guess_grouping, measure_grouping
-from seedsweep.audit.labels import Doubt, find_doubts, folds_of, neighbour_votes, outside_fold
+from seedsweep.audit.labels import Doubt, find_doubts, folds_of, neighbour_votes, outside_fold, was_asked
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.config.store import register_schema, to_config
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.images import read_image
+from seedsweep.diagnosis.checks import imbalance, label_errors
+from seedsweep.diagnosis.checks import photographs as photographs_check
 from seedsweep.diagnosis.finding import Finding, Verdict
-from seedsweep.diagnosis.run import diagnose
+from seedsweep.diagnosis.run import _findings, diagnose
 from seedsweep.diagnosis.run import found_checks as found
 from seedsweep.diagnosis.sheet import Photograph, draw_sheet
 from seedsweep.diagnosis.subject import of_plan
+from seedsweep.errors import SeedsweepError
 
 CHECKS = [
     "data_files",
@@ -213,6 +217,85 @@ def test_folds_keep_groups_together():
         assert not {groups[row] for row in train} & {groups[row] for row in test}
 
 
+def clouds(labels: np.ndarray, photographs: np.ndarray) -> np.ndarray:
+    """Returns features in which the photograph is louder than the class."""
+    rng = np.random.default_rng(0)
+    of_class, of_photograph = rng.normal(0, 1, (9, 24)), rng.normal(0, 3, (photographs.max() + 1, 24))
+    found = of_class[labels] + of_photograph[photographs] + rng.normal(0, 0.3, (len(labels), 24))
+    return found.astype(np.float32)
+
+
+def test_few_groups_make_fewer_folds():
+    labels = np.repeat([0, 1], 40)
+    photographs = np.repeat(np.arange(4), 20)  # each class in two of its own
+    folds = folds_of(labels, [str(each) for each in photographs])
+    assert len(folds) == 4
+    assert all(set(labels[train]) == {0, 1} for train, _ in folds)
+    made = outside_fold(clouds(labels, photographs), labels, [str(each) for each in photographs], 2)
+    assert was_asked(made, labels).all()
+
+
+@pytest.mark.parametrize("owners", [[0, 0], [0, 1], [0, 0, 1]])  # the class of each photograph
+def test_groups_that_nothing_can_be_learned_from_are_one_sentence(owners: list[int]):
+    photographs = np.repeat(np.arange(len(owners)), 12)
+    labels = np.asarray(owners)[photographs]
+    with pytest.raises(SeedsweepError, match=f"{len(owners)} groups of images.*are too few"):
+        folds_of(labels, [str(each) for each in photographs])
+
+
+def test_a_class_of_one_group_is_not_accused():
+    labels = np.repeat([0, 1, 2], 48)
+    photographs = np.where(labels == 2, 12, np.arange(144) // 8)
+    groups = [str(each) for each in photographs]
+    features = clouds(labels, labels)  # the class is all there is to see
+    made = outside_fold(features, labels, groups, 3)
+    assert list(np.unique(labels[~was_asked(made, labels)])) == [2]
+    made[labels == 2] = [0.99, 0.01, 0]  # as sure of another as a net can be that never saw the third
+    votes = np.tile([1.0, 0, 0], (len(labels), 1))
+    assert {doubt.given for doubt in find_doubts(made, votes, labels)} <= {1}
+
+
+@pytest.mark.parametrize(
+    ("split", "verdict", "said"),
+    [
+        ("random", Verdict.FAULT, "tears them apart"),
+        ("grouped", Verdict.SUSPECT, "the split keeps photographs together"),
+        ("folders", Verdict.FAULT, "put each photograph's images into one"),
+        ("few groups", Verdict.UNKNOWN, "2 groups of images"),
+    ],
+)
+def test_the_split_in_use_is_judged(
+    split: str, verdict: Verdict, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    photographs = np.arange(240) // 8
+    labels = photographs % 2
+    if split == "few groups":
+        photographs = labels
+    groups = [str(each) for each in photographs]
+    random = np.random.default_rng(0).random(240) < 0.7
+    train = photographs < 20 if split == "grouped" else random
+    above = ["train/a" if each else "val/a" for each in train] if split == "folders" else ["a"] * 240
+    table = SimpleNamespace(
+        root=tmp_path,
+        classes=["a", "b"],
+        splits=np.where(train, "train", "val"),
+        paths=[tmp_path / folder / f"{row}.png" for row, folder in enumerate(above)],
+    )
+    facts = SimpleNamespace(
+        table=table,
+        group_regex=None,  # a manifest's groups, or a regex since then taken out: the split itself counts
+        grouping=measure_grouping("^(x)", groups, labels),
+        name=lambda row: table.paths[row].relative_to(tmp_path).as_posix(),
+    )
+    seen = SimpleNamespace(features=clouds(labels, photographs), labels=labels, rows=np.arange(240))
+    monkeypatch.setattr(photographs_check, "audited", lambda _: facts)
+    monkeypatch.setattr(photographs_check, "answered", lambda _: seen)
+    finding = _findings(photographs_check, "photographs", SimpleNamespace(), tmp_path)[0]
+    assert finding.verdict is verdict
+    assert said in finding.sentence
+    assert bool(finding.remedy) == (split == "random")
+
+
 def test_photographs_are_read_from_names():
     rng = np.random.default_rng(0)
     photograph = rng.integers(0, 40, 400)
@@ -237,6 +320,34 @@ def test_a_sheet_of_strange_names(tmp_path: Path):
         tmp_path / "sheet.png",
     )
     assert Image.open(tmp_path / "sheet.png").size[0] > 500
+
+
+def test_class_sizes_of_strange_names(tmp_path: Path):
+    counts = np.asarray([30, 20])
+    imbalance._draw(["$x_{$", "a$b"], counts, counts // 4, tmp_path / "sizes.png")
+    assert Image.open(tmp_path / "sizes.png").size[0] > 500
+
+
+@pytest.mark.parametrize(
+    ("sure", "doubts", "said"), [(0.6, 0, "75% are asked for"), (0.9, 1, "fewer than the 1%")]
+)
+def test_thresholds_are_told_by_their_value(
+    sure: float, doubts: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    labels = np.arange(200) % 2
+    answers = np.where(np.arange(200) < 200 * sure, labels, 1 - labels)
+    seen = SimpleNamespace(
+        labels=labels, rows=np.arange(200), probabilities=np.eye(2)[answers], votes=None, acc=sure
+    )
+    table = SimpleNamespace(classes=["a", "b"], paths=[tmp_path / f"{row}.png" for row in range(200)])
+    found = [Doubt(row, 0, 1, 0.9) for row in range(doubts)]
+    monkeypatch.setattr(
+        label_errors, "audited", lambda _: SimpleNamespace(table=table, name=lambda row: str(row))
+    )
+    monkeypatch.setattr(label_errors, "answered", lambda _: seen)
+    monkeypatch.setattr(label_errors, "find_doubts", lambda *_: found)
+    monkeypatch.setattr(label_errors, "draw_sheet", lambda *_: None)
+    assert said in label_errors.check(SimpleNamespace(), tmp_path).sentence
 
 
 def test_the_checks_take_their_place_in_a_diagnosis(tmp_path: Path):

@@ -11,6 +11,7 @@ from seedsweep.claims.images import over_images, wilson
 from seedsweep.claims.pairs import by_group, compare, holm, mcnemar, paired_bootstrap
 from seedsweep.claims.seeds import bootstrap_over_seeds, over_seeds
 from seedsweep.claims.standing import accuracy, standings
+from seedsweep.errors import SeedsweepError
 
 REPEATS = 400
 LEAST, MOST = 0.90, 0.985  # of intervals of 95 % that hold the truth; REPEATS alone move it by 0.022
@@ -230,6 +231,22 @@ def test_the_calibration_error_of_a_perfect_net_is_what_chance_allows():
         labels = (raw.cumsum(1) < random.random((80, 1))).sum(1)
         beyond.append(ece(raw, labels) > ece_by_chance(raw, draws=200, seed=repeat))
     assert np.mean(beyond) < 0.13
+
+
+def test_probabilities_that_are_no_numbers_are_one_sentence():
+    fine = np.full((30, 3), 1 / 3)
+    broken, labels = np.where(np.arange(30)[:, None] < 2, np.nan, fine), np.arange(30) % 3
+    for measure in (
+        lambda: calibrate(broken, labels, fine, labels),
+        lambda: calibrate(fine, labels, broken, labels),
+        lambda: ece(broken, labels),
+        lambda: ece_by_chance(broken),
+        lambda: reliability(broken, labels),
+    ):
+        with pytest.raises(
+            SeedsweepError, match="2 of 30 images have stated probabilities that are no numbers"
+        ):
+            measure()
 
 
 def test_a_reliability_diagram_counts_by_confidence():

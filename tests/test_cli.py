@@ -15,6 +15,7 @@ from seedsweep.cli.main import main
 from seedsweep.cli.sentences import sentence
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
+from seedsweep.errors import SeedsweepError
 from seedsweep.training import run as training
 
 MISTAKES = {
@@ -204,3 +205,55 @@ def test_completion(in_tmp: Path):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "batchnorm=batch_stats" in result.stdout
+
+
+def test_a_wrong_path_is_told_before_pytorch_is_loaded(tmp_path: Path):
+    """PyTorch takes seconds, ten where the disk is slow; another process, for here it is loaded already."""
+    code = (
+        "import sys; from seedsweep.cli.main import main; line = ['data=folder', 'data.root=nowhere']; "
+        "codes = [main(line), main(['task=diagnose', *line]), main(['-m', 'seed=1,2', *line])]; "
+        "sys.exit(f'{codes} {\"torch\" in sys.modules}')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stderr.splitlines()[-1] == "[2, 2, 2] False"
+    assert done.stderr.count("nowhere is no folder") == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "end"),
+    [
+        *((task, "well") for task in ("report", "predict", "export", "diagnose")),
+        ("predict", "writes"), ("export", "sentence"), ("report", "defect"), ("diagnose", "stopped"),
+    ],
+)  # fmt: skip
+def test_a_task_that_writes_elsewhere_leaves_no_folder(
+    task: str, end: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def run(config: Config, folder: Path, **_: object) -> None:
+        if end == "writes":
+            (folder / "predictions.csv").write_text("path")
+        if end == "sentence":
+            raise SeedsweepError("no such checkpoint.")
+        if end == "defect":
+            raise ValueError
+        if end == "stopped":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"seedsweep.tasks.{task}.run", run)
+    code = main([f"task={task}"])
+    assert code == {"well": 0, "writes": 0, "sentence": 2, "defect": 3, "stopped": 130}[end]
+    left = {path.name for path in in_tmp.rglob("*") if path.is_file() and path.parent.name != ".hydra"}
+    assert left == {"writes": {"predictions.csv"}, "defect": {"error.log"}}.get(end, set())
+    assert left or list(in_tmp.iterdir()) == []
+
+
+def test_only_an_empty_folder_of_ours_is_removed(in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("seedsweep.tasks.report.run", lambda *_, **__: None)
+    (in_tmp / "outputs/earlier").mkdir(parents=True)
+    assert main(["task=report"]) == 0
+    assert [path.name for path in (in_tmp / "outputs").iterdir()] == ["earlier"]
+    assert main(["task=report", "hydra.run.dir=mine"]) == 0
+    assert (in_tmp / "mine/.hydra").is_dir()

@@ -18,6 +18,7 @@ from seedsweep.cli.main import main
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import BatchNormConfig, PreprocessConfig
 from seedsweep.config.store import register_schema, to_config
+from seedsweep.diagnosis import run
 from seedsweep.diagnosis.apportion import shapley
 from seedsweep.diagnosis.checks.learning_rate import history_kind
 from seedsweep.diagnosis.checks.overfitting import onset_of
@@ -163,18 +164,29 @@ def test_user_errors_are_one_sentence(tmp_path: Path):
         of_checkpoint(broken, to_config(composed()))
 
 
-def test_one_check_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    module = next(module for module in found_checks() if module.__name__.endswith(".scaling"))
+def test_one_check_that_fails_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    modules = {module.__name__.rsplit(".", 1)[1]: module for module in found_checks()}
 
-    def fails(*_: object) -> Finding:
-        raise SeedsweepError("no weights here.")
+    def raises(error: BaseException):
+        def fails(*_: object) -> Finding:
+            raise error
 
-    monkeypatch.setattr(module, "check", fails)
-    diagnosis = of_settings(tmp_path, only=["scaling", "baselines"])
+        return fails
+
+    monkeypatch.setattr(modules["scaling"], "check", raises(SeedsweepError("no weights here.")))
+    monkeypatch.setattr(modules["photographs"], "check", raises(ValueError("two folds\nand more")))
+    diagnosis = of_settings(tmp_path, only=["scaling", "photographs", "baselines"])
     found = {finding.check: finding for finding in diagnosis.findings}
-    assert found["scaling"].verdict is Verdict.UNKNOWN
+    assert found["scaling"].verdict is found["photographs"].verdict is Verdict.UNKNOWN
     assert "no weights here" in found["scaling"].sentence
+    assert "itself failed (ValueError: two folds)" in found["photographs"].sentence
+    assert any(record.exc_info for record in caplog.records)
     assert found["baselines"].verdict is Verdict.FINE
+    monkeypatch.setattr(modules["baselines"], "check", raises(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        run._findings(modules["baselines"], "baselines", None, tmp_path)
 
 
 def test_a_finding_survives_json():

@@ -1,6 +1,7 @@
 """Keras' own files against Keras itself, with random weights: nothing is downloaded."""
 
 import os
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from seedsweep.backbones import keras_twin
 from seedsweep.backbones.build import build_backbone
 from seedsweep.backbones.keras_file import read_keras, read_keras_classifier
+from seedsweep.backbones.keras_head import head_of, is_ours
 from seedsweep.backbones.nets import inception_v3
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import BackboneConfig
@@ -150,6 +152,7 @@ def test_the_whole_classifier(inception: Any, photographs: np.ndarray) -> None:
     folder, wanted, answer = inception
     for kind in ("flat.h5", "flat.keras", "nested.h5"):
         read = read_keras_classifier(folder / kind)
+        assert is_ours(head_of(folder / kind) or []), head_of(folder / kind)
         assert read.sizes == (2048, 1024, 7)
         (first, bias), (last, offset) = read.dense
         pooled = torch.tensor(wanted).mean((1, 2))
@@ -224,3 +227,74 @@ def test_layers_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
             file[f"layers/{name}/vars/0"] = np.full((1, 1, 1, 1), number)
     kernels = [layer.arrays[0].item() for layer in read_keras(tmp_path / "w.h5").of("conv")]
     assert kernels == list(range(12))
+
+
+HEADS = {
+    "GlobalMaxPooling2D, Dense(4, relu), Dense(7, softmax)": lambda k: [
+        k.GlobalMaxPooling2D(), k.Dense(4, activation="relu"), k.Dense(7, activation="softmax")
+    ],
+    "GlobalAveragePooling2D, Dense(4, LeakyReLU), Dense(7, softmax)": lambda k: [
+        k.GlobalAveragePooling2D(), k.Dense(4), k.LeakyReLU(), k.Dense(7, activation="softmax")
+    ],
+    "GlobalAveragePooling2D, Dense(7, sigmoid)": lambda k: [
+        k.GlobalAveragePooling2D(), k.Dense(7, activation="sigmoid")
+    ],
+    "ends in a single unit (Dense(1, sigmoid))": lambda k: [
+        k.GlobalAveragePooling2D(), k.Dense(4, activation="relu"), k.Dense(1, activation="sigmoid")
+    ],
+}  # fmt: skip
+
+
+def small(keras: Any, layers: list[Any]) -> Any:
+    """A net that ends as VGG16 does, inside a model, and a head; too small for a backbone of ours."""
+    base = keras.Sequential(
+        [
+            keras.Input((16, 16, 3)),
+            keras.layers.Conv2D(4, 3, activation="relu", name="block5_conv3"),
+            keras.layers.MaxPooling2D(name="block5_pool"),
+        ]
+    )
+    return keras.Sequential([base, *layers])
+
+
+def opened(path: Path) -> None:
+    register_schema()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        of_keras(path, to_config(compose("config", ["backbone=vgg16", "data.demo.n_images=70"])))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("said", HEADS)
+def test_a_head_that_is_not_ours_is_refused(keras: Any, said: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"net{suffix}"
+    small(keras, HEADS[said](keras.layers)).save(path)
+    with pytest.raises(SeedsweepError, match=re.escape(said)) as caught:
+        opened(path)
+    assert f"backbone.weights={path}" in str(caught.value)
+
+
+def test_a_head_that_is_ours(keras: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each written another way."""
+    k = keras.layers
+    caplog.set_level("INFO")
+    tails = [
+        [
+            k.GlobalAveragePooling2D(),
+            k.Flatten(),
+            k.Dropout(0.2),
+            k.Dense(4),
+            k.Activation("relu"),
+            k.Dense(7),
+        ],
+        [k.GlobalAveragePooling2D(), k.Dense(4), k.ReLU(), k.Dropout(0.2), k.Dense(7), k.Softmax()],
+        [k.Dropout(0.2), k.GlobalAveragePooling2D(), k.Dense(7, activation=keras.activations.softmax)],
+    ]
+    for place, tail in enumerate(tails):
+        path = tmp_path / f"net{place}.keras"
+        small(keras, tail).save(path)
+        assert is_ours(head_of(path) or []), head_of(path)
+    model = small(keras, HEADS["GlobalAveragePooling2D, Dense(4, LeakyReLU), Dense(7, softmax)"](k))
+    model.save_weights(tmp_path / "net.weights.h5")
+    with pytest.raises(SeedsweepError, match="doesn't fit vgg16"):  # the head passes, the small net does not
+        opened(tmp_path / "net.weights.h5")
+    assert "weights alone: taken for GlobalAveragePooling2D, Dense(4, relu), Dense(7, softmax)" in caplog.text

@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from PIL import Image
 from report_folders import write_run, write_study, write_sweep
 from test_cli import Stub
 
+from seedsweep.claims.calibration import SMALLEST, calibrate, scaled
 from seedsweep.claims.images import wilson
 from seedsweep.cli.main import main
 from seedsweep.report.blocks import Bar, Table, Text
@@ -21,7 +23,7 @@ from seedsweep.report.material import Material, read_material
 from seedsweep.report.page import build, found_sections
 from seedsweep.report.provenance import command
 from seedsweep.report.runs import Run
-from seedsweep.report.sections import confusion
+from seedsweep.report.sections import calibration, confusion
 from seedsweep.report.verdict import sentences
 from seedsweep.report.write import write_report
 from seedsweep.reporting.answers import Answers
@@ -251,3 +253,30 @@ def test_a_study_says_why_it_has_no_grad_cam(tmp_path: Path):
     for gradcam in (8, 0):
         write_report(tmp_path, gradcam=gradcam)
         assert ("No Grad-CAM here" in (tmp_path / "report.md").read_text()) == bool(gradcam)
+
+
+def test_a_temperature_comes_with_what_to_do(tmp_path: Path):
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 2, (600, 3))
+    honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = (honest.cumsum(1) < random.random((600, 1))).sum(1)
+    boastful = honest**3 / (honest**3).sum(1, keepdims=True)
+    found = calibrate(boastful[300:], labels[300:], boastful[:300], labels[:300])
+    told = calibration._sentence(found)
+    assert "No setting of seedsweep does it" in told
+    power = float(re.search(r"power ([\d.]+)", told).group(1))  # type: ignore[union-attr]
+    mended = np.maximum(boastful[300:], SMALLEST) ** power
+    assert np.allclose(
+        mended / mended.sum(1, keepdims=True), scaled(boastful[300:], found.temperature), atol=0.01
+    )
+
+
+def test_drawn_numbers_stand_on_a_scale(tmp_path: Path):
+    write_run(tmp_path / "r", "arm")
+    write_report(tmp_path / "r")
+    page = (tmp_path / "r/report.html").read_text()
+    drawn = re.findall(r'<th scope="col"[^>]*>recall(.*?)</th>', page)
+    assert drawn
+    assert all(re.findall(r"<span>([^<]+)</span>", scale) == ["0", "50", "100 %"] for scale in drawn)
+    for label in (">epoch<", ">accuracy<", ">loss<", ">share of right answers<", ">confidence<"):
+        assert label in page

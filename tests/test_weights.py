@@ -46,6 +46,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     building._why_not_preferred.cache_clear()
+    monkeypatch.setattr(building, "_told", set())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -199,8 +200,22 @@ def test_auto_falls_back_loudly_and_once(
             assert "inception_v3" in built.fallback
             assert built.weights.source == ("none" if wanted == "none" else "package")
     assert len(tries) == 1
-    assert "stands in" in caplog.text
+    assert caplog.text.count("stands in") == 1
     assert len(set(after)) == 1  # an arm's random start doesn't depend on which arm looked first
+
+
+def test_a_muted_terminal_has_not_been_told(caplog: pytest.LogCaptureFixture) -> None:
+    terminals = [h for h in logging.getLogger().handlers if isinstance(h, logging.StreamHandler)]
+    levels = [handler.level for handler in terminals]
+    for handler in terminals:
+        handler.setLevel(logging.ERROR)
+    building._notice("no net")
+    for handler, level in zip(terminals, levels, strict=True):
+        handler.setLevel(level)
+    for _ in range(3):
+        building._notice("no net")
+    building._notice("another reason")
+    assert [record.message.rsplit(": ", 1)[1] for record in caplog.records] == ["no net", "another reason"]
 
 
 def test_auto_takes_inception_where_it_is(tmp_path: Path) -> None:

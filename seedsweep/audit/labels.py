@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
 
+from seedsweep.errors import SeedsweepError
+
 FOLDS = 5
 COMPONENTS = 128  # principal components of the features that the probe reads
 NEIGHBOURS = 10
@@ -29,22 +31,75 @@ class Doubt:
     margin: float
 
 
-def folds_of(
-    labels: NDArray[np.int64], groups: Sequence[str] | None, folds: int = FOLDS
-) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+
+
+def folds_of(labels: NDArray[np.int64], groups: Sequence[str] | None, folds: int = FOLDS) -> Folds:
     """Returns stratified (train, test) rows; groups stay on one side where some group has several images.
 
-    Classes with fewer images than folds are in the test rows of some folds only.
+    Few groups make fewer folds, those in which most images meet their own class in training. Classes with fewer
+    images than folds are in the test rows of some folds only.
+
+    Raises:
+        SeedsweepError: the groups are too few to learn two classes on some and judge them on others.
     """
-    count = int(min(folds, max(2, np.bincount(labels).max())))
+    names: NDArray[np.int64] | None = None
+    most = int(np.bincount(labels).max())
+    if groups is not None and len(set(groups)) < len(groups):
+        names = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
+        most = min(most, int(names.max()) + 1)
+    best: Folds = []
+    met = 0
+    for count in range(max(2, min(folds, most)), 1, -1):
+        made = _split(labels, names, count)
+        asked = _asked_in(labels, made)
+        if asked.sum() > met and len(np.unique(labels[asked])) > 1:
+            best, met = made, int(asked.sum())
+        if met == len(labels):
+            break
+    if not best:
+        what = (
+            f"{len(labels)} images" if names is None else f"{names.max() + 1} groups of images (photographs)"
+        )
+        raise SeedsweepError(
+            f"{what} are too few to learn each class on some and judge it on others: each class needs at least two."
+        )
+    return best
+
+
+def _split(labels: NDArray[np.int64], names: NDArray[np.int64] | None, count: int) -> Folds:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class smaller than the number of folds
-        if groups is not None and len(set(groups)) < len(groups):
-            names = np.unique(np.asarray(groups), return_inverse=True)[1]
-            made = StratifiedGroupKFold(count, shuffle=True, random_state=0).split(labels, labels, names)
-        else:
-            made = StratifiedKFold(count, shuffle=True, random_state=0).split(labels, labels)
-        return list(made)
+        try:
+            if names is not None:
+                made = StratifiedGroupKFold(count, shuffle=True, random_state=0).split(labels, labels, names)
+            else:
+                made = StratifiedKFold(count, shuffle=True, random_state=0).split(labels, labels)
+            return list(made)
+        except ValueError:  # more folds than images of every class
+            return []
+
+
+def _asked_in(labels: NDArray[np.int64], made: Folds) -> NDArray[np.bool_]:
+    """Says which images meet their class in training; none where some fold can't be fitted or judged at all."""
+    asked = np.zeros(len(labels), dtype=bool)
+    for train, test in made:
+        known = np.unique(labels[train])
+        if len(known) < 2 or not len(test):
+            return np.zeros(len(labels), dtype=bool)
+        asked[test] = np.isin(labels[test], known)
+    return asked
+
+
+def was_asked(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Says which images a probe could answer rightly: one that never met their class gives it exactly nothing.
+
+    Args:
+        probabilities: [N, K], out of fold.
+        labels: [N] class numbers.
+    """
+    asked: NDArray[np.bool_] = probabilities[np.arange(len(labels)), labels] > 0
+    return asked
 
 
 def components(features: NDArray[np.float32], count: int = COMPONENTS) -> NDArray[np.float64]:
@@ -66,6 +121,9 @@ def outside_fold(
         labels: [N] class numbers.
         groups: [N] names; None: every image by itself.
         classes: how many there are.
+
+    Raises:
+        SeedsweepError: too few groups.
     """
     probe = LogisticRegression(C=0.1, max_iter=300)
     with warnings.catch_warnings():
@@ -85,7 +143,8 @@ def find_doubts(
 
     A class is confidently another's where its probability reaches the mean that images labelled so get themselves
     (confident learning's threshold). A probe that is wrong in one image of ten would then accuse many right labels,
-    so the given label must also be next to impossible to the probe, and nearly absent among the neighbours.
+    so the given label must also be next to impossible to the probe, and nearly absent among the neighbours. Nobody is
+    accused of a label that the probe never met (all of its class in one group).
 
     Args:
         probabilities: [N, K], out of fold.
@@ -99,7 +158,7 @@ def find_doubts(
     )
     confident = np.where(probabilities >= thresholds, probabilities, -1)
     suggested, best = confident.argmax(1), confident.max(1)
-    accused = (
+    accused = was_asked(probabilities, labels) & (
         (best > 0) & (suggested != labels) & (own < OWN_CHANCE) & (neighbours[rows, labels] <= OWN_VOTES)
     )
     margin = best - own

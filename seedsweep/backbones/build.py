@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 PREFERRED, OFFLINE = "inception_v3", "efficientnet_lite0"
 BY_FILE = (PREFERRED, OFFLINE, "vgg16")  # what a weight file may be when the name is left to us
 
+_told: set[str] = set()  # reasons that the terminal has shown
+
 
 @dataclass
 class BuiltBackbone:
@@ -61,7 +63,7 @@ def build_backbone(config: BackboneConfig) -> BuiltBackbone:
     fallback = _why_not_preferred()
     built = _build_own(replace(config, name=OFFLINE if fallback else PREFERRED))
     if fallback:
-        log.warning("!!! backbone=auto: %s", fallback)
+        _notice(fallback)
     built.fallback = fallback
     return built
 
@@ -100,6 +102,21 @@ def _why_not_preferred() -> str | None:
     except WeightsUnreachableError:
         return f"the weights of {PREFERRED} can't be reached, so {OFFLINE} stands in for it"
     return None
+
+
+def _notice(reason: str) -> None:
+    """Says on the terminal once a process why another net is taken: a grid of 24 jobs has one notice, not 24.
+
+    Each run's metrics.json has the reason too. Where the terminal is muted (a study's trials), it is still to be said.
+    """
+    log.log(logging.DEBUG if reason in _told else logging.WARNING, "!!! backbone=auto: %s", reason)
+    terminals = [
+        handler
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
+    ]
+    if any(handler.level <= logging.WARNING for handler in terminals):
+        _told.add(reason)
 
 
 def _build_own(config: BackboneConfig) -> BuiltBackbone:

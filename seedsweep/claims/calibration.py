@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
+from seedsweep.errors import SeedsweepError
+
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 BINS = 10
@@ -58,7 +60,11 @@ def reliability(probabilities: Floats, labels: Labels, bins: int = BINS) -> Reli
     """Returns the reliability diagram of probabilities [N, C] against labels [N].
 
     DeGroot and Fienberg 1983; for neural nets: Guo and others 2017.
+
+    Raises:
+        SeedsweepError: some probabilities are no numbers.
     """
+    _are_numbers(probabilities)
     confidence = probabilities.max(1)
     right = probabilities.argmax(1) == labels
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
@@ -70,10 +76,15 @@ def reliability(probabilities: Floats, labels: Labels, bins: int = BINS) -> Reli
 
 
 def ece(probabilities: Floats, labels: Labels, bins: int = BINS) -> float:
-    """Returns the expected calibration error of probabilities [N, C] (Naeini and others 2015), by torchmetrics."""
+    """Returns the expected calibration error of probabilities [N, C] (Naeini and others 2015), by torchmetrics.
+
+    Raises:
+        SeedsweepError: some probabilities are no numbers.
+    """
     import torch
     from torchmetrics.functional.classification import multiclass_calibration_error
 
+    _are_numbers(probabilities)
     return float(
         multiclass_calibration_error(
             torch.from_numpy(np.asarray(probabilities, dtype=np.float64)),
@@ -90,7 +101,11 @@ def ece_by_chance(probabilities: Floats, bins: int = BINS, draws: int = 1000, se
 
     Right answers are drawn with the stated confidence (consistency resampling: Bröcker and Smith 2007). Few images
     show an error by chance alone.
+
+    Raises:
+        SeedsweepError: some probabilities are no numbers.
     """
+    _are_numbers(probabilities)
     confidence = probabilities.max(1)
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
     member = np.eye(bins)[bin_of]
@@ -103,7 +118,11 @@ def fit_temperature(probabilities: Floats, labels: Labels) -> float:
     """Returns the temperature that fits probabilities [N, C] to labels [N] best (Guo and others 2017).
 
     The logarithms of the probabilities serve as logits: they differ by a constant an image, which softmax ignores.
+
+    Raises:
+        SeedsweepError: some probabilities are no numbers.
     """
+    _are_numbers(probabilities)
     logits = _logits(probabilities)
 
     def loss(log_temperature: float) -> float:
@@ -130,6 +149,9 @@ def calibrate(
         fit_probabilities: [M, C], of the validation images.
         fit_labels: [M].
         bins: of the error.
+
+    Raises:
+        SeedsweepError: some probabilities are no numbers.
     """
     temperature = fit_temperature(fit_probabilities, fit_labels)
     after = scaled(probabilities, temperature)
@@ -143,6 +165,16 @@ def calibrate(
         reliability=reliability(probabilities, labels, bins),
         n=len(labels),
     )
+
+
+def _are_numbers(probabilities: Floats) -> None:
+    """Says in one sentence what would else be a wrong bin, an endless temperature or a traceback."""
+    if not np.isfinite(probabilities).all():
+        wrong = int((~np.isfinite(probabilities).all(1)).sum())
+        raise SeedsweepError(
+            f"{wrong} of {len(probabilities)} images have stated probabilities that are no numbers (training "
+            "diverged): calibration can't be measured; train with a lower optim.lr."
+        )
 
 
 def _logits(probabilities: Floats) -> Floats:

@@ -31,7 +31,7 @@ from seedsweep.study.space import merged, probes
 from seedsweep.sweep.record import holds_run
 
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
-WITH_IMAGES = ("train", "study")  # tasks that read them
+WITH_IMAGES = ("train", "study")  # tasks that read them; a diagnosis does where it has nothing but settings
 
 
 def check(parsed: Namespace) -> bool:
@@ -181,7 +181,8 @@ def _validate(cfg: DictConfig, overrides: list[str]) -> Config:
 
 
 def _check_images(config: Config) -> None:
-    if config.task in WITH_IMAGES:
+    plan = config.task == "diagnose" and config.diagnose.run is None and config.diagnose.checkpoint is None
+    if config.task in WITH_IMAGES or plan:
         check_root(config.data)
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedsweep.config.schema import DataConfig
-from seedsweep.data.images import SUFFIXES
 from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)
 
+# here, for the module that decodes them needs PyTorch, which takes seconds, and a wrong path is told before
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 SPLIT_NAMES = {
     "train": ("train", "training", "training_set", "train_set"),
     "val": ("val", "valid", "validation", "validation_set", "valid_set", "val_set", "dev"),

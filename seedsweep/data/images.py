@@ -15,7 +15,6 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 REDUCE_ABOVE = 2  # a JPEG is decoded at 1/2, 1/4 or 1/8 where this many times the target is left on each side
 
 

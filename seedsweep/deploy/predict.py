@@ -20,8 +20,8 @@ from torch import Tensor
 
 from seedsweep.config.schema import Config
 from seedsweep.data.ahead import ahead, image_bar
-from seedsweep.data.folder import images_below
-from seedsweep.data.images import SUFFIXES, BadImageError, read_image
+from seedsweep.data.folder import SUFFIXES, images_below
+from seedsweep.data.images import BadImageError, read_image
 from seedsweep.deploy import tables
 from seedsweep.deploy.load import Trained
 from seedsweep.deploy.tables.columns import Add, text

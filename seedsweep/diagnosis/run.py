@@ -15,6 +15,7 @@ from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.diagnosis.verdict import Diagnosis, judge
 from seedsweep.errors import SeedsweepError
+from seedsweep.sweep.record import reason_of
 from seedsweep.whole import write_json
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,13 @@ def _findings(module: ModuleType, name: str, subject: Subject, folder: Path) -> 
     try:
         found = module.check(subject, folder)
     except SeedsweepError as error:  # one check that can't be made leaves the others
-        measured = (module.__doc__ or name).splitlines()[0]
-        return [Finding(name, name.replace("_", " "), Verdict.UNKNOWN, measured, f"Can't tell: {error}")]
+        return [_unknown(module, name, str(error))]
+    except Exception as error:  # a defect of ours: a long diagnosis is not thrown away for it
+        log.exception("the check %s failed; the others go on", name)
+        return [_unknown(module, name, f"the check itself failed ({reason_of(error)}); the log says where.")]
     return list(found) if isinstance(found, list) else [found]
+
+
+def _unknown(module: ModuleType, name: str, reason: str) -> Finding:
+    measured = (module.__doc__ or name).splitlines()[0]
+    return Finding(name, name.replace("_", " "), Verdict.UNKNOWN, measured, f"Can't tell: {reason}")

@@ -40,6 +40,7 @@ def curve(history: list[dict[str, float]], quantity: str, best_epoch: int | None
         axes.axvline(best_epoch + 1, color=GREY, linewidth=1, linestyle=":")
     axes.set_xlabel("epoch", fontsize=9, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel({"acc": "accuracy"}.get(quantity, quantity), fontsize=9, color=INK)
     axes.set_ylim(0, 1.03) if quantity == "acc" else axes.set_ylim(bottom=0)
     _legend(axes)
     return svg(made, name)
@@ -57,6 +58,7 @@ def modes(history: list[dict[str, float]], name: str) -> str:
     axes.plot(x, evaluated, "o-", ms=3.5, linewidth=1.6, color=TRAP, label="eval mode")
     axes.set_xlabel("epoch", fontsize=9, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel("accuracy", fontsize=9, color=INK)
     axes.set_ylim(0, 1.03)
     _legend(axes)
     return svg(made, name)
@@ -75,7 +77,7 @@ def reliability_diagram(found: Reliability, name: str) -> str:
     axes.set_xlim(0, 1.03)
     axes.set_ylim(0, 1.03)
     axes.set_xlabel("confidence", fontsize=9, color=INK)
-    axes.set_ylabel("right", fontsize=9, color=INK)
+    axes.set_ylabel("share of right answers", fontsize=9, color=INK)
     return svg(made, name)
 
 

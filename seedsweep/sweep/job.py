@@ -26,6 +26,7 @@ from seedsweep.config.store import to_config
 from seedsweep.errors import SeedsweepError
 from seedsweep.sweep import launchers, record, worker
 from seedsweep.sweep.folder import settle
+from seedsweep.sweep.litter import remove_if_empty
 from seedsweep.sweep.naming import arm_label, count, varied
 from seedsweep.whole import read_json, write_json
 
@@ -85,6 +86,8 @@ def run(cfg: DictConfig) -> None:
         state.error = caught
     except Exception as caught:
         state.defect = (record.reason_of(caught), record.write_error_log(folder))
+    finally:
+        remove_if_empty(hydra, str(cfg.task), Path(cfg.paths.outputs))
 
 
 def _single(cfg: DictConfig, folder: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seedsweep.audit.labels import was_asked
 from seedsweep.diagnosis.audited import EXAMPLES, Audited, answered, audited
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.sheet import Photograph, draw_sheet
@@ -24,8 +25,9 @@ def check(subject: Subject, folder: Path) -> Finding:
     facts, seen = audited(subject), answered(subject)
     classes, n = facts.table.classes, len(facts.table.classes)
     answers = seen.probabilities.argmax(1)
+    asked = was_asked(seen.probabilities, seen.labels)  # the others are not mistakes
     counts = np.zeros((n, n), dtype=np.int64)
-    np.add.at(counts, (seen.labels, answers), 1)
+    np.add.at(counts, (seen.labels[asked], answers[asked]), 1)
     sizes = counts.sum(1)
     mistakes = counts + counts.T
     share = np.triu(mistakes / np.maximum(sizes[:, None] + sizes[None], 1), 1)
@@ -51,7 +53,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     rows = [
         int(seen.rows[row])
         for given, taken in ((a, b), (b, a))
-        for row in np.flatnonzero((seen.labels == given) & (answers == taken))[: EXAMPLES // 2]
+        for row in np.flatnonzero(asked & (seen.labels == given) & (answers == taken))[: EXAMPLES // 2]
     ]
     _draw(facts, rows, folder / "confused_pair.png")
     picture = Path("confused_pair.png")

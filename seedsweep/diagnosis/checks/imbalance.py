@@ -75,9 +75,11 @@ def _draw(classes: list[str], train: np.ndarray, val: np.ndarray, path: Path) ->
     made = figure(8, 1.2 + 0.26 * len(shown))
     axes = made.subplots()
     colours = [TRAP if train[k] < FEW else VAL for k in shown]
-    bars = axes.barh([classes[k] for k in shown], train[shown], color=colours, height=0.7)
-    axes.barh([classes[k] for k in shown], val[shown], left=train[shown], color=GREY, height=0.7)
+    places = range(len(shown))
+    bars = axes.barh(places, train[shown], color=colours, height=0.7)
+    axes.barh(places, val[shown], left=train[shown], color=GREY, height=0.7)
     axes.bar_label(bars, fontsize=8, padding=-22, color="white", label_type="edge")
+    axes.set_yticks(places, [classes[k] for k in shown], parse_math=False)  # a class may be called a$b$
     axes.invert_yaxis()
     tidy(axes, "Training images of each class (grey: validation)")
     save(made, path)

@@ -43,10 +43,11 @@ def check(subject: Subject, folder: Path) -> Finding:
     }
     looked = f"{len(doubts)} of {len(seen.labels)} labels are clearly contradicted ({share:.1%})"
     majority = float(np.bincount(seen.labels).max() / len(seen.labels))
-    if seen.acc < majority + WEAK * (1 - majority):
+    needed = majority + WEAK * (1 - majority)
+    if seen.acc < needed:
         text = (
             f"Can't tell: a linear probe answers {seen.acc:.0%} of the images it has not seen (the largest class is "
-            f"{majority:.0%}), too few to doubt a label."
+            f"{majority:.0%}), too few to doubt a label; {needed:.0%} are asked for."
         )
         return Finding("label_errors", TITLE, Verdict.UNKNOWN, MEASURED, text, evidence)
     if share >= SOME:
@@ -59,7 +60,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     else:
         verdict = Verdict.FINE
         text = (
-            f"{looked}, no more than a probe's own mistakes make."
+            f"{looked}, fewer than the {SOME:.0%} that may be a probe's own mistakes."
             if doubts
             else "No label is clearly contradicted."
         )

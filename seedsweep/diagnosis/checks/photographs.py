@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.audit.labels import outside_fold
-from seedsweep.diagnosis.audited import answered, audited
+from seedsweep.audit.labels import outside_fold, was_asked
+from seedsweep.data.folder import SPLIT_NAMES
+from seedsweep.diagnosis.audited import Audited, answered, audited
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.subject import Subject
 
@@ -33,12 +35,13 @@ def check(subject: Subject, folder: Path) -> Finding:
     seen = answered(subject)
     classes = len(facts.table.classes)
     groups = [grouping.groups[row] for row in seen.rows]
-    alone = right(outside_fold(seen.features, seen.labels, None, classes), seen.labels)
-    together = right(outside_fold(seen.features, seen.labels, groups, classes), seen.labels)
+    apart, joined = (outside_fold(seen.features, seen.labels, each, classes) for each in (None, groups))
+    asked = was_asked(apart, seen.labels) & was_asked(joined, seen.labels)
+    alone, together = right(apart, seen.labels)[asked], right(joined, seen.labels)[asked]
     gap = float(alone.mean() - together.mean())
     error = float((alone != together).sum()) ** 0.5 / len(alone)
-    leaks = gap >= GAP and gap >= ERRORS * error
-    kept = facts.group_regex is not None
+    matters = gap >= GAP and gap >= ERRORS * error
+    torn = torn_share(facts.table.splits, grouping.groups)
     told = (
         f"{grouping.pure} of {grouping.several} photographs with several images hold one class only, and an image's "
         f"neighbours in its photograph tell {grouping.told:.1%} of the classes (chance: {grouping.expected:.1%})"
@@ -47,19 +50,27 @@ def check(subject: Subject, folder: Path) -> Finding:
         f"a linear probe gets {alone.mean():.1%} where it has seen other parts of the same photographs, and "
         f"{together.mean():.1%} on unseen ones"
     )
+    if not asked.all():
+        numbers += f", without the {(~asked).sum()} images of classes that too few photographs show"
     verdict, remedy = Verdict.FINE, []
-    if leaks and not kept:
-        verdict, remedy = Verdict.FAULT, [f"data.group_regex='{grouping.pattern}'"]
+    if matters and gap * torn >= GAP:
+        verdict = Verdict.FAULT
         text = (
-            f"The names tell of {grouping.count} photographs that the split tears apart, so that the accuracy is too "
+            f"The names tell of {grouping.count} photographs, and the split tears them apart: {torn:.0%} of the "
+            f"validation and test images have a part of their photograph in training, so that the accuracy is too "
             f"high: {numbers}. {told[0].upper()}{told[1:]}."
         )
-    elif leaks and grouping.told - grouping.expected >= HINT:
-        verdict = Verdict.SUSPECT
-        text = (
-            f"{told[0].upper()}{told[1:]}: the net may learn a photograph's light instead of the object. The split "
-            f"keeps photographs together, which is right: {numbers}."
-        )
+        if made_by_folders(facts):
+            text += f" The folders of {facts.table.root} make the split: put each photograph's images into one of them."
+        else:
+            remedy = [f"data.group_regex='{grouping.pattern}'"]
+    elif matters:
+        text = f"{grouping.count} groups of images are told apart, and {numbers}: {kept_by(torn)}."
+        if grouping.told - grouping.expected >= HINT:
+            verdict = Verdict.SUSPECT
+            text += (
+                f" {told[0].upper()}{told[1:]}: the net may learn a photograph's light instead of the object."
+            )
     else:
         text = f"{grouping.count} groups of images are told apart, and they do not matter much: {numbers}."
     evidence: Evidence = {
@@ -71,9 +82,37 @@ def check(subject: Subject, folder: Path) -> Finding:
         "told_by_chance": grouping.expected,
         "probe_random": float(alone.mean()),
         "probe_grouped": float(together.mean()),
+        "torn_by_split": torn,
         "images": len(alone),
     }
     return Finding("photographs", TITLE, verdict, MEASURED, text, evidence, remedy)
+
+
+def torn_share(splits: NDArray[np.str_], groups: Sequence[str]) -> float:
+    """Returns the share (0..1) of the images beside training whose group has images in training.
+
+    It looks at the split itself: a group_regex, a manifest or folders may have kept the photographs together.
+
+    Args:
+        splits: [N] names.
+        groups: [N] names.
+    """
+    training = {group for group, split in zip(groups, splits, strict=True) if split == "train"}
+    judged = [group in training for group, split in zip(groups, splits, strict=True) if split != "train"]
+    return float(np.mean(judged)) if judged else 0.0
+
+
+def kept_by(torn: float) -> str:
+    """Says what a split does that does not make the accuracy too high."""
+    if torn == 0:
+        return "the split keeps photographs together, which is right"
+    return f"the split tears few photographs apart ({torn:.1%} of the validation and test images)"
+
+
+def made_by_folders(facts: Audited) -> bool:
+    """Says whether train/ and val/ folders make the split, so that no setting of ours can change it."""
+    top = {facts.name(row).split("/")[0].lower() for row in range(len(facts.table.paths))}
+    return not top.isdisjoint(SPLIT_NAMES["train"])
 
 
 def right(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
