@@ -20,6 +20,7 @@ from seedsweep.config.schema import Config
 from seedsweep.config.store import register_schema, to_config
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.images import read_image
+from seedsweep.diagnosis.audited import Answered
 from seedsweep.diagnosis.checks import imbalance, label_errors
 from seedsweep.diagnosis.checks import photographs as photographs_check
 from seedsweep.diagnosis.finding import Finding, Verdict
@@ -255,12 +256,56 @@ def test_a_class_of_one_group_is_not_accused():
     assert {doubt.given for doubt in find_doubts(made, votes, labels)} <= {1}
 
 
+def test_nobody_is_told_to_be_of_a_class_that_was_not_asked():
+    """The third class lies in one group: what it gets itself, nothing, is no threshold for others."""
+    labels = np.repeat([0, 1, 2], 40)
+    made = np.eye(3)[labels] * 0.9 + 0.05
+    made[labels == 2] = [0.6, 0.4, 0]
+    made[0] = [0.01, 0.45, 0.54]  # sure of nothing but that it is not of the first
+    votes = np.tile([0.0, 0.5, 0.5], (len(labels), 1))
+    assert find_doubts(made, votes, labels) == []
+    made[0] = [0.01, 0.97, 0.02]
+    assert [(doubt.row, doubt.suggested) for doubt in find_doubts(made, votes, labels)] == [(0, 1)]
+
+
+def test_thresholds_are_of_the_images_that_were_asked():
+    """A fold without the second class in training: its images there would pull the class's threshold to a half."""
+    labels = np.repeat([0, 1], 40)
+    made = np.where(labels[:, None] == 0, [0.9, 0.1], [0.1, 0.9])
+    made[60:] = [1, 0]
+    made = np.column_stack([made, np.zeros(80)])
+    made[0] = [0.01, 0.6, 0.39]
+    assert find_doubts(made, np.zeros((80, 3)), labels) == []
+
+
+def test_the_probes_accuracy_is_of_the_images_that_were_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Half of the images are of a class in one group: the others' labels can be judged all the same."""
+    labels = np.repeat([0, 1, 2], [50, 50, 100])
+    made = np.eye(3)[labels] * 0.9 + 0.05
+    made[labels == 2] = [0.6, 0.4, 0]
+    names = [str(row) for row in range(200)]
+    votes = np.eye(3)[labels]
+    seen = Answered(np.zeros((200, 2), np.float32), np.arange(200), labels, names, made, votes)
+    assert seen.acc == 1
+    seen.probabilities[:15] = [0.05, 0.9, 0.05]
+    assert seen.acc == 0.85
+    facts = SimpleNamespace(table=SimpleNamespace(classes=["a", "b", "c"]))
+    monkeypatch.setattr(label_errors, "audited", lambda _: facts)
+    monkeypatch.setattr(label_errors, "answered", lambda _: seen)
+    finding = label_errors.check(SimpleNamespace(), tmp_path)
+    assert (finding.verdict, finding.sentence) == (Verdict.FINE, "No label is clearly contradicted.")
+
+
 @pytest.mark.parametrize(
     ("split", "verdict", "said"),
     [
         ("random", Verdict.FAULT, "tears them apart"),
         ("grouped", Verdict.SUSPECT, "the split keeps photographs together"),
         ("folders", Verdict.FAULT, "put each photograph's images into one"),
+        ("manifest", Verdict.FAULT, "The split stands in theirs.csv"),
+        ("manifest of folders", Verdict.FAULT, "The split stands in theirs.csv"),
         ("few groups", Verdict.UNKNOWN, "2 groups of images"),
     ],
 )
@@ -274,7 +319,7 @@ def test_the_split_in_use_is_judged(
     groups = [str(each) for each in photographs]
     random = np.random.default_rng(0).random(240) < 0.7
     train = photographs < 20 if split == "grouped" else random
-    above = ["train/a" if each else "val/a" for each in train] if split == "folders" else ["a"] * 240
+    above = ["train/a" if each else "val/a" for each in train] if "folders" in split else ["a"] * 240
     table = SimpleNamespace(
         root=tmp_path,
         classes=["a", "b"],
@@ -290,10 +335,48 @@ def test_the_split_in_use_is_judged(
     seen = SimpleNamespace(features=clouds(labels, photographs), labels=labels, rows=np.arange(240))
     monkeypatch.setattr(photographs_check, "audited", lambda _: facts)
     monkeypatch.setattr(photographs_check, "answered", lambda _: seen)
-    finding = _findings(photographs_check, "photographs", SimpleNamespace(), tmp_path)[0]
+    subject = SimpleNamespace(given_manifest="theirs.csv" if "manifest" in split else None)
+    finding = _findings(photographs_check, "photographs", subject, tmp_path)[0]
     assert finding.verdict is verdict
     assert said in finding.sentence
+    assert ("The folders" in finding.sentence) == (split == "folders")
     assert bool(finding.remedy) == (split == "random")
+
+
+@pytest.mark.parametrize(
+    ("gap", "torn", "verdict", "said"),
+    [
+        (12, 10, Verdict.FAULT, "tears them apart: 100%"),
+        (12, 8, Verdict.FAULT, "tears them apart: 78%"),  # 5 points of 78 % are fewer than 4
+        (12, 3, Verdict.FAULT, "tears them apart: 27%"),
+        (12, 2, Verdict.SUSPECT, "tears some photographs apart (17.9%"),
+        (12, 1, Verdict.SUSPECT, "tears few photographs apart (8.9%"),
+        (12, 0, Verdict.SUSPECT, "keeps photographs together"),
+        (96, 2, Verdict.FAULT, "tears them apart: 18%"),  # of 40 points
+        (6, 10, Verdict.FINE, "they do not matter much"),
+    ],
+)
+def test_gap_and_torn_share_are_judged_apart(
+    gap: int, torn: int, verdict: Verdict, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Of 240 images ``gap`` are told by their photograph alone; ``torn`` of 10 photographs have one in training."""
+    photographs = np.arange(240) // 8
+    labels = photographs % 2
+    train = (photographs < 20) | ((photographs < 20 + torn) & (np.arange(240) % 8 == 0))
+    grouping = measure_grouping("^(x)", [str(each) for each in photographs], labels)
+    table = SimpleNamespace(classes=["a", "b"], splits=np.where(train, "train", "val"), paths=[])
+    seen = SimpleNamespace(features=None, labels=labels, rows=np.arange(240))
+    sure = np.eye(2)[labels] * 0.8 + 0.1
+    joined = np.where((np.arange(240) < gap)[:, None], 1 - sure, sure)
+    facts = SimpleNamespace(table=table, grouping=grouping)
+    monkeypatch.setattr(photographs_check, "audited", lambda _: facts)
+    monkeypatch.setattr(photographs_check, "answered", lambda _: seen)
+    monkeypatch.setattr(
+        photographs_check, "outside_fold", lambda _, __, groups, ___: sure if groups is None else joined
+    )
+    finding = photographs_check.check(SimpleNamespace(given_manifest=None), tmp_path)
+    assert finding.verdict is verdict
+    assert said in finding.sentence
 
 
 def test_photographs_are_read_from_names():
@@ -335,9 +418,8 @@ def test_thresholds_are_told_by_their_value(
     sure: float, doubts: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     labels = np.arange(200) % 2
-    answers = np.where(np.arange(200) < 200 * sure, labels, 1 - labels)
     seen = SimpleNamespace(
-        labels=labels, rows=np.arange(200), probabilities=np.eye(2)[answers], votes=None, acc=sure
+        labels=labels, rows=np.arange(200), probabilities=None, votes=None, acc=sure, asked=labels >= 0
     )
     table = SimpleNamespace(classes=["a", "b"], paths=[tmp_path / f"{row}.png" for row in range(200)])
     found = [Doubt(row, 0, 1, 0.9) for row in range(doubts)]

@@ -34,8 +34,8 @@ from seedsweep.diagnosis.layers import Modes
 from seedsweep.diagnosis.local import local_settings
 from seedsweep.diagnosis.ridge import STRENGTHS, Probe
 from seedsweep.diagnosis.run import diagnose
-from seedsweep.diagnosis.saved import saved_config
-from seedsweep.diagnosis.subject import Subject, of_plan
+from seedsweep.diagnosis.saved import repeat_split, saved_config
+from seedsweep.diagnosis.subject import Subject, of_checkpoint, of_plan, of_run
 from seedsweep.errors import SeedsweepError
 
 SMALL = [
@@ -247,6 +247,28 @@ def test_settings_of_this_machine_replace_the_runs():
     assert saved.optim.lr == 1e-3
 
 
+@pytest.mark.parametrize(
+    ("saved", "now", "given", "used"),
+    [
+        (None, None, None, "run/manifest.csv"),  # the run made its split: data.group_regex would make another
+        (None, "run/manifest.csv", None, "run/manifest.csv"),
+        ("theirs.csv", None, "theirs.csv", "run/manifest.csv"),
+        (None, "now.csv", "now.csv", "now.csv"),
+        ("theirs.csv", "now.csv", "now.csv", "now.csv"),
+    ],
+)
+def test_a_runs_own_manifest_is_nobodys_choice(
+    saved: str | None, now: str | None, given: str | None, used: str, in_tmp: Path
+):
+    Path("run").mkdir()
+    Path("run/manifest.csv").touch()
+    config, here = settings(), settings()
+    config.data.manifest, here.data.manifest = saved, now
+    over = None if now is None else local_settings(here, [f"data.manifest={now}"])
+    assert repeat_split(config, Path("run"), over) == given
+    assert config.data.manifest == used
+
+
 def test_a_run_whose_images_moved(
     images: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -262,12 +284,24 @@ def test_a_run_whose_images_moved(
     modules = [baselines]
     monkeypatch.setattr(run, "found_checks", lambda: modules)
     examine = ["task=diagnose", "report.write=false"]
-    of_run, of_file = f"diagnose.run={folder}", f"diagnose.checkpoint={folder / 'checkpoints' / 'best.ckpt'}"
-    assert main([*examine, of_run]) == 2
+    of_folder, of_file = (
+        f"diagnose.run={folder}",
+        f"diagnose.checkpoint={folder / 'checkpoints' / 'best.ckpt'}",
+    )
+    assert main([*examine, of_folder]) == 2
     assert "give a folder with data.root=DIR" in capsys.readouterr().err
-    assert main([*examine, of_run, f"data.root={after}"]) == 0
+    assert main([*examine, of_folder, f"data.root={after}"]) == 0
     assert (folder / "diagnosis" / "diagnosis.json").is_file()
     assert main([*examine, of_file, f"data.root={after}", f"hydra.run.dir={in_tmp / 'of_file'}"]) == 0
+    here = local_settings(settings("data=folder", f"data.root={after}"), [f"data.root={after}"])
+    opened = [
+        of_run(folder, here=here),
+        of_checkpoint(folder / "checkpoints/best.ckpt", settings(), here=here),
+    ]
+    assert [subject.config.data.manifest for subject in opened] == [str(folder / "manifest.csv")] * 2
+    assert [subject.given_manifest for subject in opened] == [None, None]
+    theirs = str(folder / "manifest.csv")
+    assert plan(after, f"data.manifest={theirs}").given_manifest == theirs
     with (folder / "predictions.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
     assert (

@@ -141,10 +141,11 @@ def find_doubts(
 ) -> list[Doubt]:
     """Returns likely label errors, the clearest first.
 
-    A class is confidently another's where its probability reaches the mean that images labelled so get themselves
-    (confident learning's threshold). A probe that is wrong in one image of ten would then accuse many right labels,
-    so the given label must also be next to impossible to the probe, and nearly absent among the neighbours. Nobody is
-    accused of a label that the probe never met (all of its class in one group).
+    An image is confidently another class's where that class's probability reaches the mean that images labelled so get
+    themselves (confident learning's threshold), without those that the probe was not asked. A probe that is wrong in
+    one image of ten would then accuse many right labels, so the given label must also be next to impossible to the
+    probe, and nearly absent among the neighbours. Nobody is accused of a label that the probe never met (all of its
+    class in one group), nor told to be of such a class.
 
     Args:
         probabilities: [N, K], out of fold.
@@ -152,13 +153,12 @@ def find_doubts(
         labels: [N] class numbers.
     """
     rows = np.arange(len(labels))
-    own = probabilities[rows, labels]
-    thresholds = np.asarray(
-        [own[labels == k].mean() if (labels == k).any() else 1 for k in range(probabilities.shape[1])]
-    )
+    own, asked = probabilities[rows, labels], was_asked(probabilities, labels)
+    judged = [own[asked & (labels == k)] for k in range(probabilities.shape[1])]
+    thresholds = np.asarray([each.mean() if len(each) else np.inf for each in judged])
     confident = np.where(probabilities >= thresholds, probabilities, -1)
     suggested, best = confident.argmax(1), confident.max(1)
-    accused = was_asked(probabilities, labels) & (
+    accused = asked & (
         (best > 0) & (suggested != labels) & (own < OWN_CHANCE) & (neighbours[rows, labels] <= OWN_VOTES)
     )
     margin = best - own

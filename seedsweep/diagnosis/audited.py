@@ -13,7 +13,7 @@ from seedsweep.audit.cues import Cue, cue_tables, measure_cue
 from seedsweep.audit.duplicates import Pair, find_pairs, thumbnails
 from seedsweep.audit.files import read_facts
 from seedsweep.audit.groups import Grouping, guess_grouping, measure_grouping
-from seedsweep.audit.labels import neighbour_votes, outside_fold
+from seedsweep.audit.labels import neighbour_votes, outside_fold, was_asked
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.table import ImageTable
 from seedsweep.diagnosis.material import EVAL_BATCH, Material
@@ -43,9 +43,14 @@ class Answered:
     votes: NDArray[np.float64]
 
     @property
+    def asked(self) -> NDArray[np.bool_]:
+        """Says [n] which images the probe could answer rightly: the others are of classes that it had not met."""
+        return was_asked(self.probabilities, self.labels)
+
+    @property
     def acc(self) -> float:
-        """Accuracy of the probe, out of fold."""
-        return float((self.probabilities.argmax(1) == self.labels).mean())
+        """Accuracy of the probe, out of fold, on the images that it could answer rightly."""
+        return float((self.probabilities.argmax(1) == self.labels)[self.asked].mean())
 
 
 class Audited:

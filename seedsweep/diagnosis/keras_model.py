@@ -63,7 +63,7 @@ def of_keras(path: Path, config: Config, limit: int = 1000) -> Subject:
         for layer, (weight, bias) in zip(layers, read.dense, strict=True):
             layer.weight.copy_(weight)
             layer.bias.copy_(bias)
-    return Subject("checkpoint", config, prepared, net, net, limit=limit)
+    return Subject("checkpoint", config, prepared, net, net, limit=limit, given_manifest=config.data.manifest)
 
 
 def _check_head(path: Path, read: KerasClassifier) -> None:

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.data.prepare import PreparedImages
+from seedsweep.diagnosis.local import LocalSettings
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import build_trunk
 from seedsweep.models.classifier import Classifier
@@ -62,3 +63,25 @@ def saved_config(folder: Path) -> Config:
     except (OmegaConfBaseException, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise SeedsweepError(f"{path} can't be used by this version of seedsweep ({reason}).") from error
+
+
+def repeat_split(config: Config, folder: Path, here: LocalSettings | None) -> str | None:
+    """Has a run's images split as they were, by the manifest.csv that it left, unless this machine's settings differ.
+
+    Args:
+        config: the run's own; changed in place.
+        folder: of the run.
+        here: settings that replace the run's own.
+
+    Returns:
+        The manifest that the user gave, now or to the run; None: the run made its split itself.
+    """
+    given, own = config.data.manifest, folder / "manifest.csv"
+    if own.is_file():
+        config.data.manifest = str(own)
+    if here is not None:
+        here.lay_over(config)
+    used = config.data.manifest
+    if used is not None and Path(used).expanduser().resolve() == own.resolve():
+        return given
+    return used

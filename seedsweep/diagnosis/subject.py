@@ -22,7 +22,7 @@ from seedsweep.diagnosis.material import EVAL_BATCH, Answers, Material
 from seedsweep.diagnosis.rehearse import LONG, QUICK, Rehearsal, epochs_within, rehearse
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.ridge import Probe, fit_probe
-from seedsweep.diagnosis.saved import load_net, saved_config
+from seedsweep.diagnosis.saved import load_net, repeat_split, saved_config
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import build_trunk
 from seedsweep.models.classifier import Classifier
@@ -46,6 +46,8 @@ class Subject:
         metrics: metrics.json; empty where unknown.
         folder: of the run; None otherwise.
         limit: training images, and validation images, that are looked at.
+        given_manifest: the user's manifest, which makes the split; None: data.group_regex or folders make it. A run's
+            own manifest.csv, with which ``config`` repeats its split, is not meant.
     """
 
     kind: str
@@ -57,6 +59,7 @@ class Subject:
     metrics: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
     limit: int = 1000
+    given_manifest: str | None = None
     _rehearsals: dict[str, Rehearsal] = field(default_factory=dict)
 
     @cached_property
@@ -225,12 +228,9 @@ def of_run(
             f"diagnose.run={folder} is no finished run: its metrics.json and checkpoints/best.ckpt are needed."
         )
     config = config or saved_config(folder)
-    if (folder / "manifest.csv").is_file():
-        config.data.manifest = str(folder / "manifest.csv")
-    if here is not None:
-        here.lay_over(config)
+    given = repeat_split(config, folder, here)
     prepared = prepare_images(config.data, cache_of(config))
-    subject = Subject("run", config, prepared, folder=folder, limit=limit)
+    subject = Subject("run", config, prepared, folder=folder, limit=limit, given_manifest=given)
     subject.metrics = json.loads((folder / "metrics.json").read_text())
     if (folder / "history.csv").is_file():
         subject.history = read_history(folder / "history.csv")
@@ -257,16 +257,13 @@ def of_checkpoint(
     """
     if not path.is_file():
         raise SeedsweepError(f"diagnose.checkpoint={path} is no file; give a checkpoint.")
-    folder = path.resolve().parents[1]
+    folder, given = path.resolve().parents[1], config.data.manifest
     if (folder / ".hydra" / "config.yaml").is_file():
         config = saved_config(folder)
-        if (folder / "manifest.csv").is_file():
-            config.data.manifest = str(folder / "manifest.csv")
-        if here is not None:
-            here.lay_over(config)
+        given = repeat_split(config, folder, here)
     prepared = prepare_images(config.data, cache_of(config))
     net = load_net(config, prepared, path)
-    return Subject("checkpoint", config, prepared, net, net, limit=limit)
+    return Subject("checkpoint", config, prepared, net, net, limit=limit, given_manifest=given)
 
 
 def of_plan(config: Config, limit: int = 1000) -> Subject:
@@ -275,7 +272,8 @@ def of_plan(config: Config, limit: int = 1000) -> Subject:
     Raises:
         SeedsweepError: anything wrong with the images, or the net's weights can't be reached.
     """
-    subject = Subject("plan", config, prepare_images(config.data, cache_of(config)), limit=limit)
+    prepared = prepare_images(config.data, cache_of(config))
+    subject = Subject("plan", config, prepared, limit=limit, given_manifest=config.data.manifest)
     _ = subject.frozen_config  # now, before a minute of checks
     return subject
 

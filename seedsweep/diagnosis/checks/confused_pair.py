@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from seedsweep.audit.labels import was_asked
 from seedsweep.diagnosis.audited import EXAMPLES, Audited, answered, audited
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.sheet import Photograph, draw_sheet
@@ -25,7 +24,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     facts, seen = audited(subject), answered(subject)
     classes, n = facts.table.classes, len(facts.table.classes)
     answers = seen.probabilities.argmax(1)
-    asked = was_asked(seen.probabilities, seen.labels)  # the others are not mistakes
+    asked = seen.asked  # the others are not mistakes
     counts = np.zeros((n, n), dtype=np.int64)
     np.add.at(counts, (seen.labels[asked], answers[asked]), 1)
     sizes = counts.sum(1)

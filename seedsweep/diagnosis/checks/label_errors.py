@@ -42,7 +42,8 @@ def check(subject: Subject, folder: Path) -> Finding:
         "not_listed": len(doubts) - len(shown),
     }
     looked = f"{len(doubts)} of {len(seen.labels)} labels are clearly contradicted ({share:.1%})"
-    majority = float(np.bincount(seen.labels).max() / len(seen.labels))
+    judged = seen.labels[seen.asked]  # those that the probe's accuracy is of
+    majority = float(np.bincount(judged).max() / len(judged))
     needed = majority + WEAK * (1 - majority)
     if seen.acc < needed:
         text = (

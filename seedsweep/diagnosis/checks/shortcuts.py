@@ -26,9 +26,10 @@ TECHNICAL = ("size", "kind of file")  # no defect lies in them
 
 def check(subject: Subject, folder: Path) -> Finding:
     """Measures every cue and compares it with what the features give."""
-    facts = audited(subject)
+    facts, seen = audited(subject), answered(subject)
     classes = facts.table.classes
-    probe = answered(subject).acc
+    # of all images, asked or not: so are the cues' accuracy and the majority
+    probe = float((seen.probabilities.argmax(1) == seen.labels).mean())
     majority = float(np.bincount(facts.table.labels).max() / len(facts.table.labels))
     verdict, said = Verdict.FINE, []
     for cue in facts.cues:
