@@ -1,9 +1,10 @@
-"""Measures every figure, prints one table and keeps it in RESULTS.md with machine and date.
+"""Measures every figure, prints tables and keeps them in RESULTS.md with machine and date.
 
-Every file of this folder that has ``figures()`` takes part; it returns or yields rows (see ``shared.Row``).
+Every file of this folder that has ``figures()`` takes part; it returns or yields rows (see ``shared.Row``), which
+become a section of RESULTS.md.
 
-    python benchmarks                     # all of them, and RESULTS.md: give it a quiet machine
-    python benchmarks extraction heads    # some, printed only
+    python benchmarks                     # all of them: give it a quiet machine
+    python benchmarks extraction heads    # some; the other sections stay as they are
     python benchmarks --small             # next to nothing, to see that they work; printed only
 """
 
@@ -21,6 +22,12 @@ from pathlib import Path
 from shared import Row
 
 FOLDER = Path(__file__).resolve().parent
+RESULTS = FOLDER / "RESULTS.md"
+INTRODUCTION = """# Benchmarks
+
+`make bench` measures all, `python benchmarks NAME` a section. Each figure is a ratio taken in one run, both sides in
+turn, pair by pair: the median, and the range.
+"""
 HEADER = "| figure | goal | measured | range |\n|---|---|---|---|"
 PACKAGES = ("torch", "torchvision", "openvino", "pytorch-lightning", "optuna", "numpy", "pillow", "timm")
 
@@ -91,30 +98,33 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="FILE", help=f"only these: {', '.join(modules())}")
     parser.add_argument("--small", action="store_true", help="next to nothing, to see that all works")
     chosen = parser.parse_args()
+    wanted = chosen.names or modules()
     if unknown := [name for name in chosen.names if name not in modules()]:
         parser.error(f"{unknown[0]} is no benchmark: choose from {', '.join(modules())}")
     if chosen.small:
         os.environ["SEEDSWEEP_BENCH_SMALL"] = "1"
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
-    started, where = time.time(), machine()
+    where, failed = machine(), False
     print(f"{where}\n\n{HEADER}", flush=True)
-    lines = [text for name in chosen.names or modules() for text in measured(name)]
-    minutes = (time.time() - started) / 60
-    print(f"\n{minutes:.1f} minutes")
-    if not chosen.names and not chosen.small:
-        when = time.strftime("%Y-%m-%d", time.localtime(started))
-        page = [
-            "# Benchmarks",
-            "",
-            f"`make bench` on {when}, {minutes:.0f} minutes. {where}.",
-            "",
-            "Each figure is a ratio taken in one run, both sides in turn, pair by pair: the median, and the range.",
-            "",
-            HEADER,
-            *lines,
-        ]
-        (FOLDER / "RESULTS.md").write_text("\n".join(page) + "\n")
-    return 1 if any("| failed |" in text for text in lines) else 0
+    for name in wanted:
+        started = time.time()
+        lines = measured(name)
+        failed = failed or any("| failed |" in text for text in lines)
+        minutes = (time.time() - started) / 60
+        if lines and not chosen.small:
+            when = time.strftime("%Y-%m-%d", time.localtime(started))
+            keep(name, "\n".join([f"{when}, {minutes:.0f} minutes. {where}.", "", HEADER, *lines]))
+    return 1 if failed else 0
+
+
+def keep(name: str, text: str) -> None:
+    """Puts a section into RESULTS.md, in the place of the one that it had."""
+    page = RESULTS.read_text() if RESULTS.is_file() else INTRODUCTION
+    head, *parts = page.split("\n## ")
+    sections = {part.split("\n", 1)[0]: part.split("\n", 1)[1].strip() for part in parts}
+    sections[name] = text
+    body = "".join(f"\n\n## {key}\n\n{sections[key]}" for key in sorted(sections))
+    RESULTS.write_text(f"{head.rstrip()}{body}\n")
 
 
 if __name__ == "__main__":
