@@ -50,17 +50,12 @@ def draw_comparison(rows: list[ArmRow], path: Path) -> None:
     acc.set_xlim(0, 1.01)
     judged = any(row.standing for row in rows)
     marks = {mark(row) for row in rows}
-    for axes, title in (
-        (
-            acc,
-            "validation accuracy (dots: seeds, bar: mean"
-            + (", line: 95 % interval" if judged else "")
-            + (f", {SAME} {SAME_MEANS}" if SAME in marks else "")
-            + (f", {UNDECIDED} too few to tell" if UNDECIDED in marks else "")
-            + ")",
-        ),
-        (gap, "bn_gap of the last epoch"),
-    ):
+    key = ["dots: seeds", "bar: mean"]
+    key += ["line: 95 % interval"] * judged
+    key += [f"{SAME} {SAME_MEANS}"] * (SAME in marks)
+    key += [f"{UNDECIDED} too few images to tell"] * (UNDECIDED in marks)
+    acc.set_xlabel("    ".join(key), fontsize=8, color=GREY, loc="left")
+    for axes, title in ((acc, "validation accuracy"), (gap, "bn_gap of the last epoch")):
         tidy(axes, title)
         axes.grid(axis="y", visible=False)
         axes.grid(axis="x", color="#e8e8e8")
