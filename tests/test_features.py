@@ -303,7 +303,7 @@ def test_a_head_in_bfloat16_is_near_and_says_so(tmp_path: Path) -> None:
     for precision in ("float32", "bfloat16"):
         run = tmp_path / precision
         metrics = train(quick(f"paths.cache={tmp_path}/cache", f"features.head_precision={precision}"), run)
-        assert metrics["features"]["precision"] == precision
+        assert metrics["trained_in"] == precision
         runs.append(history(run))
     assert runs[0][-1]["val/loss"] == pytest.approx(runs[1][-1]["val/loss"], rel=2e-2)
     assert runs[0][-1]["val/loss"] != runs[1][-1]["val/loss"]

@@ -203,7 +203,7 @@ class FeaturesConfig:
     engine: str = "auto"  # auto | torch | openvino
     precision: str = "float32"  # float32 | bfloat16: of the pass over the images
     dtype: str = "float32"  # float32 | float16: of the stored arrays
-    head_precision: str = "float32"  # float32 | bfloat16 | auto: of the two large products of a head's step
+    head_precision: str = "float32"  # float32 | bfloat16 | auto: that a head is trained in
     batch_size: int = 32  # images a pass; changes no result
     budget_gib: float = 10.0  # of disk under paths.cache; the least recently used features go first
 

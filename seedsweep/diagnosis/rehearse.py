@@ -14,6 +14,7 @@ from seedsweep.config.schema import Config
 from seedsweep.diagnosis.material import Answers, Material
 from seedsweep.heads.company import Company, Setup, pays
 from seedsweep.heads.data import HeadData, HeadSchedule
+from seedsweep.heads.replay import trained
 from seedsweep.models.build import build_head
 from seedsweep.training.assemble import class_weights
 
@@ -83,20 +84,15 @@ def _company(
         Setup(head, config.optim, class_weights(config, material.images), config.head.label_smoothing)
         for head, config in zip(heads, configs, strict=True)
     ]
-    company = Company(setups, data, schedule)
-    histories: list[list[dict[str, float]]] = [[] for _ in configs]
-    while not company.done:
-        for history, row in zip(histories, company.epoch(), strict=True):
-            if row:
-                history.append({"epoch": float(len(history)), **row})
     made = []
-    for head, member, history in zip(heads, company.members, histories, strict=True):
-        if member.best_state:
-            head.load_state_dict(member.best_state)
+    for head, fit in zip(heads, trained(Company(setups, data, schedule)), strict=True):
+        history = [{"epoch": float(epoch), **row} for epoch, row in enumerate(fit.rows)]
+        if fit.best_state:
+            head.load_state_dict(fit.best_state)
         head.eval()
         with torch.no_grad():
             predicted = head(data.val).argmax(1).numpy()
-        best = history[max(member.best_epoch, 0)]["val/acc"]
+        best = history[max(fit.best_epoch, 0)]["val/acc"]
         last = history[-1]
         made.append(
             Rehearsal(
@@ -106,7 +102,7 @@ def _company(
                 predicted,
                 history,
                 whole,
-                copy.deepcopy(member.best_state),
+                copy.deepcopy(fit.best_state),
             )
         )
     return made

@@ -18,7 +18,6 @@ from seedsweep.study.worker import wait_for, work
 
 log = logging.getLogger(__name__)
 
-OF_THE_HEAD = ("head", "optim", "trainer", "data.batch_size")  # beginnings of keys that change no feature
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -40,7 +39,7 @@ def lead_study(config: Config, started: float) -> None:
     )  # fmt: skip
     progress = Progress(plan, study)
     try:
-        if config.study.workers > 1 and all(param.key.startswith(OF_THE_HEAD) for param in plan.space):
+        if config.study.workers > 1 and plan.is_of_heads:
             _extract_ahead(plan)
         else:
             _check_images(plan)

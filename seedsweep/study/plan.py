@@ -36,6 +36,7 @@ from seedsweep.study.storage import open_storage
 
 OF_THE_STUDY = ("study", "sampler", "pruner", "storage", "task", "resume")  # not settings of a trial
 COMPARED_OF_STUDY = ("space", "metric", "rule", "tail", "seed")
+OF_THE_HEAD = ("head", "optim", "trainer", "data.batch_size")  # beginnings of keys that change no feature
 EXTRA, SETTINGS = "overrides", "settings"
 METRICS = {"macro_f1": "macro-F1", "acc": "accuracy"}
 
@@ -58,6 +59,11 @@ class Plan:
     def space(self) -> list[ParamConfig]:
         """The dimensions, in order."""
         return dimensions(self.config.study)
+
+    @property
+    def is_of_heads(self) -> bool:
+        """Whether all trials read the same features."""
+        return all(param.key.startswith(OF_THE_HEAD) for param in self.space)
 
     def trial_config(self, lines: list[str]) -> Config:
         """Composes a trial's configuration: what all share, and ``lines`` over it.
@@ -91,7 +97,24 @@ def read_plan(config: Config) -> Plan:
     folders = [source.path for source in sources if source.provider == "command-line"]
     folder = Path(config.paths.outputs) / "studies" / study.name
     name = str(hydra.job.config_name or "config")
-    return Plan(config, folder.absolute(), merged(settings, given), folders, name)
+    plan = Plan(config, folder.absolute(), merged(settings, given), folders, name)
+    if study.company > 1:
+        _check_company(plan)
+    return plan
+
+
+def _check_company(plan: Plan) -> None:
+    company = f"study.company={plan.config.study.company}"
+    if not plan.is_of_heads:
+        others = ", ".join(param.key for param in plan.space if not param.key.startswith(OF_THE_HEAD))
+        raise SeedsweepError(
+            f"{company} trains heads on the same features, but study.space has {others}: leave study.company at 1."
+        )
+    if plan.config.pruner.name != "NopPruner":
+        raise SeedsweepError(
+            f"{company} trains heads to their end, so nothing can be pruned: add pruner=none, or leave "
+            "study.company at 1."
+        )
 
 
 def open_study(plan: Plan) -> optuna.Study:

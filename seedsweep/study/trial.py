@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import Trial, TrialState
@@ -21,13 +21,16 @@ from seedsweep.study.leases import SLOT, Heartbeat, Leases
 from seedsweep.study.plan import EXTRA, Plan
 from seedsweep.study.space import suggest
 
+if TYPE_CHECKING:  # it brings torch, which a leader of other processes does without
+    from seedsweep.heads.replay import Replay
+
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 2  # a failing trial is tried again once
 LEADER = "SEEDSWEEP_LEADER"  # environment variable: process id that a worker must not outlive
 
 
-def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path) -> None:
+def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path, ready: Replay | None = None) -> None:
     """Runs a trial that this process took, and tells the study what came of it.
 
     A failure is recorded with its reason and never raised.
@@ -37,6 +40,7 @@ def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path) -> None:
         plan: the study.
         leases: of the study.
         folder: the trial's own.
+        ready: its head, trained in company already (see ``study/company.py``).
 
     Raises:
         KeyboardInterrupt: the user stopped the study; the trial is given back.
@@ -47,9 +51,9 @@ def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path) -> None:
     notes: dict[str, Any] = {}
     lines: list[str] = []
     try:
-        with Heartbeat(trial, plan.config.study.heartbeat, int(os.environ.get(LEADER, "0"))):
-            lines = [*trial.user_attrs.get(EXTRA, []), *suggest(trial, [] if _is_laid(trial) else plan.space)]
-            state, value, notes = _attempts(trial, plan, folder, lines)
+        with heartbeat(trial, plan):
+            lines = lines_of(trial, plan)
+            state, value, notes = _attempts(trial, plan, folder, lines, ready)
     except KeyboardInterrupt:
         leases.give_back(trial)
         raise
@@ -58,12 +62,23 @@ def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path) -> None:
             "trial %s was taken over by another worker; this result is left out", trial.user_attrs[SLOT]
         )
         return
-    notes |= {"seconds": round(time.perf_counter() - started, 3), "settings": lines}
+    seconds = time.perf_counter() - started + (sum(ready.seconds) if ready else 0.0)
+    notes |= {"seconds": round(seconds, 3), "settings": lines}
     for key, note in notes.items():
         trial.set_user_attr(key, note)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         study.tell(trial, value, state)
+
+
+def lines_of(trial: Trial, plan: Plan) -> list[str]:
+    """Returns a trial's settings as overrides; what isn't laid down is drawn, once."""
+    return [*trial.user_attrs.get(EXTRA, []), *suggest(trial, [] if _is_laid(trial) else plan.space)]
+
+
+def heartbeat(trial: Trial, plan: Plan) -> Heartbeat:
+    """Returns the sign of life of a trial that this process has."""
+    return Heartbeat(trial, plan.config.study.heartbeat, int(os.environ.get(LEADER, "0")))
 
 
 def value_of(study: StudyConfig, rows: list[dict[str, float]], metrics: dict[str, Any]) -> float:
@@ -88,13 +103,13 @@ def _is_laid(trial: Trial) -> bool:
 
 
 def _attempts(
-    trial: Trial, plan: Plan, folder: Path, lines: list[str]
+    trial: Trial, plan: Plan, folder: Path, lines: list[str], ready: Replay | None
 ) -> tuple[TrialState, float | None, dict[str, Any]]:
     from seedsweep.sweep.record import reason_of, write_error_log
 
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            value, notes = _train(trial, plan, folder, lines)
+            value, notes = _train(trial, plan, folder, lines, ready if attempt == 1 else None)
             return TrialState.COMPLETE, value, notes
         except optuna.TrialPruned:
             return TrialState.PRUNED, None, {"epochs": len(read_history(folder / "history.csv"))}
@@ -108,7 +123,9 @@ def _attempts(
     return TrialState.FAIL, None, {"reason": reason}
 
 
-def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[float, dict[str, Any]]:
+def _train(
+    trial: Trial, plan: Plan, folder: Path, lines: list[str], ready: Replay | None
+) -> tuple[float, dict[str, Any]]:
     from seedsweep.training.run import train
 
     study = plan.config.study
@@ -124,7 +141,14 @@ def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[fl
     label = f"trial {trial.user_attrs[SLOT]}"
     with quiet():
         metrics = train(
-            config, folder, label=label, resume=True, on_epoch=on_epoch, pictures=False, meet_test=False
+            config,
+            folder,
+            label=label,
+            resume=True,
+            on_epoch=on_epoch,
+            pictures=False,
+            meet_test=False,
+            ready=ready,
         )
     rows = read_history(folder / "history.csv")
     notes = {

@@ -42,6 +42,7 @@ def finish_run(
     rows: list[dict[str, float]],
     best_epoch: int,
     features: dict[str, Any],
+    trained_in: str,
     board: RunTensorBoard,
     status: str,
     started: float,
@@ -60,6 +61,7 @@ def finish_run(
         rows: the history.
         best_epoch: of that checkpoint, from 0.
         features: how the images reached the head, for metrics.json.
+        trained_in: the precision, likewise.
         board: TensorBoard's writers; closed here.
         status: finished | interrupted. An interrupted run never meets the test images.
         started: ``time.perf_counter()`` at the start of the run.
@@ -101,6 +103,7 @@ def finish_run(
         "image_size": list(config.data.image_size),
         "batch_size": config.data.batch_size,
         "features": features,
+        "trained_in": trained_in,
         "images": table.counts(),
         "epochs": len(rows),
         "best_epoch": best_epoch,

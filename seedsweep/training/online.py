@@ -19,6 +19,8 @@ from seedsweep.training.outcome import Outcome
 from seedsweep.training.probe import ProbeCallback, probe_rows
 from seedsweep.training.recorder import Recorder
 
+TRAINED_IN = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}
+
 
 def fit_online(
     config: Config,
@@ -45,11 +47,11 @@ def fit_online(
     trainer = _trainer(config, run_dir, callbacks)
     interrupted = not _fit(trainer, module, images, checkpoint)
     if interrupted and not recorder.rows:
-        return Outcome(-1, True, config.trainer.precision)
+        return Outcome(-1, True, TRAINED_IN[config.trainer.precision])
     module.to(trainer.strategy.root_device)
     saved = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
     module.load_state_dict(saved["state_dict"])
-    return Outcome(int(saved["epoch"]), interrupted, config.trainer.precision)
+    return Outcome(int(saved["epoch"]), interrupted, TRAINED_IN[config.trainer.precision])
 
 
 def _callbacks(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Outcome:
-    """``best_epoch`` counts from 0; -1: no epoch was finished. ``precision`` is that of the training."""
+    """``best_epoch`` counts from 0; -1: no epoch was finished. ``trained_in`` is a precision."""
 
     best_epoch: int
     interrupted: bool
-    precision: str
+    trained_in: str  # float32 | bfloat16 | float16

@@ -20,6 +20,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.features.activations import ActivationDataModule
 from seedsweep.features.images import FeatureImages
 from seedsweep.features.route import why_online
+from seedsweep.heads.replay import Replay
 from seedsweep.models.build import BuiltModel, Trunk
 from seedsweep.models.card import card_of
 from seedsweep.preprocess.scaling import flush_denormals
@@ -46,6 +47,7 @@ def train(
     on_epoch: OnEpoch | None = None,
     pictures: bool = True,
     meet_test: bool = True,
+    ready: Replay | None = None,
 ) -> dict[str, Any]:
     """Trains one arm and writes everything about it into ``run_dir``.
 
@@ -58,6 +60,7 @@ def train(
             ``val/macro_f1``, ``val/loss``, ...); what it raises ends the run and is raised here.
         pictures: draw curves, confusion matrix, gallery and graph; a trial of a study goes without.
         meet_test: score the test images; a trial of a study must not (see ``meet_test`` in ``training/test_split``).
+        ready: the training of the head, if it was done already in company.
 
     Returns:
         What ``metrics.json`` holds.
@@ -66,7 +69,7 @@ def train(
         SeedsweepError: bad input, before any training.
         KeyboardInterrupt: the user stopped the run; what was trained is saved.
     """
-    started = time.perf_counter()
+    started = time.perf_counter() - (sum(ready.seconds) if ready else 0.0)
     run_dir.mkdir(parents=True, exist_ok=True)
     with _log_file(run_dir / "run.log"):
         flush_denormals()
@@ -96,7 +99,7 @@ def train(
         recorder = Recorder(run_dir, board, on_epoch)
         try:
             if isinstance(images, FeatureImages):
-                outcome = fit_stored(config, run_dir, module, images, recorder)
+                outcome = fit_stored(config, module, images, recorder, ready)
             elif isinstance(images, ActivationDataModule):
                 outcome = fit_upper(config, run_dir, module, images, recorder, checkpoint)
             else:
@@ -121,7 +124,8 @@ def train(
             built=built,
             rows=recorder.rows,
             best_epoch=outcome.best_epoch,
-            features={"stored": reason is None, "reason": reason, "precision": outcome.precision},
+            features={"stored": reason is None, "reason": reason},
+            trained_in=outcome.trained_in,
             board=board,
             status="interrupted" if outcome.interrupted else "finished",
             started=started,
@@ -140,6 +144,7 @@ def extract_ahead(config: Config, folder: Path) -> None:
         SeedsweepError: bad input, as of :func:`train`.
     """
     flush_denormals()
+    pl.seed_everything(config.seed, verbose=False)  # a net without weights is drawn
     prepared = prepare_images(config.data, cache_of(config), folder / "manifest.csv")
     images_of(config, prepared, trunk_of(config, prepared))
 

@@ -21,6 +21,7 @@ from seedsweep.features.rows import FeatureRows
 from seedsweep.features.store import Space
 from seedsweep.heads.fit import HeadData, HeadFit, HeadSchedule
 from seedsweep.heads.precision import takes_bfloat16
+from seedsweep.heads.replay import Replay
 from seedsweep.models.build import Trunk
 from seedsweep.models.card import CARD
 from seedsweep.models.classifier import FeatureNet, UpperClassifier
@@ -81,41 +82,42 @@ def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> Fea
 
 
 def fit_stored(
-    config: Config, run_dir: Path, module: ArmModule, images: FeatureImages, recorder: Recorder
+    config: Config, module: ArmModule, images: FeatureImages, recorder: Recorder, ready: Replay | None = None
 ) -> Outcome:
     """Trains the head of ``module`` on stored features and leaves its best weights in it.
 
     A run that was interrupted starts again: it is a matter of seconds, and ends with the same numbers.
+
+    Args:
+        config: the whole configuration.
+        module: the whole net.
+        images: the features.
+        recorder: gets each epoch.
+        ready: what this very training gave already, in company (see ``training/company.py``).
     """
     recorder.board.start_anew()
     device = device_of(config)
     module.to(device)
     head = module.classifier.head
-    bfloat16 = takes_bfloat16(config.features.head_precision, device, config.data.batch_size)
-    fit = HeadFit(
+    schedule = schedule_of(config, device)
+    fit = ready or HeadFit(
         head,
-        _data(config, images, device),
+        head_data(config, images, device),
         config.optim,
-        HeadSchedule(
-            config.trainer.max_epochs,
-            config.trainer.patience,
-            config.data.batch_size,
-            config.seed,
-            bfloat16,
-        ),
+        schedule,
         module.class_weights,
         module.label_smoothing,
     )
     interrupted = False
     try:
         while not fit.done:
-            recorder.start()
+            recorder.start(fit.earlier)
             recorder.record(fit.next_epoch, config.trainer.max_epochs, fit.epoch(), config.optim.lr)
     except KeyboardInterrupt:
         interrupted = True
     if fit.best_state:
         head.load_state_dict(fit.best_state)
-    return Outcome(fit.best_epoch, interrupted, "bfloat16" if bfloat16 else "float32")
+    return Outcome(fit.best_epoch, interrupted, "bfloat16" if schedule.bfloat16 else "float32")
 
 
 def fit_upper(
@@ -159,7 +161,15 @@ def save_checkpoint(module: ArmModule, path: Path, epoch: int, *, whole: bool) -
         torch.save({"epoch": epoch, "state_dict": state, "whole": whole, CARD: module.card}, part)
 
 
-def _data(config: Config, images: FeatureImages, device: torch.device) -> HeadData:
+def schedule_of(config: Config, device: torch.device) -> HeadSchedule:
+    """Returns how a run's head is trained on stored features."""
+    trainer, size = config.trainer, config.data.batch_size
+    bfloat16 = takes_bfloat16(config.features.head_precision, device, size)
+    return HeadSchedule(trainer.max_epochs, trainer.patience, size, config.seed, bfloat16)
+
+
+def head_data(config: Config, images: FeatureImages, device: torch.device) -> HeadData:
+    """Returns a run's features and labels, on ``device``."""
     table = images.prepared.table
     val = torch.from_numpy(table.indices("val"))
     probe = probe_rows(table, config.trainer.probe_images, config.data.split_seed)

@@ -80,7 +80,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "state": STATES[trial.state],
         "value": round(value, 6) if math.isfinite(value) and trial.state != TrialState.FAIL else None,
         "epochs": epochs(trial),
-        "seconds": round(trial.duration.total_seconds(), 2) if trial.duration else None,
+        "seconds": _seconds(trial),
         "reason": trial.user_attrs.get("reason"),
     }
 
@@ -119,8 +119,15 @@ def _time_taken(study: optuna.Study) -> str:
         return ""
     first = min(t.datetime_start for t in trials if t.datetime_start)
     last = max(t.datetime_complete for t in trials if t.datetime_complete)
-    together = sum(t.duration.total_seconds() for t in trials if t.duration)
+    together = sum(_seconds(trial) or 0.0 for trial in trials)
     return f"; {_span((last - first).total_seconds())} from first to last, trials together {_span(together)}"
+
+
+def _seconds(trial: FrozenTrial) -> float | None:
+    """Returns what a trial took; trained in company, it is its part, and its duration that of all of them."""
+    if "seconds" in trial.user_attrs:
+        return round(float(trial.user_attrs["seconds"]), 2)
+    return round(trial.duration.total_seconds(), 2) if trial.duration else None
 
 
 def _span(seconds: float) -> str:

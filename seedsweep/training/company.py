@@ -1,0 +1,78 @@
+"""Trains the heads of several runs at once where the runs share features and schedule."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict
+
+import pytorch_lightning as pl
+
+from seedsweep.config.location import cache_of
+from seedsweep.config.schema import Config
+from seedsweep.data.prepare import prepare_images
+from seedsweep.features.images import FeatureImages
+from seedsweep.heads.company import Company, Setup
+from seedsweep.heads.replay import Replay, trained
+from seedsweep.preprocess.scaling import flush_denormals
+from seedsweep.training.assemble import build_module, trunk_of
+from seedsweep.training.device import device_of
+from seedsweep.training.run import images_of
+from seedsweep.training.stored import head_data, schedule_of
+
+log = logging.getLogger(__name__)
+
+OF_ONE_HEAD = ("head", "optim", "experiment")  # what may differ between heads of one company
+
+
+def train_heads(configs: list[Config]) -> list[Replay | None]:
+    """Trains the heads of runs that differ in head and optimiser alone, each as it would be trained by itself.
+
+    Args:
+        configs: of the runs.
+
+    Returns:
+        For each run what to give :func:`seedsweep.training.run.train` as ``ready``; None where it must train by
+        itself: its images go online, no other run has its features and schedule, or company failed.
+    """
+    alike: dict[str, list[int]] = {}
+    for place, config in enumerate(configs):
+        alike.setdefault(_shared(config), []).append(place)
+    found: list[Replay | None] = [None] * len(configs)
+    for places in alike.values():
+        if len(places) == 1:
+            continue
+        try:
+            made = _company([configs[place] for place in places])
+        except Exception as error:  # memory, bad input: each run alone says and records what it meets
+            log.warning("%d heads can't be trained together (%s): one after the other", len(places), error)
+            continue
+        for place, replay in zip(places, made, strict=False):
+            found[place] = replay
+    return found
+
+
+def _company(configs: list[Config]) -> list[Replay]:
+    """Returns what became of each head; nothing if their images go online."""
+    flush_denormals()
+    first = configs[0]
+    pl.seed_everything(first.seed, verbose=False)  # a net without weights is drawn
+    prepared = prepare_images(first.data, cache_of(first))
+    trunk = trunk_of(first, prepared)
+    images, _ = images_of(first, prepared, trunk)
+    if not isinstance(images, FeatureImages):
+        return []
+    device = device_of(first)
+    setups = []
+    for config in configs:
+        module, _ = build_module(config, prepared, trunk)
+        head = module.classifier.head.to(device)
+        setups.append(Setup(head, config.optim, module.class_weights, module.label_smoothing))
+    return trained(Company(setups, head_data(first, images, device), schedule_of(first, device)))
+
+
+def _shared(config: Config) -> str:
+    content = asdict(config)
+    for key in OF_ONE_HEAD:
+        content.pop(key)
+    return json.dumps(content, sort_keys=True, default=str)
