@@ -9,7 +9,9 @@ from test_study import Arm, result, run, study
 from test_training import small
 
 from seedsweep.config.schema import Config
+from seedsweep.config.study_schema import StorageConfig
 from seedsweep.heads.replay import Replay
+from seedsweep.study.storage import open_storage
 from seedsweep.training import company
 from seedsweep.training.run import train
 
@@ -70,12 +72,12 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> Company:
 
 
 def test_a_study_draws_several_trials_at_once_and_each_gets_its_own_fit(arm: Arm, fits: Company) -> None:
-    assert run("study.company=3", n=8) == 0
+    assert run("study.company=3", "study.finalist_seeds=1", n=8) == 0
     assert fits.sizes[:3] == [3, 3, 2]
     assert [t.user_attrs["slot"] for t in study().trials] == list(range(8))
     assert {t.state.name for t in study().trials} == {"COMPLETE"}
     assert len({t.params["optim.lr"] for t in study().trials}) == 8
-    assert len(arm.ready) == len(arm.calls) == 8 + 3 * len(result()["finalists"])
+    assert len(arm.ready) == len(arm.calls) == 8 + len(result()["finalists"])
     for config, ready in zip(arm.calls, arm.ready, strict=True):
         assert ready is not None
         assert ready.seconds == [config.optim.lr]
@@ -87,23 +89,23 @@ def test_stopped_between_two_of_a_company_the_others_are_given_back(arm: Arm, fi
             raise KeyboardInterrupt
 
     arm.act = stop
-    assert run("study.company=4", n=6) == 130
+    assert run("study.company=4", "study.finalist_seeds=1", n=6) == 130
     assert [t.state.name for t in study().trials] == ["COMPLETE", *["WAITING"] * 5]
     drawn = [dict(t.params) for t in study().trials[:4]]
     arm.act = lambda config: None
-    assert run("study.company=4", n=6) == 0
+    assert run("study.company=4", "study.finalist_seeds=1", n=6) == 0
     assert {t.state.name for t in study().trials} == {"COMPLETE"}
     assert [dict(t.params) for t in study().trials[:4]] == drawn
 
 
 def test_a_trial_whose_worker_was_killed_runs_alone(arm: Arm, fits: Company) -> None:
     arm.act = lambda config: (_ for _ in ()).throw(KeyboardInterrupt)
-    assert run("study.company=4", n=6) == 130
-    begun = study()
-    begun._storage.set_trial_user_attr(begun.trials[2]._trial_id, "deaths", 1)
+    assert run("study.company=4", "study.finalist_seeds=1", n=6) == 130
+    storage = open_storage(StorageConfig("journal"), Path("outputs/studies/s"))
+    storage.set_trial_user_attr(study().trials[2]._trial_id, "deaths", 1)
     arm.act = lambda config: None
     fits.sizes.clear()
-    assert run("study.company=4", n=6) == 0
+    assert run("study.company=4", "study.finalist_seeds=1", n=6) == 0
     assert fits.sizes[:2] == [2, 3], "slots 0 and 1, then 2 alone, then the rest"
     assert {t.state.name for t in study().trials} == {"COMPLETE"}
 
@@ -141,10 +143,10 @@ def test_stopped_in_company_no_trial_is_lost(arm: Arm, monkeypatch: pytest.Monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr(company, "train_heads", stop)
-    assert run("study.company=4", n=6) == 130
+    assert run("study.company=4", "study.finalist_seeds=1", n=6) == 130
     assert {t.state.name for t in study().trials} == {"WAITING"}
     drawn = [dict(t.params) for t in study().trials[:4]]
     monkeypatch.setattr(company, "train_heads", lambda configs: [None] * len(configs))
-    assert run("study.company=4", n=6) == 0
+    assert run("study.company=4", "study.finalist_seeds=1", n=6) == 0
     assert {t.state.name for t in study().trials} == {"COMPLETE"}
     assert [dict(t.params) for t in study().trials[:4]] == drawn
