@@ -36,5 +36,11 @@ def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture(autouse=True)
 def _no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Grids and studies with a stub in the place of training need no page about it; their reports have tests."""
-    if request.module.__name__ in ("test_grid", "test_launchers", "test_cli", "test_study"):
+    if request.module.__name__ in (
+        "test_grid",
+        "test_launchers",
+        "test_cli",
+        "test_study",
+        "test_study_company",
+    ):
         monkeypatch.setattr("seedsweep.report.write.write_at_end", lambda *_, **__: None)

@@ -111,6 +111,7 @@ def end_workers() -> None:
     get_reusable_executor().shutdown(wait=True)
 
 
+@pytest.mark.slow
 def test_joblib_with_a_failing_and_a_killed_job(
     grid: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):

@@ -30,6 +30,7 @@ TINY = [
     "trainer.max_epochs=1",
     "backbone=efficientnet_lite0",
     "trainer.probe_images=8",
+    "report.write=false",  # tests of its own
 ]
 SHORT = ["study.n_trials=2", "study.finalists=1", "study.finalist_seeds=1"]
 
@@ -92,6 +93,8 @@ def size(args: list[str]) -> list[str]:
         return ["seed=1", "rung=00_as_asked"]
     if any(part.startswith("+sweep=") for part in args):
         return ["seed=1"]
+    if "task=diagnose" in args and any(part.startswith("diagnose.run=") for part in args):
+        return ["diagnose.images=40", "report.write=false"]
     if any(part.startswith(("task=", "resume=", "--", "-m")) for part in args):
         return []
     return TINY if "data=folder" in args else [*TINY, "data.demo.n_images=70"]

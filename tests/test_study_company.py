@@ -136,17 +136,3 @@ def test_what_goes_wrong_in_company_leaves_each_run_to_itself(
     monkeypatch.setattr(company, "_company", fail)
     assert company.train_heads([small(), small("optim.lr=0.5")]) == [None, None]
     assert "can't be trained together (out of memory)" in caplog.text
-
-
-def test_stopped_in_company_no_trial_is_lost(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(configs: list[Config]) -> list[None]:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(company, "train_heads", stop)
-    assert run("study.company=4", "study.finalist_seeds=1", n=6) == 130
-    assert {t.state.name for t in study().trials} == {"WAITING"}
-    drawn = [dict(t.params) for t in study().trials[:4]]
-    monkeypatch.setattr(company, "train_heads", lambda configs: [None] * len(configs))
-    assert run("study.company=4", "study.finalist_seeds=1", n=6) == 0
-    assert {t.state.name for t in study().trials} == {"COMPLETE"}
-    assert [dict(t.params) for t in study().trials[:4]] == drawn
