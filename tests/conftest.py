@@ -44,3 +44,10 @@ def _no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         "test_study_company",
     ):
         monkeypatch.setattr("seedsweep.report.write.write_at_end", lambda *_, **__: None)
+
+
+@pytest.fixture(autouse=True)
+def _no_graph(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorBoard's picture of the net is traced for two seconds; where it is not tested, runs go without."""
+    if "graph" not in request.node.name and request.module.__name__ != "test_reporting":
+        monkeypatch.setattr("seedsweep.tracking.tensorboard.RunTensorBoard.graph", lambda *_: None)

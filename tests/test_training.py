@@ -211,3 +211,9 @@ def test_a_pruned_run_keeps_its_row_of_the_hparams_table(features: str, tmp_path
     assert events.Scalars("final/val_acc")[0].value == pytest.approx(float(row["val/acc"]))
     assert "_hparams_/session_start_info" in events.summary_metadata
     assert not (tmp_path / "metrics.json").exists()
+
+
+def test_the_graph_of_the_net_is_written(tmp_path: Path) -> None:
+    train(small("trainer.max_epochs=1"), tmp_path)
+    events = EventAccumulator(str(tmp_path / "tb/val")).Reload()
+    assert "backbone" in str(events.Graph())
