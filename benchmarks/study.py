@@ -82,6 +82,8 @@ def against_one_pass() -> Iterator[Row]:
     ready = torch.stack([read_image(path, SIZE) for path in paths])
     bare(engine, ready[:32])
     what = f"{trials} trials x {epochs} epochs, InceptionV3 {SIZE[0]}x{SIZE[1]}, {len(paths):,} photographs"
+    if weights == "none":
+        what += ", random weights: every seed of the finals is another net and a pass of its own"
     over = f"one pass of {engine.name} over ready tensors"
     for pruner in ("none", "hyperband"):
         one_pass = bare(engine, ready)
