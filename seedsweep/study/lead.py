@@ -110,9 +110,9 @@ def _check_images(plan: Plan) -> None:
 
 def _extract_ahead(plan: Plan) -> None:
     """Checks the images and stores their features before the workers begin: each has but its share of the cores."""
-    from seedsweep.training.run import extract_ahead
+    from seedsweep.training.run import open_images
 
-    extract_ahead(plan.trial_config([]), plan.folder)
+    open_images(plan.trial_config([]), plan.folder / "manifest.csv")
 
 
 def _shown(setting: str) -> str:

@@ -83,7 +83,7 @@ def _run_all(
             return
         else:
             time.sleep(POLL)
-        told(study)
+            told(study)
 
 
 def _wait_for_finals(study: optuna.Study, plan: Plan) -> optuna.Study:

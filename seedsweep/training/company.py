@@ -6,18 +6,13 @@ import json
 import logging
 from dataclasses import asdict
 
-import pytorch_lightning as pl
-
-from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
-from seedsweep.data.prepare import prepare_images
 from seedsweep.features.images import FeatureImages
 from seedsweep.heads.company import Company, Setup
 from seedsweep.heads.replay import Replay, trained
-from seedsweep.preprocess.scaling import flush_denormals
-from seedsweep.training.assemble import build_module, trunk_of
+from seedsweep.training.assemble import build_module
 from seedsweep.training.device import device_of
-from seedsweep.training.run import images_of
+from seedsweep.training.run import open_images
 from seedsweep.training.stored import head_data, schedule_of
 
 log = logging.getLogger(__name__)
@@ -54,18 +49,14 @@ def train_heads(configs: list[Config]) -> list[Replay | None]:
 
 def _company(configs: list[Config]) -> list[Replay]:
     """Returns what became of each head; nothing if their images go online."""
-    flush_denormals()
     first = configs[0]
-    pl.seed_everything(first.seed, verbose=False)  # a net without weights is drawn
-    prepared = prepare_images(first.data, cache_of(first))
-    trunk = trunk_of(first, prepared)
-    images, _ = images_of(first, prepared, trunk)
+    trunk, images = open_images(first)
     if not isinstance(images, FeatureImages):
         return []
     device = device_of(first)
     setups = []
     for config in configs:
-        module, _ = build_module(config, prepared, trunk)
+        module, _ = build_module(config, images.prepared, trunk)
         head = module.classifier.head.to(device)
         setups.append(Setup(head, config.optim, module.class_weights, module.label_smoothing))
     return trained(Company(setups, head_data(first, images, device), schedule_of(first, device)))

@@ -137,16 +137,26 @@ def train(
         return metrics
 
 
-def extract_ahead(config: Config, folder: Path) -> None:
-    """Stores the features that ``config`` will train on, if they are stored at all, with all cores of this process.
+def open_images(
+    config: Config, manifest: Path | None = None
+) -> tuple[Trunk, FeatureImages | ActivationDataModule | ImageDataModule]:
+    """Makes ready what ``config`` will train on: features that are to be stored are, with all cores of this process.
+
+    Args:
+        config: the whole configuration.
+        manifest: where the split is written down.
+
+    Returns:
+        The net but for its head, and the images.
 
     Raises:
         SeedsweepError: bad input, as of :func:`train`.
     """
     flush_denormals()
     pl.seed_everything(config.seed, verbose=False)  # a net without weights is drawn
-    prepared = prepare_images(config.data, cache_of(config), folder / "manifest.csv")
-    images_of(config, prepared, trunk_of(config, prepared))
+    prepared = prepare_images(config.data, cache_of(config), manifest)
+    trunk = trunk_of(config, prepared)
+    return trunk, images_of(config, prepared, trunk)[0]
 
 
 def images_of(
