@@ -42,12 +42,21 @@ class FusedSteps:
 
     def step(self, gradients: list[Tensor]) -> None:
         """Changes the parameters by one step; ``gradients`` stand in their order."""
-        config = self._config
+        self.begin()
+        self.update(slice(None), gradients)
+
+    def begin(self) -> None:
+        """Begins a step; each parameter must be given to :meth:`update` once before the next."""
+        self._steps[0].add_(1)  # one tensor in every place of the list
+
+    def update(self, part: slice, gradients: list[Tensor]) -> None:
+        """Changes a part of the parameters; ``gradients`` are theirs, in their order."""
+        config, parameters, first = self._config, self._parameters[part], self._first[part]
         if config.name == "sgd":
             torch._fused_sgd_(
-                self._parameters,
+                parameters,
                 gradients,
-                self._first if config.momentum else [],
+                first if config.momentum else [],
                 lr=config.lr,
                 weight_decay=config.weight_decay,
                 momentum=config.momentum,
@@ -57,15 +66,14 @@ class FusedSteps:
                 maximize=False,
             )
         else:
-            self._steps[0].add_(1)  # one tensor in every place of the list
             kernel = torch._fused_adamw_ if config.name == "adamw" else torch._fused_adam_
             kernel(
-                self._parameters,
+                parameters,
                 gradients,
-                self._first,
-                self._second,
+                first,
+                self._second[part],
                 [],
-                self._steps,
+                self._steps[part],
                 lr=config.lr,
                 weight_decay=config.weight_decay,
                 beta1=0.9,

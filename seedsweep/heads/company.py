@@ -141,23 +141,27 @@ class Company:
         shares = self._objective.shares(labels, size)
         stack.reseed(epoch_seed(self.schedule.seed, epoch))
         sums = _Sums(self._objective, len(order))
-        updates = [
-            (self._optimizers[index].step, stack.gradients(place))
-            for place, index in enumerate(self._present)
-        ]
-        batches = zip(*(torch.split(tensor, size) for tensor in (order, labels, shares)), strict=True)
-        for rows, y, share in batches:
-            x = stack.batch(len(rows))
-            if isinstance(features, Tensor):
-                torch.index_select(features, 0, rows, out=x)
-            else:
-                x.copy_(features[rows])
+        steps = [self._optimizers[index] for index in self._present]
+        batches = list(zip(*(torch.split(tensor, size) for tensor in (order, labels, shares)), strict=True))
+        self._fetch(features, batches[0][0])
+        stack.enter(len(batches[0][0]))
+        for number, (rows, y, share) in enumerate(batches):
             logits = stack.forward(len(rows))
             sums.keep(logits, y, share)
             stack.backward(len(rows), self._objective.gradient(logits, y, share))
-            for step, gradients in updates:
-                step(gradients)
+            following = batches[number + 1][0] if number + 1 < len(batches) else rows[:0]
+            if len(following):
+                self._fetch(features, following)
+            stack.update(len(rows), steps, len(following))
         return sums.metrics()
+
+    def _fetch(self, features: FeatureRows, rows: Tensor) -> None:
+        """Writes the next batch's features where the stack reads them."""
+        x = self._stack.batch(len(rows))
+        if isinstance(features, Tensor):
+            torch.index_select(features, 0, rows, out=x)
+        else:
+            x.copy_(features[rows])
 
     def _features(self, epoch: int) -> FeatureRows:
         features = self.data.train(epoch)

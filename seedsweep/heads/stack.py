@@ -2,71 +2,31 @@
 
 A head is Linear, ReLU, Dropout, Linear, so its gradient is three matrix products. Written out they need no
 graph and no fresh memory, which for a small head cost more than the products.
+
+The weights and moments of a wide first layer are larger than a CPU's cache, and to fetch them takes as long as the
+arithmetic. So the layer is cut into blocks of units, and a block does in one go all that needs its weights: gradient,
+update, and the product with the next batch, which is known already. The numbers are those of one step after another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from seedsweep.epochs.optimizer import FusedSteps
+from seedsweep.heads.batch import Batch
+from seedsweep.heads.blocks import Block, Place, cut_in_blocks, parts_of
 from seedsweep.models.classifier import Head
-from seedsweep.models.dropout import Mask
 
 SCORED = 2**22  # hidden activations held at a time while scoring: 16 MiB
-
-
-class _Place:
-    """Where a head's hidden units are."""
-
-    def __init__(self, head: Head, start: int, generator: torch.Generator) -> None:
-        self.linear = head.hidden is None
-        self.width = head.output.in_features
-        self.columns = slice(start, start + self.width)
-        self.dropout = head.dropout
-        self.generator = generator
-        self.second = head.output.weight.detach()  # [N, width]
-        self.second_bias = head.output.bias.detach()
-        self.gradients: list[Tensor] = []
-
-
-class _Batch:
-    """Memory for a step with ``size`` images."""
-
-    def __init__(self, size: int, stack: HeadStack) -> None:
-        device, places = stack.device, stack.places
-        self.x = torch.empty(size, stack.features, device=device, dtype=stack.dtype)
-        self.units = torch.empty(size, stack.width + sum(p.width for p in places if p.linear), device=device)
-        self.dense = self.units[:, : stack.width]
-        if stack.dtype != torch.float32:
-            self.rounded = torch.empty(size, stack.width, device=device, dtype=stack.dtype)
-        self.signal = torch.empty(size, stack.width, device=device)  # gradient by the units
-        self.logits = torch.empty(size, len(places), stack.classes, device=device)
-        self.own = [self._part(number, place) for number, place in enumerate(places)]
-
-    def _part(self, number: int, place: _Place) -> _Part:
-        units = self.units[:, place.columns]
-        mask = Mask(torch.empty(units.shape, device=units.device), place.dropout, place.generator)
-        signal = None if place.linear else self.signal[:, place.columns]
-        return _Part(place, units, mask, signal, self.logits[:, number])
-
-
-@dataclass
-class _Part:
-    """What a batch holds of one head: its columns of the batch's matrices."""
-
-    place: _Place
-    units: Tensor
-    mask: Mask
-    signal: Tensor | None
-    logits: Tensor
 
 
 class HeadStack:
     """Trains ``heads`` in place; their first layers become parts of one matrix.
 
+    A step is :meth:`forward`, :meth:`backward` and :meth:`update`; :meth:`enter` comes before the first.
     A head's random numbers are its own, and nothing but the features passes from one head to another: a head
     that diverges to NaN leaves the others as they are.
 
@@ -84,46 +44,47 @@ class HeadStack:
         dense = [head.hidden for head in heads if head.hidden is not None]
         self.width = sum(layer.out_features for layer in dense)
         self.features = dense[0].in_features if dense else heads[0].output.in_features
-        self.places: list[_Place] = []
+        self.places: list[Place] = []
         dense_start, linear_start = (
             0,
             self.width,
         )  # linear heads read copies of the features, behind the units
         for head in heads:
             start = linear_start if head.hidden is None else dense_start
-            place = _Place(head, start, torch.Generator(self.device))
+            place = Place(head, start, torch.Generator(self.device))
             if place.linear:
                 linear_start += place.width
             else:
                 dense_start += place.width
             self.places.append(place)
+        self._blocks: list[Block] = []
         if dense:
             self._first = torch.cat([layer.weight.detach() for layer in dense])  # [width, C]
             self._first_bias = torch.cat([layer.bias.detach() for layer in dense])
-            self._first_gradient = torch.empty_like(self._first)
-            if dtype != torch.float32:
-                self._rounded = torch.empty_like(self._first, dtype=dtype)  # weights, then gradients
             self._first_bias_gradient = torch.empty_like(self._first_bias)
         for head, place in zip(heads, self.places, strict=True):
-            place.gradients = [torch.empty_like(place.second), torch.empty_like(place.second_bias)]
             if head.hidden is not None:
                 head.hidden.weight.data = self._first[place.columns]
                 head.hidden.bias.data = self._first_bias[place.columns]
-                place.gradients += [
-                    self._first_gradient[place.columns],
-                    self._first_bias_gradient[place.columns],
-                ]
-        self._batches: dict[int, _Batch] = {}
+                place.gradients.append(self._first_bias_gradient[place.columns])
+        if dense:
+            self._blocks = cut_in_blocks(self.places, self._first, dtype)
+        self._batches: dict[int, Batch] = {}
 
     def parameters(self, index: int) -> list[Tensor]:
-        """Returns a head's parameters, in the order of :meth:`gradients`."""
-        head, place = self.heads[index], self.places[index]
-        first = [head.hidden.weight.detach(), head.hidden.bias.detach()] if head.hidden is not None else []
-        return [place.second, place.second_bias, *first]
+        """Returns a head's parameters: the last layer's, the first one's bias, and its weights block by block.
 
-    def gradients(self, index: int) -> list[Tensor]:
-        """Returns the gradients of a head, which :meth:`backward` fills."""
-        return self.places[index].gradients
+        In how many blocks depends on the head alone, not on the others in the stack.
+        """
+        head, place = self.heads[index], self.places[index]
+        if head.hidden is None:
+            return [place.second, place.second_bias]
+        return [
+            place.second,
+            place.second_bias,
+            head.hidden.bias.detach(),
+            *parts_of(head.hidden.weight.detach()),
+        ]
 
     def release(self, index: int) -> None:
         """Gives a head memory of its own."""
@@ -140,17 +101,22 @@ class HeadStack:
     def batch(self, size: int) -> Tensor:
         """Returns where the features [size, C] of the next batch must be written."""
         if size not in self._batches:
-            self._batches[size] = _Batch(size, self)
-        return self._batches[size].x
+            self._batches[size] = Batch(
+                size, self.places, self._blocks, self.features, self.classes, self.dtype
+            )
+        return self._batches[size].waiting
+
+    def enter(self, size: int) -> None:
+        """Takes the features in :meth:`batch` as the first batch."""
+        batch = self._batches[size]
+        batch.turn()
+        for number, block in enumerate(self._blocks):
+            self._product(block, number, batch)
 
     def forward(self, size: int) -> Tensor:
-        """Returns training logits [size, K, N] of the features in :meth:`batch`; the next call overwrites them."""
+        """Returns training logits [size, K, N] of the present batch; the next call overwrites them."""
         batch = self._batches[size]
-        if self.width and self.dtype == torch.float32:
-            torch.addmm(self._first_bias, batch.x, self._first.t(), out=batch.dense).relu_()
-        elif self.width:
-            torch.mm(batch.x, self._rounded.copy_(self._first).t(), out=batch.rounded)
-            batch.dense.copy_(batch.rounded).add_(self._first_bias).relu_()
+        batch.dense.relu_()
         for part in batch.own:
             place, units = part.place, part.units
             if place.linear:
@@ -162,7 +128,7 @@ class HeadStack:
         return batch.logits
 
     def backward(self, size: int, signal: Tensor) -> None:
-        """Fills the gradients after :meth:`forward`.
+        """Takes the gradients of the last layers, and what the first layers' follow from, after :meth:`forward`.
 
         Args:
             size: of the batch.
@@ -178,11 +144,34 @@ class HeadStack:
         if self.width:
             batch.signal.mul_(batch.dense.sign_())  # a unit is above 0 where ReLU and dropout let it pass
             torch.sum(batch.signal, 0, out=self._first_bias_gradient)
-            if self.dtype == torch.float32:
-                torch.mm(batch.signal.t(), batch.x, out=self._first_gradient)
+
+    def update(self, size: int, steps: Sequence[FusedSteps], following: int = 0) -> None:
+        """Changes all parameters by a step, after :meth:`backward`, and makes the next batch the present one.
+
+        Args:
+            size: of the batch.
+            steps: the heads' optimisers, over :meth:`parameters`.
+            following: size of the next batch, whose features are in :meth:`batch`; 0: there is none.
+        """
+        batch, x = self._batches[size], self._batches[size].x
+        then = self._batches.get(following)
+        if then is not None:
+            then.turn()
+        for place, own in zip(self.places, steps, strict=True):
+            own.begin()
+            if place.linear:
+                own.update(slice(0, 2), place.gradients)
+        for number, block in enumerate(self._blocks):
+            signal = batch.signals[number]
+            if block.rounded is None:
+                torch.mm(signal.t(), x, out=block.gradient)
             else:
-                torch.mm(batch.rounded.copy_(batch.signal).t(), batch.x, out=self._rounded)
-                self._first_gradient.copy_(self._rounded)
+                torch.mm(batch.rounded[number].copy_(signal).t(), x, out=block.rounded)
+                block.gradient.copy_(block.rounded)
+            for part in block.parts:
+                steps[part.head].update(part.parameters, part.gradients)
+            if then is not None:
+                self._product(block, number, then)
 
     def score(self, features: Tensor) -> Tensor:
         """Returns logits [n, K, N] of features [n, C], without dropout.
@@ -191,7 +180,7 @@ class HeadStack:
         """
         parts = []
         rounded = bool(self.width) and self.dtype != torch.float32
-        first = self._rounded.copy_(self._first) if rounded else self._first if self.width else None
+        first = self._first.to(self.dtype) if self.width else None
         for x in torch.split(features, max(1, SCORED // max(self.width, 1))):
             if first is None:
                 dense = x.float()
@@ -209,3 +198,12 @@ class HeadStack:
             ]
             parts.append(torch.stack(logits, 1))
         return torch.cat(parts)
+
+    def _product(self, block: Block, number: int, batch: Batch) -> None:
+        """Puts a block's first layer of the present batch in its place."""
+        out, bias = batch.denses[number], self._first_bias[block.columns]
+        if block.rounded is None:
+            torch.addmm(bias, batch.x, block.weight.t(), out=out)
+        else:
+            torch.mm(batch.x, block.rounded.copy_(block.weight).t(), out=batch.rounded[number])
+            out.copy_(batch.rounded[number]).add_(bias)
