@@ -7,14 +7,13 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from shared import Row, cache_dir, config, interleaved, quotients, rounds, small
+from shared import Row, cache_dir, config, empty_store, interleaved, quotients, rounds, small
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
@@ -120,17 +119,13 @@ def trial(n: int, width: int, units: int, batch: int, epochs: int) -> Iterator[R
 
 def arm(mode: str, epochs: int) -> float:
     """Seconds of one frozen arm on the demo, into an empty store: features and pictures included."""
-    with tempfile.TemporaryDirectory() as folder:
+    with empty_store() as folder:
         cfg = config(
-            "+experiment=frozen_bn", "backbone=efficientnet_lite0", f"features={mode}", f"paths.cache={folder}/c",
+            "+experiment=frozen_bn", "backbone=efficientnet_lite0", f"features={mode}", f"paths.cache={folder}/cache",
             f"trainer.max_epochs={epochs}", "trainer.patience=0", "trainer.progress_bar=false", "data.batch_size=32",
         )  # fmt: skip
-        (Path(folder) / "c").mkdir()
-        for shared_part in cache_dir().iterdir():  # photographs and weights; never the features
-            if shared_part.name != "features":
-                (Path(folder) / "c" / shared_part.name).symlink_to(shared_part)
         started = time.perf_counter()
-        train(cfg, Path(folder) / "run")
+        train(cfg, folder / "run")
         return time.perf_counter() - started
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,3 +79,15 @@ def cache_dir() -> Path:
     folder = Path(config().paths.cache).expanduser()
     folder.mkdir(parents=True, exist_ok=True)  # on a fresh machine nothing made it yet
     return folder
+
+
+@contextlib.contextmanager
+def empty_store() -> Iterator[Path]:
+    """A folder whose cache holds the photographs and no features."""
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder) / "cache"
+        cache.mkdir()
+        for part in cache_dir().iterdir():
+            if part.name != "features":
+                (cache / part.name).symlink_to(part)
+        yield Path(folder)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import logging
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ from pathlib import Path
 
 import torch
 from extraction import bare, prepared_net
-from shared import Row, cache_dir, small
+from shared import Row, empty_store, small
 
 from seedsweep.data.images import read_image
 from seedsweep.engines.select import build_engine
@@ -24,18 +22,6 @@ from seedsweep.preprocess.scaling import flush_denormals
 
 SIZE = (227, 454)
 WEIGHTS = Path(__file__).parents[2] / "shared/weights/inception_v3_imagenet_to_mixed_6c.safetensors"
-
-
-@contextlib.contextmanager
-def empty_store() -> Iterator[Path]:
-    """A folder whose cache holds the photographs and no features."""
-    with tempfile.TemporaryDirectory() as folder:
-        cache = Path(folder) / "cache"
-        cache.mkdir()
-        for part in cache_dir().iterdir():
-            if part.name != "features":
-                (cache / part.name).symlink_to(part)
-        yield Path(folder)
 
 
 @dataclass(frozen=True)

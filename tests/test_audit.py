@@ -131,6 +131,7 @@ def test_everything_planted_is_found(tmp_path: Path):
     assert "torn.jpg" in findings["Image files"].sentence
     contradiction = findings["Contradicting labels"].evidence["examples"][0]
     assert contradiction[:2] == ["train/broken/copied.jpg", f"train/cracked/{train[0].name}"]
+    assert f"The folders of {root} make the split" in findings["Copies across splits"].sentence
     leak = findings["Copies across splits"].evidence["examples"][0]
     assert leak[:2] == [f"train/cracked/{train[1].name}", "val/cracked/copied.jpg"]
     copies = findings["Duplicates"].evidence
@@ -303,7 +304,7 @@ def test_the_probes_accuracy_is_of_the_images_that_were_asked(
     [
         ("random", Verdict.FAULT, "tears them apart"),
         ("grouped", Verdict.SUSPECT, "the split keeps photographs together"),
-        ("folders", Verdict.FAULT, "put each photograph's images into one"),
+        ("folders", Verdict.FAULT, "move the files, so that each photograph's images are in one split"),
         ("manifest", Verdict.FAULT, "The split stands in theirs.csv"),
         ("manifest of folders", Verdict.FAULT, "The split stands in theirs.csv"),
         ("few groups", Verdict.UNKNOWN, "2 groups of images"),

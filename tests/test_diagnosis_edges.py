@@ -137,6 +137,31 @@ def test_less_capacity_is_judged_where_it_was_tried(tmp_path: Path, monkeypatch:
     assert "gain_of_less_capacity" not in told[False].evidence
 
 
+@pytest.mark.parametrize(
+    ("n_val", "val_acc", "verdict"),
+    [
+        (15, 0.8, Verdict.UNKNOWN),  # a gap of 20 points, good to 21
+        (400, 0.84, Verdict.FINE),
+        (400, 0.9, Verdict.FINE),
+        (15, 0.93, Verdict.FINE),
+    ],
+)
+def test_few_validation_images_clear_no_gap(
+    n_val: int, val_acc: float, verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(overfitting, "learning_curve", lambda subject: [0.5, 0.6, 0.61])
+    monkeypatch.setattr(overfitting, "_draw", lambda *_: None)
+    monkeypatch.setattr(overfitting, "_parameters", lambda subject: 100)
+    config = settings("backbone.freeze=false")
+    subject: Any = SimpleNamespace(
+        config=config, frozen_config=config, is_frozen=False, epochs=[], train_acc=1.0, val_acc=val_acc,
+        n_val=n_val, labels=lambda split: np.zeros(100),
+    )  # fmt: skip
+    finding = overfitting.check(subject, tmp_path)
+    assert finding.verdict is verdict
+    assert (f"{n_val} validation images can't tell" in finding.sentence) == (verdict is Verdict.UNKNOWN)
+
+
 def modes(n: int, batch_right: int, stored_right: int) -> Modes:
     labels = np.zeros(n, dtype=np.int64)
     return Modes(

@@ -14,6 +14,7 @@ from seedsweep.audit.duplicates import Pair, find_pairs, thumbnails
 from seedsweep.audit.files import read_facts
 from seedsweep.audit.groups import Grouping, guess_grouping, measure_grouping
 from seedsweep.audit.labels import neighbour_votes, outside_fold, was_asked
+from seedsweep.data.folder import SPLIT_NAMES
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.table import ImageTable
 from seedsweep.diagnosis.material import EVAL_BATCH, Material
@@ -115,6 +116,21 @@ class Audited:
     def class_of(self, row: int) -> str:
         """Returns the name of an image's class."""
         return str(self.table.classes[self.table.labels[row]])
+
+
+def why_split_is_fixed(facts: Audited, manifest: str | None) -> str | None:
+    """Says what makes the split, and where to mend it, if no setting of ours can change it.
+
+    Args:
+        facts: about the images.
+        manifest: that the user gave.
+    """
+    if manifest is not None:
+        return f"The split stands in {manifest}, where no setting changes it: make it anew there"
+    top = {facts.name(row).split("/")[0].lower() for row in range(len(facts.table.paths))}
+    if top.isdisjoint(SPLIT_NAMES["train"]):
+        return None
+    return f"The folders of {facts.table.root} make the split: move the files"
 
 
 _kept: WeakKeyDictionary[Material, Audited] = WeakKeyDictionary()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,23 +72,21 @@ def run_trials(
         KeyboardInterrupt: the user stopped the study; what was not told is given back.
     """
     waiting = list(trials)
-    beats = [heartbeat(trial, plan) for trial in trials] if len(trials) > 1 else []
-    try:
-        for beat in beats:
-            beat.__enter__()
-        for trial, ready in zip(trials, _in_company(trials, plan), strict=True):
-            waiting.remove(trial)  # from here on it beats, and gives itself back
-            if beats:
-                beats.pop(0).__exit__()
-            run_trial(trial, plan, leases, folder(int(trial.user_attrs[SLOT])), ready)
-            told()
-    except KeyboardInterrupt:
-        for trial in waiting:
-            leases.give_back(trial)
-        raise
-    finally:
-        for beat in beats:
-            beat.__exit__()
+    with ExitStack() as all_beats:
+        beats = [all_beats.enter_context(ExitStack()) for _ in trials]
+        if len(trials) > 1:
+            for own, trial in zip(beats, trials, strict=True):
+                own.enter_context(heartbeat(trial, plan))
+        try:
+            for own, trial, ready in zip(beats, trials, _in_company(trials, plan), strict=True):
+                waiting.remove(trial)  # from here on it beats, and gives itself back
+                own.close()
+                run_trial(trial, plan, leases, folder(int(trial.user_attrs[SLOT])), ready)
+                told()
+        except KeyboardInterrupt:
+            for trial in waiting:
+                leases.give_back(trial)
+            raise
 
 
 def _in_company(trials: list[Trial], plan: Plan) -> list[Replay | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from seedsweep.audit.duplicates import Pair
-from seedsweep.diagnosis.audited import EXAMPLES, Audited, audited
+from seedsweep.diagnosis.audited import EXAMPLES, Audited, audited, why_split_is_fixed
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.sheet import Photograph, draw_sheet
 from seedsweep.diagnosis.subject import Subject
@@ -26,7 +26,7 @@ def check(subject: Subject, folder: Path) -> list[Finding]:
     across_splits = [pair for pair in facts.pairs if splits[pair.first] != splits[pair.second]]
     return [
         _contradictions(facts, across_classes, folder),
-        _leaks(facts, across_splits, folder),
+        _leaks(facts, across_splits, why_split_is_fixed(facts, subject.given_manifest), folder),
         _copies(facts, folder),
     ]
 
@@ -47,7 +47,7 @@ def _contradictions(facts: Audited, pairs: list[Pair], folder: Path) -> Finding:
     return _finding(facts, title, verdict, text, pairs, folder, "contradictions")
 
 
-def _leaks(facts: Audited, pairs: list[Pair], folder: Path) -> Finding:
+def _leaks(facts: Audited, pairs: list[Pair], fixed: str | None, folder: Path) -> Finding:
     title = "Copies across splits"
     splits = facts.table.splits
     if not pairs:
@@ -69,8 +69,12 @@ def _leaks(facts: Audited, pairs: list[Pair], folder: Path) -> Finding:
     first = pairs[0]
     text = (
         f"{_photographs(pairs)} in two splits ({named} have a copy in train), such as {facts.name(first.first)} and "
-        f"{facts.name(first.second)}: the accuracy there is partly memory. Remove the copies, or keep them together "
-        "with data.group_regex."
+        f"{facts.name(first.second)}: the accuracy there is partly memory. "
+    )
+    text += (
+        f"Remove the copies. {fixed}."
+        if fixed
+        else "Remove the copies, or keep them together with data.group_regex."
     )
     verdict = Verdict.FAULT if worst > MANY else Verdict.SUSPECT
     return _finding(

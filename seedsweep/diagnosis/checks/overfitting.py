@@ -75,6 +75,12 @@ def check(subject: Subject, folder: Path) -> Finding:
         text = f"{seen} images{turned}: the net knows its {evidence['images']} images by heart; {helps}."
     elif surely >= WIDE or (gap >= SOME and gain >= GAIN):
         verdict, text = Verdict.SUSPECT, f"{seen} images{turned}; {helps}."
+    elif gap >= SOME and gap + 2 * error >= WIDE:
+        verdict = Verdict.UNKNOWN
+        text = (
+            f"{seen} images{turned}: whether that is overfitting {subject.n_val} validation images can't tell "
+            f"(the gap is good to {200 * error:.0f} points); {helps}."
+        )
     else:
         verdict, text, remedy = Verdict.FINE, f"{seen} images; {helps}.", []
     if remedy:

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.audit.labels import outside_fold, was_asked
-from seedsweep.data.folder import SPLIT_NAMES
-from seedsweep.diagnosis.audited import Audited, answered, audited
+from seedsweep.diagnosis.audited import answered, audited, why_split_is_fixed
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.subject import Subject
 
@@ -69,13 +68,8 @@ def check(subject: Subject, folder: Path) -> Finding:
             f"validation and test images have a part of their photograph in training, so that the accuracy is too "
             f"high: {numbers}. {told[0].upper()}{told[1:]}."
         )
-        if subject.given_manifest is not None:
-            text += (
-                f" The split stands in {subject.given_manifest}, where no setting changes it: make it anew there, "
-                f"each photograph's images in one split."
-            )
-        elif made_by_folders(facts):
-            text += f" The folders of {facts.table.root} make the split: put each photograph's images into one of them."
+        if fixed := why_split_is_fixed(facts, subject.given_manifest):
+            text += f" {fixed}, so that each photograph's images are in one split."
         else:
             remedy = [f"data.group_regex='{grouping.pattern}'"]
     elif matters:
@@ -122,12 +116,6 @@ def kept_by(torn: float) -> str:
         return "the split keeps photographs together, which is right"
     size = "few" if torn < FEW else "some"
     return f"the split tears {size} photographs apart ({torn:.1%} of the validation and test images)"
-
-
-def made_by_folders(facts: Audited) -> bool:
-    """Says whether train/ and val/ folders make the split, so that no setting of ours can change it."""
-    top = {facts.name(row).split("/")[0].lower() for row in range(len(facts.table.paths))}
-    return not top.isdisjoint(SPLIT_NAMES["train"])
 
 
 def right(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
