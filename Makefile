@@ -44,7 +44,7 @@ grid: setup  ## all arms, three seeds (ARGS='data=folder data.root=...')
 dashboard: setup  ## TensorBoard and optuna-dashboard on the latest study, else all runs (or DIR=...)
 	$(BIN)/python -m seedsweep task=dashboard $(if $(DIR),"dashboard.dir='$(DIR)'") $(ARGS)
 
-bench: setup  ## every promised figure, measured: give it 40 minutes and a quiet machine
+bench: setup  ## every promised figure, measured: give it an hour and a quiet machine
 	$(BIN)/python benchmarks
 
 clean:  ## remove caches and builds; results stay

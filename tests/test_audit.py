@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
+from composed import config_of
 from PIL import Image
 
 from seedsweep.audit.cues import cue_tables, measure_cue
@@ -15,9 +15,7 @@ from seedsweep.audit.duplicates import find_pairs, thumbnails
 from seedsweep.audit.files import FileFacts
 from seedsweep.audit.groups import guess_grouping, measure_grouping
 from seedsweep.audit.labels import Doubt, find_doubts, folds_of, neighbour_votes, outside_fold, was_asked
-from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
-from seedsweep.config.store import register_schema, to_config
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.images import read_image
 from seedsweep.diagnosis.audited import Answered
@@ -48,9 +46,7 @@ SMALL = [
 
 
 def settings(*overrides: str) -> Config:
-    register_schema()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return to_config(compose("config", [*SMALL, *overrides]))
+    return config_of(*SMALL, *overrides)
 
 
 def examine(folder: Path, *overrides: str) -> dict[str, Finding]:

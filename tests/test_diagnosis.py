@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composed import compose_config
 from omegaconf import DictConfig
 from sklearn.linear_model import RidgeClassifier
 from torch import nn
@@ -15,9 +15,8 @@ from seedsweep.backbones.base import IMAGENET, MINUS_ONE_TO_ONE, InputSpec
 from seedsweep.batchnorm.modes import batch_statistics
 from seedsweep.batchnorm.policy import apply_policy
 from seedsweep.cli.main import main
-from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import BatchNormConfig, PreprocessConfig
-from seedsweep.config.store import register_schema, to_config
+from seedsweep.config.store import to_config
 from seedsweep.diagnosis import run
 from seedsweep.diagnosis.apportion import shapley
 from seedsweep.diagnosis.checks.learning_rate import history_kind
@@ -64,16 +63,14 @@ ALONE = {
 }
 
 
-def composed(*overrides: str) -> DictConfig:
-    register_schema()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("config", [*SMALL, *overrides])
+def small(*overrides: str) -> DictConfig:
+    return compose_config(*SMALL, *overrides)
 
 
 def of_settings(
     folder: Path, *overrides: str, only: list[str] | None = CAUSES, limit: int = 160
 ) -> Diagnosis:
-    return diagnose(of_plan(to_config(composed(*overrides)), limit=limit), folder, only)
+    return diagnose(of_plan(to_config(small(*overrides)), limit=limit), folder, only)
 
 
 def faults(diagnosis: Diagnosis) -> list[str]:
@@ -146,7 +143,7 @@ def test_a_checkpoint_tells_the_fault_without_its_settings(run_folder: Path, tmp
     bare = tmp_path / "somebody" / "checkpoints" / "theirs.ckpt"
     bare.parent.mkdir(parents=True)
     bare.write_bytes((run_folder / "checkpoints" / "last.ckpt").read_bytes())
-    config = to_config(composed("batchnorm=inference", "data.batch_size=4"))
+    config = to_config(small("batchnorm=inference", "data.batch_size=4"))
     diagnosis = diagnose(of_checkpoint(bare, config, 120), tmp_path / "out", ["batchnorm", "overfitting"])
     assert faults(diagnosis) == ["batchnorm"]
     with pytest.raises(SeedsweepError, match="does not fit"):
@@ -157,11 +154,11 @@ def test_user_errors_are_one_sentence(tmp_path: Path):
     with pytest.raises(SeedsweepError, match="no finished run"):
         of_run(tmp_path)
     with pytest.raises(SeedsweepError, match="is no file"):
-        of_checkpoint(tmp_path / "x.ckpt", to_config(composed()))
+        of_checkpoint(tmp_path / "x.ckpt", to_config(small()))
     broken = tmp_path / "broken.ckpt"
     broken.write_bytes(b"no checkpoint")
     with pytest.raises(SeedsweepError, match="can't be read"):
-        of_checkpoint(broken, to_config(composed()))
+        of_checkpoint(broken, to_config(small()))
 
 
 def test_one_check_that_fails_leaves_the_others(
@@ -274,7 +271,7 @@ def test_histories():
 
 
 def test_remedies_are_applied():
-    config = to_config(composed(TWICE, BATCHWISE))
+    config = to_config(small(TWICE, BATCHWISE))
     mended = apply(config, ["preprocess=auto", "batchnorm=inference", "optim.lr=3e-5", "head.width=32"])
     assert (mended.preprocess.rescale, mended.batchnorm.training_statistics) == (False, "stored")
     assert (mended.optim.lr, mended.head.width) == (3e-5, 32)

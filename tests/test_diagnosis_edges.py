@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composed import config_of
 from PIL import Image
 
 from seedsweep.backbones.weights import WeightsUnreachableError
 from seedsweep.cli.main import main
-from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
-from seedsweep.config.store import register_schema, to_config
 from seedsweep.diagnosis import verdict
 from seedsweep.diagnosis.checks import (
     backbone_fit,
@@ -52,9 +50,7 @@ SMALL = [
 
 
 def settings(*overrides: str) -> Config:
-    register_schema()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return to_config(compose("config", [*SMALL, *overrides]))
+    return config_of(*SMALL, *overrides)
 
 
 @pytest.fixture(scope="module")

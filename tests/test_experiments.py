@@ -4,23 +4,19 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
+from composed import config_of
 
-from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
-from seedsweep.config.store import register_schema, to_config
 
 STUDY = Path(__file__).resolve().parents[1] / "experiments" / "coffee_arms"
 SWEEP = yaml.safe_load((STUDY / "conf/sweep/coffee_arms.yaml").read_text())
 ARMS = SWEEP["hydra"]["sweeper"]["params"]["+experiment"].split(",")
 
 
-def composed(arm: str, monkeypatch: pytest.MonkeyPatch) -> Config:
+def arm_of(arm: str, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setenv("SEEDSWEEP_WEIGHTS", "weights")
-    register_schema()
     searched = f"hydra.searchpath=[file://{STUDY / 'conf'}]"
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return to_config(compose("config", [searched, f"+experiment={arm}", "+sweep=coffee_arms"]))
+    return config_of(searched, f"+experiment={arm}", "+sweep=coffee_arms")
 
 
 def test_every_arm_file_is_in_the_sweep():
@@ -28,7 +24,7 @@ def test_every_arm_file_is_in_the_sweep():
 
 
 def test_an_arm_keeps_its_settings_in_the_sweep(monkeypatch: pytest.MonkeyPatch):
-    arms = {arm: composed(arm, monkeypatch) for arm in ARMS}
+    arms = {arm: arm_of(arm, monkeypatch) for arm in ARMS}
     assert all(arm == config.experiment.name for arm, config in arms.items())
     assert arms["lite0_batch_stats_b4"].data.batch_size == 4
     assert arms["lite0_batch_stats_b32"].data.batch_size == 32

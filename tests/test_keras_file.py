@@ -10,16 +10,14 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composed import config_of
 
 from seedsweep.backbones import keras_twin
 from seedsweep.backbones.build import build_backbone
 from seedsweep.backbones.keras_file import read_keras, read_keras_classifier
 from seedsweep.backbones.keras_head import head_of, is_ours
 from seedsweep.backbones.nets import inception_v3
-from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import BackboneConfig
-from seedsweep.config.store import register_schema, to_config
 from seedsweep.diagnosis.keras_model import of_keras
 from seedsweep.errors import SeedsweepError
 from seedsweep.training.assemble import digest_of_net
@@ -165,10 +163,7 @@ def test_the_whole_classifier(inception: Any, photographs: np.ndarray) -> None:
 def test_the_whole_classifier_is_diagnosed(inception: Any, photographs: np.ndarray) -> None:
     """As ``task=diagnose diagnose.checkpoint=flat.h5`` opens it; the demo has seven classes, as the question had."""
     folder, _, answer = inception
-    register_schema()
-    overrides = ["backbone=inception_v3", f"data.image_size=[{SIDE},{SIDE}]", "data.demo.n_images=70"]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = to_config(compose("config", overrides))
+    config = config_of("backbone=inception_v3", f"data.image_size=[{SIDE},{SIDE}]", "data.demo.n_images=70")
     subject = of_keras(folder / "flat.h5", config)
     assert subject.net is not None
     assert (subject.config.head.width, subject.config.backbone.weights) == (1024, str(folder / "flat.h5"))
@@ -258,9 +253,7 @@ def small(keras: Any, layers: list[Any]) -> Any:
 
 
 def opened(path: Path) -> None:
-    register_schema()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        of_keras(path, to_config(compose("config", ["backbone=vgg16", "data.demo.n_images=70"])))
+    of_keras(path, config_of("backbone=vgg16", "data.demo.n_images=70"))
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])

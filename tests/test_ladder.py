@@ -5,13 +5,13 @@ import json
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composed import compose_config
 from omegaconf import OmegaConf
 from rich.console import Console
 
 from seedsweep.cli.main import main
 from seedsweep.config.location import conf_dir
-from seedsweep.config.store import register_schema, to_config
+from seedsweep.config.store import to_config
 from seedsweep.reporting.grid import collect
 from seedsweep.reporting.ladder import effects
 from seedsweep.reporting.ladder.read import read_ladder
@@ -24,9 +24,7 @@ NAMES = ("experiment", "rung")
 @pytest.fixture(scope="module")
 def composed() -> dict:
     """Every file of conf/rung as the sweep composes it, by experiment.name."""
-    register_schema()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        found = {name: compose("config", [f"+rung={name}", "seed=1", "+sweep=ladder"]) for name in FILES}
+    found = {name: compose_config(f"+rung={name}", "seed=1", "+sweep=ladder") for name in FILES}
     return {cfg.experiment.name: cfg for cfg in found.values()}
 
 

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composed import config_of
 from optuna import TrialPruned
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
-from seedsweep.config.store import register_schema, to_config
 from seedsweep.errors import SeedsweepError
 from seedsweep.training import probe
 from seedsweep.training.run import train
@@ -40,9 +39,7 @@ EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.y
 
 
 def small(*overrides: str) -> Config:
-    register_schema()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return to_config(compose("config", [*SMALL, *overrides]))
+    return config_of(*SMALL, *overrides)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
