@@ -15,7 +15,15 @@ from seedsweep.data.prepare import prepare_images
 def grid(mode: str) -> float:
     """Seconds of the grid into an empty store: start, features, pictures and report included."""
     with empty_store() as folder:
-        command = [sys.executable, "-m", "seedsweep", "-m", "+sweep=demo", f"features={mode}", "paths.cache=cache"]
+        command = [
+            sys.executable,
+            "-m",
+            "seedsweep",
+            "-m",
+            "+sweep=demo",
+            f"features={mode}",
+            "paths.cache=cache",
+        ]
         if small():
             command += ["data.demo.n_images=140", "trainer.max_epochs=1", "data.image_size=[64,64]"]
         started = time.perf_counter()
