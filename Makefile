@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: setup  ## the arms on generated seed photographs, then a study of the best one: under 4 minutes on 2 cores
+demo: setup  ## the arms on generated seed photographs, then a study of the best one: minutes on 2 cores
 	$(BIN)/python -m seedsweep -m +sweep=demo
 	$(BIN)/python -m seedsweep +study=demo +experiment=frozen_bn
 

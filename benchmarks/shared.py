@@ -83,11 +83,11 @@ def cache_dir() -> Path:
 
 @contextlib.contextmanager
 def empty_store() -> Iterator[Path]:
-    """A folder whose cache holds the photographs and no features."""
+    """A folder whose cache holds photographs and weights, and nothing that a run computes."""
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "cache"
         cache.mkdir()
         for part in cache_dir().iterdir():
-            if part.name != "features":
+            if part.name not in ("features", "statistics"):
                 (cache / part.name).symlink_to(part)
         yield Path(folder)

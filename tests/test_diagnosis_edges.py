@@ -136,7 +136,7 @@ def test_less_capacity_is_judged_where_it_was_tried(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("n_val", "val_acc", "verdict"),
     [
-        (15, 0.8, Verdict.UNKNOWN),  # a gap of 20 points, good to 21
+        (15, 0.8, Verdict.UNKNOWN),  # a gap of 20 points, good to 20
         (400, 0.84, Verdict.FINE),
         (400, 0.9, Verdict.FINE),
         (15, 0.93, Verdict.FINE),

@@ -12,6 +12,7 @@ from torch.nn import functional
 from seedsweep.config.schema import HeadConfig, OptimConfig
 from seedsweep.data.order import epoch_order, epoch_seed
 from seedsweep.epochs.optimizer import FusedSteps, build_optimizer
+from seedsweep.heads.blocks import weights_of_a_block
 from seedsweep.heads.company import Company, Setup, pays
 from seedsweep.heads.data import HeadData, HeadSchedule
 from seedsweep.heads.fit import HeadFit
@@ -72,14 +73,19 @@ def setups(names: tuple[str, ...] = ("adam", "adamw", "sgd")) -> list[Setup]:
         Setup(head(7, 0.4, seed=2), second, WEIGHTS),
         Setup(head(0, 0.3, seed=3), third, None, 0.1),
         Setup(head(33, 0.6, seed=4), first, WEIGHTS, 0.2),
+        Setup(head(1, 0.0, seed=6), first),
         Setup(head(0, 0.0, seed=5), second),
     ]
 
 
-@pytest.fixture(params=[200, 10**6], ids=["cut", "whole"])
+@pytest.fixture(params=[20, 200, 440, 10**6], ids=["unit by unit", "cut", "shared", "whole"])
 def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many weights a block holds: the widest head has four blocks, or all heads share one."""
+    """How many weights a block holds.
+
+    One unit; a fourth of the widest head; half of it, and the other half shares a block with a head of one unit; all.
+    """
     monkeypatch.setattr("seedsweep.heads.blocks.WEIGHTS", request.param)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     return request.param
 
 
@@ -116,7 +122,11 @@ def test_gradients_equal_those_of_autograd(blocks: int) -> None:
         stack.backward(11, objective.gradient(logits, y, shares))
         losses = objective.losses(logits, y, shares).sum(0)
         stack.update(11, steps)
-    assert max(len(stack.parameters(number)) for number in range(5)) == (7 if blocks == 200 else 4)
+    assert max(len(stack.parameters(number)) for number in range(len(heads))) == 3 + {
+        20: 33,
+        200: 4,
+        440: 2,
+    }.get(blocks, 1)
     for number, (loss, gradients) in enumerate(expected):
         torch.testing.assert_close(losses[number], loss)
         for key, parameter in heads[number].named_parameters():
@@ -168,8 +178,8 @@ def plain_loop(setup: Setup, task: HeadData, schedule: HeadSchedule) -> list[flo
     return losses
 
 
-@pytest.mark.parametrize("number", range(5))
-@pytest.mark.parametrize("batch_size", [1, 8])
+@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("batch_size", [1, 8, 200])
 @pytest.mark.usefixtures("blocks")
 def test_a_fit_is_the_plain_loop(number: int, batch_size: int) -> None:
     schedule = HeadSchedule(3, 0, batch_size, seed=6)
@@ -316,6 +326,17 @@ def test_bfloat16_is_taken_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able)
         assert takes_bfloat16("auto", cpu, batch_size) is expected
     assert not takes_bfloat16("auto", torch.device("mps"), 256)
+
+
+def test_a_block_grows_with_threads_and_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    alone = weights_of_a_block(cpu, 4)
+    assert weights_of_a_block(cpu, 32) == alone
+    assert weights_of_a_block(cpu, 256) == 8 * alone
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert weights_of_a_block(cpu, 32) == 3 * alone
+    assert weights_of_a_block(torch.device("cuda"), 32) == float("inf")
 
 
 def test_where_company_pays() -> None:

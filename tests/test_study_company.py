@@ -1,16 +1,20 @@
 """Trials whose heads are trained in company end as they would alone, and none is lost on the way."""
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import test_study
+from optuna.trial import Trial
 from test_study import Arm, result, run, study
 from test_training import small
 
 from seedsweep.config.schema import Config
 from seedsweep.config.study_schema import StorageConfig
 from seedsweep.heads.replay import Replay
+from seedsweep.study.plan import Plan
 from seedsweep.study.storage import open_storage
 from seedsweep.training import company
 from seedsweep.training.run import train
@@ -108,6 +112,40 @@ def test_a_trial_whose_worker_was_killed_runs_alone(arm: Arm, fits: Company) -> 
     assert run("study.company=4", "study.finalist_seeds=1", n=6) == 0
     assert fits.sizes[:2] == [2, 3], "slots 0 and 1, then 2 alone, then the rest"
     assert {t.state.name for t in study().trials} == {"COMPLETE"}
+
+
+class Beats:
+    """Stands for the heartbeats; notes which trials beat when one is run."""
+
+    def __init__(self) -> None:
+        self.beating: list[int] = []
+        self.seen: list[list[int]] = []
+
+    @contextmanager
+    def __call__(self, trial: Trial, plan: Plan) -> Iterator[None]:
+        slot = trial.user_attrs["slot"]
+        self.beating.append(slot)
+        try:
+            yield
+        finally:
+            self.beating.remove(slot)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.usefixtures("fits")
+def test_each_trial_beats_until_it_is_run(arm: Arm, monkeypatch: pytest.MonkeyPatch, stopped: bool) -> None:
+    beats = Beats()
+    monkeypatch.setattr("seedsweep.study.company.heartbeat", beats)
+
+    def note(config: Config) -> None:
+        beats.seen.append(list(beats.beating))
+        if stopped and len(beats.seen) == 2:
+            raise KeyboardInterrupt
+
+    arm.act = note
+    assert run("study.company=3", "study.finalist_seeds=1", n=3) == (130 if stopped else 0)
+    assert beats.seen[:3] == [[1, 2], [2], []][: 2 if stopped else 3]
+    assert beats.beating == []
 
 
 @pytest.mark.parametrize(

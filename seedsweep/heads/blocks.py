@@ -10,7 +10,8 @@ from torch import Tensor
 
 from seedsweep.models.classifier import Head
 
-WEIGHTS = 400_000  # of a block on a CPU; measured at 2,048 features: 260,000 to 520,000 are alike, the whole is slower
+WEIGHTS = 400_000  # of a block, a thread; measured at 2,048 features: 260,000 to 520,000 are alike, the whole is slower
+BATCH = 32  # that this was measured with
 
 
 class Place:
@@ -55,19 +56,28 @@ class Block:
     parts: list[Part] = field(default_factory=list)
 
 
-def parts_of(weight: Tensor) -> Sequence[Tensor]:
-    """Returns the blocks [units, C] of a head's first layer [width, C]."""
-    if weight.device.type != "cpu":  # a GPU's calls cost more than its memory
-        return [weight]
-    return torch.tensor_split(weight, max(1, round(weight.numel() / WEIGHTS)))
+def weights_of_a_block(device: torch.device, batch_size: int) -> float:
+    """Returns how many weights a block should hold: each thread's share stays in its core's cache.
+
+    The larger the batch, the more arithmetic a weight brings, and the less it matters how often it is fetched.
+    """
+    if device.type != "cpu":  # a GPU's calls cost more than its memory
+        return float("inf")
+    return WEIGHTS * torch.get_num_threads() * max(1.0, batch_size / BATCH)
 
 
-def cut_in_blocks(places: Sequence[Place], weight: Tensor, dtype: torch.dtype) -> list[Block]:
-    """Cuts the stack's matrix: a wide head has blocks of its own, narrow neighbours share one.
+def parts_of(weight: Tensor, wanted: float) -> Sequence[Tensor]:
+    """Returns the blocks [units, C] of a head's first layer [width, C], of about ``wanted`` weights."""
+    return torch.tensor_split(weight, min(len(weight), max(1, round(weight.numel() / wanted))))
+
+
+def cut_in_blocks(places: Sequence[Place], weight: Tensor, wanted: float, dtype: torch.dtype) -> list[Block]:
+    """Cuts the stack's matrix: a wide head has several blocks, narrow neighbours share one as far as it holds them.
 
     Args:
         places: of the heads.
         weight: [width, C], of all heads that have a hidden layer.
+        wanted: weights of a block.
         dtype: that products are taken in.
     """
     columns: list[slice] = []
@@ -76,11 +86,10 @@ def cut_in_blocks(places: Sequence[Place], weight: Tensor, dtype: torch.dtype) -
         if place.linear:
             continue
         at = place.columns.start
-        for number, part in enumerate(parts_of(weight[place.columns])):
+        for number, part in enumerate(parts_of(weight[place.columns], wanted)):
             units = len(part)
             together = units + (columns[-1].stop - columns[-1].start if columns else 0)
-            fits = weight.device.type != "cpu" or together * weight.shape[1] <= WEIGHTS
-            if columns and fits:
+            if columns and together * weight.shape[1] <= wanted:
                 columns[-1] = slice(columns[-1].start, at + units)
                 pieces[-1].append((head, number, units))
             else:

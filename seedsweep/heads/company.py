@@ -208,7 +208,9 @@ class Company:
     def _gather(self, present: list[int]) -> None:
         self._present = present
         if present:
-            self._stack = HeadStack([self._heads[index] for index in present], self._dtype)
+            self._stack = HeadStack(
+                [self._heads[index] for index in present], self._dtype, self.schedule.batch_size
+            )
             here = [self._setups[index] for index in present]
             self._objective = Objective(
                 [setup.class_weights for setup in here],

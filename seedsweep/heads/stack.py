@@ -17,7 +17,7 @@ from torch import Tensor
 
 from seedsweep.epochs.optimizer import FusedSteps
 from seedsweep.heads.batch import Batch
-from seedsweep.heads.blocks import Block, Place, cut_in_blocks, parts_of
+from seedsweep.heads.blocks import Block, Place, cut_in_blocks, parts_of, weights_of_a_block
 from seedsweep.models.classifier import Head
 
 SCORED = 2**22  # hidden activations held at a time while scoring: 16 MiB
@@ -34,12 +34,16 @@ class HeadStack:
         heads: with the same features and classes, on one device.
         dtype: that the products with the features are taken in, float32 or bfloat16; weights and moments are
             float32.
+        batch_size: images of a step.
     """
 
-    def __init__(self, heads: Sequence[Head], dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, heads: Sequence[Head], dtype: torch.dtype = torch.float32, batch_size: int = 32
+    ) -> None:
         self.dtype = dtype
         self.heads = list(heads)
         self.device = heads[0].output.weight.device
+        self._wanted = weights_of_a_block(self.device, batch_size)
         self.classes = heads[0].output.out_features
         dense = [head.hidden for head in heads if head.hidden is not None]
         self.width = sum(layer.out_features for layer in dense)
@@ -68,13 +72,13 @@ class HeadStack:
                 head.hidden.bias.data = self._first_bias[place.columns]
                 place.gradients.append(self._first_bias_gradient[place.columns])
         if dense:
-            self._blocks = cut_in_blocks(self.places, self._first, dtype)
+            self._blocks = cut_in_blocks(self.places, self._first, self._wanted, dtype)
         self._batches: dict[int, Batch] = {}
 
     def parameters(self, index: int) -> list[Tensor]:
         """Returns a head's parameters: the last layer's, the first one's bias, and its weights block by block.
 
-        In how many blocks depends on the head alone, not on the others in the stack.
+        In how many blocks does not depend on the others in the stack.
         """
         head, place = self.heads[index], self.places[index]
         if head.hidden is None:
@@ -83,7 +87,7 @@ class HeadStack:
             place.second,
             place.second_bias,
             head.hidden.bias.detach(),
-            *parts_of(head.hidden.weight.detach()),
+            *parts_of(head.hidden.weight.detach(), self._wanted),
         ]
 
     def release(self, index: int) -> None:
@@ -114,7 +118,7 @@ class HeadStack:
             self._product(block, number, batch)
 
     def forward(self, size: int) -> Tensor:
-        """Returns training logits [size, K, N] of the present batch; the next call overwrites them."""
+        """Returns training logits [size, K, N] of the present batch; call it once a batch, the next overwrites them."""
         batch = self._batches[size]
         batch.dense.relu_()
         for part in batch.own:
@@ -154,7 +158,7 @@ class HeadStack:
             following: size of the next batch, whose features are in :meth:`batch`; 0: there is none.
         """
         batch, x = self._batches[size], self._batches[size].x
-        then = self._batches.get(following)
+        then = self._batches[following] if following else None
         if then is not None:
             then.turn()
         for place, own in zip(self.places, steps, strict=True):

@@ -74,13 +74,13 @@ def run_trials(
     waiting = list(trials)
     with ExitStack() as all_beats:
         beats = [all_beats.enter_context(ExitStack()) for _ in trials]
-        if len(trials) > 1:
-            for own, trial in zip(beats, trials, strict=True):
-                own.enter_context(heartbeat(trial, plan))
         try:
+            if len(trials) > 1:
+                for own, trial in zip(beats, trials, strict=True):
+                    own.enter_context(heartbeat(trial, plan))
             for own, trial, ready in zip(beats, trials, _in_company(trials, plan), strict=True):
-                waiting.remove(trial)  # from here on it beats, and gives itself back
                 own.close()
+                waiting.remove(trial)  # from here on it beats, and gives itself back
                 run_trial(trial, plan, leases, folder(int(trial.user_attrs[SLOT])), ready)
                 told()
         except KeyboardInterrupt:

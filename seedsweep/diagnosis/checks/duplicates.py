@@ -72,7 +72,7 @@ def _leaks(facts: Audited, pairs: list[Pair], fixed: str | None, folder: Path) -
         f"{facts.name(first.second)}: the accuracy there is partly memory. "
     )
     text += (
-        f"Remove the copies. {fixed}."
+        f"Remove the copies, or keep each pair in one split. {fixed}."
         if fixed
         else "Remove the copies, or keep them together with data.group_regex."
     )
