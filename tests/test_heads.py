@@ -180,6 +180,7 @@ def plain_loop(setup: Setup, task: HeadData, schedule: HeadSchedule) -> list[flo
 
 @pytest.mark.parametrize("number", range(6))
 @pytest.mark.parametrize("batch_size", [1, 8, 200])
+@pytest.mark.parametrize("blocks", [200], indirect=True)
 @pytest.mark.usefixtures("blocks")
 def test_a_fit_is_the_plain_loop(number: int, batch_size: int) -> None:
     schedule = HeadSchedule(3, 0, batch_size, seed=6)
@@ -195,6 +196,7 @@ def test_a_fit_is_the_plain_loop(number: int, batch_size: int) -> None:
 
 
 @pytest.mark.parametrize("names", [("adam",) * 3, ("adamw",) * 3, ("sgd",) * 3, ("adam", "adamw", "sgd")])
+@pytest.mark.parametrize("blocks", [20, 440], indirect=True)
 @pytest.mark.usefixtures("blocks")
 def test_company_equals_alone(names: tuple[str, ...]) -> None:
     schedule = HeadSchedule(6, 3, 8, seed=6)
