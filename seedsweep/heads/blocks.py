@@ -80,36 +80,32 @@ def cut_in_blocks(places: Sequence[Place], weight: Tensor, wanted: float, dtype:
         wanted: weights of a block.
         dtype: that products are taken in.
     """
-    columns: list[slice] = []
-    pieces: list[list[tuple[int, int, int]]] = []  # of each block: head, number of the part, units
+    held: list[list[tuple[int, int, int]]] = []  # of each block: head, number of its part, units
+    units = 0  # of the last block
     for head, place in enumerate(places):
         if place.linear:
             continue
-        at = place.columns.start
         for number, part in enumerate(parts_of(weight[place.columns], wanted)):
-            units = len(part)
-            together = units + (columns[-1].stop - columns[-1].start if columns else 0)
-            if columns and together * weight.shape[1] <= wanted:
-                columns[-1] = slice(columns[-1].start, at + units)
-                pieces[-1].append((head, number, units))
-            else:
-                columns.append(slice(at, at + units))
-                pieces.append([(head, number, units)])
-            at += units
-    most = max(c.stop - c.start for c in columns)
-    shared = torch.empty(most, weight.shape[1], device=weight.device)
-    rounded = None if dtype == torch.float32 else torch.empty_like(shared, dtype=dtype)
-    blocks = []
-    for span, held in zip(columns, pieces, strict=True):
-        units = span.stop - span.start
-        block = Block(span, weight[span], shared[:units], None if rounded is None else rounded[:units])
-        start = 0
-        for head, number, own in held:
-            gradient = block.gradient[start : start + own]
+            if not held or (units + len(part)) * weight.shape[1] > wanted:
+                held.append([])
+                units = 0
+            held[-1].append((head, number, len(part)))
+            units += len(part)
+    sizes = [sum(own for _, _, own in block) for block in held]
+    gradient = torch.empty(max(sizes), weight.shape[1], device=weight.device)
+    rounded = None if dtype == torch.float32 else torch.empty_like(gradient, dtype=dtype)
+    blocks, start = [], 0
+    for pieces, units in zip(held, sizes, strict=True):
+        columns = slice(start, start + units)
+        block = Block(
+            columns, weight[columns], gradient[:units], None if rounded is None else rounded[:units]
+        )
+        own = torch.split(block.gradient, [each for _, _, each in pieces])
+        for (head, number, _), part in zip(pieces, own, strict=True):
             if number == 0:  # what is small goes with the first
-                block.parts.append(Part(head, slice(0, 4), [*places[head].gradients, gradient]))
+                block.parts.append(Part(head, slice(0, 4), [*places[head].gradients, part]))
             else:
-                block.parts.append(Part(head, slice(3 + number, 4 + number), [gradient]))
-            start += own
+                block.parts.append(Part(head, slice(3 + number, 4 + number), [part]))
         blocks.append(block)
+        start += units
     return blocks

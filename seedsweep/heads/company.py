@@ -145,14 +145,14 @@ class Company:
         batches = list(zip(*(torch.split(tensor, size) for tensor in (order, labels, shares)), strict=True))
         self._fetch(features, batches[0][0])
         stack.enter(len(batches[0][0]))
-        for number, (rows, y, share) in enumerate(batches):
+        followers = [*(rows for rows, _, _ in batches[1:]), None]
+        for (rows, y, share), following in zip(batches, followers, strict=True):
             logits = stack.forward(len(rows))
             sums.keep(logits, y, share)
             stack.backward(len(rows), self._objective.gradient(logits, y, share))
-            following = batches[number + 1][0] if number + 1 < len(batches) else rows[:0]
-            if len(following):
+            if following is not None:
                 self._fetch(features, following)
-            stack.update(len(rows), steps, len(following))
+            stack.update(len(rows), steps, 0 if following is None else len(following))
         return sums.metrics()
 
     def _fetch(self, features: FeatureRows, rows: Tensor) -> None:

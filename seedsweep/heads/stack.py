@@ -17,7 +17,7 @@ from torch import Tensor
 
 from seedsweep.epochs.optimizer import FusedSteps
 from seedsweep.heads.batch import Batch
-from seedsweep.heads.blocks import Block, Place, cut_in_blocks, parts_of, weights_of_a_block
+from seedsweep.heads.blocks import BATCH, Block, Place, cut_in_blocks, parts_of, weights_of_a_block
 from seedsweep.models.classifier import Head
 
 SCORED = 2**22  # hidden activations held at a time while scoring: 16 MiB
@@ -38,7 +38,7 @@ class HeadStack:
     """
 
     def __init__(
-        self, heads: Sequence[Head], dtype: torch.dtype = torch.float32, batch_size: int = 32
+        self, heads: Sequence[Head], dtype: torch.dtype = torch.float32, batch_size: int = BATCH
     ) -> None:
         self.dtype = dtype
         self.heads = list(heads)

@@ -26,7 +26,7 @@ def check(subject: Subject, folder: Path) -> list[Finding]:
     across_splits = [pair for pair in facts.pairs if splits[pair.first] != splits[pair.second]]
     return [
         _contradictions(facts, across_classes, folder),
-        _leaks(facts, across_splits, why_split_is_fixed(facts, subject.given_manifest), folder),
+        _leaks(facts, across_splits, subject.given_manifest, folder),
         _copies(facts, folder),
     ]
 
@@ -47,7 +47,7 @@ def _contradictions(facts: Audited, pairs: list[Pair], folder: Path) -> Finding:
     return _finding(facts, title, verdict, text, pairs, folder, "contradictions")
 
 
-def _leaks(facts: Audited, pairs: list[Pair], fixed: str | None, folder: Path) -> Finding:
+def _leaks(facts: Audited, pairs: list[Pair], manifest: str | None, folder: Path) -> Finding:
     title = "Copies across splits"
     splits = facts.table.splits
     if not pairs:
@@ -67,14 +67,12 @@ def _leaks(facts: Audited, pairs: list[Pair], fixed: str | None, folder: Path) -
     worst = max(shares.values(), default=0.0)
     named = " and ".join(f"{share:.1%} of the {split} images" for split, share in shares.items())
     first = pairs[0]
+    fixed = why_split_is_fixed(facts, manifest)
+    how = f"each pair in one split. {fixed}" if fixed else "them together with data.group_regex"
     text = (
         f"{_photographs(pairs)} in two splits ({named} have a copy in train), such as {facts.name(first.first)} and "
-        f"{facts.name(first.second)}: the accuracy there is partly memory. "
-    )
-    text += (
-        f"Remove the copies, or keep each pair in one split. {fixed}."
-        if fixed
-        else "Remove the copies, or keep them together with data.group_regex."
+        f"{facts.name(first.second)}: the accuracy there is partly memory. Remove the copies, or keep "
+        f"{how}."
     )
     verdict = Verdict.FAULT if worst > MANY else Verdict.SUSPECT
     return _finding(
