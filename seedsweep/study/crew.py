@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import optuna
@@ -18,7 +18,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.study.finalists import lay_finals
 from seedsweep.study.leases import Leases
 from seedsweep.study.plan import Plan
-from seedsweep.study.trial import LEADER
+from seedsweep.study.process import begin
 from seedsweep.study.worker import POLL, REAP_EVERY, unfinished
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Crew:
         self.plan = plan
         self.command = command
         self.size = plan.config.study.workers
-        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._running: dict[int, BaseProcess] = {}
         self._restarts = 0
 
     def work(self, study: optuna.Study, told: Callable[[optuna.Study], None]) -> optuna.Study:
@@ -74,19 +74,15 @@ class Crew:
         folder = self.plan.folder / "workers"
         folder.mkdir(exist_ok=True)
         threads = max(1, cores.count() // self.size)  # see seedsweep/cores.py
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads), LEADER: str(os.getpid())}
-        with (folder / f"{number:03d}.log").open("ab") as file:
-            self._running[number] = subprocess.Popen(
-                [sys.executable, "-m", "seedsweep", *self.command, "study.workers=1", f"study.job={number}"],
-                stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment,
-                start_new_session=True,  # Ctrl-C comes once, from us
-            )  # fmt: skip
+        self._running[number] = begin(
+            [*self.command, "study.workers=1", f"study.job={number}"], folder / f"{number:03d}.log", threads
+        )
 
     def _replace_dead(self) -> bool:
         """Begins a worker anew that ended before the work did; returns whether there was one."""
-        dead = [number for number, process in self._running.items() if process.poll() is not None]
+        dead = [number for number, process in self._running.items() if process.exitcode is not None]
         for number in dead:
-            code = self._running.pop(number).returncode
+            code = self._running.pop(number).exitcode
             self._restarts += 1
             path = self.plan.folder / "workers" / f"{number:03d}.log"
             if self._restarts > RESTARTS * self.size:
@@ -100,14 +96,15 @@ class Crew:
     def _end(self) -> None:
         """Stops what still runs; a worker gives its trial back on the way."""
         for process in self._running.values():
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
+            if process.pid and process.exitcode is None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGINT)
         end = time.monotonic() + 30
         for process in self._running.values():
-            try:
-                process.wait(timeout=max(0.1, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            process.join(max(0.1, end - time.monotonic()))
+            if process.exitcode is None:
                 process.kill()  # its trial is found by the next call
+                process.join()
 
 
 def _last(path: Path) -> str:

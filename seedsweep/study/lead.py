@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from seedsweep.config.groups import key_of
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
+from seedsweep.study import process
 from seedsweep.study.close import close_study
 from seedsweep.study.crew import Crew
 from seedsweep.study.plan import METRICS, Plan, lay_slots, open_study, read_plan, slots
@@ -28,6 +29,8 @@ def lead_study(config: Config, started: float) -> None:
         config: the whole configuration.
         started: ``time.perf_counter()`` when the call began.
     """
+    if config.study.workers > 1:
+        process.prepare()
     plan = read_plan(config)
     study = open_study(plan)
     lay_slots(study, plan)

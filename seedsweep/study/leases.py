@@ -138,18 +138,16 @@ class Leases:
 
 
 class Heartbeat:
-    """Raises a trial's counter while the ``with`` block runs; ends the process if its leader is gone.
+    """Raises a trial's counter while the ``with`` block runs.
 
     Args:
         trial: being run.
         interval: seconds.
-        leader: process id of the parent, for a worker that must not outlive it; 0: none.
     """
 
-    def __init__(self, trial: Trial, interval: float, leader: int = 0) -> None:
+    def __init__(self, trial: Trial, interval: float) -> None:
         self.trial = trial
         self.interval = interval
-        self.leader = leader
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -161,16 +159,11 @@ class Heartbeat:
         self._thread.join()
 
     def _beat(self) -> None:
-        count = 0
-        while not self._stop.wait(min(self.interval, 2.0)):
-            if self.leader and os.getppid() != self.leader:
-                os._exit(1)  # its trial is taken over as that of any dead worker
-            count += 1
-            if count * min(self.interval, 2.0) % self.interval < 2.0:
-                try:
-                    self.trial.storage.set_trial_user_attr(self.trial._trial_id, ALIVE, time.time())
-                except Exception as error:  # a database that is away for a moment
-                    log.debug("no sign of life written: %s", error)
+        while not self._stop.wait(self.interval):
+            try:
+                self.trial.storage.set_trial_user_attr(self.trial._trial_id, ALIVE, time.time())
+            except Exception as error:  # a database that is away for a moment
+                log.debug("no sign of life written: %s", error)
 
 
 def host() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -27,7 +26,6 @@ if TYPE_CHECKING:  # it brings torch, which a leader of other processes does wit
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 2  # a failing trial is tried again once
-LEADER = "SEEDSWEEP_LEADER"  # environment variable: process id that a worker must not outlive
 
 
 def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path, ready: Replay | None = None) -> None:
@@ -78,7 +76,7 @@ def lines_of(trial: Trial, plan: Plan) -> list[str]:
 
 def heartbeat(trial: Trial, plan: Plan) -> Heartbeat:
     """Returns the sign of life of a trial that this process has."""
-    return Heartbeat(trial, plan.config.study.heartbeat, int(os.environ.get(LEADER, "0")))
+    return Heartbeat(trial, plan.config.study.heartbeat)
 
 
 def value_of(study: StudyConfig, rows: list[dict[str, float]], metrics: dict[str, Any]) -> float:

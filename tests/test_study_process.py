@@ -1,0 +1,81 @@
+"""The processes of a crew: what they inherit, what the server must leave alone, and that none is left behind."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from seedsweep.study.process import PRELOADED, begin
+
+# counts what is asked of a GPU's driver while the server imports; a fork could ask nothing more after that
+COUNTED = f"""
+import torch
+asked = []
+for name in ("_cuda_getDeviceCount", "_cuda_init"):
+    setattr(torch._C, name, lambda name=name: asked.append(name) or 0)
+import {", ".join(PRELOADED)}
+import threading
+print(asked, threading.active_count())
+"""
+
+LEADER = """
+import sys, time
+from pathlib import Path
+from seedsweep.study.process import begin
+worker = begin(["task=dashboard", "dashboard.dir=."], Path("log.txt"), 1)
+print(worker.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_process_has_folder_environment_and_threads_of_its_leader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log.txt"
+    begin(["--cfg", "job", "paths.cache=${oc.env:TOLD}"], log, 1).join()  # the server runs from here on
+    assert "TOLD" in log.read_text(), "an unset variable is told of"
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+    monkeypatch.setenv("TOLD", "later than the server")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    settings = ["paths.cache=${oc.env:TOLD}", "paths.outputs=${oc.env:OMP_NUM_THREADS}"]
+    told = begin(["--cfg", "job", "--resolve", *settings], log, 1)
+    told.join()
+    assert told.exitcode == 0
+    assert "cache: later than the server" in log.read_text()
+    assert "outputs: '1'" in log.read_text()
+    wrong = begin(["task=cache", "paths.cache=.", "features.batch_sise=1"], log, 1)
+    wrong.join()
+    assert wrong.exitcode == 2
+    assert "did you mean" in log.read_text()
+
+
+def test_the_server_asks_nothing_of_a_gpu_and_starts_no_thread() -> None:
+    told = subprocess.run([sys.executable, "-c", COUNTED], capture_output=True, text=True, check=True)
+    assert told.stdout.split("\n")[-2] == "[] 1"
+
+
+def test_a_worker_ends_with_its_leader(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LEADER]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as leader:
+        try:
+            assert leader.stdout
+            worker = psutil.Process(int(leader.stdout.readline()))
+            wait_until(lambda: os.getsid(worker.pid) == worker.pid)  # Ctrl-C does not reach it
+            assert leader.poll() is None
+            assert worker.is_running()
+        finally:
+            leader.kill()
+    wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
