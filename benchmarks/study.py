@@ -71,10 +71,10 @@ def against_one_pass() -> Iterator[Row]:
     if weights == "none":
         what += ", random weights: every seed of the finals is another net and a pass of its own"
     over = f"one pass of {engine.name} over ready tensors"
-    for pruner in ("none", "hyperband"):
+    for batch, pruner in ((32, "none"), (32, "hyperband"), (256, "none"), (256, "hyperband")):
         one_pass = bare(engine, ready)
-        took = study(*plain, "study.workers=2", f"pruner={pruner}")
-        note = f"pruner={pruner}, {took.epochs():,} epochs trained, two workers"
+        took = study(*plain, "study.workers=2", f"pruner={pruner}", f"data.batch_size={batch}")
+        note = f"batch {batch}, pruner={pruner}, {took.epochs():,} epochs trained, two workers"
         yield Row(f"features and trials ({what}; {note}) / {over}", "<= 1.5", [took.trials / one_pass])
         yield Row(f"the same with the finals, plots and report / {over}", "", [took.whole / one_pass])
 
