@@ -76,7 +76,14 @@ def test_a_grid_from_start_to_table(trainer: Trainer, capsys: pytest.CaptureFixt
 
 
 def test_resume_skips_what_is_finished(trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
-    trainer.act = fail(KeyboardInterrupt(), "frozen_bn", 1)
+    stop = fail(KeyboardInterrupt(), "frozen_bn", 1)
+
+    def act(config: Config) -> None:
+        if config.experiment.name == "frozen_bn":  # Hydra made the folder of another worker's job already
+            Path("a grid/3_frozen_bn_s2/.hydra").mkdir(parents=True)
+        stop(config)
+
+    trainer.act = act
     assert main(GRID) == 130
     out = capsys.readouterr().out
     assert "2 runs finished, 0 failed, 1 stopped on the way, 1 not begun" in out

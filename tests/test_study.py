@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
-from seedsweep.study import close, lead
+from seedsweep.errors import SeedsweepError
+from seedsweep.study import close, lead, plan
 from seedsweep.training import run as training
 
 STUDY = ["+study=head", "+experiment=frozen_bn", "backbone=efficientnet_lite0", "trainer.max_epochs=6"]
@@ -201,6 +202,41 @@ def test_other_settings_are_refused(arm: Arm, capsys: pytest.CaptureFixture[str]
     assert "data.image_size was [128, 128] and is [96, 96]" in error
     assert "study.name=NAME" in error
     assert run("study.workers=1", "study.grace=300", "data.workers=1", n=1) == 0, "these change no result"
+
+
+def test_settings_may_be_mended_before_the_first_trial(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(plan: Any) -> None:
+        raise SeedsweepError("the images can't be used")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lead, "_check_images", refuse)
+        assert run("optim=adamw", n=3) == 2
+    assert run(n=2) == 2, "whoever began it may be preparing its first trial"
+    leader = study().user_attrs[plan.LEADER]
+    study().set_user_attr(plan.LEADER, {**leader, "born": 1.0})
+    assert run("study.job=1", n=2) == 2, "only who leads may begin anew"
+    assert run(n=2) == 0
+    assert {config.optim.name for config in arm.calls} == {"adam"}
+    assert len(study().trials) == 2
+    study().set_user_attr(plan.LEADER, {**leader, "born": 1.0})
+    assert run("optim=adamw", n=2) == 2, "there are trials"
+
+
+def test_one_seed_has_no_spread(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("study.finalist_seeds=1", n=1) == 0
+    out = capsys.readouterr().out
+    assert "±" not in out
+    assert "accuracy 0.800, macro-F1 0.700" in out
+    best = Path("outputs/studies/s/conf/experiment/best_of_s.yaml").read_text()
+    assert "one fresh seed.\n" in best
+
+
+def test_the_winner_of_no_study(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["+experiment=best_of_s"]) == 2
+    assert "no study of that name has ended in outputs/studies (there is none yet)" in capsys.readouterr().err
+    assert run(n=1) == 0
+    assert main(["+experiment=best_of_t"]) == 2
+    assert "(there are: s)" in capsys.readouterr().err
 
 
 def test_pruned_trials_cost_their_epochs(arm: Arm) -> None:

@@ -75,7 +75,7 @@ def test_a_dead_process_loses_its_trial(tmp_path: Path) -> None:
 def test_a_process_id_used_again_is_another_process(tmp_path: Path) -> None:
     leases = Leases(begin(tmp_path), tmp_path, 100.0)
     trial = claim(leases)
-    sign(leases, trial, {**module._me(), "born": 1.0})
+    sign(leases, trial, {**module.me(), "born": 1.0})
     assert leases.reap(other_machines=False) == 1
 
 
@@ -102,7 +102,7 @@ def test_a_trial_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
     leases = Leases(begin(tmp_path, 1), tmp_path, 100.0)
     for death in range(module.DEATHS):
         assert states(leases) == ["WAITING"]
-        sign(leases, claim(leases), {**module._me(), "born": 1.0})
+        sign(leases, claim(leases), {**module.me(), "born": 1.0})
         leases.reap(other_machines=False)
         assert slots(leases.study)[0].user_attrs["deaths"] == death + 1
     assert states(leases) == ["FAIL"]
@@ -112,7 +112,7 @@ def test_a_trial_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
 def test_a_stopped_study_blames_no_trial(tmp_path: Path) -> None:
     leases = Leases(begin(tmp_path, 1), tmp_path, 100.0)
     for _ in range(5):
-        sign(leases, claim(leases), {**module._me(), "born": 1.0})
+        sign(leases, claim(leases), {**module.me(), "born": 1.0})
         leases.reap(other_machines=False, blame=False)
     assert states(leases) == ["WAITING"]
     leases.give_back(claim(leases))

@@ -32,6 +32,19 @@ print(worker.pid, flush=True)
 time.sleep(600)
 """
 
+PRESSED = """
+import os, signal, time
+from pathlib import Path
+from seedsweep.study.process import begin, prepare
+signal.signal(signal.SIGINT, lambda *_: None)
+prepare()
+time.sleep(1)
+os.killpg(0, signal.SIGINT)
+worker = begin(["--cfg", "job"], Path("log.txt"), 1)
+worker.join()
+print(worker.exitcode)
+"""
+
 
 def test_a_process_has_folder_environment_and_threads_of_its_leader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -58,6 +71,13 @@ def test_a_process_has_folder_environment_and_threads_of_its_leader(
 def test_the_server_asks_nothing_of_a_gpu_and_starts_no_thread() -> None:
     told = subprocess.run([sys.executable, "-c", COUNTED], capture_output=True, text=True, check=True)
     assert told.stdout.split("\n")[-2] == "[] 1"
+
+
+def test_ctrl_c_does_not_reach_a_server_that_imports(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PRESSED]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, start_new_session=True)
+    assert told.stderr == ""
+    assert told.stdout.strip() == "0"
 
 
 def test_a_worker_ends_with_its_leader(tmp_path: Path) -> None:

@@ -51,6 +51,9 @@ def arrange(args: list[str]) -> list[str]:
     """Puts options before overrides (Hydra insists), and quotes and a + where Hydra wants them.
 
     The + stands before ``experiment=``, ``sweep=`` and ``study=``.
+
+    Raises:
+        SeedsweepError: an option is unknown, or a study whose winner is to run has not ended.
     """
     overrides = list(parse(args).overrides)
     options = []
@@ -95,5 +98,10 @@ def _folder_of_winner(options: list[str], overrides: list[str]) -> list[str]:
     if not studies or any(option.split("=")[0] in ("--config-dir", "-cd") for option in options):
         return []
     outputs = [o.partition("=")[2] for o in overrides if o.startswith("paths.outputs=")]
-    folder = Path(outputs[-1] if outputs else "outputs") / "studies" / studies[0] / "conf"
-    return ["--config-dir", str(folder.absolute())] if folder.is_dir() else []
+    root = Path(outputs[-1] if outputs else "outputs") / "studies"
+    folder = root / studies[0] / "conf"
+    if not folder.is_dir():
+        ended = sorted(path.parents[2].name for path in root.glob(f"*/conf/experiment/{BEST_OF}*.yaml"))
+        known = f"there are: {', '.join(ended)}" if ended else "there is none yet"
+        raise SeedsweepError(f"{BEST_OF}{studies[0]}: no study of that name has ended in {root} ({known}).")
+    return ["--config-dir", str(folder.absolute())]

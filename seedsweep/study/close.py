@@ -108,6 +108,11 @@ def _reason(study: optuna.Study, finals: optuna.Study) -> str:
     )
 
 
+def _score(mean: float, sd: float, seeds: int) -> str:
+    """Returns a mean and its standard deviation, which one seed does not have."""
+    return f"{mean:.3f}" + (f" ± {sd:.3f}" if seeds > 1 else "")
+
+
 def _say(
     console: Console,
     plan: Plan,
@@ -126,13 +131,13 @@ def _say(
         note = "  (the study began with it)" if finalist.reference else ""
         settings = ", ".join(finalist.settings) or "as it stands"
         console.print(
-            f"  {place}. {finalist.mean:.3f} ± {finalist.spread:.3f}  trial {finalist.trial}: {settings}{note}",
+            f"  {place}. {_score(finalist.mean, finalist.spread, n)}  trial {finalist.trial}: {settings}{note}",
             soft_wrap=True, markup=False,
         )  # fmt: skip
     if test:
         spread = _spread(test)
         scores = ", ".join(
-            f"{name} {spread[key]['mean']:.3f} ± {spread[key]['sd']:.3f}"
+            f"{name} {_score(spread[key]['mean'], spread[key]['sd'], len(test))}"
             for key, name in (("acc", "accuracy"), ("macro_f1", "macro-F1"))
         )
         console.print(f"The winner on the test images, met once: {scores}")

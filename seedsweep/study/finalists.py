@@ -155,11 +155,10 @@ def write_best(plan: Plan, winner: Finalist, metric: str) -> Path:
     content = {"experiment": {"name": name, "teaches": told}, **content}
     path = plan.folder / "conf" / "experiment" / f"{name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    head = (
-        "# @package _global_\n"
-        f"# {metric} of the validation images: {winner.mean:.4f}, mean of {len(winner.values)} fresh seeds "
-        f"({min(winner.values):.4f} to {max(winner.values):.4f}).\n"
-    )
+    seeds = "one fresh seed"
+    if (n := len(winner.values)) > 1:
+        seeds = f"mean of {n} fresh seeds ({min(winner.values):.4f} to {max(winner.values):.4f})"
+    head = f"# @package _global_\n# {metric} of the validation images: {winner.mean:.4f}, {seeds}.\n"
     path.write_text(head + OmegaConf.to_yaml(OmegaConf.create(content)))
     return path
 

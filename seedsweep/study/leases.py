@@ -62,7 +62,7 @@ class Leases:
             for waiting in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                 with suppress(UpdateFinishedTrialError):
                     if self.storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):
-                        self.storage.set_trial_user_attr(waiting._trial_id, WORKER, _me())
+                        self.storage.set_trial_user_attr(waiting._trial_id, WORKER, me())
                         self.study.sampler = sampler(int(waiting.user_attrs[SLOT]))
                         return Trial(self.study, waiting._trial_id)
         return None
@@ -111,11 +111,11 @@ class Leases:
     def is_mine(self, trial: Trial) -> bool:
         """Says whether a trial is still this process's: a worker that slept for long may have lost it."""
         kept = self.storage.get_trial(trial._trial_id)
-        return kept.state == TrialState.RUNNING and kept.user_attrs.get(WORKER) == _me()
+        return kept.state == TrialState.RUNNING and kept.user_attrs.get(WORKER) == me()
 
     def _is_lost(self, trial: FrozenTrial, worker: dict[str, Any] | None, other_machines: bool) -> bool:
         if worker is not None and worker["host"] == host():
-            return _is_gone(worker)
+            return is_gone(worker)
         if worker is None:
             # taking and signing happen under one lock, so here an unsigned trial's worker is dead; but a
             # database has workers that the lock does not reach
@@ -175,14 +175,18 @@ def host() -> str:
     return f"{socket.gethostname()}/{space}"
 
 
-def _me() -> dict[str, Any]:
+def me() -> dict[str, Any]:
+    """Names this process."""
     return {"host": host(), "pid": os.getpid(), "born": psutil.Process().create_time()}
 
 
-def _is_gone(worker: dict[str, Any]) -> bool:
+def is_gone(named: dict[str, Any]) -> bool:
+    """Says whether a process that :func:`me` named has ended; of another machine's nothing is known: False."""
+    if named["host"] != host():
+        return False
     try:
-        process = psutil.Process(int(worker["pid"]))
-        same = abs(process.create_time() - float(worker["born"])) < BORN_WITHIN
+        process = psutil.Process(int(named["pid"]))
+        same = abs(process.create_time() - float(named["born"])) < BORN_WITHIN
         return not same or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True

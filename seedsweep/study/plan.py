@@ -29,7 +29,7 @@ from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.config.study_schema import ParamConfig
 from seedsweep.errors import SeedsweepError
-from seedsweep.study.leases import SLOT
+from seedsweep.study.leases import SLOT, WORKER, is_gone, me
 from seedsweep.study.search import GRID, build_pruner
 from seedsweep.study.space import Start, dimensions, grid, merged, starts
 from seedsweep.study.storage import open_storage
@@ -37,7 +37,7 @@ from seedsweep.study.storage import open_storage
 OF_THE_STUDY = ("study", "sampler", "pruner", "storage", "task", "resume")  # not settings of a trial
 COMPARED_OF_STUDY = ("space", "metric", "rule", "tail", "seed")
 OF_THE_HEAD = ("head", "optim", "trainer", "data.batch_size")  # beginnings of keys that change no feature
-EXTRA, SETTINGS = "overrides", "settings"
+EXTRA, SETTINGS, LEADER = "overrides", "settings", "leader"
 METRICS = {"macro_f1": "macro-F1", "acc": "accuracy"}
 
 
@@ -126,22 +126,42 @@ def open_study(plan: Plan) -> optuna.Study:
     config = plan.config
     plan.folder.mkdir(parents=True, exist_ok=True)
     storage = open_storage(config.storage, plan.folder)
-    with FileLock(plan.folder / "begin.lock"):
-        study = optuna.create_study(
+
+    def opened() -> optuna.Study:
+        return optuna.create_study(
             storage=storage,
             study_name=config.study.name,
             direction="maximize",
             load_if_exists=True,
             pruner=build_pruner(config.pruner, plan.trial_config([]).trainer.max_epochs),
         )
+
+    with FileLock(plan.folder / "begin.lock"):
+        study = opened()
         settings = _settings(plan)
         begun = study.user_attrs.get(SETTINGS)
+        if begun not in (None, settings) and _is_abandoned(study, config):  # it failed of what is mended now
+            optuna.delete_study(study_name=config.study.name, storage=storage)
+            study, begun = opened(), None
         if begun is None:
             study.set_user_attr(SETTINGS, settings)
             _name_metric(study, METRICS[config.study.metric])
         elif begun != settings:
             raise SeedsweepError(_other_settings(plan, begun, settings))
+        if config.study.job == 0:
+            study.set_user_attr(LEADER, me())
     return study
+
+
+def _is_abandoned(study: optuna.Study, config: Config) -> bool:
+    """Says whether whoever began a study is gone, and no worker ever took a trial of it."""
+    leader = study.user_attrs.get(LEADER)
+    if config.study.job != 0 or leader is None or not is_gone(leader):
+        return False
+    return all(
+        trial.state == TrialState.WAITING and WORKER not in trial.user_attrs
+        for trial in study.get_trials(deepcopy=False)
+    )
 
 
 def _name_metric(study: optuna.Study, name: str) -> None:

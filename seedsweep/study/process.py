@@ -12,8 +12,9 @@ import runpy
 import signal
 import sys
 import threading
-from collections.abc import Sequence
-from multiprocessing import forkserver
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -35,7 +36,9 @@ def prepare() -> None:
     """Starts the server, which imports in the background; calls after the first do nothing."""
     if FORKS:
         _context.set_forkserver_preload(list(PRELOADED))
-        forkserver.ensure_running()
+        resource_tracker.ensure_running()  # the server would start it, and it lets SIGINT through again
+        with _sigint_blocked():
+            forkserver.ensure_running()
 
 
 def begin(command: Sequence[str], log: Path, threads: int) -> BaseProcess:
@@ -56,6 +59,7 @@ def _run(command: list[str], log: Path, threads: int, folder: Path, environment:
     """Becomes what a shell would have started in ``folder``; the server may be older than both."""
     os.setsid()  # Ctrl-C comes once, from the leader,
     signal.signal(signal.SIGINT, signal.default_int_handler)  # and comes even if the leader ignores it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     with log.open("ab") as file, open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
         os.dup2(file.fileno(), 1)
@@ -67,6 +71,16 @@ def _run(command: list[str], log: Path, threads: int, folder: Path, environment:
     threading.Thread(target=_end_with_the_leader, daemon=True).start()
     sys.argv = ["seedsweep", *command]
     runpy.run_module("seedsweep", run_name="__main__", alter_sys=True)
+
+
+@contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Lets what is started inherit a mask: a Ctrl-C must not end the server in the midst of its imports."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _end_with_the_leader() -> None:

@@ -36,7 +36,7 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     failures = sorted(path.parent for path in folder.glob("*/failure.json"))
     unended = [] if interrupted else [j for j in jobs if j not in failures and not record.is_finished(j)]
     running = [job for job in unended if record.is_running(job)]
-    not_begun = _absent(folder)
+    not_begun = max(0, (count(varied(folder)) or 0) - len({*jobs, *failures}))
     absent = 0 if interrupted else not_begun  # of a stopped grid they are no failure
     rows = arms(results)
     failed = len(failures) + len(unended) - len(running)
@@ -73,13 +73,6 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     dashboard = command("task=dashboard", f"dashboard.dir={place}")
     console.print(f"dashboard  {dashboard}", soft_wrap=True, markup=False)
     return missing
-
-
-def _absent(folder: Path) -> int:
-    """Returns how many jobs have no folder."""
-    total = count(varied(folder))
-    made = sum(path.is_dir() and not path.name.startswith(".") for path in folder.glob("*"))
-    return max(0, (total or 0) - made)
 
 
 def _say(console: Console, line: str) -> None:

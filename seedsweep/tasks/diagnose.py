@@ -50,6 +50,10 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     elif options.checkpoint is not None:
         patient = subject.of_checkpoint(Path(options.checkpoint).expanduser(), config, options.images, here)
     else:
+        log.info(
+            "no diagnose.run or diagnose.checkpoint: the settings are examined, on the images of %s",
+            config.data.root or f"data={config.data.name}",
+        )
         patient = subject.of_plan(config, options.images)
     show(diagnose(patient, folder), folder)
     if options.run is not None and config.report.write and (page := write_at_end(where)):

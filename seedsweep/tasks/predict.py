@@ -58,9 +58,10 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     if found.unreadable:
         files = "file" if len(found.unreadable) == 1 else "files"
         console.print(f"{len(found.unreadable):,} {files} can't be read: {bad}", markup=False, style="red")
+    stopped = "stopped: " if found.interrupted else ""
     speed = found.n / max(found.seconds, 1e-9)
     console.print(
-        f"{found.n:,} of {len(images):,} images in {found.seconds:.1f} s ({speed:.0f} images/s, {engine}) -> {out}",
+        f"{stopped}{found.n:,} of {len(images):,} images in {found.seconds:.1f} s ({speed:.0f} images/s, {engine}) -> {out}",
         markup=False,
     )
     if found.interrupted:

@@ -71,6 +71,8 @@ def check(subject: Subject, folder: Path) -> Finding:
         picture = Path("channels.png")
     votes = by_layers + by_probe
     numbers = f"the probe gets {own_acc:.0%} as they are and {other_acc:.0%} swapped"
+    if not by_probe and own_acc != other_acc:
+        numbers += f", within the noise of {min(PROBED, len(material.val_labels))} photographs"
     if votes > 0:
         verdict, text = Verdict.FINE, f"Red and blue stand in the order that the weights know ({numbers})."
     elif votes == -2 or (by_layers < 0 and not by_probe and other_acc > own_acc):
