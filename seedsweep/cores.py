@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+NAMES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # environment variables, read when a library is loaded
+
 _share: int | None = None
 
 
@@ -26,7 +28,7 @@ def limit(threads: int) -> None:
     global _share
     given = os.environ.get("OMP_NUM_THREADS", "")
     _share = max(1, min(threads, int(given) if given.isdigit() and int(given) > 0 else threads))
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # read when a library is loaded
+    for name in NAMES:
         os.environ[name] = str(_share)
     if (torch := sys.modules.get("torch")) is not None:  # loaded already: a worker's second job
         torch.set_num_threads(_share)

@@ -1,6 +1,8 @@
 """The processes of a crew: what they inherit, what the server must leave alone, and that none is left behind."""
 
+import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -10,17 +12,20 @@ from pathlib import Path
 import psutil
 import pytest
 
+from seedsweep import cores
+from seedsweep.study import process
 from seedsweep.study.process import PRELOADED, begin
 
 # counts what is asked of a GPU's driver while the server imports; a fork could ask nothing more after that
 COUNTED = f"""
+import os
 import torch
 asked = []
 for name in ("_cuda_getDeviceCount", "_cuda_init"):
     setattr(torch._C, name, lambda name=name: asked.append(name) or 0)
 import {", ".join(PRELOADED)}
 import threading
-print(asked, threading.active_count())
+print(asked, threading.active_count(), len(os.listdir("/proc/self/task")))
 """
 
 LEADER = """
@@ -37,7 +42,7 @@ import os, signal, time
 from pathlib import Path
 from seedsweep.study.process import begin, prepare
 signal.signal(signal.SIGINT, lambda *_: None)
-prepare()
+prepare(1)
 time.sleep(1)
 os.killpg(0, signal.SIGINT)
 worker = begin(["--cfg", "job"], Path("log.txt"), 1)
@@ -69,8 +74,11 @@ def test_a_process_has_folder_environment_and_threads_of_its_leader(
 
 
 def test_the_server_asks_nothing_of_a_gpu_and_starts_no_thread() -> None:
-    told = subprocess.run([sys.executable, "-c", COUNTED], capture_output=True, text=True, check=True)
-    assert told.stdout.split("\n")[-2] == "[] 1"
+    environment = os.environ | dict.fromkeys(cores.NAMES, "1")
+    told = subprocess.run(
+        [sys.executable, "-c", COUNTED], env=environment, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split("\n")[-2] == "[] 1 1"
 
 
 def test_ctrl_c_does_not_reach_a_server_that_imports(tmp_path: Path) -> None:
@@ -99,3 +107,17 @@ def wait_until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_a_process_starts_others_as_it_would_alone(tmp_path: Path) -> None:
+    """A loader of batches that was started as the server starts workers would outlive its worker."""
+    log = tmp_path / "log.txt"
+    started = multiprocessing.get_context("forkserver").Process(target=tell_start_method, args=(log,))
+    started.start()
+    started.join()
+    assert log.read_text().split() == [multiprocessing.get_start_method()]
+
+
+def tell_start_method(log: Path) -> None:
+    runpy.run_module = lambda *_, **__: print(multiprocessing.get_start_method())  # type: ignore[assignment]
+    process._run([], log, 1, Path.cwd(), dict(os.environ))

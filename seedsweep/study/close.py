@@ -130,8 +130,9 @@ def _say(
     for place, finalist in enumerate(ranked, 1):
         note = "  (the study began with it)" if finalist.reference else ""
         settings = ", ".join(finalist.settings) or "as it stands"
+        score = _score(finalist.mean, finalist.spread, len(finalist.values))
         console.print(
-            f"  {place}. {_score(finalist.mean, finalist.spread, n)}  trial {finalist.trial}: {settings}{note}",
+            f"  {place}. {score}  trial {finalist.trial}: {settings}{note}",
             soft_wrap=True, markup=False,
         )  # fmt: skip
     if test:

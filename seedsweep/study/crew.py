@@ -15,10 +15,10 @@ import optuna
 
 from seedsweep import cores
 from seedsweep.errors import SeedsweepError
+from seedsweep.study import process
 from seedsweep.study.finalists import lay_finals
 from seedsweep.study.leases import Leases
 from seedsweep.study.plan import Plan
-from seedsweep.study.process import begin
 from seedsweep.study.worker import POLL, REAP_EVERY, unfinished
 
 log = logging.getLogger(__name__)
@@ -38,8 +38,13 @@ class Crew:
         self.plan = plan
         self.command = command
         self.size = plan.config.study.workers
+        self._threads = max(1, cores.count() // self.size)  # see seedsweep/cores.py
         self._running: dict[int, BaseProcess] = {}
         self._restarts = 0
+
+    def prepare(self) -> None:
+        """Lets the workers' imports begin, while the leader does something else."""
+        process.prepare(self._threads)
 
     def work(self, study: optuna.Study, told: Callable[[optuna.Study], None]) -> optuna.Study:
         """Lets the workers run trials and finals to their end; returns the finals.
@@ -48,9 +53,9 @@ class Crew:
             SeedsweepError: the workers can't work.
             KeyboardInterrupt: the user stopped the study; the workers have given their trials back.
         """
-        for number in range(1, self.size + 1):
-            self._begin(number)
         try:
+            for number in range(1, self.size + 1):
+                self._begin(number)
             self._watch(study, told)
             finals = lay_finals(study, self.plan)
             self._watch(finals, told)
@@ -73,14 +78,15 @@ class Crew:
     def _begin(self, number: int) -> None:
         folder = self.plan.folder / "workers"
         folder.mkdir(exist_ok=True)
-        threads = max(1, cores.count() // self.size)  # see seedsweep/cores.py
-        self._running[number] = begin(
-            [*self.command, "study.workers=1", f"study.job={number}"], folder / f"{number:03d}.log", threads
+        self._running[number] = process.begin(
+            [*self.command, "study.workers=1", f"study.job={number}"],
+            folder / f"{number:03d}.log",
+            self._threads,
         )
 
     def _replace_dead(self) -> bool:
         """Begins a worker anew that ended before the work did; returns whether there was one."""
-        dead = [number for number, process in self._running.items() if process.exitcode is not None]
+        dead = [number for number, worker in self._running.items() if worker.exitcode is not None]
         for number in dead:
             code = self._running.pop(number).exitcode
             self._restarts += 1
@@ -95,16 +101,18 @@ class Crew:
 
     def _end(self) -> None:
         """Stops what still runs; a worker gives its trial back on the way."""
-        for process in self._running.values():
-            if process.pid and process.exitcode is None:
-                with suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGINT)
-        end = time.monotonic() + 30
-        for process in self._running.values():
-            process.join(max(0.1, end - time.monotonic()))
-            if process.exitcode is None:
-                process.kill()  # its trial is found by the next call
-                process.join()
+        try:
+            for worker in self._running.values():
+                if worker.pid and worker.exitcode is None:
+                    with suppress(ProcessLookupError):
+                        os.kill(worker.pid, signal.SIGINT)
+            end = time.monotonic() + 30
+            for worker in self._running.values():
+                worker.join(max(0.1, end - time.monotonic()))
+        finally:  # also after a second Ctrl-C
+            for worker in self._running.values():
+                if worker.exitcode is None:
+                    worker.kill()  # its trial is found by the next call
 
 
 def _last(path: Path) -> str:

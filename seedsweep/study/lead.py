@@ -11,7 +11,6 @@ from optuna.trial import TrialState
 from seedsweep.config.groups import key_of
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
-from seedsweep.study import process
 from seedsweep.study.close import close_study
 from seedsweep.study.crew import Crew
 from seedsweep.study.plan import METRICS, Plan, lay_slots, open_study, read_plan, slots
@@ -29,8 +28,6 @@ def lead_study(config: Config, started: float) -> None:
         config: the whole configuration.
         started: ``time.perf_counter()`` when the call began.
     """
-    if config.study.workers > 1:
-        process.prepare()
     plan = read_plan(config)
     study = open_study(plan)
     lay_slots(study, plan)
@@ -41,15 +38,15 @@ def lead_study(config: Config, started: float) -> None:
         f"{config.study.workers} workers" if config.study.workers > 1 else "one worker", plan.folder,
     )  # fmt: skip
     progress = Progress(plan, study)
+    crew = Crew(plan, _command()) if config.study.workers > 1 else None
     try:
-        if config.study.workers > 1 and plan.is_of_heads:
+        if crew:
+            crew.prepare()
+        if crew and plan.is_of_heads:
             _extract_ahead(plan)
         else:
             _check_images(plan)
-        if config.study.workers > 1:
-            finals = Crew(plan, _command()).work(study, progress)
-        else:
-            finals = work(study, plan, leader=True, told=progress)
+        finals = crew.work(study, progress) if crew else work(study, plan, leader=True, told=progress)
     except KeyboardInterrupt:
         log.info("stopped; the same command goes on with it: %d of %d trials are done",
                  len(slots(study, ENDED)), len(slots(study)))  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ from seedsweep.study.leases import SLOT, WORKER, is_gone, me
 from seedsweep.study.search import GRID, build_pruner
 from seedsweep.study.space import Start, dimensions, grid, merged, starts
 from seedsweep.study.storage import open_storage
+
+log = logging.getLogger(__name__)
 
 OF_THE_STUDY = ("study", "sampler", "pruner", "storage", "task", "resume")  # not settings of a trial
 COMPARED_OF_STUDY = ("space", "metric", "rule", "tail", "seed")
@@ -140,7 +143,8 @@ def open_study(plan: Plan) -> optuna.Study:
         study = opened()
         settings = _settings(plan)
         begun = study.user_attrs.get(SETTINGS)
-        if begun not in (None, settings) and _is_abandoned(study, config):  # it failed of what is mended now
+        if begun not in (None, settings) and _is_abandoned(study, plan):
+            log.info("study %s never came to its first trial: begun anew", config.study.name)
             optuna.delete_study(study_name=config.study.name, storage=storage)
             study, begun = opened(), None
         if begun is None:
@@ -148,15 +152,20 @@ def open_study(plan: Plan) -> optuna.Study:
             _name_metric(study, METRICS[config.study.metric])
         elif begun != settings:
             raise SeedsweepError(_other_settings(plan, begun, settings))
-        if config.study.job == 0:
+        if config.study.job == 0 and ((leader := study.user_attrs.get(LEADER)) is None or is_gone(leader)):
             study.set_user_attr(LEADER, me())
     return study
 
 
-def _is_abandoned(study: optuna.Study, config: Config) -> bool:
-    """Says whether whoever began a study is gone, and no worker ever took a trial of it."""
+def _is_abandoned(study: optuna.Study, plan: Plan) -> bool:
+    """Says whether no worker ever took a trial of a study, and none will: its leader is gone.
+
+    Of a study in a database nobody knows: other machines may be at it.
+    """
     leader = study.user_attrs.get(LEADER)
-    if config.study.job != 0 or leader is None or not is_gone(leader):
+    if plan.config.study.job != 0 or plan.config.storage.name != "journal":
+        return False
+    if leader is None or not is_gone(leader):
         return False
     return all(
         trial.state == TrialState.WAITING and WORKER not in trial.user_attrs

@@ -19,6 +19,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from seedsweep import cores
+from seedsweep.errors import SeedsweepError
 
 # what a worker imports, together; none of it may start a thread or ask a GPU anything: a fork could use neither
 PRELOADED = (
@@ -32,12 +33,16 @@ FORKS = sys.platform == "linux"
 _context = multiprocessing.get_context("forkserver") if FORKS else multiprocessing.get_context("spawn")
 
 
-def prepare() -> None:
-    """Starts the server, which imports in the background; calls after the first do nothing."""
+def prepare(threads: int) -> None:
+    """Starts the server, which imports in the background; calls after the first do nothing.
+
+    Args:
+        threads: that each process may compute with; some libraries ask once, when they are loaded.
+    """
     if FORKS:
         _context.set_forkserver_preload(list(PRELOADED))
-        resource_tracker.ensure_running()  # the server would start it, and it lets SIGINT through again
-        with _sigint_blocked():
+        resource_tracker.ensure_running()  # else the next line but one starts it, and it unblocks SIGINT
+        with _sigint_blocked(), _environment(dict.fromkeys(cores.NAMES, str(threads))):
             forkserver.ensure_running()
 
 
@@ -48,22 +53,33 @@ def begin(command: Sequence[str], log: Path, threads: int) -> BaseProcess:
         command: options and overrides.
         log: what it prints is added to this file.
         threads: that it may compute with.
+
+    Raises:
+        SeedsweepError: the system starts none.
     """
-    prepare()
-    process = _context.Process(target=_run, args=(list(command), log, threads, Path.cwd(), dict(os.environ)))
-    process.start()
+    log.touch()
+    environment = dict(os.environ)
+    prepare(threads)
+    process = _context.Process(target=_run, args=(list(command), log, threads, Path.cwd(), environment))
+    try:
+        process.start()
+    except (EOFError, OSError) as error:  # the server was killed, or there is no room for another process
+        raise SeedsweepError(
+            f"no worker process can be started ({error or type(error).__name__})."
+        ) from error
     return process
 
 
 def _run(command: list[str], log: Path, threads: int, folder: Path, environment: dict[str, str]) -> None:
     """Becomes what a shell would have started in ``folder``; the server may be older than both."""
     os.setsid()  # Ctrl-C comes once, from the leader,
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # and comes even if the leader ignores it
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     with log.open("ab") as file, open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # and comes even if the leader ignores it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    multiprocessing.set_start_method(None, force=True)  # it is this process's own affair how it starts others
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -81,6 +97,19 @@ def _sigint_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def _environment(more: dict[str, str]) -> Iterator[None]:
+    """Lets what is started inherit more variables."""
+    before = dict(os.environ)
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        for name in more:
+            os.environ.pop(name)
+        os.environ.update(before)
 
 
 def _end_with_the_leader() -> None:

@@ -36,7 +36,7 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     failures = sorted(path.parent for path in folder.glob("*/failure.json"))
     unended = [] if interrupted else [j for j in jobs if j not in failures and not record.is_finished(j)]
     running = [job for job in unended if record.is_running(job)]
-    not_begun = max(0, (count(varied(folder)) or 0) - len({*jobs, *failures}))
+    not_begun = _absent(folder)
     absent = 0 if interrupted else not_begun  # of a stopped grid they are no failure
     rows = arms(results)
     failed = len(failures) + len(unended) - len(running)
@@ -73,6 +73,14 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     dashboard = command("task=dashboard", f"dashboard.dir={place}")
     console.print(f"dashboard  {dashboard}", soft_wrap=True, markup=False)
     return missing
+
+
+def _absent(folder: Path) -> int:
+    """Returns how many jobs were never begun: they have no folder, or nothing but what Hydra puts there."""
+    total = count(varied(folder))
+    folders = [path for path in folder.glob("*") if path.is_dir() and not path.name.startswith(".")]
+    begun = sum(any(entry.name != ".hydra" for entry in path.iterdir()) for path in folders)
+    return max(0, (total or 0) - begun)
 
 
 def _say(console: Console, line: str) -> None:

@@ -61,7 +61,8 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     stopped = "stopped: " if found.interrupted else ""
     speed = found.n / max(found.seconds, 1e-9)
     console.print(
-        f"{stopped}{found.n:,} of {len(images):,} images in {found.seconds:.1f} s ({speed:.0f} images/s, {engine}) -> {out}",
+        f"{stopped}{found.n:,} of {len(images):,} images in {found.seconds:.1f} s "
+        f"({speed:.0f} images/s, {engine}) -> {out}",
         markup=False,
     )
     if found.interrupted:
