@@ -13,8 +13,10 @@ from omegaconf import OmegaConf
 
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
+from seedsweep.config.study_schema import StorageConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.study import close, lead, plan
+from seedsweep.study.storage import open_storage
 from seedsweep.training import run as training
 
 STUDY = ["+study=head", "+experiment=frozen_bn", "backbone=efficientnet_lite0", "trainer.max_epochs=6"]
@@ -212,13 +214,18 @@ def test_settings_may_be_mended_before_the_first_trial(arm: Arm, monkeypatch: py
         patch.setattr(lead, "_check_images", refuse)
         assert run("optim=adamw", n=3) == 2
     assert run(n=2) == 2, "whoever began it may be preparing its first trial"
-    leader = study().user_attrs[plan.LEADER]
-    study().set_user_attr(plan.LEADER, {**leader, "born": 1.0})
+    storage = open_storage(StorageConfig("journal"), Path("outputs/studies/s"))
+
+    def end_leader() -> None:
+        begun = optuna.load_study(study_name="s", storage=storage)
+        begun.set_user_attr(plan.LEADER, {**begun.user_attrs[plan.LEADER], "born": 1.0})
+
+    end_leader()
     assert run("study.job=1", n=2) == 2, "only who leads may begin anew"
     assert run(n=2) == 0
     assert {config.optim.name for config in arm.calls} == {"adam"}
     assert len(study().trials) == 2
-    study().set_user_attr(plan.LEADER, {**leader, "born": 1.0})
+    end_leader()
     assert run("optim=adamw", n=2) == 2, "there are trials"
 
 
