@@ -274,6 +274,13 @@ def test_grid_visits_every_combination_once(arm: Arm) -> None:
     assert {t.params["head.width"] for t in study().trials} == {32, 256, 2048}
 
 
+def test_the_quick_search_prunes_and_takes_large_batches(arm: Arm) -> None:
+    assert main(["+study=head_quick", *STUDY[1:], "study.name=q", "study.n_trials=20"]) == 0
+    assert {config.data.batch_size for config in arm.calls} == {256}
+    assert {"COMPLETE", "PRUNED"} == {trial.state.name for trial in study("q").trials}
+    assert result("q")["finalists"][-1]["values"], "the finals are not pruned"
+
+
 def test_conditions_and_whole_arms(arm: Arm) -> None:
     wide = [
         "+study=head_wide",
