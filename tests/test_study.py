@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.config.study_schema import StorageConfig
 from seedsweep.errors import SeedsweepError
-from seedsweep.study import close, lead, plan
+from seedsweep.study import close, lead, plan, pruning
 from seedsweep.study.storage import open_storage
 from seedsweep.training import run as training
 
@@ -251,6 +252,30 @@ def test_pruned_trials_cost_their_epochs(arm: Arm) -> None:
     assert pruned
     assert all(3 < len(t.intermediate_values) < 6 for t in pruned), "after the warm-up, before the end"
     assert all(t.user_attrs["epochs"] == len(t.intermediate_values) for t in pruned)
+
+
+@pytest.mark.parametrize("moment", ["set_trial_user_attr", "set_trial_system_attr"])
+def test_killed_while_a_trial_is_pruned(moment: str, arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker ends before it writes the decision, or what the pruner noted."""
+    options = ["pruner=hyperband", "study.finalists=1", "study.finalist_seeds=1"]
+    assert run(*options, n=12) == 0
+    whole = [(told, t.intermediate_values) for told, t in zip(told(), study().trials, strict=True)]
+    shutil.rmtree("outputs")  # not another name: Hyperband's brackets depend on it
+    real = getattr(optuna.storages.JournalStorage, moment)
+    ends: list[int] = []
+
+    def write(storage: Any, trial_id: int, what: Any, *values: Any, **named: Any) -> Any:
+        due = what == pruning.ENDED
+        if str(what).startswith("completed_rung"):
+            due = pruning.ENDED in storage.get_trial(trial_id).user_attrs
+        if due and trial_id not in ends and len(ends) < 3:
+            ends.append(trial_id)
+            raise KeyboardInterrupt
+        return real(storage, trial_id, what, *values, **named)
+
+    monkeypatch.setattr(optuna.storages.JournalStorage, moment, write)
+    assert [run(*options, n=12) for _ in range(4)] == [130, 130, 130, 0]
+    assert [(told, t.intermediate_values) for told, t in zip(told(), study().trials, strict=True)] == whole
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from seedsweep.config.study_schema import StudyConfig
 from seedsweep.reporting.history import read_history
 from seedsweep.study.leases import SLOT, Heartbeat, Leases
 from seedsweep.study.plan import EXTRA, Plan
+from seedsweep.study.pruning import should_prune
 from seedsweep.study.space import suggest
 
 if TYPE_CHECKING:  # it brings torch, which a leader of other processes does without
@@ -129,11 +130,13 @@ def _train(
     study = plan.config.study
     config = plan.trial_config(lines)
     reported = set(_steps(trial))
+    last = max(reported, default=-1)
 
     def on_epoch(epoch: int, row: dict[str, float]) -> None:
         if epoch not in reported:  # by a worker that died later in this trial
             trial.report(row[f"val/{study.metric}"], epoch)
-        if epoch + 1 < config.trainer.max_epochs and trial.should_prune():  # nothing is saved at the last one
+        # a pruner goes by the last report; and nothing is saved at the last epoch
+        if last <= epoch < config.trainer.max_epochs - 1 and should_prune(trial):
             raise optuna.TrialPruned
 
     label = f"trial {trial.user_attrs[SLOT]}"
