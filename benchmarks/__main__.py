@@ -29,7 +29,17 @@ INTRODUCTION = """# Benchmarks
 turn, pair by pair: the median, and the range.
 """
 HEADER = "| figure | goal | measured | range |\n|---|---|---|---|"
-PACKAGES = ("torch", "torchvision", "openvino", "pytorch-lightning", "optuna", "numpy", "pillow", "timm")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "openvino",
+    "mnn",
+    "pytorch-lightning",
+    "optuna",
+    "numpy",
+    "pillow",
+    "timm",
+)
 
 
 def modules() -> list[str]:

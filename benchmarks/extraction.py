@@ -37,6 +37,11 @@ NETS = {
     "efficientnet_lite0": (224, 224, 1400, 5.0),
 }
 BATCH = 32
+# real ones where they are at hand: how exact an engine is, and so which way it takes, depends on them
+WEIGHTS = {
+    "inception_v3": "inception_v3_imagenet_to_mixed_6c.safetensors",
+    "vgg16": "vgg16_imagenet_features.safetensors",
+}
 
 
 class Files(Dataset[Tensor]):
@@ -83,9 +88,16 @@ def bare(engine: Engine, ready: Tensor) -> float:
     return time.perf_counter() - started
 
 
+def weights_of(name: str) -> str:
+    """Returns ``backbone.weights`` of a net: a file beside the checkout, else what needs no network."""
+    path = Path(__file__).parents[2] / "shared/weights" / WEIGHTS.get(name, "")
+    return str(path) if path.is_file() else "none"
+
+
 def prepared_net(name: str, n: int, *more: str) -> tuple[Config, PreparedImages, list[Path], FeatureNet]:
     height, width, _, _ = NETS[name]
-    cfg = config(f"backbone={name}", "backbone.weights=none", f"data.image_size=[{height},{width}]", *more)
+    weights = f"backbone.weights={weights_of(name)}"
+    cfg = config(f"backbone={name}", weights, f"data.image_size=[{height},{width}]", *more)
     prepared = prepare_images(cfg.data, cache_dir())
     trunk = build_trunk(cfg)
     return cfg, prepared, prepared.table.paths[:n], FeatureNet(trunk.preprocess, trunk.backbone).eval()

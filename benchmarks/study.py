@@ -10,10 +10,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from extraction import bare, prepared_net
+from extraction import bare, prepared_net, weights_of
 from shared import Row, empty_store, small
 
 from seedsweep.data.images import read_image
@@ -21,7 +20,6 @@ from seedsweep.engines.select import build_engine
 from seedsweep.preprocess.scaling import flush_denormals
 
 SIZE = (227, 454)
-WEIGHTS = Path(__file__).parents[2] / "shared/weights/inception_v3_imagenet_to_mixed_6c.safetensors"
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def study(*overrides: str) -> Took:
 
 def against_one_pass() -> Iterator[Row]:
     n, trials, epochs = (70, 3, 2) if small() else (2_000, 50, 25)
-    weights = str(WEIGHTS) if WEIGHTS.is_file() else "none"
+    weights = weights_of("inception_v3")
     images = f"data.demo.n_images={n}"
     net = ["backbone=inception_v3", f"backbone.weights={weights}", f"data.image_size=[{SIZE[0]},{SIZE[1]}]"]
     plain = [images, *net, f"study.n_trials={trials}", f"trainer.max_epochs={epochs}"]

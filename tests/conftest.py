@@ -28,9 +28,10 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyTorch computes features unless engines are what is tested: OpenVINO compiles each net for seconds."""
+    """PyTorch computes features unless engines are what is tested: the others convert each net for seconds."""
     if request.module.__name__ not in ("test_engines", "test_features", "test_prefix", "test_deploy"):
         monkeypatch.setattr("seedsweep.engines.openvino_engine.available", lambda: False)
+        monkeypatch.setattr("seedsweep.engines.mnn_engine.available", lambda: False)
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,9 @@
 """What every engine offers.
 
 A file of this folder is an engine if it defines ``NAME`` (str), ``DEVICES`` (device types it serves),
-``RANK`` (the higher is taken first by ``features.engine=auto``), ``available() -> bool``, ``HINT`` (how to
-install it) and ``build(net, size, batch_size, precision, device) -> Engine``.
+``PRECISIONS`` (of ``features.precision``), ``available() -> bool``, ``HINT`` (how to install it),
+``rank(net, size) -> int`` (``features.engine=auto`` takes the engine that ranks this net highest) and
+``build(net, size, batch_size, precision, device) -> Engine``.
 """
 
 from __future__ import annotations

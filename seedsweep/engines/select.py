@@ -21,16 +21,26 @@ log = logging.getLogger(__name__)
 _last: tuple[tuple[object, ...], Engine] | None = None
 
 
-def engine_name(config: FeaturesConfig, device: torch.device) -> str:
+def engine_name(
+    net: nn.Module, size: tuple[int, int, int], config: FeaturesConfig, device: torch.device
+) -> str:
     """Returns which engine ``features.engine`` means here.
 
+    Args:
+        net: pixels to features; left as it is.
+        size: (3, height, width) of the images.
+        config: engine, precision.
+        device: where to compute.
+
     Raises:
-        SeedsweepError: it is unknown, not installed, or can't compute on ``device``.
+        SeedsweepError: it is unknown, not installed, or can't compute on ``device`` or in this precision.
     """
     known = _engines()
     if config.engine == "auto":
-        able = [m for m in known.values() if device.type in m.DEVICES and m.available()]
-        return str(max(able, key=lambda module: module.RANK).NAME)
+        able = [m for m in known.values() if _serves(m, config.precision, device) and m.available()]
+        if len(able) == 1:
+            return str(able[0].NAME)
+        return str(max(able, key=lambda module: int(module.rank(net, size))).NAME)
     if config.engine not in known:
         raise SeedsweepError(
             f"features.engine={config.engine} is unknown: choose auto, {', '.join(sorted(known))}."
@@ -43,7 +53,16 @@ def engine_name(config: FeaturesConfig, device: torch.device) -> str:
             f"features.engine={config.engine} computes on {', '.join(module.DEVICES)}, not on {device.type}: "
             "take features.engine=auto."
         )
+    if config.precision not in module.PRECISIONS:
+        raise SeedsweepError(
+            f"features.engine={config.engine} computes in {', '.join(module.PRECISIONS)}, not in "
+            f"{config.precision}: take features.engine=auto."
+        )
     return config.engine
+
+
+def _serves(module: ModuleType, precision: str, device: torch.device) -> bool:
+    return device.type in module.DEVICES and precision in module.PRECISIONS
 
 
 def build_engine(
@@ -60,14 +79,14 @@ def build_engine(
         size: (3, height, width) of the images.
         config: engine, precision, batch size.
         device: where to compute.
-        key: tells nets and sizes apart. With it the last engine is kept and returned again: to convert a net
-            for OpenVINO takes seconds, and each view and each seed asks for one.
+        key: tells nets and sizes apart. With it the last engine is kept and returned again: to convert a
+            net takes seconds, and each view and each seed asks for one.
 
     Raises:
         SeedsweepError: see :func:`engine_name`; or the engine can't run this net.
     """
     global _last
-    name = engine_name(config, device)
+    name = engine_name(net, size, config, device)
     module = _engines()[name]
     kept = (key, name, config.precision, config.batch_size, str(device), torch.get_num_threads())
     if key is not None and _last is not None and _last[0] == kept:

@@ -47,6 +47,11 @@ def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> Fea
     device = device_of(config)
     root = cache_of(config) / "features"
     options = config.features
+    size = (3, config.data.image_size[0], config.data.image_size[1])
+    if trunk.cut is not None:  # its modes stay: they are the training's
+        net: nn.Module = nn.Sequential(trunk.preprocess, trunk.cut.prefix)
+    else:
+        net = FeatureNet(trunk.preprocess, trunk.backbone).eval()
     trunk.digest = trunk.digest or digest_of_net(trunk.lower)
     about = {
         "backbone": trunk.origin.name,
@@ -54,7 +59,7 @@ def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> Fea
         "batchnorm": config.batchnorm.name,
         "preprocess": config.preprocess.name,
         "image_size": list(config.data.image_size),
-        "engine": engine_name(options, device),
+        "engine": engine_name(net, size, options, device),
         "precision": options.precision,
         "dtype": options.dtype,
     }
@@ -64,13 +69,8 @@ def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> Fea
     identity.pop("weights")
     identity.pop("batchnorm")  # the digest holds its statistics
     space = Space(root, identity, about)
-    size = (3, config.data.image_size[0], config.data.image_size[1])
 
     def engine() -> Engine:
-        if trunk.cut is not None:  # the engine takes a copy: the modes of these modules are the training's
-            net: nn.Module = nn.Sequential(trunk.preprocess, trunk.cut.prefix)
-        else:
-            net = FeatureNet(trunk.preprocess, trunk.backbone).eval()
         return build_engine(net, size, options, device, space.key)
 
     table = prepared.table
