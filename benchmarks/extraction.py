@@ -115,7 +115,7 @@ def on_cpu(name: str) -> Iterator[Row]:
         lambda: ours(engine, prepared, paths, cfg),
         lambda: bare(engine, ready),
         lambda: plain(net, paths, size),
-        n=rounds(2),
+        n=rounds(3),
     )
     what = f"{name} {height}x{width}, {len(paths)} images"
     yield Row(

@@ -258,7 +258,7 @@ def test_pruned_trials_cost_their_epochs(arm: Arm) -> None:
 def test_killed_while_a_trial_is_pruned(moment: str, arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker ends before it writes the decision, or what the pruner noted."""
     options = ["pruner=hyperband", "study.finalists=1", "study.finalist_seeds=1"]
-    assert run(*options, n=12) == 0
+    assert run(*options, n=9) == 0
     whole = told()
     shutil.rmtree("outputs")  # not another name: Hyperband's brackets depend on it
     real = getattr(optuna.storages.JournalStorage, moment)
@@ -268,13 +268,13 @@ def test_killed_while_a_trial_is_pruned(moment: str, arm: Arm, monkeypatch: pyte
         due = what == pruning.ENDED
         if str(what).startswith("completed_rung"):
             due = pruning.ENDED in storage.get_trial(trial_id).user_attrs
-        if due and trial_id not in ends and len(ends) < 3:
+        if due and trial_id not in ends and len(ends) < 2:
             ends.append(trial_id)
             raise KeyboardInterrupt
         return real(storage, trial_id, what, *values, **named)
 
     monkeypatch.setattr(optuna.storages.JournalStorage, moment, write)
-    assert [run(*options, n=12) for _ in range(4)] == [130, 130, 130, 0]
+    assert [run(*options, n=9) for _ in range(3)] == [130, 130, 0]
     assert told() == whole
 
 
@@ -285,8 +285,8 @@ def test_killed_while_a_trial_is_pruned(moment: str, arm: Arm, monkeypatch: pyte
 def test_samplers_are_repeatable(sampler: str, arm: Arm) -> None:
     options = [f"sampler={sampler}", "pruner=hyperband", "+sampler.options.n_startup_trials=5"]
     options = options[:2] if sampler == "random" else [options[0], options[1], options[2].lstrip("+")]
-    assert run(*options, name="a", n=9) == 0
-    assert run(*options, name="b", n=9) == 0
+    assert run(*options, name="a", n=8) == 0
+    assert run(*options, name="b", n=8) == 0
     assert [t.params for t in study("a").trials] == [t.params for t in study("b").trials]
 
 
