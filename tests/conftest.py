@@ -48,7 +48,14 @@ def _no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture(autouse=True)
-def _no_graph(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TensorBoard's picture of the net is traced for two seconds; where it is not tested, runs go without."""
-    if "graph" not in request.node.name and request.module.__name__ != "test_reporting":
-        monkeypatch.setattr("seedsweep.tracking.tensorboard.RunTensorBoard.graph", lambda *_: None)
+def _few_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorBoard's pictures take a run of a test half its time: most go without."""
+    module, name = request.module.__name__, request.node.name
+    if module == "test_reporting":  # which reads them back
+        return
+    board = "seedsweep.tracking.tensorboard.RunTensorBoard"
+    if "graph" not in name:
+        monkeypatch.setattr(f"{board}.graph", lambda *_: None)
+    if module != "test_report" and not name.startswith("test_every_experiment_runs"):
+        for picture in ("mistakes", "confusion"):
+            monkeypatch.setattr(f"{board}.{picture}", lambda *_, **__: None)

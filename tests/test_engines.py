@@ -180,7 +180,7 @@ def test_the_last_engine_is_kept_by_its_key(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_what_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch):
-    plain, size = net("vgg16")
+    plain, size = shallow()
 
     def name(device: torch.device = CPU, **options: str) -> str:
         return select.engine_name(plain, size, FeaturesConfig(**options), device)
