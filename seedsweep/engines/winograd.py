@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 from typing import cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 log = logging.getLogger(__name__)
+
+# a study wraps the same layers anew for each trial: by the first of them, their number and the size of the images
+_known: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], float]] = WeakKeyDictionary()
 
 
 def winograd_share(net: nn.Module, size: tuple[int, int, int]) -> float:
@@ -22,6 +26,16 @@ def winograd_share(net: nn.Module, size: tuple[int, int, int]) -> float:
         net: left as it is.
         size: (3, height, width) of the images.
     """
+    layers = [module for module in net.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    if not layers:
+        return 0.0
+    known, key = _known.setdefault(layers[0], {}), (len(layers), *size)
+    if key not in known:
+        known[key] = _share(net, layers, size)
+    return known[key]
+
+
+def _share(net: nn.Module, layers: list[nn.Conv2d | nn.Linear], size: tuple[int, int, int]) -> float:
     total = short = 0
 
     def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
@@ -33,7 +47,6 @@ def winograd_share(net: nn.Module, size: tuple[int, int, int]) -> float:
             work = output[0].numel() * cast(nn.Linear, module).in_features
         total += work
 
-    layers = [module for module in net.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     try:
         state = {name: value.to("meta") for name, value in (*net.named_parameters(), *net.named_buffers())}
