@@ -260,6 +260,22 @@ def test_mnn_takes_small_tiles_where_large_ones_round_too_much(monkeypatch: pyte
 
 
 @needs_mnn
+@pytest.mark.parametrize(("value", "fine"), [(float("nan"), False), (0.0, True)])
+def test_mnn_is_refused_where_it_answers_nothing(value: float, fine: bool, monkeypatch: pytest.MonkeyPatch):
+    conv = nn.Conv2d(3, 4, 3).eval()
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)  # all features are 0: no difference may be divided by that
+    session = mnn_engine._Session.__call__
+    monkeypatch.setattr(mnn_engine._Session, "__call__", lambda self, pixels: session(self, pixels) + value)
+    build = lambda: select.build_engine(conv, (3, 8, 8), FeaturesConfig(engine="mnn"), CPU)  # noqa: E731
+    if fine:
+        build()
+        return
+    with pytest.raises(SeedsweepError, match="from PyTorch's"):
+        build()
+
+
+@needs_mnn
 def test_mnn_says_what_its_converter_says(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
     monkeypatch.setattr(mnn_engine, "CONVERT", "raise SystemExit('no such operator')")
     layers = nn.Sequential(nn.Conv2d(3, 4, 3)).eval()

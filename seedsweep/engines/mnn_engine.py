@@ -37,17 +37,15 @@ NAME, DEVICES, PRECISIONS = "mnn", ("cpu",), ("float32",)
 HINT = "pip install 'seedsweep[mnn]'"
 
 PACKAGES = ("MNN", "onnx", "onnxscript")
-PAYS = (
-    0.3  # from this share of Winograd's convolutions on it was faster than OpenVINO (benchmarks/engines.py)
-)
+# from this share of Winograd's convolutions on it was as fast as OpenVINO or faster (benchmarks/engines.py)
+PAYS = 0.3
 IMAGES = 2  # a session's call: more leave the processor's cache
 SESSIONS = 4  # at most: each holds the transformed weights, up to 7 times as large
 TILES = 3, 2  # of MNN's hint WINOGRAD_MEMORY_LEVEL: outputs of up to 6x6, then of 2x2
 HINT_TILES = 3  # that hint's number
-ROUNDING = (
-    1.5e-5  # relative, of the features of PROBES images; of photographs it was up to 13 times as large ...
-)
-BROKEN = 1e-2  # ... and what no rounding comes to
+# relative, of the features of PROBES images: what large tiles may cost (of photographs it was up to 13 times as
+# large), and what no rounding comes to
+ROUNDING, BROKEN = 1.5e-5, 1e-2
 PROBES = 2
 
 # MNN.tools is never imported: its module tries to install a package and to report to its makers.
@@ -80,11 +78,11 @@ class MnnEngine:
             model = _convert(plain, size, Path(folder))
             for tiles in TILES:
                 self._sessions = [_Session(model, size, (threads + i) // n, tiles) for i in range(n)]
-                error = float(((self(probes).flatten(1) - truth).norm(dim=1) / truth.norm(dim=1)).max())
+                error = _distance(self(probes).flatten(1), truth)
                 log.debug("mnn: tiles %d, %.1e from PyTorch", tiles, error)
                 if error <= ROUNDING:
                     return
-        if error > BROKEN:
+        if not error <= BROKEN:  # NaN as well
             raise RuntimeError(f"its features would be {error:.1%} from PyTorch's")
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -135,6 +133,12 @@ class _Session:
     def _host(self, array: NDArray[np.float32]) -> Any:
         kind, order = self.mnn.Halide_Type_Float, self.mnn.Tensor_DimensionType_Caffe
         return self.mnn.Tensor(array.shape, kind, array, order)
+
+
+def _distance(answer: Tensor, truth: Tensor) -> float:
+    """Returns the largest relative difference of an image's features [B, C]; 0 where both are 0."""
+    tiny = torch.finfo(truth.dtype).tiny
+    return float(((answer - truth).norm(dim=1) / truth.norm(dim=1).clamp(min=tiny)).max())
 
 
 def _probes(size: tuple[int, int, int]) -> Tensor:
