@@ -17,7 +17,7 @@ from shared import Row, cache_dir, config, interleaved, quotients, rounds, small
 
 from seedsweep.data.prepare import prepare_images
 from seedsweep.deploy.load import Trained
-from seedsweep.deploy.predict import build_answer, predict_folder, table_of
+from seedsweep.deploy.predict import Answer, predict_folder, table_of
 from seedsweep.engines.select import build_engine
 from seedsweep.models.build import add_head, build_trunk
 from seedsweep.models.card import card_of
@@ -43,7 +43,7 @@ def figures() -> Iterator[Row]:
     built = add_head(trunk, len(prepared.table.classes), cfg)
     card = card_of(cfg, built, prepared.table.classes)
     trained = Trained(built.classifier.eval(), prepared.table.classes, (SIDE, SIDE), card, Path("none"), "")
-    answer, name = build_answer(trained, cfg)
+    answer = Answer(trained, cfg)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     engine = build_engine(
         FeatureNet(trunk.preprocess, trunk.backbone).eval(), (3, SIDE, SIDE), cfg.features, device
@@ -61,5 +61,7 @@ def figures() -> Iterator[Row]:
 
     passes, answers = interleaved(lambda: ours(engine, prepared, paths, cfg), predict, n=rounds(3))
     what = f"{NET} {SIDE}x{SIDE}, {len(paths)} images"
-    yield Row(f"predict / extraction ({name}), speed, {what}", ">= 0.9", quotients(passes, answers))
+    yield Row(
+        f"predict / extraction ({answer.engine.name}), speed, {what}", ">= 0.9", quotients(passes, answers)
+    )
     yield Row(f"predict, images/s, {what}", "", [len(paths) / seconds for seconds in answers])

@@ -260,7 +260,7 @@ def test_a_disk_that_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 class Mean:
-    name = "mean"
+    name, at_once = "mean", 2
     scale = 1.0
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,7 @@ def test_half_a_table_leaves_the_whole_one(in_tmp: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(load, "find_checkpoint", lambda _: Path("best.ckpt"))
     monkeypatch.setattr(load, "load_trained", lambda _: trained)
     monkeypatch.setattr(deploy, "find_images", lambda _: (Path(), [Path("a.jpg"), Path("b.jpg")]))
-    monkeypatch.setattr(deploy, "build_answer", lambda *_: (None, "engine"))
+    monkeypatch.setattr(deploy, "Answer", lambda *_: SimpleNamespace(engine=SimpleNamespace(name="engine")))
     monkeypatch.setattr(deploy, "predict_folder", answer)
     line = ["task=predict", "checkpoint=x", "data.root=.", "predict.out=answers.csv"]
     assert main(line) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -39,22 +39,36 @@ def ahead(
         work: called in threads.
         batch: items a batch; the last has what is left.
     """
-    batches = (list(items[at : at + batch]) for at in range(0, len(items), batch))
     threads = cores.count()
+    batches = (list(items[at : at + batch]) for at in range(0, len(items), batch))
+    return in_order(batches, work, threads, threads + 1)
+
+
+def in_order(
+    items: Iterable[Item], work: Callable[[Item], Result], threads: int, waiting: int
+) -> Iterator[tuple[Item, Result]]:
+    """Yields items in order, with what ``work`` made of them.
+
+    Args:
+        items: taken in the caller's thread.
+        work: called in ``threads`` threads.
+        threads: calls under way at the same time.
+        waiting: items that are taken before the first is handed over.
+    """
+    rest = iter(items)
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[list[Item], Future[Result]]] = deque()
+        begun: deque[tuple[Item, Future[Result]]] = deque()
         try:
-            for some in islice(batches, threads + 1):
-                waiting.append((some, pool.submit(work, some)))
-            while waiting:
-                some, future = waiting.popleft()
+            for item in islice(rest, waiting):
+                begun.append((item, pool.submit(work, item)))
+            while begun:
+                item, future = begun.popleft()
                 result = future.result()
-                following = next(batches, None)
-                if following is not None:
-                    waiting.append((following, pool.submit(work, following)))
-                yield some, result
+                for following in islice(rest, 1):
+                    begun.append((following, pool.submit(work, following)))
+                yield item, result
         finally:  # an error or Ctrl-C: do not decode what nobody waits for
-            for _, future in waiting:
+            for _, future in begun:
                 future.cancel()
 
 

@@ -1,7 +1,8 @@
 """Reads one image file, of any usual kind, as RGB bytes at the size of the net.
 
-Pillow decodes, every kind; PyTorch resizes, with the same bytes within 1 in less time. What other JPEG decoders
-would gain, and what reduced-size decode costs, stands in ``benchmarks/decoding.md``.
+simplejpeg decodes the usual JPEG, and Pillow all else; both by libjpeg-turbo, so the bytes are the same. PyTorch
+resizes, with Pillow's bytes within 1 in less time. What each decoder costs, and what reduced-size decode does to
+features, stands in ``benchmarks/decoding.md``.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 import torch
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
+JPEG, EXIF = b"\xff\xd8", b"Exif\0\0"
 REDUCE_ABOVE = 2  # a JPEG is decoded at 1/2, 1/4 or 1/8 where this many times the target is left on each side
 
 
@@ -38,22 +42,51 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Tensor:
         BadImageError: truncated, unreadable, or no image.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                if size is not None:
-                    _reduce(file, size)
-                file.load()  # decodes everything: truncated files fail here
-                ImageOps.exif_transpose(file, in_place=True)
-                pixels = torch.from_numpy(np.array(_to_rgb(file))).permute(2, 0, 1)
+        rgb = _jpeg(path, size)
+        if rgb is None:
+            rgb = _any(path, size)
     except FileNotFoundError as error:
         raise BadImageError("no such file") from error
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ...
         reason = "not an image" if "cannot identify" in str(error) else str(error) or type(error).__name__
         raise BadImageError(reason) from error
+    pixels = torch.from_numpy(rgb).permute(2, 0, 1)
     if size is not None and pixels.shape[1:] != size:
         pixels = functional.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
     return pixels.contiguous()
+
+
+def _jpeg(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8] | None:
+    """Returns the pixels [H, W, 3] of a JPEG that needs neither turning nor reducing; None for any other file."""
+    with path.open("rb") as file:
+        content = file.read(len(JPEG))
+        if content != JPEG:
+            return None
+        content += file.read()
+    if EXIF in content:  # it may say how the photograph lies
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+        if colours not in ("YCbCr", "RGB", "Gray") or height * width > (Image.MAX_IMAGE_PIXELS or 0):
+            return None
+        if size is not None and min(height / size[0], width / size[1]) >= 2 * REDUCE_ABOVE:
+            return None
+        decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(content)
+    except ValueError:  # Pillow reads some of those, and says what is wrong with the others
+        return None
+    return decoded
+
+
+def _any(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """Returns the pixels [H, W, 3] of any file that Pillow reads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path) as file:
+            if size is not None:
+                _reduce(file, size)
+            file.load()  # decodes everything: truncated files fail here
+            ImageOps.exif_transpose(file, in_place=True)
+            return np.array(_to_rgb(file))
 
 
 def _reduce(file: Image.Image, size: tuple[int, int]) -> None:

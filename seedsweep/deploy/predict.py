@@ -8,7 +8,7 @@ import logging
 import pkgutil
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seedsweep.config.schema import Config
-from seedsweep.data.ahead import ahead, image_bar
+from seedsweep.data.ahead import ahead, image_bar, in_order
 from seedsweep.data.folder import SUFFIXES, images_below
 from seedsweep.data.images import BadImageError, read_image
 from seedsweep.deploy import tables
@@ -33,7 +33,8 @@ from seedsweep.training.device import device_of
 
 log = logging.getLogger(__name__)
 
-Answer = Callable[[Tensor], NDArray[np.float32]]
+# files that can be read, their pixels, and what is wrong with the others
+Loaded = tuple[list[Path], Tensor | None, list[tuple[Path, str]]]
 
 
 @dataclass
@@ -95,8 +96,8 @@ def table_of(path: Path) -> ModuleType:
     return chosen
 
 
-def build_answer(trained: Trained, config: Config) -> tuple[Answer, str]:
-    """Returns what turns pixels [B, 3, H, W] into probabilities [B, N], and the name of its engine.
+class Answer:
+    """Turns pixels [B, 3, H, W] into probabilities [B, N]; may be called by ``engine.at_once`` threads.
 
     The backbone runs in the engine of the stored features (``features.engine``, ``features.precision``), the head
     in float32 behind it.
@@ -104,20 +105,19 @@ def build_answer(trained: Trained, config: Config) -> tuple[Answer, str]:
     Raises:
         SeedsweepError: the engine asked for can't be had.
     """
-    device = device_of(config)
-    size = (3, *trained.image_size)
-    engine: Engine = build_engine(
-        FeatureNet(trained.net.preprocess, trained.net.backbone).eval(), size, config.features, device
-    )
-    head = trained.net.head.to(device)
 
-    def answer(pixels: Tensor) -> NDArray[np.float32]:
-        features = engine(pixels)
+    def __init__(self, trained: Trained, config: Config) -> None:
+        self._device = device_of(config)
+        net = FeatureNet(trained.net.preprocess, trained.net.backbone).eval()
+        self.engine: Engine = build_engine(net, (3, *trained.image_size), config.features, self._device)
+        self._head = trained.net.head.to(self._device)
+
+    def __call__(self, pixels: Tensor) -> NDArray[np.float32]:
+        """Returns the probabilities."""
+        features = self.engine(pixels)
         with torch.inference_mode():
-            probabilities: Tensor = head(features.to(device)).softmax(1)
+            probabilities: Tensor = self._head(features.to(self._device)).softmax(1)
         return probabilities.cpu().numpy()
-
-    return answer, engine.name
 
 
 def predict_folder(
@@ -136,7 +136,7 @@ def predict_folder(
     found = Answered()
     started = time.perf_counter()
 
-    def load(some: Sequence[Path]) -> tuple[list[Path], Tensor | None, list[tuple[Path, str]]]:
+    def load(some: Sequence[Path]) -> Loaded:
         good, pixels, bad = [], [], []
         for path in some:
             try:
@@ -146,15 +146,19 @@ def predict_folder(
                 bad.append((path, str(error)))
         return good, torch.stack(pixels) if pixels else None, bad
 
+    def scored(batch: tuple[list[Path], Loaded]) -> NDArray[np.float32] | None:
+        pixels = batch[1][1]
+        return None if pixels is None else answer(pixels)
+
     with image_bar("images") as progress:
         bar = progress.add_task("", total=len(images))
         try:
-            for some, (good, pixels, bad) in ahead(images, load, batch):
+            batches, at_once = ahead(images, load, batch), answer.engine.at_once
+            for (some, (good, _, bad)), probabilities in in_order(batches, scored, at_once, at_once):
                 found.unreadable += [
                     (text(path.relative_to(root).as_posix()), reason) for path, reason in bad
                 ]
-                if pixels is not None:
-                    probabilities = answer(pixels)
+                if probabilities is not None:
                     add([path.relative_to(root).as_posix() for path in good], probabilities)
                     found.counts.update(trained.classes[number] for number in probabilities.argmax(1))
                 progress.advance(bar, len(some))

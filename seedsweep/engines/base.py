@@ -14,9 +14,13 @@ from torch import Tensor
 
 
 class Engine(Protocol):
-    """A frozen net, ready to answer."""
+    """A frozen net, ready to answer.
+
+    ``at_once`` is how many threads should call it at the same time, so that no core waits between two batches.
+    """
 
     name: str
+    at_once: int
 
     def __call__(self, images: Tensor) -> Tensor:
         """Returns float32 features [B, ...] of images [B, 3, H, W], uint8 or float32, values 0..255."""

@@ -11,12 +11,10 @@ import importlib
 import importlib.util
 import logging
 import os
-import queue
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from torch import Tensor, nn
 from seedsweep import cores
 from seedsweep.engines.base import Engine
 from seedsweep.engines.fold import folded
+from seedsweep.engines.side_by_side import AT_ONCE, SideBySide
 from seedsweep.engines.winograd import winograd_share
 
 log = logging.getLogger(__name__)
@@ -55,8 +54,6 @@ CONVERT = "import sys, _tools; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
 class MnnEngine:
     """Runs a folded copy of the net in sessions side by side, each on its share of the cores.
 
-    One session on all cores is slower: small feature maps leave most threads waiting for the others.
-
     Args:
         net: pixels to features.
         size: (3, height, width).
@@ -65,7 +62,7 @@ class MnnEngine:
         RuntimeError: MNN can't convert the net, or answers otherwise than PyTorch.
     """
 
-    name = NAME
+    name, at_once = NAME, AT_ONCE
 
     def __init__(self, net: nn.Module, size: tuple[int, int, int]) -> None:
         threads = min(cores.count(), torch.get_num_threads())
@@ -77,7 +74,8 @@ class MnnEngine:
         with tempfile.TemporaryDirectory() as folder:
             model = _convert(plain, size, Path(folder))
             for tiles in TILES:
-                self._sessions = [_Session(model, size, (threads + i) // n, tiles) for i in range(n)]
+                lanes = [_Session(model, size, (threads + i) // n, tiles) for i in range(n)]
+                self._run = SideBySide(lanes, IMAGES)
                 error = _distance(self(probes).flatten(1), truth)
                 log.debug("mnn: tiles %d, %.1e from PyTorch", tiles, error)
                 if error <= ROUNDING:
@@ -87,21 +85,7 @@ class MnnEngine:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Returns float32 features [B, ...] on the CPU."""
-        pixels = images.cpu().float().contiguous().numpy()
-        parts = [pixels[at : at + IMAGES] for at in range(0, len(pixels), IMAGES)]
-        free: queue.SimpleQueue[_Session] = queue.SimpleQueue()
-        for session in self._sessions:
-            free.put(session)
-
-        def answer(part: NDArray[np.float32]) -> NDArray[np.float32]:
-            session = free.get()
-            try:
-                return session(part)
-            finally:
-                free.put(session)
-
-        with ThreadPoolExecutor(len(self._sessions)) as pool:
-            return torch.from_numpy(np.concatenate(list(pool.map(answer, parts))))
+        return self._run(images)
 
 
 class _Session:

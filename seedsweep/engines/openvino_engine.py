@@ -6,54 +6,68 @@ import importlib
 import importlib.util
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seedsweep import cores
 from seedsweep.engines.base import Engine
 from seedsweep.engines.fold import folded
+from seedsweep.engines.side_by_side import AT_ONCE, Lane, SideBySide
 
 NAME, DEVICES, PRECISIONS = "openvino", ("cpu",), ("float32", "bfloat16")
 HINT = "pip install 'seedsweep[openvino]'"
 
+# Measured on two cores at 224x224, against both cores on one batch of 32: EfficientNet-Lite0 1.2 times faster,
+# MobileNetV3 1.2, ConvNeXt-T 1.1; InceptionV3, InceptionV4, VGG16 and ResNet50 the same or up to .03 faster.
+IMAGES = 2
+LANES = 16  # at most: what a batch of 32 has pieces for
+
 
 class OpenVinoEngine:
-    """Runs a folded copy of the net, converted once.
+    """Runs a folded copy of the net, converted once, for pieces of a batch side by side.
 
     Args:
         net: pixels to features.
         size: (3, height, width).
-        batch_size: usual number of images a call; a smaller last batch is answered as well.
         precision: float32 | bfloat16.
     """
 
-    name = NAME
+    name, at_once = NAME, AT_ONCE
 
-    def __init__(self, net: nn.Module, size: tuple[int, int, int], batch_size: int, precision: str) -> None:
-        self.net = folded(net)
-        self.size = size
-        self.batch_size = batch_size
-        self.precision = precision
-        self._compiled = self._compile()
+    def __init__(self, net: nn.Module, size: tuple[int, int, int], precision: str) -> None:
+        threads = min(cores.count(), torch.get_num_threads())
+        lanes = min(threads, LANES)
+        compiled = _compile(folded(net), size, precision, threads, lanes)
+        self._run = SideBySide([_lane(compiled) for _ in range(lanes)], IMAGES)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Returns float32 features [B, ...] on the CPU."""
-        answer = self._compiled(images.cpu().float().contiguous().numpy())[0]
-        return torch.from_numpy(answer.copy())  # OpenVINO writes the next answer into the same memory
+        return self._run(images)
 
-    def _compile(self) -> Any:
-        ov: Any = importlib.import_module("openvino")  # its stubs lack what it exports
-        with torch.no_grad():
-            model = ov.convert_model(
-                self.net, example_input=torch.zeros(2, *self.size), input=[-1, *self.size]
-            )
-        kind = "bf16" if self.precision == "bfloat16" else "f32"
-        options = {
-            "INFERENCE_PRECISION_HINT": kind,
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": min(cores.count(), torch.get_num_threads()),
-        }
-        return ov.Core().compile_model(model, "CPU", options)
+
+def _compile(net: nn.Module, size: tuple[int, int, int], precision: str, threads: int, lanes: int) -> Any:
+    ov: Any = importlib.import_module("openvino")  # its stubs lack what it exports
+    with torch.no_grad():
+        model = ov.convert_model(net, example_input=torch.zeros(2, *size), input=[-1, *size])
+    options = {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+        "NUM_STREAMS": lanes,
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    return ov.Core().compile_model(model, "CPU", options)
+
+
+def _lane(compiled: Any) -> Lane:
+    request = compiled.create_infer_request()
+
+    def answer(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        request.infer({0: pixels}, share_inputs=True)
+        # the next answer is written into the same memory
+        return np.array(request.get_output_tensor(0).data, dtype=np.float32)
+
+    return answer
 
 
 def available() -> bool:
@@ -70,4 +84,4 @@ def build(
     net: nn.Module, size: tuple[int, int, int], batch_size: int, precision: str, device: torch.device
 ) -> Engine:
     """Returns the engine (see ``base``)."""
-    return OpenVinoEngine(net, size, batch_size, precision)
+    return OpenVinoEngine(net, size, precision)

@@ -24,7 +24,7 @@ class TorchEngine:
         device: where to compute.
     """
 
-    name = NAME
+    name, at_once = NAME, 1
 
     def __init__(self, net: nn.Module, precision: str, device: torch.device) -> None:
         self.device = device

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seedsweep.data.ahead import ahead, image_bar
+from seedsweep.data.ahead import ahead, image_bar, in_order
 from seedsweep.engines.base import Engine
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.store import View
@@ -66,6 +66,10 @@ def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int
     names: list[str] = []
     parts: list[NDArray[np.float32]] = []
 
+    def answer(batch: tuple[list[str], Tensor]) -> NDArray[np.float32]:
+        features: NDArray[np.float32] = engine(batch[1]).float().cpu().numpy()
+        return features
+
     def flush() -> None:
         if names:
             stored = names.copy(), _cast(np.concatenate(parts), dtype)
@@ -76,8 +80,9 @@ def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int
     with image_bar("features") as progress:
         bar = progress.add_task("", total=len(missing))
         try:
-            for some, pixels in ahead(missing, load, batch):
-                parts.append(engine(pixels).float().cpu().numpy())
+            batches = ahead(missing, load, batch)
+            for (some, _), features in in_order(batches, answer, engine.at_once, engine.at_once):
+                parts.append(features)
                 names += some
                 progress.advance(bar, len(some))
                 if len(names) >= SHARD_IMAGES or sum(part.nbytes for part in parts) >= SHARD_BYTES:

@@ -38,7 +38,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     flush_denormals()
     trained = load_trained(checkpoint)
     log.info("%s: %s", checkpoint, trained.told)
-    answer, engine = deploy.build_answer(trained, config)
+    answer = deploy.Answer(trained, config)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = out.with_name(f"{out.stem}_partial{out.suffix}")
@@ -62,7 +62,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     speed = found.n / max(found.seconds, 1e-9)
     console.print(
         f"{stopped}{found.n:,} of {len(images):,} images in {found.seconds:.1f} s "
-        f"({speed:.0f} images/s, {engine}) -> {out}",
+        f"({speed:.0f} images/s, {answer.engine.name}) -> {out}",
         markup=False,
     )
     if found.interrupted:
