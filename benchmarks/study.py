@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from extraction import bare, prepared_net, weights_of
-from shared import Row, empty_store, small
+from shared import Row, empty_store, rounds, small
 
 from seedsweep.data.images import read_image
 from seedsweep.engines.select import build_engine
@@ -41,7 +41,6 @@ def study(*overrides: str) -> Took:
             sys.executable,
             "-m",
             "seedsweep",
-            "+study=head",
             "+experiment=frozen_bn",
             "study.name=bench",
         ]
@@ -60,7 +59,7 @@ def against_one_pass() -> Iterator[Row]:
     weights = weights_of("inception_v3")
     images = f"data.demo.n_images={n}"
     net = ["backbone=inception_v3", f"backbone.weights={weights}", f"data.image_size=[{SIZE[0]},{SIZE[1]}]"]
-    plain = [images, *net, f"study.n_trials={trials}", f"trainer.max_epochs={epochs}"]
+    plain = [images, *net, f"study.n_trials={trials}", f"trainer.max_epochs={epochs}", "study.workers=2"]
     cfg, _, paths, trunk = prepared_net("inception_v3", n, images)
     engine = build_engine(trunk, (3, *SIZE), cfg.features, torch.device("cpu"))
     ready = torch.stack([read_image(path, SIZE) for path in paths])
@@ -69,19 +68,22 @@ def against_one_pass() -> Iterator[Row]:
     if weights == "none":
         what += ", random weights: every seed of the finals is another net and a pass of its own"
     over = f"one pass of {engine.name} over ready tensors"
-    for batch, pruner in ((32, "none"), (32, "hyperband"), (256, "none"), (256, "hyperband")):
-        one_pass = bare(engine, ready)
-        took = study(*plain, "study.workers=2", f"pruner={pruner}", f"data.batch_size={batch}")
-        note = f"batch {batch}, pruner={pruner}, {took.epochs():,} epochs trained, two workers"
-        yield Row(f"features and trials ({what}; {note}) / {over}", "<= 1.5", [took.trials / one_pass])
-        yield Row(f"the same with the finals, plots and report / {over}", "", [took.whole / one_pass])
+    for name, times in (("head_quick", 3), ("head", 1)):
+        pairs = [(study(f"+study={name}", *plain), bare(engine, ready)) for _ in range(rounds(times))]
+        note = ", ".join(f"{took.epochs():,}" for took, _ in pairs)
+        note = f"+study={name}: {note} epochs trained, two workers"
+        trained = [took.trials / one_pass for took, one_pass in pairs]
+        yield Row(f"features and trials ({what}; {note}) / {over}", "<= 1.5", trained)
+        whole = [took.whole / one_pass for took, one_pass in pairs]
+        yield Row(f"the same with the finals, plots and report / {over}", "", whole)
 
 
 def shared_by_workers() -> Iterator[Row]:
     trials = 8 if small() else 200
     tiny = [
-        "backbone=efficientnet_lite0", "data.image_size=[64,64]", "data.demo.n_images=210", "trainer.max_epochs=3",
-        f"study.n_trials={trials}", "pruner=none", "study.finalists=1", "study.finalist_seeds=1",
+        "+study=head", "backbone=efficientnet_lite0", "data.image_size=[64,64]", "data.demo.n_images=210",
+        "trainer.max_epochs=3", f"study.n_trials={trials}", "pruner=none",
+        "study.finalists=1", "study.finalist_seeds=1",
     ]  # fmt: skip
     alone = study(*tiny)
     together = study(*tiny, "study.workers=8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import warnings
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,8 @@ class OpenVinoEngine:
 
 def _compile(net: nn.Module, size: tuple[int, int, int], precision: str, threads: int, lanes: int) -> Any:
     ov: Any = importlib.import_module("openvino")  # its stubs lack what it exports
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch.jit.trace, which is OpenVINO's affair
         model = ov.convert_model(net, example_input=torch.zeros(2, *size), input=[-1, *size])
     options = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",

@@ -40,11 +40,16 @@ def lead_study(config: Config, started: float) -> None:
     progress = Progress(plan, study)
     crew = Crew(plan, _command()) if config.study.workers > 1 else None
     try:
-        if crew:
-            crew.prepare()
         if crew and plan.is_of_heads:
-            _extract_ahead(plan)
+            # imported first: the crew's server reads the same files, and has all of the extraction's time for it
+            from seedsweep.training.run import open_images
+
+            crew.prepare()
+            # before the workers begin, for each has but its share of the cores; it checks the images, too
+            open_images(plan.trial_config([]), plan.folder / "manifest.csv")
         else:
+            if crew:
+                crew.prepare()
             _check_images(plan)
         finals = crew.work(study, progress) if crew else work(study, plan, leader=True, told=progress)
     except KeyboardInterrupt:
@@ -106,13 +111,6 @@ def _check_images(plan: Plan) -> None:
 
     config = plan.trial_config([])
     prepare_images(config.data, cache_of(config), plan.folder / "manifest.csv")
-
-
-def _extract_ahead(plan: Plan) -> None:
-    """Checks the images and stores their features before the workers begin: each has but its share of the cores."""
-    from seedsweep.training.run import open_images
-
-    open_images(plan.trial_config([]), plan.folder / "manifest.csv")
 
 
 def _shown(setting: str) -> str:
