@@ -2,7 +2,11 @@
 
 import itertools
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from test_training import small
@@ -13,6 +17,7 @@ from seedsweep.batchnorm.policy import norm_layers, recalibrate
 from seedsweep.config.schema import FeaturesConfig
 from seedsweep.engines import mnn_engine, select
 from seedsweep.engines.fold import folded
+from seedsweep.engines.side_by_side import SideBySide
 from seedsweep.engines.winograd import winograd_share
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import build_trunk
@@ -285,3 +290,46 @@ def test_mnn_says_what_its_converter_says(monkeypatch: pytest.MonkeyPatch, capfd
     select.build_engine(layers, (3, 8, 8), FeaturesConfig(engine="mnn"), CPU)
     assert capfd.readouterr().out == "", "MNN's greetings are kept from standard output"
     assert "MNN.tools" not in sys.modules, "it would call its makers"
+
+
+def mean(pixels: np.ndarray) -> np.ndarray:
+    assert pixels.dtype == np.float32
+    return pixels.mean((2, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_pieces_side_by_side_keep_their_order(dtype: torch.dtype) -> None:
+    sizes: list[int] = []
+
+    def lane(pixels: np.ndarray) -> np.ndarray:
+        sizes.append(len(pixels))
+        time.sleep(0.001 * float(pixels[0, 0, 0, 0] % 3))
+        return mean(pixels)
+
+    images = torch.arange(11 * 3 * 2 * 2).view(11, 3, 2, 2).to(dtype)
+    answer = SideBySide([lane, lane], 2)(images)
+    assert answer.dtype == torch.float32
+    assert torch.equal(answer, images.float().mean((2, 3)))
+    assert sorted(sizes) == [1, 2, 2, 2, 2, 2]
+
+
+def test_a_lane_serves_one_call_at_a_time_and_comes_back_after_an_error() -> None:
+    inside, fails = threading.Lock(), [True]
+
+    def lane(pixels: np.ndarray) -> np.ndarray:
+        assert inside.acquire(blocking=False), "two calls in one lane"
+        try:
+            if fails[0]:
+                raise RuntimeError("no answer")
+            time.sleep(0.001)
+            return mean(pixels)
+        finally:
+            inside.release()
+
+    run, images = SideBySide([lane], 2), torch.rand(8, 3, 2, 2)
+    with pytest.raises(RuntimeError, match="no answer"):
+        run(images)
+    fails[0] = False
+    with ThreadPoolExecutor(3) as pool:
+        for answer in pool.map(run, [images] * 3):
+            assert torch.allclose(answer, images.mean((2, 3)))
