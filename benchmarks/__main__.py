@@ -38,6 +38,7 @@ PACKAGES = (
     "optuna",
     "numpy",
     "pillow",
+    "simplejpeg",
     "timm",
 )
 

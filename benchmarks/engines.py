@@ -13,7 +13,7 @@ from extraction import bare
 from shared import Row, interleaved, quotients, rounds, small
 
 from seedsweep.config.schema import FeaturesConfig
-from seedsweep.engines.mnn_engine import available
+from seedsweep.engines import mnn_engine, openvino_engine
 from seedsweep.engines.select import build_engine, engine_name
 from seedsweep.engines.winograd import winograd_share
 from seedsweep.preprocess.scaling import flush_denormals
@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 
 def figures() -> Iterator[Row]:
     flush_denormals()
-    if not available():
+    if not (mnn_engine.available() and openvino_engine.available()):
         return
     for name, side in NETS[: 1 if small() else None]:
         net = timm.create_model(name, pretrained=False, num_classes=0).eval()

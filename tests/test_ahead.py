@@ -37,17 +37,23 @@ def test_no_more_is_taken_than_may_wait():
 
 def test_calls_run_at_the_same_time_and_no_more_than_asked_for():
     both = threading.Barrier(2, timeout=10)  # breaks if one waits for the other
+    inside: list[int] = []
+    most: list[int] = []
 
     def work(item: int) -> int:
+        inside.append(item)
+        most.append(len(inside))
         both.wait()
+        inside.remove(item)
         return item
 
-    assert [item for item, _ in in_order(range(6), work, 2, 2)] == list(range(6))
+    assert [item for item, _ in in_order(range(6), work, 2, 6)] == list(range(6))
+    assert max(most) == 2
 
 
 @pytest.mark.parametrize("where", ["work", "items", "consumer"])
-def test_an_error_ends_it_and_what_waits_is_not_begun(where: str):
-    begun: list[int] = []
+def test_an_error_comes_after_the_results_before_it(where: str):
+    handed: list[int] = []
 
     def items():
         for item in range(100):
@@ -56,7 +62,6 @@ def test_an_error_ends_it_and_what_waits_is_not_begun(where: str):
             yield item
 
     def work(item: int) -> int:
-        begun.append(item)
         if where == "work" and item == 5:
             raise ValueError("of the work")
         return item
@@ -65,8 +70,28 @@ def test_an_error_ends_it_and_what_waits_is_not_begun(where: str):
         for item, _ in in_order(items(), work, 2, 4):
             if where == "consumer" and item == 5:
                 raise ValueError("of the consumer")
+            handed.append(item)
 
     with pytest.raises(ValueError, match=f"of the {where}"):
         consume()
-    assert len(begun) <= 10
-    assert threading.active_count() < 10
+    assert handed == [0, 1, 2, 3, 4]
+
+
+def test_what_nobody_waits_for_is_not_begun():
+    begun: list[int] = []
+    second = threading.Event()
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item == 1:
+            second.wait(10)
+        return item
+
+    def stopped() -> None:
+        for _ in in_order(range(100), work, 1, 6):
+            threading.Timer(0.05, second.set).start()  # after the error
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert begun == [0, 1], "six waited, and one was under way"

@@ -145,6 +145,32 @@ def test_exif_far_behind_still_turns(tmp_path: Path):
     assert read_image(tmp_path / "a.jpg").shape == (3, 60, 40)
 
 
+@pytest.mark.parametrize("size", [None, (8, 12), (60, 40), (224, 224)])
+def test_xmp_orientation(size: tuple[int, int] | None, tmp_path: Path):
+    """What is left where EXIF was stripped; at every size, decoded reduced or not."""
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    image = photo(60, 40)
+    image.save(tmp_path / "a.jpg", xmp=xmp, quality=95)
+    image.transpose(Image.Transpose.ROTATE_270).save(tmp_path / "b.png")
+    found, wanted = (read_image(tmp_path / name, size) for name in ("a.jpg", "b.png"))
+    assert found.shape == wanted.shape
+    assert difference(found, wanted).mean() < 4
+
+
+@pytest.mark.parametrize("error", [KeyError(6), ValueError("odd")])
+def test_what_the_faster_decoder_does_not_know_pillow_reads(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    photo(60, 40).save(tmp_path / "a.jpg")
+    wanted = read_image(tmp_path / "a.jpg")
+
+    def fails(_: bytes) -> None:
+        raise error
+
+    monkeypatch.setattr(images.simplejpeg, "decode_jpeg_header", fails)
+    assert torch.equal(read_image(tmp_path / "a.jpg"), wanted)
+
+
 def test_truncated(tmp_path: Path):
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (80, 80, 3), np.uint8)).save(tmp_path / "a.jpg")

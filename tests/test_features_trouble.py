@@ -8,6 +8,8 @@ import random
 import re
 import shutil
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO
@@ -265,6 +267,34 @@ class Mean:
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         return images.float().mean((2, 3)) * self.scale
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SeedsweepError("gone")])
+def test_stopped_with_two_batches_under_way(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C comes in the main thread, an unreadable file in a decoder's: what was handed over is kept."""
+    view, images = space(tmp_path).view("plain"), [str(n) for n in range(20)]
+
+    def load(some: Sequence[str]) -> torch.Tensor:
+        if isinstance(error, SeedsweepError) and "10" in some:
+            raise error
+        return torch.ones(len(some), 3, 4, 4)
+
+    class Bar:
+        def advance(self, *_: object) -> None:
+            self.calls = getattr(self, "calls", 0) + 1
+            if error is KeyboardInterrupt and self.calls == 5:
+                raise KeyboardInterrupt
+
+        def add_task(self, *_: object, **__: object) -> int:
+            return 0
+
+    monkeypatch.setattr(extract, "image_bar", lambda _: nullcontext(Bar()))
+    with pytest.raises((KeyboardInterrupt, SeedsweepError)):
+        extract.extract(view, images, load, Mean, 2, "float32")
+    view.load()
+    assert view.missing(images) == images[10:]
 
 
 def test_features_too_large_for_float16(tmp_path: Path) -> None:

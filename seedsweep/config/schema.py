@@ -204,7 +204,7 @@ class FeaturesConfig:
     precision: str = "float32"  # float32 | bfloat16: of the pass over the images
     dtype: str = "float32"  # float32 | float16: of the stored arrays
     head_precision: str = "float32"  # float32 | bfloat16 | auto: that a head is trained in
-    batch_size: int = 32  # images a pass; changes no result
+    batch_size: int = 32  # images a call of the engine; changes no result
     budget_gib: float = 10.0  # of disk under paths.cache; the least recently used features go first
 
     def __post_init__(self) -> None:

@@ -53,21 +53,35 @@ def in_order(
         items: taken in the caller's thread.
         work: called in ``threads`` threads.
         threads: calls under way at the same time.
-        waiting: items that are taken before the first is handed over.
+        waiting: items that are begun and not handed over yet; one more is begun before each is.
+
+    Raises:
+        Exception: of ``work`` or of ``items``, after the results of all items before it.
     """
     rest = iter(items)
-    with ThreadPoolExecutor(threads) as pool:
-        begun: deque[tuple[Item, Future[Result]]] = deque()
+    begun: deque[tuple[Item, Future[Result]]] = deque()
+    broken: list[Exception] = []
+
+    def begin(pool: ThreadPoolExecutor, n: int) -> None:
+        if broken:
+            return
         try:
-            for item in islice(rest, waiting):
+            for item in islice(rest, n):
                 begun.append((item, pool.submit(work, item)))
+        except Exception as error:  # what was begun is worth as much as before
+            broken.append(error)
+
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            begin(pool, waiting)
             while begun:
                 item, future = begun.popleft()
                 result = future.result()
-                for following in islice(rest, 1):
-                    begun.append((following, pool.submit(work, following)))
+                begin(pool, 1)
                 yield item, result
-        finally:  # an error or Ctrl-C: do not decode what nobody waits for
+            if broken:
+                raise broken[0]
+        finally:  # an error or Ctrl-C: do not work on what nobody waits for
             for _, future in begun:
                 future.cancel()
 

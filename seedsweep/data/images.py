@@ -18,7 +18,8 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
-JPEG, EXIF = b"\xff\xd8", b"Exif\0\0"
+JPEG = b"\xff\xd8"
+TURNS = b"Exif\0\0", b"tiff:Orientation"  # EXIF and XMP: they may say how the photograph lies
 REDUCE_ABOVE = 2  # a JPEG is decoded at 1/2, 1/4 or 1/8 where this many times the target is left on each side
 
 
@@ -63,7 +64,7 @@ def _jpeg(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8] | None:
         if content != JPEG:
             return None
         content += file.read()
-    if EXIF in content:  # it may say how the photograph lies
+    if any(mark in content for mark in TURNS):
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
@@ -72,7 +73,7 @@ def _jpeg(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8] | None:
         if size is not None and min(height / size[0], width / size[1]) >= 2 * REDUCE_ABOVE:
             return None
         decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(content)
-    except ValueError:  # Pillow reads some of those, and says what is wrong with the others
+    except (ValueError, KeyError):  # Pillow reads some of those, and says what is wrong with the others
         return None
     return decoded
 

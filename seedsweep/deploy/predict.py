@@ -9,6 +9,7 @@ import pkgutil
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -45,14 +46,12 @@ class Answered:
         counts: images a predicted class.
         unreadable: relative path and reason of each file that is no image.
         seconds: of the pass.
-        engine: that computed it.
         interrupted: by Ctrl-C; the table holds what was answered until then.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
-    engine: str = ""
     interrupted: bool = False
 
     @property
@@ -146,22 +145,23 @@ def predict_folder(
                 bad.append((path, str(error)))
         return good, torch.stack(pixels) if pixels else None, bad
 
-    def scored(batch: tuple[list[Path], Loaded]) -> NDArray[np.float32] | None:
-        pixels = batch[1][1]
+    def scored(loaded: tuple[list[Path], Loaded]) -> NDArray[np.float32] | None:
+        pixels = loaded[1][1]
         return None if pixels is None else answer(pixels)
 
     with image_bar("images") as progress:
         bar = progress.add_task("", total=len(images))
         try:
-            batches, at_once = ahead(images, load, batch), answer.engine.at_once
-            for (some, (good, _, bad)), probabilities in in_order(batches, scored, at_once, at_once):
-                found.unreadable += [
-                    (text(path.relative_to(root).as_posix()), reason) for path, reason in bad
-                ]
-                if probabilities is not None:
-                    add([path.relative_to(root).as_posix() for path in good], probabilities)
-                    found.counts.update(trained.classes[number] for number in probabilities.argmax(1))
-                progress.advance(bar, len(some))
+            at_once = answer.engine.at_once
+            with closing(ahead(images, load, batch)) as batches:
+                for (some, (good, _, bad)), probabilities in in_order(batches, scored, at_once, at_once):
+                    found.unreadable += [
+                        (text(path.relative_to(root).as_posix()), reason) for path, reason in bad
+                    ]
+                    if probabilities is not None:
+                        add([path.relative_to(root).as_posix() for path in good], probabilities)
+                        found.counts.update(trained.classes[number] for number in probabilities.argmax(1))
+                    progress.advance(bar, len(some))
         except KeyboardInterrupt:
             found.interrupted = True
     found.seconds = time.perf_counter() - started

@@ -3,7 +3,7 @@
 A file of this folder is an engine if it defines ``NAME`` (str), ``DEVICES`` (device types it serves),
 ``PRECISIONS`` (of ``features.precision``), ``available() -> bool``, ``HINT`` (how to install it),
 ``rank(net, size) -> int`` (``features.engine=auto`` takes the engine that ranks this net highest) and
-``build(net, size, batch_size, precision, device) -> Engine``.
+``build(net, size, precision, device) -> Engine``.
 """
 
 from __future__ import annotations

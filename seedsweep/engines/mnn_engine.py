@@ -7,6 +7,7 @@ PyTorch before it serves, and takes small tiles where large ones are not exact e
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
 import logging
@@ -156,16 +157,23 @@ def _convert(net: nn.Module, size: tuple[int, int, int], folder: Path) -> Path:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """MNN greets on the process' standard output, past ``sys.stdout``."""
+    """MNN greets on the process' standard output, past ``sys.stdout``, through C's buffer."""
     sys.stdout.flush()
+    _flush_c()
     kept = os.dup(1)
     try:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 1)
         yield
     finally:
+        _flush_c()  # while it still leads nowhere
         os.dup2(kept, 1)
         os.close(kept)
+
+
+def _flush_c() -> None:
+    if os.name == "posix":
+        ctypes.CDLL(None).fflush(None)
 
 
 def available() -> bool:
@@ -178,8 +186,6 @@ def rank(net: nn.Module, size: tuple[int, int, int]) -> int:
     return 20 if winograd_share(net, size) >= PAYS else 5
 
 
-def build(
-    net: nn.Module, size: tuple[int, int, int], batch_size: int, precision: str, device: torch.device
-) -> Engine:
+def build(net: nn.Module, size: tuple[int, int, int], precision: str, device: torch.device) -> Engine:
     """Returns the engine (see ``base``)."""
     return MnnEngine(net, size)

@@ -37,10 +37,7 @@ def engine_name(
     """
     known = _engines()
     if config.engine == "auto":
-        able = [m for m in known.values() if _serves(m, config.precision, device) and m.available()]
-        if len(able) == 1:
-            return str(able[0].NAME)
-        return str(max(able, key=lambda module: int(module.rank(net, size))).NAME)
+        return _able(net, size, config.precision, device)[0]
     if config.engine not in known:
         raise SeedsweepError(
             f"features.engine={config.engine} is unknown: choose auto, {', '.join(sorted(known))}."
@@ -61,8 +58,13 @@ def engine_name(
     return config.engine
 
 
-def _serves(module: ModuleType, precision: str, device: torch.device) -> bool:
-    return device.type in module.DEVICES and precision in module.PRECISIONS
+def _able(net: nn.Module, size: tuple[int, int, int], precision: str, device: torch.device) -> list[str]:
+    """Returns the engines that are here and serve, the one that suits the net best first."""
+    able = [m for m in _engines().values() if device.type in m.DEVICES and precision in m.PRECISIONS]
+    able = [module for module in able if module.available()]
+    if len(able) > 1:  # to rank a net takes a moment
+        able.sort(key=lambda module: int(module.rank(net, size)), reverse=True)
+    return [str(module.NAME) for module in able]
 
 
 def build_engine(
@@ -77,7 +79,7 @@ def build_engine(
     Args:
         net: in eval mode; left as it is.
         size: (3, height, width) of the images.
-        config: engine, precision, batch size.
+        config: engine, precision.
         device: where to compute.
         key: tells nets and sizes apart. With it the last engine is kept and returned again: to convert a
             net takes seconds, and each view and each seed asks for one.
@@ -88,17 +90,18 @@ def build_engine(
     global _last
     name = engine_name(net, size, config, device)
     module = _engines()[name]
-    kept = (key, name, config.precision, config.batch_size, str(device), torch.get_num_threads())
+    kept = (key, name, config.precision, str(device), torch.get_num_threads())
     if key is not None and _last is not None and _last[0] == kept:
         return _last[1]
     _last = None  # before the next one takes its memory
     try:
-        engine: Engine = module.build(net, size, config.batch_size, config.precision, device)
+        engine: Engine = module.build(net, size, config.precision, device)
         engine(torch.zeros(1, *size, dtype=torch.uint8))
     except Exception as error:
+        others = [other for other in _able(net, size, config.precision, device) if other != name]
         raise SeedsweepError(
             f"features.engine={name} can't run this net ({type(error).__name__}: {str(error).splitlines()[0]}); "
-            "take features.engine=torch."
+            f"take features.engine={others[0] if others else 'torch'}."
         ) from error
     if key is not None:
         _last = (kept, engine)

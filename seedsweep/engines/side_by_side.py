@@ -1,4 +1,4 @@
-"""A batch in small pieces, each on a few cores of its own.
+"""A batch in small pieces, each on a core of its own, or a few.
 
 All cores on one batch wait for one another at the end of every layer, and whoever else needs a core for a moment (a
 decoder) stops them all; and what a layer hands to the next leaves the processor's cache.
@@ -32,7 +32,8 @@ class SideBySide:
 
     def __init__(self, lanes: Sequence[Lane], piece: int) -> None:
         self.piece = piece
-        self._n = len(lanes)
+        # for as long as the engine lives: OpenVINO gives each thread that ever called it a place among its streams
+        self._pool = ThreadPoolExecutor(len(lanes))
         self._free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
         for lane in lanes:
             self._free.put(lane)
@@ -41,8 +42,7 @@ class SideBySide:
         """Returns float32 features [B, ...] of images [B, 3, H, W], uint8 or float32, on the CPU."""
         pixels = images.cpu().contiguous().numpy()
         parts = [pixels[at : at + self.piece] for at in range(0, len(pixels), self.piece)]
-        with ThreadPoolExecutor(self._n) as pool:
-            return torch.from_numpy(np.concatenate(list(pool.map(self._answer, parts))))
+        return torch.from_numpy(np.concatenate(list(self._pool.map(self._answer, parts))))
 
     def _answer(self, part: NDArray[np.generic]) -> NDArray[np.float32]:
         lane = self._free.get()

@@ -69,8 +69,6 @@ def rank(net: nn.Module, size: tuple[int, int, int]) -> int:
     return 0
 
 
-def build(
-    net: nn.Module, size: tuple[int, int, int], batch_size: int, precision: str, device: torch.device
-) -> Engine:
+def build(net: nn.Module, size: tuple[int, int, int], precision: str, device: torch.device) -> Engine:
     """Returns the engine (see ``base``)."""
     return TorchEngine(net, precision, device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,8 +67,8 @@ def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int
     names: list[str] = []
     parts: list[NDArray[np.float32]] = []
 
-    def answer(batch: tuple[list[str], Tensor]) -> NDArray[np.float32]:
-        features: NDArray[np.float32] = engine(batch[1]).float().cpu().numpy()
+    def answer(loaded: tuple[list[str], Tensor]) -> NDArray[np.float32]:
+        features: NDArray[np.float32] = engine(loaded[1]).float().cpu().numpy()
         return features
 
     def flush() -> None:
@@ -80,14 +81,14 @@ def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int
     with image_bar("features") as progress:
         bar = progress.add_task("", total=len(missing))
         try:
-            batches = ahead(missing, load, batch)
-            for (some, _), features in in_order(batches, answer, engine.at_once, engine.at_once):
-                parts.append(features)
-                names += some
-                progress.advance(bar, len(some))
-                if len(names) >= SHARD_IMAGES or sum(part.nbytes for part in parts) >= SHARD_BYTES:
-                    flush()
-        finally:  # Ctrl-C, or a file that can't be read any more, keeps what is there
+            with closing(ahead(missing, load, batch)) as batches:
+                for (some, _), features in in_order(batches, answer, engine.at_once, engine.at_once):
+                    parts.append(features)
+                    names += some
+                    progress.advance(bar, len(some))
+                    if len(names) >= SHARD_IMAGES or sum(part.nbytes for part in parts) >= SHARD_BYTES:
+                        flush()
+        finally:  # a file that can't be read any more keeps what is there; Ctrl-C loses the batches under way
             flush()
     seconds = time.perf_counter() - started
     log.info(

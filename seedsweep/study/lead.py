@@ -41,7 +41,7 @@ def lead_study(config: Config, started: float) -> None:
     crew = Crew(plan, _command()) if config.study.workers > 1 else None
     try:
         if crew and plan.is_of_heads:
-            # imported first: the crew's server reads the same files, and has all of the extraction's time for it
+            # imported first: two processes that import at once take longer, and the crew has the extraction's time
             from seedsweep.training.run import open_images
 
             crew.prepare()
