@@ -259,10 +259,12 @@ def test_mnn_takes_small_tiles_where_large_ones_round_too_much(monkeypatch: pyte
         errors[allowed] = worst(mnn_engine.MnnEngine(layers, size)(images).flatten(1), truth)
     assert errors[0.0] < errors[1.0] < 1e-4
     monkeypatch.setattr(mnn_engine, "BROKEN", 0.0)
-    with pytest.raises(
-        SeedsweepError, match=r"features would be .* from PyTorch.s.*; take features.engine=torch"
-    ):
-        select.build_engine(layers, size, FeaturesConfig(engine="mnn"), CPU)
+    for here, other in ((True, "openvino"), (False, "torch")):
+        monkeypatch.setattr(select._engines()["openvino"], "available", lambda here=here: here)
+        with pytest.raises(
+            SeedsweepError, match=rf"would be .* from PyTorch's.*; take features.engine={other}"
+        ):
+            select.build_engine(layers, size, FeaturesConfig(engine="mnn"), CPU)
 
 
 @needs_mnn

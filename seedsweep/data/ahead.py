@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 def ahead(
     items: Sequence[Item], work: Callable[[Sequence[Item]], Result], batch: int
-) -> Iterator[tuple[list[Item], Result]]:
+) -> Generator[tuple[list[Item], Result]]:
     """Yields batches in order, with what ``work`` made of them; a few are always done ahead.
 
     Threads, for decoder, resize and warp all work outside Python's lock: processes were not faster, and would
@@ -46,7 +46,7 @@ def ahead(
 
 def in_order(
     items: Iterable[Item], work: Callable[[Item], Result], threads: int, waiting: int
-) -> Iterator[tuple[Item, Result]]:
+) -> Generator[tuple[Item, Result]]:
     """Yields items in order, with what ``work`` made of them.
 
     Args:
