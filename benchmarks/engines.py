@@ -19,8 +19,9 @@ from seedsweep.engines.winograd import winograd_share
 from seedsweep.preprocess.scaling import flush_denormals
 
 NETS = (
-    ("resnet18", 224), ("resnet50", 224), ("densenet121", 224), ("repvgg_a0", 224), ("inception_v3", 299),
-    ("inception_v4", 224), ("res2net50_26w_4s", 224), ("mobilenetv3_large_100", 224), ("convnext_tiny", 224),
+    ("resnet18", 224, 224), ("resnet50", 224, 224), ("densenet121", 224, 224), ("repvgg_a0", 224, 224),
+    ("inception_v3", 227, 454), ("inception_v3", 299, 299), ("inception_v4", 224, 224),
+    ("res2net50_26w_4s", 224, 224), ("mobilenetv3_large_100", 224, 224), ("convnext_tiny", 224, 224),
 )  # fmt: skip
 CPU = torch.device("cpu")
 
@@ -29,9 +30,9 @@ def figures() -> Iterator[Row]:
     flush_denormals()
     if not (mnn_engine.available() and openvino_engine.available()):
         return
-    for name, side in NETS[: 1 if small() else None]:
+    for name, height, width in NETS[: 1 if small() else None]:
         net = timm.create_model(name, pretrained=False, num_classes=0).eval()
-        size = (3, side, side)
+        size = (3, height, width)
         images = torch.randint(0, 256, (8 if small() else 64, *size), dtype=torch.uint8)
         openvino, mnn = (build_engine(net, size, FeaturesConfig(engine=e), CPU) for e in ("openvino", "mnn"))
         for engine in (openvino, mnn):
@@ -41,7 +42,7 @@ def figures() -> Iterator[Row]:
         )
         chosen, share = engine_name(net, size, FeaturesConfig(), CPU), winograd_share(net, size)
         yield Row(
-            f"mnn / openvino, speed, {name} {side}x{side}, share {share:.2f}, auto takes {chosen}",
+            f"mnn / openvino, speed, {name} {height}x{width}, share {share:.2f}, auto takes {chosen}",
             "",
             quotients(direct, winograd),
         )
