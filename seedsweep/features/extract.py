@@ -54,6 +54,8 @@ def extract(
         with view.locked():
             missing = view.missing(images)
             if missing:
+                if len(missing) < len(images):
+                    log.info("features: %d of %d images have theirs", len(images) - len(missing), len(images))
                 _fill(view, missing, load, engine(), batch, dtype)
                 extracted += len(missing)
                 view.load()
