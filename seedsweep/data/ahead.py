@@ -6,6 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from typing import TypeVar
 
@@ -23,6 +24,7 @@ from rich.text import Text
 from seedsweep import cores
 
 Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
 Result = TypeVar("Result")
 
 
@@ -84,6 +86,27 @@ def in_order(
         finally:  # an error or Ctrl-C: do not work on what nobody waits for
             for _, future in begun:
                 future.cancel()
+
+
+def answered(
+    items: Sequence[Item],
+    load: Callable[[Sequence[Item]], Loaded],
+    batch: int,
+    answer: Callable[[Loaded], Result],
+    at_once: int,
+) -> Generator[tuple[list[Item], Loaded, Result]]:
+    """Yields batches in order, with what ``load`` made of them ahead, and ``answer`` of that.
+
+    Args:
+        items: all of them.
+        load: called in threads.
+        batch: items a batch; the last has what is left.
+        answer: called in ``at_once`` threads.
+        at_once: see :class:`seedsweep.engines.base.Engine`.
+    """
+    with closing(ahead(items, load, batch)) as batches:
+        for (some, loaded), result in in_order(batches, lambda pair: answer(pair[1]), at_once, at_once):
+            yield some, loaded, result
 
 
 def image_bar(title: str) -> Progress:

@@ -9,7 +9,6 @@ import pkgutil
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seedsweep.config.schema import Config
-from seedsweep.data.ahead import ahead, image_bar, in_order
+from seedsweep.data.ahead import answered, image_bar
 from seedsweep.data.folder import SUFFIXES, images_below
 from seedsweep.data.images import BadImageError, read_image
 from seedsweep.deploy import tables
@@ -145,23 +144,22 @@ def predict_folder(
                 bad.append((path, str(error)))
         return good, torch.stack(pixels) if pixels else None, bad
 
-    def scored(loaded: tuple[list[Path], Loaded]) -> NDArray[np.float32] | None:
-        pixels = loaded[1][1]
+    def scored(loaded: Loaded) -> NDArray[np.float32] | None:
+        _, pixels, _ = loaded
         return None if pixels is None else answer(pixels)
 
     with image_bar("images") as progress:
         bar = progress.add_task("", total=len(images))
         try:
             at_once = answer.engine.at_once
-            with closing(ahead(images, load, batch)) as batches:
-                for (some, (good, _, bad)), probabilities in in_order(batches, scored, at_once, at_once):
-                    found.unreadable += [
-                        (text(path.relative_to(root).as_posix()), reason) for path, reason in bad
-                    ]
-                    if probabilities is not None:
-                        add([path.relative_to(root).as_posix() for path in good], probabilities)
-                        found.counts.update(trained.classes[number] for number in probabilities.argmax(1))
-                    progress.advance(bar, len(some))
+            for some, (good, _, bad), probabilities in answered(images, load, batch, scored, at_once):
+                found.unreadable += [
+                    (text(path.relative_to(root).as_posix()), reason) for path, reason in bad
+                ]
+                if probabilities is not None:
+                    add([path.relative_to(root).as_posix() for path in good], probabilities)
+                    found.counts.update(trained.classes[number] for number in probabilities.argmax(1))
+                progress.advance(bar, len(some))
         except KeyboardInterrupt:
             found.interrupted = True
     found.seconds = time.perf_counter() - started

@@ -17,7 +17,6 @@ from torch import Tensor
 
 Lane = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
-
 AT_ONCE = 2  # calls: a lane that the first leaves idle at its end serves the next
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seedsweep.data.ahead import ahead, image_bar, in_order
+from seedsweep.data.ahead import answered, image_bar
 from seedsweep.engines.base import Engine
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.store import View
@@ -69,8 +68,8 @@ def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int
     names: list[str] = []
     parts: list[NDArray[np.float32]] = []
 
-    def answer(loaded: tuple[list[str], Tensor]) -> NDArray[np.float32]:
-        features: NDArray[np.float32] = engine(loaded[1]).float().cpu().numpy()
+    def answer(pixels: Tensor) -> NDArray[np.float32]:
+        features: NDArray[np.float32] = engine(pixels).float().cpu().numpy()
         return features
 
     def flush() -> None:
@@ -83,13 +82,12 @@ def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int
     with image_bar("features") as progress:
         bar = progress.add_task("", total=len(missing))
         try:
-            with closing(ahead(missing, load, batch)) as batches:
-                for (some, _), features in in_order(batches, answer, engine.at_once, engine.at_once):
-                    parts.append(features)
-                    names += some
-                    progress.advance(bar, len(some))
-                    if len(names) >= SHARD_IMAGES or sum(part.nbytes for part in parts) >= SHARD_BYTES:
-                        flush()
+            for some, _, features in answered(missing, load, batch, answer, engine.at_once):
+                parts.append(features)
+                names += some
+                progress.advance(bar, len(some))
+                if len(names) >= SHARD_IMAGES or sum(part.nbytes for part in parts) >= SHARD_BYTES:
+                    flush()
         finally:  # a file that can't be read any more keeps what is there; Ctrl-C loses the batches under way
             flush()
     seconds = time.perf_counter() - started
