@@ -2,14 +2,23 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from absl import logging as absl_logging
+from composed_once import remember
 
 # OpenVINO loads absl, whose log handler closes the stderr it was loaded with (here pytest's) once Hydra sets up logging
 absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes test at once; read when torch is loaded
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _compositions() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        remember(patch)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

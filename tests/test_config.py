@@ -1,11 +1,17 @@
 """Composed configurations as typed objects."""
 
+import shutil
+from pathlib import Path
+
+import composed_once
 import pytest
 from composed import compose_config
+from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seedsweep.config.store import to_config
+from seedsweep.config.location import conf_dir
+from seedsweep.config.store import register_schema, to_config
 
 
 def untyped(cfg: DictConfig) -> DictConfig:
@@ -34,3 +40,22 @@ def test_values_of_a_wrong_type_are_refused():
     cfg.optim.lr = "high"
     with pytest.raises(OmegaConfBaseException, match="high"):
         to_config(cfg)
+
+
+def test_what_is_remembered_is_what_hydra_composes(tmp_path: Path):
+    """Of the tests' own memory (``composed_once``)."""
+    shutil.copytree(conf_dir(), tmp_path / "conf")
+    register_schema()
+    with initialize_config_dir(str(tmp_path / "conf"), version_base="1.3"):
+        for width in (7, 9, 7):
+            (tmp_path / "conf/head/linear.yaml").write_text(f"width: {width}\n")
+            for overrides in (["head=linear"], ["head=linear", "seed=2"], ["+study=head"]) * 2:
+                asked = {"config_name": "config", "overrides": overrides, "return_hydra_config": True}
+                remembered = compose(**asked)
+                with pytest.MonkeyPatch.context() as patch:
+                    composed_once.forget(patch)
+                    anew = compose(**asked)
+                assert OmegaConf.to_container(remembered) == OmegaConf.to_container(anew)
+                assert to_config(remembered) == to_config(anew)
+                assert remembered.head.width == (width if "head=linear" in overrides else 1024)
+                remembered.head.width = 1  # the next asker's is another

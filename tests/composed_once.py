@@ -1,0 +1,82 @@
+"""Hydra's work is remembered: a composition takes it .1 s, and the tests ask for a thousand, most of them alike.
+
+Whatever is remembered is known by all that it depends on, the files above all, and kept as a pickle: each asker has
+a copy of its own. Three steps are remembered: reading a file, merging files, and the whole.
+"""
+
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import astuple
+from typing import Any
+
+import pytest
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.utils import JobRuntime
+from omegaconf import DictConfig
+
+read_anew = ConfigRepository.load_config
+merge_anew = ConfigLoaderImpl._compose_config_from_defaults_list
+compose_anew = ConfigLoaderImpl._load_configuration_impl
+_known: dict[tuple[Any, ...], bytes] = {}
+_files: dict[str, tuple[Any, ...]] | None = None  # of each folder, while a composition is under way
+
+
+def remember(patch: pytest.MonkeyPatch) -> None:
+    """Puts the memory before Hydra's own functions."""
+    patch.setattr(ConfigRepository, "load_config", _read)
+    patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", _merge)
+    patch.setattr(ConfigLoaderImpl, "_load_configuration_impl", _compose)
+
+
+def forget(patch: pytest.MonkeyPatch) -> None:
+    """Puts Hydra's own functions back."""
+    patch.setattr(ConfigRepository, "load_config", read_anew)
+    patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_anew)
+    patch.setattr(ConfigLoaderImpl, "_load_configuration_impl", compose_anew)
+
+
+def _compose(loader: ConfigLoaderImpl, *args: Any, **named: Any) -> DictConfig:
+    global _files
+    _files = {}
+    asked = repr((args, sorted(named.items()))), version.getbase(), JobRuntime.instance().get("name")
+    try:
+        cfg: DictConfig = _once(("whole", *asked), loader, lambda: compose_anew(loader, *args, **named))
+    finally:
+        _files = None
+    cfg.hydra.runtime.cwd = os.getcwd()
+    return cfg
+
+
+def _read(repository: ConfigRepository, config_path: str) -> Any:
+    return _once(("file", config_path), repository, lambda: read_anew(repository, config_path))
+
+
+def _merge(loader: ConfigLoaderImpl, defaults: Any, repo: Any) -> Any:
+    asked = [astuple(default) for default in defaults]
+    return _once(("merged", repr(asked)), repo, lambda: merge_anew(loader, defaults, repo))
+
+
+def _once(what: tuple[str, ...], reader: Any, make: Callable[[], Any]) -> Any:
+    if _files is None:
+        return make()
+    key = (*what, *((str(source), _content(source.path, _files)) for source in reader.get_sources()))
+    if key not in _known:
+        made = make()
+        if isinstance(made, DictConfig):
+            made._metadata.resolver_cache.pop("now", None)  # the time of day is asked for anew
+            hydra = made.hydra
+            if made._metadata.resolver_cache or hydra.job.env_copy or hydra.searchpath:
+                return made  # it depends on more than the key
+        _known[key] = pickle.dumps(made)
+    return pickle.loads(_known[key])
+
+
+def _content(folder: str, files: dict[str, tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Says what files there are; of what is no folder (a package, the schema) nothing: that stays as it is."""
+    if folder not in files:
+        paths = sorted(os.path.join(path, name) for path, _, names in os.walk(folder) for name in names)
+        files[folder] = tuple((path, (it := os.stat(path)).st_mtime_ns, it.st_size) for path in paths)
+    return files[folder]
