@@ -14,6 +14,7 @@ import pytest
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
+from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobRuntime
 from omegaconf import DictConfig
 
@@ -29,6 +30,8 @@ def remember(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ConfigRepository, "load_config", _read)
     patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", _merge)
     patch.setattr(ConfigLoaderImpl, "_load_configuration_impl", _compose)
+    # each composition copies its sources, and with them the store of schemas, which none of them changes
+    patch.setattr(ConfigStore, "__deepcopy__", lambda store, _: store, raising=False)
 
 
 def forget(patch: pytest.MonkeyPatch) -> None:
@@ -36,6 +39,7 @@ def forget(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ConfigRepository, "load_config", read_anew)
     patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_anew)
     patch.setattr(ConfigLoaderImpl, "_load_configuration_impl", compose_anew)
+    patch.delattr(ConfigStore, "__deepcopy__", raising=False)
 
 
 def _compose(loader: ConfigLoaderImpl, *args: Any, **named: Any) -> DictConfig:

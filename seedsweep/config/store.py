@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
-from typing import cast
+from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -23,18 +23,23 @@ def to_config(cfg: DictConfig) -> Config:
         SeedsweepError: a value is out of bounds.
         OmegaConfBaseException: a key is unknown, or a value has the wrong type.
     """
-    if OmegaConf.get_type(cfg) is Config and _is_known(cfg):
-        return cast(Config, OmegaConf.to_object(cfg))  # typed while it was composed
+    if OmegaConf.get_type(cfg) is Config and _is_known(cfg):  # typed while it was composed
+        return Config(**{field.name: _object(cfg[field.name]) for field in fields(Config)})
     names = [str(name) for name in cfg if name != "hydra"]
     plain = OmegaConf.to_container(OmegaConf.masked_copy(cfg, names), resolve=True)
     return cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain)))
 
 
+def _object(value: Any) -> Any:
+    return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+
+
 def _is_known(node: DictConfig) -> bool:
-    """Says whether the schema has every key, here and below: ``+key=value`` may add others."""
+    """Says whether the schema has every key, here and below: ``+key=value`` may add others. Hydra's own don't count."""
     kind = OmegaConf.get_type(node)
     if not is_dataclass(kind):
         return True
     known = {field.name for field in fields(kind)}
-    below = [value for _, value in node.items_ex(resolve=False) if isinstance(value, DictConfig)]
-    return known.issuperset(str(key) for key in node) and all(_is_known(value) for value in below)
+    given = {str(key): value for key, value in node.items_ex(resolve=False) if key != "hydra"}
+    below = [value for value in given.values() if isinstance(value, DictConfig)]
+    return known.issuperset(given) and all(_is_known(value) for value in below)
