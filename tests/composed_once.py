@@ -44,7 +44,7 @@ def forget(patch: pytest.MonkeyPatch) -> None:
 
 def _compose(loader: ConfigLoaderImpl, *args: Any, **named: Any) -> DictConfig:
     global _files
-    _files = {}
+    _files = {"": _names(ConfigStore.instance().repo)}  # the source of schemas has no folder
     asked = repr((args, sorted(named.items()))), version.getbase(), JobRuntime.instance().get("name")
     try:
         cfg: DictConfig = _once(("whole", *asked), loader, lambda: compose_anew(loader, *args, **named))
@@ -79,8 +79,13 @@ def _once(what: tuple[str, ...], reader: Any, make: Callable[[], Any]) -> Any:
 
 
 def _content(folder: str, files: dict[str, tuple[Any, ...]]) -> tuple[Any, ...]:
-    """Says what files there are; of what is no folder (a package, the schema) nothing: that stays as it is."""
+    """Says what files there are; of a package, which is no folder, nothing: that stays as it is."""
     if folder not in files:
         paths = sorted(os.path.join(path, name) for path, _, names in os.walk(folder) for name in names)
         files[folder] = tuple((path, (it := os.stat(path)).st_mtime_ns, it.st_size) for path in paths)
     return files[folder]
+
+
+def _names(store: dict[str, Any]) -> tuple[Any, ...]:
+    """Says which schemas and plugins are registered."""
+    return tuple((name, _names(below) if isinstance(below, dict) else ()) for name, below in store.items())

@@ -35,12 +35,14 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(autouse=True)
-def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _engine(request: pytest.FixtureRequest) -> Iterator[None]:
     """PyTorch computes features unless engines are what is tested: the others convert each net for seconds."""
-    if request.module.__name__ not in ("test_engines", "test_features", "test_prefix", "test_deploy"):
-        monkeypatch.setattr("seedsweep.engines.openvino_engine.available", lambda: False)
-        monkeypatch.setattr("seedsweep.engines.mnn_engine.available", lambda: False)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.module.__name__ not in ("test_engines", "test_features", "test_prefix", "test_deploy"):
+            patch.setattr("seedsweep.engines.openvino_engine.available", lambda: False)
+            patch.setattr("seedsweep.engines.mnn_engine.available", lambda: False)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -54,17 +56,28 @@ def _no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         "test_study_company",
     ):
         monkeypatch.setattr("seedsweep.report.write.write_at_end", lambda *_, **__: None)
+    if request.module.__name__ in ("test_grid", "test_cli") and "table" not in request.node.name:
+        monkeypatch.setattr("seedsweep.sweep.finish.draw_comparison", lambda *_: None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Pictures take a run of a test half its time: most modules go without."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.module.__name__ not in ("test_reporting", "test_report", "test_training"):
+            without_pictures(patch)
+        yield
 
 
 @pytest.fixture(autouse=True)
-def _few_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TensorBoard's pictures take a run of a test half its time: most go without."""
-    module, name = request.module.__name__, request.node.name
-    if module == "test_reporting":  # which reads them back
-        return
-    board = "seedsweep.tracking.tensorboard.RunTensorBoard"
-    if "graph" not in name:
-        monkeypatch.setattr(f"{board}.graph", lambda *_: None)
-    if module != "test_report" and not name.startswith("test_every_experiment_runs"):
-        for picture in ("mistakes", "confusion"):
-            monkeypatch.setattr(f"{board}.{picture}", lambda *_, **__: None)
+def _no_pictures_but_of_fixtures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the run that is the module's fixture draws them; other runs need not."""
+    if request.module.__name__ == "test_training" and "graph" not in request.node.name:
+        without_pictures(monkeypatch)
+
+
+def without_pictures(patch: pytest.MonkeyPatch) -> None:
+    for picture in ("draw_curves", "draw_confusion"):
+        patch.setattr(f"seedsweep.training.finish.{picture}", lambda *_: None)
+    for picture in ("graph", "mistakes", "confusion"):
+        patch.setattr(f"seedsweep.tracking.tensorboard.RunTensorBoard.{picture}", lambda *_, **__: None)

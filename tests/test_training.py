@@ -182,12 +182,7 @@ def test_images_too_small_for_the_net(tmp_path: Path):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_runs(name: str, tmp_path: Path):
     """One tiny epoch each; nets whose weights are out of reach start from random ones, as said."""
-    overrides = [
-        f"+experiment={name}",
-        "trainer.max_epochs=1",
-        "data.image_size=[75,75]",
-        "data.batch_size=16",
-    ]
+    overrides = [f"+experiment={name}", "trainer.max_epochs=1", "data.batch_size=16"]
     if name == "frozen_vgg16":
         overrides.append("backbone.weights=none")
     metrics = train(small(*overrides), tmp_path)
