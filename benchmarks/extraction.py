@@ -1,14 +1,14 @@
 """One pass of a frozen backbone over image files, features on disk at its end.
 
 Against the bare engine, which is given decoded tensors and keeps nothing, and against what a tutorial writes:
-plain PyTorch (eager, float32) behind a DataLoader. On a GPU also bf16 against the bare net on synthetic tensors.
+plain PyTorch (eager, float32) behind a DataLoader. All on the CPU; a GPU's figures are in gpu.py.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from seedsweep.config.schema import Config
 from seedsweep.data.ahead import in_order
 from seedsweep.data.images import read_image
 from seedsweep.data.pixels import Pixels
-from seedsweep.data.prepare import PreparedImages, prepare_images
+from seedsweep.data.prepare import prepare_images
 from seedsweep.engines.base import Engine
 from seedsweep.engines.select import build_engine
 from seedsweep.features.extract import extract
@@ -66,14 +66,13 @@ def plain(net: nn.Module, paths: list[Path], size: tuple[int, int]) -> float:
     return time.perf_counter() - started
 
 
-def ours(engine: Engine, prepared: PreparedImages, paths: list[Path], cfg: Config) -> float:
+def ours(engine: Engine, images: list[str], paths: list[Path], cfg: Config) -> float:
     """From files to features on disk: nothing is decoded beforehand."""
     pixels = Pixels(paths, (cfg.data.image_size[0], cfg.data.image_size[1]), keep=False)
-    images = prepared.table.digests[: len(paths)]
     rows = {image: row for row, image in enumerate(images)}
 
-    def load(some: list[str]) -> Tensor:
-        return pixels.batch(np.asarray([rows[image] for image in some]))
+    def load(some: Sequence[str]) -> Tensor:
+        return pixels.batch(np.asarray([rows[image] for image in some]), as_decoded=True)
 
     with tempfile.TemporaryDirectory() as folder:
         view = Space(Path(folder), {}, {}).view(PLAIN)
@@ -97,25 +96,27 @@ def weights_of(name: str) -> str:
     return str(path) if path.is_file() else "none"
 
 
-def prepared_net(name: str, n: int, *more: str) -> tuple[Config, PreparedImages, list[Path], FeatureNet]:
+def prepared_net(name: str, n: int, *more: str) -> tuple[Config, list[str], list[Path], FeatureNet]:
+    """Returns settings, the first ``n`` photographs by digest and by path, and the net."""
     height, width, _, _ = NETS[name]
     weights = f"backbone.weights={weights_of(name)}"
     cfg = config(f"backbone={name}", weights, f"data.image_size=[{height},{width}]", *more)
     prepared = prepare_images(cfg.data, cache_dir())
     trunk = build_trunk(cfg)
-    return cfg, prepared, prepared.table.paths[:n], FeatureNet(trunk.preprocess, trunk.backbone).eval()
+    table = prepared.table
+    return cfg, table.digests[:n], table.paths[:n], FeatureNet(trunk.preprocess, trunk.backbone).eval()
 
 
 def on_cpu(name: str) -> Iterator[Row]:
     height, width, n, goal = NETS[name]
     n = 64 if small() else n
-    cfg, prepared, paths, net = prepared_net(name, n)
+    cfg, images, paths, net = prepared_net(name, n)
     size = (height, width)
     engine = build_engine(net, (3, *size), cfg.features, torch.device("cpu"))
     ready = torch.stack([read_image(path, size) for path in paths])
     bare(engine, ready[:BATCH])  # its first batch plans and allocates
     passes, nothing, eager = interleaved(
-        lambda: ours(engine, prepared, paths, cfg),
+        lambda: ours(engine, images, paths, cfg),
         lambda: bare(engine, ready),
         lambda: plain(net, paths, size),
         n=rounds(3),
@@ -132,26 +133,8 @@ def on_cpu(name: str) -> Iterator[Row]:
     yield Row(f"extraction, images/s, {what}", "", [len(paths) / seconds for seconds in passes])
 
 
-def on_gpu(name: str) -> Iterator[Row]:
-    height, width, _, _ = NETS[name]
-    cfg, prepared, paths, net = prepared_net(name, 10**6, "features.precision=bfloat16")
-    engine = build_engine(net, (3, height, width), cfg.features, torch.device("cuda"))
-    synthetic = torch.randint(0, 256, (len(paths), 3, height, width), dtype=torch.uint8).pin_memory()
-    bare(engine, synthetic[: 2 * BATCH])
-    passes, nothing = interleaved(
-        lambda: ours(engine, prepared, paths, cfg), lambda: bare(engine, synthetic), n=rounds(2)
-    )
-    yield Row(
-        f"GPU, bf16: extraction / the bare net on synthetic tensors, {name} {height}x{width}, {len(paths)} images",
-        ">= 0.9",
-        quotients(nothing, passes),
-    )
-
-
 def figures() -> Iterator[Row]:
     torch.manual_seed(0)
     flush_denormals()
     for name in NETS:
         yield from on_cpu(name)
-        if torch.cuda.is_available():
-            yield from on_gpu(name)

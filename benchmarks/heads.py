@@ -62,13 +62,15 @@ def features(n: int, width: int) -> tuple[Tensor, Tensor]:
     return found.relu_(), labels
 
 
-def lightning(x: Tensor, y: Tensor, head: HeadConfig, batch: int, epochs: int) -> float:
+def lightning(
+    x: Tensor, y: Tensor, head: HeadConfig, batch: int, epochs: int, accelerator: str = "cpu"
+) -> float:
     cut = len(x) * 3 // 4
     started = time.perf_counter()
     module = PlainModule(Head(x.shape[1], CLASSES, head), 1e-3)
     trainer = pl.Trainer(
         max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, accelerator="cpu",
+        enable_model_summary=False, accelerator=accelerator,
     )  # fmt: skip
     trainer.fit(
         module,

@@ -59,7 +59,9 @@ def figures() -> Iterator[Row]:
             assert found.n == len(paths)
         return seconds
 
-    passes, answers = interleaved(lambda: ours(engine, prepared, paths, cfg), predict, n=rounds(3))
+    passes, answers = interleaved(
+        lambda: ours(engine, prepared.table.digests, paths, cfg), predict, n=rounds(3)
+    )
     what = f"{NET} {SIDE}x{SIDE}, {len(paths)} images"
     yield Row(
         f"predict / extraction ({answer.engine.name}), speed, {what}", ">= 0.9", quotients(passes, answers)

@@ -263,7 +263,7 @@ def test_a_disk_that_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 class Mean:
-    name, at_once = "mean", 2
+    name, at_once, device = "mean", 2, torch.device("cpu")
     scale = 1.0
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:

@@ -22,6 +22,8 @@ from rich.progress import (
 from rich.text import Text
 
 from seedsweep import cores
+from seedsweep.data.forks import in_forks, pay
+from seedsweep.engines.base import Engine
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -29,20 +31,23 @@ Result = TypeVar("Result")
 
 
 def ahead(
-    items: Sequence[Item], work: Callable[[Sequence[Item]], Result], batch: int
+    items: Sequence[Item], work: Callable[[Sequence[Item]], Result], batch: int, forked: bool = False
 ) -> Generator[tuple[list[Item], Result]]:
     """Yields batches in order, with what ``work`` made of them; a few are always done ahead.
 
-    Threads, for decoder, resize and warp all work outside Python's lock: processes were not faster, and would
-    have to carry every batch over.
+    Threads feed a CPU's engine: decoder, resize and warp all work outside Python's lock, processes were not faster,
+    and would have to carry every batch over.
 
     Args:
         items: all of them.
-        work: called in threads.
+        work: called in threads, or in forks of this process.
         batch: items a batch; the last has what is left.
+        forked: take processes, where they pay (see ``forks``).
     """
+    batches = [list(items[at : at + batch]) for at in range(0, len(items), batch)]
+    if forked and pay(len(items)):
+        return in_forks(batches, work)
     threads = cores.count()
-    batches = (list(items[at : at + batch]) for at in range(0, len(items), batch))
     return in_order(batches, work, threads, threads + 1)
 
 
@@ -93,18 +98,19 @@ def answered(
     load: Callable[[Sequence[Item]], Loaded],
     batch: int,
     answer: Callable[[Loaded], Result],
-    at_once: int,
+    engine: Engine,
 ) -> Generator[tuple[list[Item], Loaded, Result]]:
     """Yields batches in order, with what ``load`` made of them ahead, and ``answer`` of that.
 
     Args:
         items: all of them.
-        load: called in threads.
+        load: called in threads, or in forks of this process if the engine computes on a GPU.
         batch: items a batch; the last has what is left.
-        answer: called in ``at_once`` threads.
-        at_once: see :class:`seedsweep.engines.base.Engine`.
+        answer: called in ``engine.at_once`` threads.
+        engine: that ``answer`` asks.
     """
-    with closing(ahead(items, load, batch)) as batches:
+    at_once = engine.at_once
+    with closing(ahead(items, load, batch, forked=engine.device.type == "cuda")) as batches:
         for (some, loaded), result in in_order(batches, lambda pair: answer(pair[1]), at_once, at_once):
             yield some, loaded, result
 

@@ -8,6 +8,7 @@ features, stands in ``benchmarks/decoding.md``.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Tensor:
         size: (height, width) to resize to, bilinear with antialiasing; None keeps the image's own.
 
     Returns:
-        RGB, uint8 [3, H, W].
+        RGB, uint8 [3, H, W]; the three values of a pixel may lie side by side in memory.
 
     Raises:
         BadImageError: truncated, unreadable, or no image.
@@ -51,10 +52,17 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Tensor:
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ...
         reason = "not an image" if "cannot identify" in str(error) else str(error) or type(error).__name__
         raise BadImageError(reason) from error
-    pixels = torch.from_numpy(rgb).permute(2, 0, 1)
-    if size is not None and pixels.shape[1:] != size:
-        pixels = functional.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
-    return pixels.contiguous()
+    pixels = torch.from_numpy(rgb)[None].permute(
+        0, 3, 1, 2
+    )  # in this order PyTorch knows it for channels_last, and
+    if size is not None and pixels.shape[2:] != size:  # resizes it in half the time
+        pixels = functional.interpolate(pixels, size, mode="bilinear", antialias=True)
+    return pixels[0]
+
+
+def stacked(images: Sequence[Tensor]) -> Tensor:
+    """Returns images [3, H, W] as a batch [B, 3, H, W], as they lie in memory: no pixel is taken apart."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def _jpeg(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from seedsweep import cores
-from seedsweep.data.images import BadImageError, read_image
+from seedsweep.data.images import BadImageError, read_image, stacked
 from seedsweep.errors import SeedsweepError
 
 Rows = Sequence[int] | NDArray[np.int64]
@@ -34,12 +35,18 @@ class Pixels:
         self.paths = paths
         self.size = size
         self.keep = keep
-        # pages that are never written cost no memory
-        self._memory = torch.empty((len(paths) if keep else 0, 3, *size), dtype=torch.uint8)
-        self._have = np.zeros(len(paths), dtype=bool)
+        # what a fork of this process decodes is here as well; pages that are never written cost no memory
+        kept = len(paths) if keep else 0
+        self._memory = _shared(kept * 3 * size[0] * size[1]).view(kept, 3, *size)
+        self._have = _shared(len(paths)).numpy().view(bool)
 
-    def batch(self, rows: Rows) -> Tensor:
+    def batch(self, rows: Rows, as_decoded: bool = False) -> Tensor:
         """Returns uint8 [B, 3, H, W] of the given rows.
+
+        Args:
+            rows: of the table.
+            as_decoded: leave what comes from disk in the decoder's order of values, which spares taking every pixel
+                apart; else the batch is contiguous.
 
         Raises:
             SeedsweepError: a file was readable when the run began, and is no longer.
@@ -48,7 +55,8 @@ class Pixels:
         row = -1
         try:
             if not self.keep:
-                return torch.stack([read_image(self.paths[row := int(at)], self.size) for at in rows])
+                images = [read_image(self.paths[row := int(at)], self.size) for at in rows]
+                return stacked(images) if as_decoded else torch.stack(images)
             for row in rows[~self._have[rows]]:
                 self._hold(row)
         except BadImageError as error:
@@ -88,7 +96,9 @@ class Pixels:
         """Returns the pixels of some rows."""
         part = Pixels([self.paths[row] for row in rows], self.size, self.keep)
         if self.keep:
-            part._memory, part._have = self._memory[rows], self._have[rows]
+            part._have[:] = self._have[rows]
+            held = np.flatnonzero(part._have)
+            part._memory[held] = self._memory[np.asarray(rows)[held]]
         return part
 
     def _hold(self, row: int) -> None:
@@ -96,6 +106,11 @@ class Pixels:
         if self.keep:
             self._memory[row] = image
             self._have[row] = True
+
+
+def _shared(n: int) -> Tensor:
+    """Returns uint8 [n], zeros, that this process shares with its forks."""
+    return torch.frombuffer(mmap.mmap(-1, max(n, 1)), dtype=torch.uint8)[:n]
 
 
 def digest_files(paths: Sequence[Path], workers: int) -> tuple[list[str], dict[int, str]]:

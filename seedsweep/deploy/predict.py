@@ -21,7 +21,7 @@ from torch import Tensor
 from seedsweep.config.schema import Config
 from seedsweep.data.ahead import answered, image_bar
 from seedsweep.data.folder import SUFFIXES, images_below
-from seedsweep.data.images import BadImageError, read_image
+from seedsweep.data.images import BadImageError, read_image, stacked
 from seedsweep.deploy import tables
 from seedsweep.deploy.load import Trained
 from seedsweep.deploy.tables.columns import Add, text
@@ -142,7 +142,7 @@ def predict_folder(
                 good.append(path)
             except BadImageError as error:
                 bad.append((path, str(error)))
-        return good, torch.stack(pixels) if pixels else None, bad
+        return good, stacked(pixels) if pixels else None, bad
 
     def scored(loaded: Loaded) -> NDArray[np.float32] | None:
         _, pixels, _ = loaded
@@ -151,8 +151,8 @@ def predict_folder(
     with image_bar("images") as progress:
         bar = progress.add_task("", total=len(images))
         try:
-            at_once = answer.engine.at_once
-            for some, (good, _, bad), probabilities in answered(images, load, batch, scored, at_once):
+            results = answered(images, load, batch, scored, answer.engine)
+            for some, (good, _, bad), probabilities in results:
                 found.unreadable += [
                     (text(path.relative_to(root).as_posix()), reason) for path, reason in bad
                 ]

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
 class Engine(Protocol):
     """A frozen net, ready to answer.
 
-    ``at_once`` is how many threads should call it at the same time, so that no core waits between two batches.
+    ``at_once`` is how many threads should call it at the same time, so that no core waits between two batches;
+    ``device`` where it computes.
     """
 
     name: str
+    device: torch.device
     at_once: int
 
     def __call__(self, images: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ class MnnEngine:
         RuntimeError: MNN can't convert the net, or answers otherwise than PyTorch.
     """
 
-    name, at_once = NAME, AT_ONCE
+    name, at_once, device = NAME, AT_ONCE, torch.device("cpu")
 
     def __init__(self, net: nn.Module, size: tuple[int, int, int]) -> None:
         threads = min(cores.count(), torch.get_num_threads())

@@ -35,7 +35,7 @@ class OpenVinoEngine:
         precision: float32 | bfloat16.
     """
 
-    name, at_once = NAME, AT_ONCE
+    name, at_once, device = NAME, AT_ONCE, torch.device("cpu")
 
     def __init__(self, net: nn.Module, size: tuple[int, int, int], precision: str) -> None:
         threads = min(cores.count(), torch.get_num_threads())

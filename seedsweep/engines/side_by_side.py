@@ -39,13 +39,13 @@ class SideBySide:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Returns float32 features [B, ...] of images [B, 3, H, W], uint8 or float32, on the CPU."""
-        pixels = images.cpu().contiguous().numpy()
+        pixels = images.cpu().numpy()
         parts = [pixels[at : at + self.piece] for at in range(0, len(pixels), self.piece)]
         return torch.from_numpy(np.concatenate(list(self._pool.map(self._answer, parts))))
 
     def _answer(self, part: NDArray[np.generic]) -> NDArray[np.float32]:
         lane = self._free.get()
         try:
-            return lane(part.astype(np.float32, copy=False))
+            return lane(np.ascontiguousarray(part, dtype=np.float32))
         finally:
             self._free.put(lane)

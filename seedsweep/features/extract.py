@@ -34,7 +34,8 @@ def extract(
     Args:
         view: where they go.
         images: SHA-256 of the files.
-        load: images to float32 or uint8 pixels [B, 3, H, W], warped as the view wants; called in threads.
+        load: images to float32 or uint8 pixels [B, 3, H, W], warped as the view wants; called in threads
+            or forks (see ``data/ahead.py``).
         engine: makes what turns pixels into features; called if there is something to do.
         batch: images a pass.
         dtype: float32 or float16.
@@ -82,7 +83,7 @@ def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int
     with image_bar("features") as progress:
         bar = progress.add_task("", total=len(missing))
         try:
-            for some, _, features in answered(missing, load, batch, answer, engine.at_once):
+            for some, _, features in answered(missing, load, batch, answer, engine):
                 parts.append(features)
                 names += some
                 progress.advance(bar, len(some))

@@ -128,7 +128,7 @@ class FeatureImages:
 
             def load(some: Sequence[str]) -> Tensor:
                 rows = np.asarray([self._row[image] for image in some])
-                pixels = self.prepared.pixels.batch(rows)
+                pixels = self.prepared.pixels.batch(rows, as_decoded=True)
                 if epoch is None or self.augment is None:
                     return pixels
                 return self.augment(pixels, torch.from_numpy(rows), epoch)

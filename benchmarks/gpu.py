@@ -1,0 +1,98 @@
+"""What a GPU gains: the pass over the images against the bare net, heads against plain Lightning, and in company.
+
+Without a GPU it measures nothing, and RESULTS.md keeps what it has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator
+
+import torch
+from extraction import BATCH, NETS, bare, ours, prepared_net
+from heads import CLASSES, EPOCHS, features, lightning
+from shared import Row, config, interleaved, quotients, rounds, small
+
+from seedsweep.config.schema import HeadConfig
+from seedsweep.engines.torch_engine import CudaEngine
+from seedsweep.heads.company import Company, Setup
+from seedsweep.heads.data import HeadData, HeadSchedule
+from seedsweep.heads.precision import takes_bfloat16
+from seedsweep.models.classifier import Head
+from seedsweep.preprocess.scaling import flush_denormals
+
+DRAWN, TIMES = 2_000, 8  # photographs, each visited so often: to draw more would take longer than to measure
+HEADS = 8
+
+
+def extraction(name: str) -> Iterator[Row]:
+    """bfloat16, from files to features on disk; as it begins, and compiled (which it does after 20 s by itself)."""
+    height, width, _, _ = NETS[name]
+    drawn = f"data.demo.n_images={70 if small() else DRAWN}"
+    cfg, digests, paths, net = prepared_net(name, DRAWN, drawn, "features.precision=bfloat16")
+    images = [hashlib.sha256(f"{d}{k}".encode()).hexdigest() for k in range(TIMES) for d in digests]
+    paths = paths * TIMES
+    device = torch.device("cuda")
+    engine = CudaEngine(net, (3, height, width), "bfloat16", device)
+    synthetic = torch.randint(0, 256, (512, 3, height, width), dtype=torch.uint8, device=device)
+    ready = synthetic.repeat(-(-len(images) // len(synthetic)), 1, 1, 1)[: len(images)]  # on the GPU already
+    what = f"{name} {height}x{width}, {len(images):,} images"
+    for state in ("as it begins", "compiled"):
+        if state == "compiled":
+            engine.compile()
+        bare(engine, ready[: 8 * BATCH])
+        passes, nothing = interleaved(
+            lambda: ours(engine, images, paths, cfg), lambda: bare(engine, ready), n=rounds(3)
+        )
+        yield Row(
+            f"GPU, bfloat16: extraction / the bare net on synthetic tensors on the GPU, {state}, {what}",
+            ">= 0.9",
+            quotients(nothing, passes),
+        )
+        yield Row(f"the same: extraction, images/s, {what}", "", [len(images) / s for s in passes])
+
+
+def heads() -> Iterator[Row]:
+    n, units, batch, epochs = 1_400 if small() else 14_000, 512, 256, 2 if small() else EPOCHS
+    x, y = features(n, 2048)
+    there, labels = x.cuda(), y.cuda()
+    head, optim = HeadConfig(width=units, dropout=0.3), config("optim=adam").optim
+    names, cut = [str(c) for c in range(CLASSES)], n * 3 // 4
+    bfloat16 = takes_bfloat16("auto", there.device, batch)
+
+    def in_company(together: int) -> float:
+        """Seconds of ``HEADS`` heads, so many at once."""
+        data = HeadData(
+            lambda _: there[:cut], labels[:cut], there[cut:], labels[cut:], there[:512], labels[:512], names
+        )
+        started = time.perf_counter()
+        for _ in range(HEADS // together):
+            setups = [Setup(Head(2048, CLASSES, head).cuda(), optim) for _ in range(together)]
+            company = Company(setups, data, HeadSchedule(epochs, 0, batch, 1, bfloat16))
+            while not company.done:
+                company.epoch()
+        torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    in_company(HEADS)
+    alone, company, theirs = interleaved(
+        lambda: in_company(1), lambda: in_company(HEADS), lambda: lightning(x, y, head, batch, epochs, "gpu"),
+        n=rounds(3),
+    )  # fmt: skip
+    what = f"{n:,} x 2,048 features, Dense {units}, batch {batch}, {epochs} epochs"
+    one = [seconds / HEADS for seconds in alone]
+    yield Row(f"GPU: one head trial: plain Lightning / ours, {what}", ">= 3", quotients(theirs, one))
+    yield Row(f"GPU: {HEADS} heads: one after the other / in company, {what}", "", quotients(alone, company))
+
+
+def figures() -> Iterator[Row]:
+    if not torch.cuda.is_available():
+        return
+    logging.disable(logging.WARNING)
+    torch.manual_seed(0)
+    flush_denormals()
+    for name in NETS:
+        yield from extraction(name)
+    yield from heads()
