@@ -81,10 +81,10 @@ def ours(engine: Engine, images: list[str], paths: list[Path], cfg: Config) -> f
         return time.perf_counter() - started
 
 
-def bare(engine: Engine, ready: Tensor) -> float:
+def bare(engine: Engine, ready: Tensor, times: int = 1) -> float:
     """As many calls at once as the engine wants: nothing of what it can do is kept from it."""
     started = time.perf_counter()
-    parts, threads = torch.split(ready, BATCH), engine.at_once
+    parts, threads = torch.split(ready, BATCH) * times, engine.at_once
     for _ in in_order(parts, lambda part: engine(part).cpu(), threads, threads):
         pass
     return time.perf_counter() - started

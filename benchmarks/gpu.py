@@ -23,7 +23,8 @@ from seedsweep.heads.precision import takes_bfloat16
 from seedsweep.models.classifier import Head
 from seedsweep.preprocess.scaling import flush_denormals
 
-DRAWN, TIMES = 2_000, 8  # photographs, each visited so often: to draw more would take longer than to measure
+DRAWN = 2_000  # photographs, visited as often as it takes: to draw more would take longer than to measure
+SECONDS = 4.0  # of the bare net, a round
 HEADS = 8
 
 
@@ -32,22 +33,23 @@ def extraction(name: str) -> Iterator[Row]:
     height, width, _, _ = NETS[name]
     drawn = f"data.demo.n_images={70 if small() else DRAWN}"
     cfg, digests, paths, net = prepared_net(name, DRAWN, drawn, "features.precision=bfloat16")
-    images = [hashlib.sha256(f"{d}{k}".encode()).hexdigest() for k in range(TIMES) for d in digests]
-    paths = paths * TIMES
     device = torch.device("cuda")
     engine = CudaEngine(net, (3, height, width), "bfloat16", device)
-    synthetic = torch.randint(0, 256, (512, 3, height, width), dtype=torch.uint8, device=device)
-    ready = synthetic.repeat(-(-len(images) // len(synthetic)), 1, 1, 1)[: len(images)]  # on the GPU already
-    what = f"{name} {height}x{width}, {len(images):,} images"
+    synthetic = torch.randint(0, 256, (len(paths), 3, height, width), dtype=torch.uint8, device=device)
     for state in ("as it begins", "compiled"):
         if state == "compiled":
             engine.compile()
-        bare(engine, ready[: 8 * BATCH])
+        bare(engine, synthetic[: 8 * BATCH])
+        times = 1 if small() else max(1, round(SECONDS / bare(engine, synthetic)))
+        images = [hashlib.sha256(f"{d}{k}".encode()).hexdigest() for k in range(times) for d in digests]
         passes, nothing = interleaved(
-            lambda: ours(engine, images, paths, cfg), lambda: bare(engine, ready), n=rounds(3)
+            lambda files=paths * times, images=images: ours(engine, images, files, cfg),
+            lambda times=times: bare(engine, synthetic, times),
+            n=rounds(3),
         )
+        what = f"{state}, {name} {height}x{width}, {len(images):,} images"
         yield Row(
-            f"GPU, bfloat16: extraction / the bare net on synthetic tensors on the GPU, {state}, {what}",
+            f"GPU, bfloat16: extraction / the bare net on synthetic tensors on the GPU, {what}",
             ">= 0.9",
             quotients(nothing, passes),
         )

@@ -66,7 +66,9 @@ def test_resized_as_pillow_does(shape: tuple[int, int], tmp_path: Path):
     found = read_image(tmp_path / "a.png", shape)
     wanted = torch.from_numpy(np.array(image.resize(shape[::-1], Image.Resampling.BILINEAR))).permute(2, 0, 1)
     assert found.shape == (3, *shape)
-    assert found.permute(1, 2, 0).is_contiguous(), "as it was decoded: to take pixels apart takes as long as to resize"
+    assert found.permute(1, 2, 0).is_contiguous(), (
+        "as it was decoded: to take pixels apart takes as long as to resize"
+    )
     assert difference(found, wanted).max() <= 1
 
 

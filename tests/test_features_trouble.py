@@ -40,7 +40,7 @@ processes.set_forkserver_preload(["seedsweep.training.run", "seedsweep.training.
 
 def arm(run: Path, store: Path, epochs: int, tell: Connection | None = None) -> None:
     """One frozen arm in a process of its own; shards of one batch, so that there is much to interrupt."""
-    extract.SHARD_IMAGES = 8
+    extract.SHARD_IMAGES, extract.SHARD_SECONDS = 8, 0
     build = stored.build_engine
 
     def telling(net: nn.Module, *args: object) -> Engine:
@@ -239,6 +239,7 @@ def test_a_full_disk(
 
     monkeypatch.setattr(shards.np, "save", full)
     monkeypatch.setattr(extract, "SHARD_IMAGES", 64 if epoch is None else 256)
+    monkeypatch.setattr(extract, "SHARD_SECONDS", 0)
     config = quick(cache, "trainer.max_epochs=4")
     if epoch is None:
         metrics = train(config, tmp_path / "run", pictures=False)

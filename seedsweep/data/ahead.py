@@ -31,24 +31,24 @@ Result = TypeVar("Result")
 
 
 def ahead(
-    items: Sequence[Item], work: Callable[[Sequence[Item]], Result], batch: int, forked: bool = False
+    items: Sequence[Item], work: Callable[[Sequence[Item]], Result], batch: int
 ) -> Generator[tuple[list[Item], Result]]:
     """Yields batches in order, with what ``work`` made of them; a few are always done ahead.
 
-    Threads feed a CPU's engine: decoder, resize and warp all work outside Python's lock, processes were not faster,
-    and would have to carry every batch over.
+    Threads, for decoder, resize and warp all work outside Python's lock: to feed a CPU's engine, processes were not
+    faster, and would have to carry every batch over.
 
     Args:
         items: all of them.
-        work: called in threads, or in forks of this process.
+        work: called in threads.
         batch: items a batch; the last has what is left.
-        forked: take processes, where they pay (see ``forks``).
     """
-    batches = [list(items[at : at + batch]) for at in range(0, len(items), batch)]
-    if forked and pay(len(items)):
-        return in_forks(batches, work)
     threads = cores.count()
-    return in_order(batches, work, threads, threads + 1)
+    return in_order(_batches(items, batch), work, threads, threads + 1)
+
+
+def _batches(items: Sequence[Item], batch: int) -> list[list[Item]]:
+    return [list(items[at : at + batch]) for at in range(0, len(items), batch)]
 
 
 def in_order(
@@ -110,7 +110,11 @@ def answered(
         engine: that ``answer`` asks.
     """
     at_once = engine.at_once
-    with closing(ahead(items, load, batch, forked=engine.device.type == "cuda")) as batches:
+    if engine.device.type == "cuda" and pay(len(items)):
+        made = in_forks(_batches(items, batch), load, at_once)
+    else:
+        made = ahead(items, load, batch)
+    with closing(made) as batches:
         for (some, loaded), result in in_order(batches, lambda pair: answer(pair[1]), at_once, at_once):
             yield some, loaded, result
 

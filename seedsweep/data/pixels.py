@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from seedsweep import cores
 from seedsweep.data.images import BadImageError, read_image, stacked
+from seedsweep.data.shared import shared_bytes
 from seedsweep.errors import SeedsweepError
 
 Rows = Sequence[int] | NDArray[np.int64]
@@ -37,8 +37,8 @@ class Pixels:
         self.keep = keep
         # what a fork of this process decodes is here as well; pages that are never written cost no memory
         kept = len(paths) if keep else 0
-        self._memory = _shared(kept * 3 * size[0] * size[1]).view(kept, 3, *size)
-        self._have = _shared(len(paths)).numpy().view(bool)
+        self._memory = shared_bytes(kept * 3 * size[0] * size[1]).view(kept, 3, *size)
+        self._have = shared_bytes(len(paths)).numpy().view(bool)
 
     def batch(self, rows: Rows, as_decoded: bool = False) -> Tensor:
         """Returns uint8 [B, 3, H, W] of the given rows.
@@ -106,11 +106,6 @@ class Pixels:
         if self.keep:
             self._memory[row] = image
             self._have[row] = True
-
-
-def _shared(n: int) -> Tensor:
-    """Returns uint8 [n], zeros, that this process shares with its forks."""
-    return torch.frombuffer(mmap.mmap(-1, max(n, 1)), dtype=torch.uint8)[:n]
 
 
 def digest_files(paths: Sequence[Path], workers: int) -> tuple[list[str], dict[int, str]]:

@@ -17,8 +17,10 @@ from seedsweep.features.store import View
 
 log = logging.getLogger(__name__)
 
-SHARD_IMAGES = 256  # what a killed process loses at most ...
-SHARD_BYTES = 64 * 2**20  # ... and what waits in memory (activations [C, h, w] are large)
+SHARD_IMAGES, SHARD_SECONDS = 256, 1.0  # what a killed process loses at most: the longer of the two ...
+SHARD_BYTES = (
+    64 * 2**20
+)  # ... but no more than this, for it waits in memory (activations [C, h, w] are large)
 ATTEMPTS = 3  # of a store from which others take what was just written
 
 Load = Callable[[Sequence[str]], Tensor]
@@ -65,7 +67,7 @@ def extract(
 
 
 def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int, dtype: str) -> None:
-    started = time.perf_counter()
+    started = flushed = time.perf_counter()
     names: list[str] = []
     parts: list[NDArray[np.float32]] = []
 
@@ -73,12 +75,19 @@ def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int
         features: NDArray[np.float32] = engine(pixels).float().cpu().numpy()
         return features
 
+    def full() -> bool:
+        if sum(part.nbytes for part in parts) >= SHARD_BYTES:
+            return True
+        return len(names) >= SHARD_IMAGES and time.perf_counter() - flushed >= SHARD_SECONDS
+
     def flush() -> None:
+        nonlocal flushed
         if names:
             stored = names.copy(), _cast(np.concatenate(parts), dtype)
             names.clear()
             parts.clear()
             view.add(*stored)
+            flushed = time.perf_counter()
 
     with image_bar("features") as progress:
         bar = progress.add_task("", total=len(missing))
@@ -87,7 +96,7 @@ def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int
                 parts.append(features)
                 names += some
                 progress.advance(bar, len(some))
-                if len(names) >= SHARD_IMAGES or sum(part.nbytes for part in parts) >= SHARD_BYTES:
+                if full():
                     flush()
         finally:  # a file that can't be read any more keeps what is there; Ctrl-C loses the batches under way
             flush()
