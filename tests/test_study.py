@@ -144,12 +144,16 @@ def test_the_winner_runs_as_it_is(arm: Arm) -> None:
     assert seen[0].batchnorm.name == "inference"
 
 
-def test_a_second_call_does_what_is_missing(arm: Arm) -> None:
+def test_a_second_call_does_what_is_missing(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(n=6) == 0
     before = told()
+    assert "again: trial" in capsys.readouterr().out
     arm.calls.clear()
     assert run(n=6) == 0
     assert arm.calls == [], "nothing was missing"
+    out = capsys.readouterr().out
+    assert "best_of_s" in out
+    assert "again: trial" not in out, "finals that were told"
     assert run(n=9) == 0
     assert told()[:6] == before
     assert len(told()) == 9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 
 import optuna
 from hydra.core.hydra_config import HydraConfig
@@ -40,16 +41,14 @@ def lead_study(config: Config, started: float) -> None:
     progress = Progress(plan, study)
     crew = Crew(plan, _command()) if config.study.workers > 1 else None
     try:
+        if crew:
+            crew.prepare()
         if crew and plan.is_of_heads:
-            # imported first: two processes that import at once take longer, and the crew has the extraction's time
+            # before the workers begin, for each has but its share of the cores; it checks the images, too
             from seedsweep.training.run import open_images
 
-            crew.prepare()
-            # before the workers begin, for each has but its share of the cores; it checks the images, too
             open_images(plan.trial_config([]), plan.folder / "manifest.csv")
         else:
-            if crew:
-                crew.prepare()
             _check_images(plan)
         finals = crew.work(study, progress) if crew else work(study, plan, leader=True, told=progress)
     except KeyboardInterrupt:
@@ -72,6 +71,7 @@ class Progress:
 
     def __init__(self, plan: Plan, study: optuna.Study) -> None:
         self.plan = plan
+        self.began = datetime.now()
         self.told = {_key(study, t.user_attrs["slot"]) for t in slots(study, ENDED)}
         self.best = max(
             (float(t.value or 0) for t in slots(study, (TrialState.COMPLETE,))), default=float("-inf")
@@ -83,6 +83,8 @@ class Progress:
         is_finals = study.study_name != self.plan.config.study.name
         ended = [trial for trial in everything if trial.state in ENDED]
         fresh = [trial for trial in ended if _key(study, trial.user_attrs["slot"]) not in self.told]
+        if is_finals:  # an earlier call has told some, if it came so far
+            fresh = [trial for trial in fresh if (trial.datetime_complete or self.began) >= self.began]
         for number, trial in enumerate(fresh, len(ended) - len(fresh) + 1):
             self.told.add(_key(study, trial.user_attrs["slot"]))
             self._say(trial, f"[{number}/{len(everything)}]", is_finals)
