@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Iterator
 
@@ -35,6 +36,7 @@ def extraction(name: str) -> Iterator[Row]:
     cfg, digests, paths, net = prepared_net(name, DRAWN, drawn, "features.precision=bfloat16")
     device = torch.device("cuda")
     engine = CudaEngine(net, (3, height, width), "bfloat16", device)
+    engine.compile_after = math.inf  # but when we say so
     synthetic = torch.randint(0, 256, (len(paths), 3, height, width), dtype=torch.uint8, device=device)
     for state in ("as it begins", "compiled"):
         if state == "compiled":

@@ -1,7 +1,9 @@
 """The engine of a GPU: its rules everywhere, its numbers where there is one."""
 
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +16,7 @@ from seedsweep.config.schema import FeaturesConfig
 from seedsweep.engines import graphs, select, torch_engine
 from seedsweep.engines.graphs import Lanes
 from seedsweep.engines.torch_engine import CudaEngine
+from seedsweep.errors import SeedsweepError
 
 CPU, SIZE = torch.device("cpu"), (3, 8, 8)
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -91,6 +94,38 @@ def test_a_gpu_too_small_for_one_image_says_so(fake: type[FakeLane], monkeypatch
     monkeypatch.setattr(fake, "room", staticmethod(lambda images, lanes: False))
     with pytest.raises(torch.OutOfMemoryError):
         Lanes(SIZE, CPU).record(Double())
+
+
+def test_what_has_no_room_leaves_the_net_before_it(fake: type[FakeLane], monkeypatch: pytest.MonkeyPatch):
+    """Other threads wait for a lane meanwhile, with pieces of the size that it was."""
+    made, images = Lanes(SIZE, CPU), photos(64, SIZE)
+    made.record(Double())
+    monkeypatch.setattr(fake, "room", staticmethod(lambda images, lanes: images < 32))
+    with pytest.raises(torch.OutOfMemoryError):
+        made.record(lambda pixels: Double()(pixels) * 0)
+    assert torch.allclose(made(images), Double()(images))
+    monkeypatch.setattr(fake, "room", staticmethod(lambda images, lanes: lanes < graphs.LANES + 1))
+    made.record(lambda pixels: Double()(pixels) * 2)
+    assert torch.allclose(made(images), Double()(images) * 2), "one lane is enough"
+
+
+def test_an_engine_that_is_dropped_is_gone(fake: type[FakeLane]):
+    gc.disable()
+    try:
+        engine = CudaEngine(Double(), SIZE, "float32", CPU)
+        alive = weakref.ref(engine)
+        del engine
+        assert alive() is None, "a cycle would keep the GPU's memory until the next collection"
+    finally:
+        gc.enable()
+
+
+def test_a_full_gpu_is_told_in_a_sentence(fake: type[FakeLane], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fake, "room", staticmethod(lambda images, lanes: False))
+    build = lambda net, size, precision, device: CudaEngine(net, size, precision, CPU)  # noqa: E731
+    monkeypatch.setattr(torch_engine, "build", build)
+    with pytest.raises(SeedsweepError, match=r"no room for one image's pass.* trainer.accelerator=cpu"):
+        select.build_engine(Double(), SIZE, FeaturesConfig(engine="torch"), CPU)
 
 
 def test_what_can_not_be_recorded_runs_in_one_lane(fake: type[FakeLane], monkeypatch: pytest.MonkeyPatch):
@@ -183,4 +218,5 @@ class Asks(nn.Module):
 def test_a_gpu_runs_what_it_can_not_record():
     made, images = CudaEngine(Asks(), SIZE, "float32", torch.device("cuda")), photos(70, SIZE)
     assert made._lanes._count == 1
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
     assert torch.allclose(made(images).cpu(), images.float().mean((2, 3)) * 2, rtol=1e-5)

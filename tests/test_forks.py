@@ -1,13 +1,17 @@
 """Batches made in processes: as in threads, only elsewhere."""
 
 import gc
+import io
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -18,14 +22,19 @@ from torch import Tensor
 
 from seedsweep import cores
 from seedsweep.data import ahead as of_ahead
-from seedsweep.data import shared
+from seedsweep.data import forks, shared
 from seedsweep.data.ahead import answered
-from seedsweep.data.forks import in_forks, pay
+from seedsweep.data.forks import Forks, pay
 from seedsweep.data.pixels import Pixels
 from seedsweep.data.shared import Slots
 from seedsweep.errors import SeedsweepError
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="needs Linux")
+
+
+def in_forks(batches: list[list[int]], work: Callable[[Sequence[int]], Any], held: int) -> Iterator[Any]:
+    with closing(Forks(batches, work, held)) as forks:
+        yield from forks.results()
 
 
 @pytest.fixture
@@ -54,22 +63,24 @@ def test_forks_leave_the_garbage_of_others_alone():
     assert gc.isenabled()
 
 
-def test_they_end_with_whoever_began_them():
+def test_they_end_with_whoever_began_them(tmp_path: Path):
     """A process that is killed can't say goodbye."""
     code = (
         "import os, time\n"
         "from seedsweep import cores\n"
-        "from seedsweep.data.forks import in_forks\n"
+        "from seedsweep.data.forks import Forks\n"
         "cores.count = lambda: 3\n"
         "def work(some):\n"
         "    if some[0] < 3: return os.getpid()\n"
         "    time.sleep(.2)\n"
-        "results = in_forks([[i] for i in range(999)], work, 0)\n"
+        "results = Forks([[i] for i in range(999)], work, 0).results()\n"
         "print(*(next(results)[1] for _ in range(3)), flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    processes = [int(word) for word in told.stdout.split()]
+    said = tmp_path / "said"
+    with said.open("w") as file:  # a pipe would stay open as long as they live
+        subprocess.run([sys.executable, "-c", code], stdout=file, timeout=60, check=False)
+    processes = [int(word) for word in said.read_text().split()]
     assert len(set(processes)) == 3
     deadline = time.monotonic() + 20
     while any(map(psutil.pid_exists, processes)) and time.monotonic() < deadline:
@@ -159,7 +170,7 @@ def test_a_killed_process_is_told_in_a_sentence():
             os.kill(os.getpid(), signal.SIGKILL)
         return some[0]
 
-    with pytest.raises(SeedsweepError, match=r"a process that reads images was ended .* start it again"):
+    with pytest.raises(SeedsweepError, match="a process that reads images was ended from outside"):
         list(in_forks([[0], [1], [2]], work, 1))
 
 
@@ -178,6 +189,104 @@ def test_whoever_stops_early_leaves_no_process():
 def test_when_they_pay(n: int, n_cores: int, wanted: bool, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cores, "count", lambda: n_cores)
     assert pay(n) is wanted
+
+
+def test_what_can_not_be_sent_is_an_error_of_its_batch():
+    with pytest.raises(RuntimeError, match="lambda"):
+        list(in_forks([[0]], lambda some: lambda: None, 0))
+
+
+def test_a_warning_does_not_wait_for_the_lock_of_a_progress_bar(monkeypatch: pytest.MonkeyPatch):
+    class Locked(io.StringIO):
+        def write(self, text: str) -> int:
+            time.sleep(60)
+            return 0
+
+    def work(some: Sequence[int]) -> int:
+        print("corrupt EXIF data", file=sys.stderr)
+        return some[0]
+
+    monkeypatch.setattr(sys, "stderr", Locked())
+    started = time.monotonic()
+    assert [item for _, item in in_forks([[0], [1]], work, 0)] == [0, 1]
+    assert time.monotonic() - started < 30
+
+
+def test_ctrl_c_is_for_whoever_began_them():
+    def work(some: Sequence[int]) -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        return some[0]
+
+    assert [item for _, item in in_forks([[0], [1]], work, 0)] == [0, 1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+class Gpu:
+    """A registry in the place of the driver's: what is pinned, by address."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pinned: dict[int, int] = {}
+        self.events: list[str] = []
+        monkeypatch.setattr(shared, "_gpu_in_use", lambda: True)
+        monkeypatch.setattr(shared, "_registered", self.register)
+        monkeypatch.setattr(shared.torch.cuda, "cudart", lambda: self)
+
+    def register(self, there: Tensor, n: int) -> bool:
+        assert there.data_ptr() not in self.pinned, "twice is an error"
+        self.pinned[there.data_ptr()] = n
+        return True
+
+    def cudaHostUnregister(self, address: int) -> None:  # noqa: N802
+        del self.pinned[address]
+        self.events.append("released")
+
+
+def test_a_message_is_pinned_to_its_end(monkeypatch: pytest.MonkeyPatch):
+    """A copy that begins in pinned memory and ends elsewhere is an error of the driver."""
+    gpu, slots = Gpu(monkeypatch), Slots(2)
+    for n in (10, 5000, 100):
+        found = slots.unpacked(1, slots.packed(1, (torch.ones(3), torch.arange(n))))
+        end = found[1].data_ptr() + found[1].numel() * 8
+        ((start, size),) = gpu.pinned.items()
+        assert end <= start + size
+    slots.unpin()
+    assert gpu.pinned == {}
+
+
+@pytest.mark.usefixtures("always")
+def test_memory_is_kept_until_the_last_answer(monkeypatch: pytest.MonkeyPatch):
+    gpu, engine = Gpu(monkeypatch), Sum()
+
+    def answer(images: Tensor) -> float:
+        first = images.clone()
+        time.sleep(0.005)
+        assert torch.equal(images, first), "it was written again while it was read"
+        assert any(images.data_ptr() - start in range(size) for start, size in gpu.pinned.items())
+        gpu.events.append("answered")
+        return float(first[0, 0, 0, 0])
+
+    def load(some: Sequence[int]) -> Tensor:
+        return torch.full((1, 3, 8, 8), float(some[0]))
+
+    assert [value for _, _, value in answered(range(60), load, 1, answer, engine)] == list(range(60))
+    assert gpu.events[:60] == ["answered"] * 60
+    assert gpu.pinned == {}
+
+
+@pytest.mark.usefixtures("always")
+def test_threads_where_processes_can_not_be_had(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def refuse(*_: object) -> None:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(forks, "_begun", refuse)
+    caplog.set_level(logging.INFO)
+    load = lambda some: torch.full((1, 3, 2, 2), float(some[0]))  # noqa: E731
+    found = [value for _, _, value in answered(range(5), load, 1, lambda x: x.mean().item(), Sum())]
+    assert found == [0, 1, 2, 3, 4]
+    assert "threads read the images" in caplog.text
 
 
 class Sum:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -22,8 +23,10 @@ from rich.progress import (
 from rich.text import Text
 
 from seedsweep import cores
-from seedsweep.data.forks import in_forks, pay
+from seedsweep.data.forks import Forks, pay
 from seedsweep.engines.base import Engine
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -102,6 +105,8 @@ def answered(
 ) -> Generator[tuple[list[Item], Loaded, Result]]:
     """Yields batches in order, with what ``load`` made of them ahead, and ``answer`` of that.
 
+    Tensors among what ``load`` made are to be read before the next batch is asked for: their memory is used again.
+
     Args:
         items: all of them.
         load: called in threads, or in forks of this process if the engine computes on a GPU.
@@ -110,13 +115,24 @@ def answered(
         engine: that ``answer`` asks.
     """
     at_once = engine.at_once
-    if engine.device.type == "cuda" and pay(len(items)):
-        made = in_forks(_batches(items, batch), load, at_once)
-    else:
-        made = ahead(items, load, batch)
-    with closing(made) as batches:
-        for (some, loaded), result in in_order(batches, lambda pair: answer(pair[1]), at_once, at_once):
-            yield some, loaded, result
+    forks = _forks(items, load, batch, at_once) if engine.device.type == "cuda" and pay(len(items)) else None
+    try:
+        with closing(forks.results() if forks else ahead(items, load, batch)) as batches:
+            for (some, loaded), result in in_order(batches, lambda pair: answer(pair[1]), at_once, at_once):
+                yield some, loaded, result
+    finally:
+        if forks:  # not before the last answer
+            forks.close()
+
+
+def _forks(
+    items: Sequence[Item], work: Callable[[Sequence[Item]], Result], batch: int, held: int
+) -> Forks[Item, Result] | None:
+    try:
+        return Forks(_batches(items, batch), work, held)
+    except OSError as error:
+        log.info("threads read the images, for processes can't be had (%s)", error)
+        return None
 
 
 def image_bar(title: str) -> Progress:

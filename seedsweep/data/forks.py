@@ -15,10 +15,10 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
@@ -31,6 +31,7 @@ Result = TypeVar("Result")
 
 PAYS_FROM = 4096  # items: below it threads are done before the processes have begun
 THREADS_SUFFICE = 4  # cores up to which they do
+MOST = 32  # processes: more than any GPU of today needs, and their batches take memory
 UNDER_WAY = 2  # batches a process: while one waits to be fetched, the next is made
 
 
@@ -39,10 +40,8 @@ def pay(n: int) -> bool:
     return sys.platform == "linux" and n >= PAYS_FROM and cores.count() > THREADS_SUFFICE
 
 
-def in_forks(
-    batches: Sequence[list[Item]], work: Callable[[Sequence[Item]], Result], held: int
-) -> Generator[tuple[list[Item], Result]]:
-    """Yields batches in order, with what ``work`` made of them in processes, a few always ahead.
+class Forks(Generic[Item, Result]):
+    """Processes that make batches, a few always ahead; begun here, ended by :meth:`close`.
 
     Args:
         batches: of items.
@@ -50,42 +49,66 @@ def in_forks(
         held: results that stay in use when the next is asked for; the tensors of those before them change.
 
     Raises:
-        SeedsweepError: of ``work``, after the results of all batches before it; or a process was killed.
-        OSError: likewise.
-        RuntimeError: any other error of ``work``.
+        OSError: the system gives no such memory, or no more processes.
     """
-    n = min(cores.count(), len(batches))
-    ahead = UNDER_WAY * n
-    slots = Slots(ahead + held + 1)
-    crew: list[tuple[BaseProcess, Connection]] = []
-    try:
-        with _forking():
-            for first in range(n):
-                crew.append(_begun([*crew], batches[first::n], work, slots))
 
-        def grant(number: int) -> None:
-            """Lets a batch be made: its slot is free."""
-            if number < len(batches):
-                crew[number % n][1].send(number % slots.n)
+    def __init__(
+        self, batches: Sequence[list[Item]], work: Callable[[Sequence[Item]], Result], held: int
+    ) -> None:
+        self._batches = batches
+        n = min(cores.count(), MOST, len(batches))
+        self._ahead = UNDER_WAY * n
+        self._slots = Slots(self._ahead + held + 1)
+        self._crew: list[tuple[BaseProcess, Connection]] = []
+        try:
+            with _forking():
+                for first in range(n):
+                    self._crew.append(_begun([*self._crew], batches[first::n], work, self._slots))
+        except BaseException:
+            self.close()
+            raise
 
-        for number in range(ahead):
-            grant(number)
-        for number, batch in enumerate(batches):
-            slot = number % slots.n
-            result = slots.unpacked(slot, crew[number % n][1].recv_bytes())
-            grant(number + ahead)
+    def results(self) -> Generator[tuple[list[Item], Result]]:
+        """Yields batches in order, with what ``work`` made of them.
+
+        Raises:
+            SeedsweepError: of ``work``, after the results of all batches before it; or a process was killed.
+            OSError: likewise.
+            RuntimeError: any other error of ``work``.
+        """
+        for number in range(self._ahead):
+            self._grant(number)
+        for number, batch in enumerate(self._batches):
+            try:
+                content = self._pipe(number).recv_bytes()
+            except (EOFError, ConnectionResetError) as error:
+                raise SeedsweepError(
+                    "a process that reads images was ended from outside, perhaps for want of memory: run the same "
+                    "command again."
+                ) from error
+            result = self._slots.unpacked(number % self._slots.n, content)
+            self._grant(number + self._ahead)
             if isinstance(result, _Failed):
                 raise result.error
             yield batch, result
-    except (EOFError, BrokenPipeError, ConnectionResetError) as error:
-        raise SeedsweepError("a process that reads images was ended from outside: start it again.") from error
-    finally:
-        for process, pipe in crew:
+
+    def close(self) -> None:
+        """Ends the processes; no tensor of a result may be in use any more."""
+        for process, pipe in self._crew:
             process.kill()
             pipe.close()
-        for process, _ in crew:
+        for process, _ in self._crew:
             process.join()
-        slots.unpin()
+        self._slots.unpin()
+
+    def _pipe(self, number: int) -> Connection:
+        return self._crew[number % len(self._crew)][1]
+
+    def _grant(self, number: int) -> None:
+        """Lets a batch be made: its slot is free."""
+        if number < len(self._batches):
+            with suppress(BrokenPipeError):  # it is missed when its turn comes
+                self._pipe(number).send(number % self._slots.n)
 
 
 def _begun(
@@ -112,7 +135,8 @@ def _serve(
     slots: Slots,
 ) -> None:
     """Makes a process' batches, each when its slot is free, until the last, or until nobody asks for more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes from whoever began it
+    # not a progress bar's, whose lock a fork may find taken
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     for other in strange:  # else they stayed open when that one is gone
         other.close()
     gc.freeze()  # what it left unused stays: to free a tensor of a GPU from here would end this process
@@ -122,17 +146,17 @@ def _serve(
         for batch in batches:
             slot = pipe.recv()
             try:
-                result: Any = work(batch)
+                content = slots.packed(slot, work(batch))
             except Exception as error:
-                result = _Failed(error)
-            pipe.send_bytes(slots.packed(slot, result))
+                content = slots.packed(slot, _Failed(error))
+            pipe.send_bytes(content)
     except (EOFError, OSError):
         os._exit(0)
 
 
 @contextmanager
 def _forking() -> Iterator[None]:
-    """Forks may neither collect garbage nor meet Ctrl-C before they know what to do then."""
+    """Forks inherit that no garbage is collected yet, and that Ctrl-C is not for them."""
     collecting = gc.isenabled()
     gc.disable()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -52,10 +52,9 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Tensor:
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ...
         reason = "not an image" if "cannot identify" in str(error) else str(error) or type(error).__name__
         raise BadImageError(reason) from error
-    pixels = torch.from_numpy(rgb)[None].permute(
-        0, 3, 1, 2
-    )  # in this order PyTorch knows it for channels_last, and
-    if size is not None and pixels.shape[2:] != size:  # resizes it in half the time
+    # with the batch's axis made first, PyTorch knows it for channels_last, and resizes it in half the time
+    pixels = torch.from_numpy(rgb)[None].permute(0, 3, 1, 2)
+    if size is not None and pixels.shape[2:] != size:
         pixels = functional.interpolate(pixels, size, mode="bilinear", antialias=True)
     return pixels[0]
 

@@ -27,12 +27,16 @@ class Slots:
 
     Args:
         n: slots.
+
+    Raises:
+        OSError: there is not so much memory.
     """
 
     def __init__(self, n: int) -> None:
         self.n = n
         self._bytes = shared_bytes(n * SLOT_BYTES)
-        self._pinned: dict[int, bool] = {}  # slots by number, and whether it could be done
+        self._pinned: dict[int, int] = {}  # by slot, how many of its bytes
+        self._pins = True
 
     def packed(self, slot: int, message: object) -> bytes:
         """Returns ``message`` without its tensors, which are copied to the slot; what has no room there stays in it."""
@@ -47,16 +51,26 @@ class Slots:
         """
         unpickler = _Unpickler(io.BytesIO(content), self._slot(slot))
         message = unpickler.load()
-        if unpickler.used and slot not in self._pinned and _gpu_in_use():
-            self._pinned[slot] = _registered(self._slot(slot), unpickler.used)
+        self._pin(slot, unpickler.used)
         return message
 
     def unpin(self) -> None:
         """Gives back what was pinned; no tensor of a message may be in use."""
-        for slot, done in self._pinned.items():
-            if done:
-                torch.cuda.cudart().cudaHostUnregister(self._slot(slot).data_ptr())  # type: ignore[no-untyped-call]
-        self._pinned.clear()
+        for slot in list(self._pinned):
+            self._release(slot)
+
+    def _pin(self, slot: int, n: int) -> None:
+        """Pins the first bytes of a slot, all that a message took: takes milliseconds, and seldom comes twice."""
+        if n <= self._pinned.get(slot, 0) or not self._pins or not _gpu_in_use():
+            return
+        self._release(slot)
+        self._pins = _registered(self._slot(slot), n)
+        if self._pins:
+            self._pinned[slot] = n
+
+    def _release(self, slot: int) -> None:
+        if self._pinned.pop(slot, 0):
+            torch.cuda.cudart().cudaHostUnregister(self._slot(slot).data_ptr())  # type: ignore[no-untyped-call]
 
     def _slot(self, slot: int) -> Tensor:
         return self._bytes[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES]

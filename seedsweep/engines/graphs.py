@@ -45,7 +45,7 @@ class Lane:
             for _ in range(WARM_UPS):
                 self._features = net(self._pixels)
         self._stream.synchronize()
-        graph = torch.cuda.CUDAGraph()
+        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device)
         try:  # other threads may go on with the GPU meanwhile
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 self._features = net(self._pixels)
@@ -54,6 +54,7 @@ class Lane:
             raise
         except Exception as error:  # a net that asks the GPU for a value on its way
             log.debug("no CUDA graph: %s", error)
+            torch.cuda.set_stream(before)  # torch 2.11 leaves a failed one's
             torch.cuda.synchronize(device)
 
     @property
@@ -64,6 +65,9 @@ class Lane:
     def __call__(self, images: Tensor) -> Tensor:
         """Returns the features of up to as many images as it has room for; by one thread at a time."""
         n, device = len(images), self._pixels.device
+        callers = torch.cuda.current_stream(device)
+        if images.is_cuda:
+            self._stream.wait_stream(callers)
         with torch.inference_mode(), torch.cuda.stream(self._stream):
             there = images if images.is_cuda else images.pin_memory().to(device, non_blocking=True)
             self._pixels[:n].copy_(there)
@@ -74,6 +78,7 @@ class Lane:
             features = self._features[:n].clone()
             self._done.record(self._stream)
         self._done.synchronize()
+        features.record_stream(callers)  # who reads them there: until then their memory is not used again
         return features
 
 
@@ -99,26 +104,35 @@ class Lanes:
             net: see :class:`Lane`.
 
         Raises:
-            torch.OutOfMemoryError: the GPU can't hold a single image's pass.
+            torch.OutOfMemoryError: the GPU has no room for it, a first one not even for one image's pass; the one
+                before stays.
         """
-        for _ in range(self._count):
-            self._free.get()
-        self._count = 0
-        while self._count < LANES:
+        before = [self._free.get() for _ in range(self._count)]
+        lanes = before
+        try:
+            lanes = self._made(net, smaller=not before)
+        finally:
+            self._count = len(lanes)
+            for lane in lanes:
+                self._free.put(lane)
+
+    def _made(self, net: Net, smaller: bool) -> list[Lane]:
+        """Returns as many lanes as there is room for; if there is none, with ``smaller`` pieces."""
+        made: list[Lane] = []
+        while len(made) < LANES:
             try:
-                lane = Lane(net, self._size, self.images, self._device)
+                made.append(Lane(net, self._size, self.images, self._device))
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
-                if self._count:  # fewer lanes: a little slower
+                if made:  # fewer lanes: a little slower
                     break
-                if self.images == 1:
+                if self.images == 1 or not smaller:  # threads hold pieces of the size that it has
                     raise
                 self.images //= 2
                 continue
-            self._free.put(lane)
-            self._count += 1
-            if not lane.recorded:
+            if not made[-1].recorded:
                 break
+        return made
 
     def __call__(self, images: Tensor) -> Tensor:
         """Returns float32 features [B, ...] on the GPU of images [B, 3, H, W], uint8 or float32, on CPU or GPU."""

@@ -97,6 +97,10 @@ def build_engine(
     try:
         engine: Engine = module.build(net, size, config.precision, device)
         engine(torch.zeros(1, *size, dtype=torch.uint8))
+    except torch.OutOfMemoryError as error:
+        raise SeedsweepError(
+            "the GPU has no room for one image's pass: end what else computes on it, or take trainer.accelerator=cpu."
+        ) from error
     except Exception as error:
         others = [other for other in _able(net, size, config.precision, device) if other != name]
         raise SeedsweepError(

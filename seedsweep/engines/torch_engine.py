@@ -95,11 +95,12 @@ class CudaEngine:
             except Exception as error:  # a compiler that this machine lacks, or a net that it doesn't know
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 log.info("torch.compile can't be used here (%s); going on without", reason)
-                self._record(self._net)
 
     def _record(self, net: Net) -> None:
+        device, bfloat16 = self.device, self._bfloat16  # not self: a cycle would keep the GPU's memory
+
         def run(pixels: Tensor) -> Tensor:
-            with _computing(self.device, self._bfloat16):
+            with _computing(device, bfloat16):
                 features: Tensor = net(pixels)
                 return features.float()
 
@@ -113,7 +114,10 @@ def _copied(net: nn.Module, device: torch.device) -> nn.Module:
 
 @contextmanager
 def _computing(device: torch.device, bfloat16: bool) -> Iterator[None]:
-    """Float32 means float32: cuDNN would round the products of its convolutions to TF32's 10 bits (8e-4 measured)."""
+    """Float32 means float32: cuDNN would round the products of its convolutions to TF32's 10 bits (8e-4 measured).
+
+    Its flags are the process': who trains at the same time does so in float32, too.
+    """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16))

@@ -17,10 +17,8 @@ from seedsweep.features.store import View
 
 log = logging.getLogger(__name__)
 
-SHARD_IMAGES, SHARD_SECONDS = 256, 1.0  # what a killed process loses at most: the longer of the two ...
-SHARD_BYTES = (
-    64 * 2**20
-)  # ... but no more than this, for it waits in memory (activations [C, h, w] are large)
+SHARD_IMAGES, SHARD_SECONDS = 256, 1.0  # what a killed process loses at most: the longer of the two,
+SHARD_BYTES = 64 * 2**20  # but no more than this, for it waits in memory (activations [C, h, w] are large)
 ATTEMPTS = 3  # of a store from which others take what was just written
 
 Load = Callable[[Sequence[str]], Tensor]
