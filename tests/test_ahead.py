@@ -79,16 +79,18 @@ def test_an_error_comes_after_the_results_before_it(where: str):
 
 def test_what_nobody_waits_for_is_not_begun():
     begun: list[int] = []
-    second = threading.Event()
+    inside, second = threading.Event(), threading.Event()
 
     def work(item: int) -> int:
         begun.append(item)
         if item == 1:
+            inside.set()
             second.wait(10)
         return item
 
     def stopped() -> None:
         for _ in in_order(range(100), work, 1, 6):
+            assert inside.wait(10)
             threading.Timer(0.05, second.set).start()  # after the error
             raise KeyboardInterrupt
 
