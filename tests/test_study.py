@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -231,6 +232,31 @@ def test_settings_may_be_mended_before_the_first_trial(arm: Arm, monkeypatch: py
     assert len(study().trials) == 2
     end_leader()
     assert run("optim=adamw", n=2) == 2, "there are trials"
+
+
+def test_what_a_study_changes_in_the_experiment_is_said(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(n=1) == 0
+    told = "every trial: data.batch_size=32 (4 in frozen_bn), features.head_precision=auto (float32 in frozen_bn)"
+    assert told in capsys.readouterr().out
+    assert run("data.batch_size=4", "features.head_precision=auto", name="t", n=1) == 0
+    assert "every trial:" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "said"),
+    [
+        (96, 256, "only 1 step: 96 .*=8,"),
+        (96, 32, "only 3 steps.*=8,"),
+        (2000, 256, None),
+        (20, 4, None),
+        (14, 32, "=4,"),
+    ],
+)
+def test_few_images_in_large_batches_are_told(
+    n: int, size: int, said: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    lead._tell_of_steps(n, size)
+    assert re.search(said, caplog.text) if said else not caplog.text
 
 
 def test_one_seed_has_no_spread(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,11 +105,14 @@ def test_every_picture_is_drawn(study, tmp_path):
     ],
 )
 def test_what_cannot_be_drawn_is_left_out_with_a_word(given, left, tmp_path, caplog):
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         written = draw_study(fake_study(**given), tmp_path, "accuracy")
     assert [path.stem for path in written] == left
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
+    assert [line.startswith("left out, ") for line in told] == [True], "one line, whatever is missing"
     for name in set(ALL) - set(left):
-        assert f"no {name}.png: " in caplog.text
+        assert f"{name}.png" in told[0]
+        assert f"no {name}.png: " in caplog.text, "with its reason, for who wants to know"
     assert "could not be drawn" not in caplog.text
 
 

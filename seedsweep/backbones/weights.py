@@ -13,8 +13,9 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import torch
@@ -163,7 +164,7 @@ def _from_torch_hub(name: str, url: str) -> Located:
         origin = "download"
         log.info("%s: downloading %s", name, file)
         try:
-            with _short_timeout():
+            with _short_timeout(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # it prints, too
                 torch.hub.load_state_dict_from_url(
                     url, check_hash=True, progress=False, map_location="cpu", weights_only=True
                 )

@@ -187,8 +187,8 @@ def _stand(subject: Subject, numbers: dict[str, float]) -> str:
         )
     would = "would reach" if subject.kind == "plan" else "reaches"
     return (
-        f"It {would} {numbers['val_acc']:.0%} of the validation images; {numbers['reachable']:.0%} are within reach, "
-        f"{largest}"
+        f"The net {would} {numbers['val_acc']:.0%} of the validation images; {numbers['reachable']:.0%} are within "
+        f"reach, {largest}"
     )
 
 

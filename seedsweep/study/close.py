@@ -18,6 +18,7 @@ from seedsweep.reporting.study.draw import draw_study
 from seedsweep.reporting.study.tables import print_study, write_trials_csv
 from seedsweep.study.finalists import Finalist, meet_test, ranking, write_best
 from seedsweep.study.plan import METRICS, Plan, slots
+from seedsweep.study.space import shortened
 from seedsweep.whole import write_json
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ def _say(
     )
     for place, finalist in enumerate(ranked, 1):
         note = "  (the study began with it)" if finalist.reference else ""
-        settings = ", ".join(finalist.settings) or "as it stands"
+        settings = ", ".join(map(shortened, finalist.settings)) or "as it stands"
         score = _score(finalist.mean, finalist.spread, len(finalist.values))
         console.print(
             f"  {place}. {score}  trial {finalist.trial}: {settings}{note}",

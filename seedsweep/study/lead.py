@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from datetime import datetime
+from operator import attrgetter
 
 import optuna
 from hydra.core.hydra_config import HydraConfig
@@ -15,10 +17,12 @@ from seedsweep.config.schema import Config
 from seedsweep.study.close import close_study
 from seedsweep.study.crew import Crew
 from seedsweep.study.plan import METRICS, Plan, lay_slots, open_study, read_plan, slots
+from seedsweep.study.space import shortened
 from seedsweep.study.worker import wait_for, work
 
 log = logging.getLogger(__name__)
 
+FEW_STEPS, SMALLEST = 8, 4  # an epoch's steps, and images a step: below them nothing is said of batches
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -38,18 +42,13 @@ def lead_study(config: Config, started: float) -> None:
         config.study.name, len(slots(study)) - done, len(slots(study)),
         f"{config.study.workers} workers" if config.study.workers > 1 else "one worker", plan.folder,
     )  # fmt: skip
+    _tell_of_settings(plan)
     progress = Progress(plan, study)
     crew = Crew(plan, _command()) if config.study.workers > 1 else None
     try:
         if crew:
             crew.prepare()
-        if crew and plan.is_of_heads:
-            # before the workers begin, for each has but its share of the cores; it checks the images, too
-            from seedsweep.training.run import open_images
-
-            open_images(plan.trial_config([]), plan.folder / "manifest.csv")
-        else:
-            _check_images(plan)
+        _check_images(plan)
         finals = crew.work(study, progress) if crew else work(study, plan, leader=True, told=progress)
     except KeyboardInterrupt:
         log.info("stopped; the same command goes on with it: %d of %d trials are done",
@@ -92,7 +91,7 @@ class Progress:
     def _say(self, trial: optuna.trial.FrozenTrial, place: str, is_finals: bool) -> None:
         attrs = trial.user_attrs
         name = METRICS[self.plan.config.study.metric]
-        settings = ", ".join(_shown(setting) for setting in attrs.get("settings", []))
+        settings = ", ".join(shortened(setting) for setting in attrs.get("settings", []))
         if trial.state == TrialState.FAIL:
             log.info("%s trial %d failed: %s  (%s)", place, attrs["slot"], attrs.get("reason", "?"), settings)
             return
@@ -108,23 +107,48 @@ class Progress:
 
 
 def _check_images(plan: Plan) -> None:
-    """Stops before the first trial if the images can't be used: all trials would fail of it."""
-    from seedsweep.data.prepare import prepare_images
+    """Stops before the first trial if the images can't be used, for all trials would fail of it.
 
-    config = plan.trial_config([])
-    prepare_images(config.data, cache_of(config), plan.folder / "manifest.csv")
+    Trials say little, and workers have but their share of the cores. So the features that all of them read are
+    extracted here, and which net that takes is said.
+    """
+    config, manifest = plan.trial_config([]), plan.folder / "manifest.csv"
+    if plan.is_of_heads:
+        from seedsweep.training.run import open_images
+
+        table = open_images(config, manifest)[1].prepared.table
+    else:
+        from seedsweep.data.prepare import prepare_images
+
+        table = prepare_images(config.data, cache_of(config), manifest).table
+    if all(param.key != "data.batch_size" for param in plan.space):
+        _tell_of_steps(len(table.indices("train")), config.data.batch_size)
 
 
-def _shown(setting: str) -> str:
-    key, _, value = setting.lstrip("+").partition("=")
-    try:
-        return f"{key}={int(value)}"
-    except ValueError:
-        pass
-    try:
-        return f"{key}={float(value):.3g}"
-    except ValueError:
-        return f"{key}={value}"
+def _tell_of_steps(n: int, size: int) -> None:
+    steps = -(-n // size)
+    if steps < FEW_STEPS and size > SMALLEST:
+        better = max(SMALLEST, 2 ** math.floor(math.log2(max(n / FEW_STEPS, 1))))
+        log.warning(
+            "an epoch is only %d %s: %d training images, data.batch_size=%d. Smaller batches learn more from so few: "
+            "data.batch_size=%d, with another study.name.",
+            steps, "step" if steps == 1 else "steps", n, size, better,
+        )  # fmt: skip
+
+
+def _tell_of_settings(plan: Plan) -> None:
+    """Says in what every trial differs from the experiment that was asked for."""
+    trial, asked = plan.trial_config([]), plan.config
+    told = []
+    for key in map(key_of, asked.study.settings):
+        try:
+            here, there = (attrgetter(key)(config) for config in (trial, asked))
+        except AttributeError:  # a group's choice
+            continue
+        if here != there:
+            told.append(f"{key}={here} ({there} in {asked.experiment.name})")
+    if told:
+        log.info("every trial: %s", ", ".join(told))
 
 
 def _key(study: optuna.Study, slot: int) -> str:

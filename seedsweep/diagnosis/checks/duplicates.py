@@ -99,7 +99,11 @@ def _meets_train(splits: object, pair: Pair) -> bool:
 
 
 def _photographs(pairs: list[Pair]) -> str:
-    return "1 photograph lies" if len(pairs) == 1 else f"{len(pairs)} pairs of equal photographs lie"
+    return (
+        "1 photograph lies"
+        if len(pairs) == 1
+        else f"{len(pairs)} pairs of equal or nearly equal photographs lie"
+    )
 
 
 def _finding(

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 def draw_study(study: optuna.Study, folder: Path, metric: str) -> list[Path]:
     """Writes a PNG for each file of ``panels``.
 
-    A picture that has too little to show, or that fails, is left out with a line in the log: a study is not lost
+    A picture that has too little to show, or that fails, is left out and named: a study is not lost
     for its pictures.
 
     Args:
@@ -35,16 +35,19 @@ def draw_study(study: optuna.Study, folder: Path, metric: str) -> list[Path]:
     """
     trials = read_trials(study, metric)
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    written, without = [], []
     for name in sorted(module.name for module in pkgutil.iter_modules(panels.__path__)):
         path = folder / f"{name}.png"
         try:
             save(importlib.import_module(f"{panels.__name__}.{name}").draw(trials), path)
         except NothingToDrawError as reason:
-            log.info("no %s: %s", path.name, reason)
+            log.debug("no %s: %s", path.name, reason)
+            without.append(path.name)
         except Exception as error:
             log.warning("%s could not be drawn (%s: %s)", path.name, type(error).__name__, error)
             log.debug("", exc_info=True)
         else:
             written.append(path)
+    if without:
+        log.info("left out, for too few trials or settings: %s", ", ".join(without))
     return written
