@@ -64,7 +64,7 @@ class Arm:
 def arm(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Arm:
     stub = Arm()
     monkeypatch.setattr(training, "train", stub)
-    monkeypatch.setattr(lead, "_check_images", lambda plan: None)
+    monkeypatch.setattr(lead, "_check_images", lambda plan, to_go: None)
     monkeypatch.setattr(close, "meet_test", lambda plan, winner: [SCORES for _ in winner.seeds])
     monkeypatch.setattr(close, "draw_study", lambda *_: [])
     return stub
@@ -213,7 +213,7 @@ def test_other_settings_are_refused(arm: Arm, capsys: pytest.CaptureFixture[str]
 
 
 def test_settings_may_be_mended_before_the_first_trial(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(plan: Any) -> None:
+    def refuse(plan: Any, to_go: int) -> None:
         raise SeedsweepError("the images can't be used")
 
     with monkeypatch.context() as patch:

@@ -35,8 +35,8 @@ class Lane:
     def __init__(self, net: Net, size: tuple[int, int, int], images: int, device: torch.device) -> None:
         self._net = net
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         # blocking: a thread that waits spinning takes a core from a decoder
+        self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         self._graph: torch.cuda.CUDAGraph | None = None
         pixels = torch.zeros(images, *size, device=device)
         self._pixels = pixels.contiguous(memory_format=torch.channels_last)

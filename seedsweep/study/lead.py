@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from datetime import datetime
 from operator import attrgetter
 
 import optuna
@@ -16,6 +15,7 @@ from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.study.close import close_study
 from seedsweep.study.crew import Crew
+from seedsweep.study.finalists import SUFFIX, open_finals
 from seedsweep.study.plan import METRICS, Plan, lay_slots, open_study, read_plan, slots
 from seedsweep.study.space import shortened
 from seedsweep.study.worker import wait_for, work
@@ -36,10 +36,10 @@ def lead_study(config: Config, started: float) -> None:
     plan = read_plan(config)
     study = open_study(plan)
     lay_slots(study, plan)
-    done = len(slots(study, ENDED))
+    to_go = len(slots(study)) - len(slots(study, ENDED))
     log.info(
         "study %s: %d of %d trials to go, %s -> %s",
-        config.study.name, len(slots(study)) - done, len(slots(study)),
+        config.study.name, to_go, len(slots(study)),
         f"{config.study.workers} workers" if config.study.workers > 1 else "one worker", plan.folder,
     )  # fmt: skip
     _tell_of_settings(plan)
@@ -48,7 +48,7 @@ def lead_study(config: Config, started: float) -> None:
     try:
         if crew:
             crew.prepare()
-        _check_images(plan)
+        _check_images(plan, to_go)
         finals = crew.work(study, progress) if crew else work(study, plan, leader=True, told=progress)
     except KeyboardInterrupt:
         log.info("stopped; the same command goes on with it: %d of %d trials are done",
@@ -70,8 +70,10 @@ class Progress:
 
     def __init__(self, plan: Plan, study: optuna.Study) -> None:
         self.plan = plan
-        self.began = datetime.now()
-        self.told = {_key(study, t.user_attrs["slot"]) for t in slots(study, ENDED)}
+        earlier = [study]
+        if plan.config.study.name + SUFFIX in optuna.get_all_study_names(study._storage):
+            earlier.append(open_finals(study, plan))
+        self.told = {_key(one, t.user_attrs["slot"]) for one in earlier for t in slots(one, ENDED)}
         self.best = max(
             (float(t.value or 0) for t in slots(study, (TrialState.COMPLETE,))), default=float("-inf")
         )
@@ -82,8 +84,6 @@ class Progress:
         is_finals = study.study_name != self.plan.config.study.name
         ended = [trial for trial in everything if trial.state in ENDED]
         fresh = [trial for trial in ended if _key(study, trial.user_attrs["slot"]) not in self.told]
-        if is_finals:  # an earlier call has told some, if it came so far
-            fresh = [trial for trial in fresh if (trial.datetime_complete or self.began) >= self.began]
         for number, trial in enumerate(fresh, len(ended) - len(fresh) + 1):
             self.told.add(_key(study, trial.user_attrs["slot"]))
             self._say(trial, f"[{number}/{len(everything)}]", is_finals)
@@ -106,14 +106,14 @@ class Progress:
         log.info("%s %s: %s %s  %s  %.1f s  %s", place, what, name, value, settings, seconds, mark)
 
 
-def _check_images(plan: Plan) -> None:
+def _check_images(plan: Plan, to_go: int) -> None:
     """Stops before the first trial if the images can't be used, for all trials would fail of it.
 
-    Trials say little, and workers have but their share of the cores. So the features that all of them read are
-    extracted here, and which net that takes is said.
+    Trials say little, and workers have but their share of the cores. So where there are trials to go, the features
+    that all of them read are extracted here, and which net that takes is said.
     """
     config, manifest = plan.trial_config([]), plan.folder / "manifest.csv"
-    if plan.is_of_heads:
+    if to_go and plan.is_of_heads:
         from seedsweep.training.run import open_images
 
         table = open_images(config, manifest)[1].prepared.table
@@ -121,7 +121,7 @@ def _check_images(plan: Plan) -> None:
         from seedsweep.data.prepare import prepare_images
 
         table = prepare_images(config.data, cache_of(config), manifest).table
-    if all(param.key != "data.batch_size" for param in plan.space):
+    if to_go and all(param.key != "data.batch_size" for param in plan.space):
         _tell_of_steps(len(table.indices("train")), config.data.batch_size)
 
 

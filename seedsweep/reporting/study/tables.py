@@ -62,7 +62,7 @@ def print_study(study: optuna.Study, console: Console, metric: str) -> None:
         if console.measure(table, options=console.options.update(width=10_000)).maximum > console.width:
             table = _table(trials, best[:BEST], metric, columns=False)
         console.print(table)
-        if trials.pruned[:1] and len(trials.finished) < BEST:
+        if trials.pruned and len(trials.finished) < BEST:
             console.print("finished trials first, then those that were pruned last", style="dim")
     counts = {
         name: len(getattr(trials, name)) for name in ("finished", "pruned", "failed", "running", "waiting")
