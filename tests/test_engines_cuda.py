@@ -27,6 +27,10 @@ class Double(nn.Module):
         return pixels.float().mean((2, 3)) * 2
 
 
+class Done:
+    def synchronize(self) -> None: ...
+
+
 class FakeLane:
     """A lane that computes here; what it can't hold is up to the test."""
 
@@ -40,12 +44,12 @@ class FakeLane:
         FakeLane.made += 1
         self.net, self.images, self.inside = net, images, threading.Lock()
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def enqueue(self, images: Tensor) -> tuple[Tensor, Done]:
         assert len(images) <= self.images
         assert self.inside.acquire(blocking=False), "by one thread at a time"
         answer = self.net(images)
         self.inside.release()
-        return answer
+        return answer, Done()
 
 
 @pytest.fixture

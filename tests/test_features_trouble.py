@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -317,6 +318,31 @@ def test_large_rows_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )
     assert [len(shard.images) for shard in shards.read_shards(view.folder)] == [4, 4, 3]
     assert view.take(images).shape == (11, 3)
+
+
+def test_a_shard_is_stored_while_the_next_is_gathered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extract, "SHARD_BYTES", 2 * 3 * 4)  # a batch
+    computed, add = threading.Semaphore(0), View.add
+
+    class Counted(Mean):
+        def __call__(self, images: torch.Tensor) -> torch.Tensor:
+            computed.release()
+            return super().__call__(images)
+
+    def slow(view: View, images: list[str], array: np.ndarray) -> None:
+        if images == ["0", "1"]:
+            for _ in range(2):  # waits for the next batch: in the same thread that would never come
+                assert computed.acquire(timeout=20)
+        add(view, images, array)
+
+    monkeypatch.setattr(View, "add", slow)
+    view, images = space(tmp_path).view("plain"), [str(n) for n in range(8)]
+    extract.extract(view, images, lambda some: torch.ones(len(some), 3, 4, 4), Counted, 2, "float32")
+    assert [shard.images for shard in shards.read_shards(view.folder)] == [
+        images[k : k + 2] for k in (0, 2, 4, 6)
+    ]
 
 
 def test_a_file_that_vanishes_after_it_was_checked(cache: str, tmp_path: Path) -> None:

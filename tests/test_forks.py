@@ -71,10 +71,10 @@ def test_they_end_with_whoever_began_them(tmp_path: Path):
         "from seedsweep.data.forks import Forks\n"
         "cores.count = lambda: 3\n"
         "def work(some):\n"
-        "    if some[0] < 3: return os.getpid()\n"
         "    time.sleep(.2)\n"
+        "    return os.getpid()\n"
         "results = Forks([[i] for i in range(999)], work, 0).results()\n"
-        "print(*(next(results)[1] for _ in range(3)), flush=True)\n"
+        "print(*(next(results)[1] for _ in range(9)), flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
     said = tmp_path / "said"
@@ -274,19 +274,50 @@ def test_memory_is_kept_until_the_last_answer(monkeypatch: pytest.MonkeyPatch):
     assert gpu.pinned == {}
 
 
+def refuse(*_: object) -> None:
+    raise BlockingIOError("Resource temporarily unavailable")
+
+
 @pytest.mark.usefixtures("always")
 def test_threads_where_processes_can_not_be_had(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    def refuse(*_: object) -> None:
-        raise BlockingIOError("Resource temporarily unavailable")
-
-    monkeypatch.setattr(forks, "_begun", refuse)
+    monkeypatch.setattr(forks.Forks, "_begin", refuse)
     caplog.set_level(logging.INFO)
     load = lambda some: torch.full((1, 3, 2, 2), float(some[0]))  # noqa: E731
     found = [value for _, _, value in answered(range(5), load, 1, lambda x: x.mean().item(), Sum())]
     assert found == [0, 1, 2, 3, 4]
     assert "threads read the images" in caplog.text
+
+
+def test_as_many_processes_as_are_needed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cores, "count", lambda: 6)
+    batches = [[i] for i in range(40)]
+
+    def seen(made: Iterator[tuple[list[int], int]], pause: float) -> int:
+        processes = set()
+        for at, (batch, process) in enumerate(made):
+            time.sleep(pause)
+            assert batch == [at]
+            processes.add(process)
+        return len(processes)
+
+    def slow(some: Sequence[int]) -> int:
+        time.sleep(0.05)
+        return os.getpid()
+
+    assert seen(in_forks(batches, slow, 0), 0) == 6
+    assert seen(in_forks(batches[:12], slow, 0), 0.1) < 6, "nobody waits for more"
+
+
+def test_it_goes_on_with_those_it_got(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    monkeypatch.setattr(cores, "count", lambda: 4)
+    caplog.set_level(logging.INFO)
+    made = Forks([[i] for i in range(20)], lambda some: (time.sleep(0.01), some[0])[1], 0)
+    monkeypatch.setattr(forks.Forks, "_begin", refuse)
+    with closing(made):
+        assert [item for _, item in made.results()] == list(range(20))
+    assert caplog.text.count("1 processes read the images: no more can be had") == 1
 
 
 class Sum:

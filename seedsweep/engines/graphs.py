@@ -1,4 +1,4 @@
-"""CUDA graphs of a net, several side by side: while one computes, the pixels of the next are on their way.
+"""CUDA graphs of a net, several side by side, each with a queue: while one computes, the next has its pixels.
 
 A net of a hundred layers is launched by one call, so neither Python nor a small piece of a batch makes the GPU wait
 (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 IMAGES = 32  # of a piece; on an H200 four lanes of 32 were as fast as three of 64
 LANES = 4
+QUEUED = 2  # pieces a lane: one computes, one waits with its pixels
 WARM_UPS = 3  # passes before a graph is recorded: cuDNN chooses its kernels, Triton compiles its own
 
 Net = Callable[[Tensor], Tensor]
@@ -35,8 +36,6 @@ class Lane:
     def __init__(self, net: Net, size: tuple[int, int, int], images: int, device: torch.device) -> None:
         self._net = net
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        # blocking: a thread that waits spinning takes a core from a decoder
-        self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         self._graph: torch.cuda.CUDAGraph | None = None
         pixels = torch.zeros(images, *size, device=device)
         self._pixels = pixels.contiguous(memory_format=torch.channels_last)
@@ -62,9 +61,15 @@ class Lane:
         """Whether the net is launched by one call, and may run beside another."""
         return self._graph is not None
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Returns the features of up to as many images as it has room for; by one thread at a time."""
+    def enqueue(self, images: Tensor) -> tuple[Tensor, torch.cuda.Event]:
+        """Asks for the features of up to as many images as it has room for; by one thread at a time.
+
+        Returns:
+            The features, and what to wait for until they are there.
+        """
         n, device = len(images), self._pixels.device
+        # blocking: a thread that waits spinning takes a core from a decoder
+        done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         callers = torch.cuda.current_stream(device)
         if images.is_cuda:
             self._stream.wait_stream(callers)
@@ -76,10 +81,9 @@ class Lane:
             else:
                 self._graph.replay()
             features = self._features[:n].clone()
-            self._done.record(self._stream)
-        self._done.synchronize()
+            done.record(self._stream)
         features.record_stream(callers)  # who reads them there: until then their memory is not used again
-        return features
+        return features, done
 
 
 class Lanes:
@@ -136,11 +140,16 @@ class Lanes:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Returns float32 features [B, ...] on the GPU of images [B, 3, H, W], uint8 or float32, on CPU or GPU."""
-        return torch.cat([self._piece(part) for part in torch.split(images, self.images)])
+        under_way = [self._enqueue(part) for part in torch.split(images, self.images)]
+        for _, done in under_way:
+            done.synchronize()
+        if len(under_way) == 1:
+            return under_way[0][0]
+        return torch.cat([features for features, _ in under_way])
 
-    def _piece(self, part: Tensor) -> Tensor:
+    def _enqueue(self, part: Tensor) -> tuple[Tensor, torch.cuda.Event]:
         lane = self._free.get()
         try:
-            return lane(part)
-        finally:
+            return lane.enqueue(part)
+        finally:  # it is the next thread's turn, though the lane still computes
             self._free.put(lane)

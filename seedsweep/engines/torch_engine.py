@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from seedsweep.engines.base import Engine
 from seedsweep.engines.fold import folded
-from seedsweep.engines.graphs import LANES, Lanes, Net
+from seedsweep.engines.graphs import LANES, QUEUED, Lanes, Net
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class CudaEngine:
         device: a CUDA GPU.
     """
 
-    name, at_once = NAME, LANES
+    name, at_once = NAME, LANES * QUEUED
     compile_after = 20.0  # seconds
 
     def __init__(

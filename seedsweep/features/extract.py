@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from seedsweep.features.store import View
 log = logging.getLogger(__name__)
 
 SHARD_IMAGES, SHARD_SECONDS = 256, 1.0  # what a killed process loses at most: the longer of the two,
-SHARD_BYTES = 64 * 2**20  # but no more than this, for it waits in memory (activations [C, h, w] are large)
+SHARD_BYTES = 64 * 2**20  # but no more than this, for two wait in memory (activations [C, h, w] are large)
 ATTEMPTS = 3  # of a store from which others take what was just written
 
 Load = Callable[[Sequence[str]], Tensor]
@@ -65,44 +66,72 @@ def extract(
 
 
 def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int, dtype: str) -> None:
-    started = flushed = time.perf_counter()
-    names: list[str] = []
-    parts: list[NDArray[np.float32]] = []
+    started = time.perf_counter()
 
     def answer(pixels: Tensor) -> NDArray[np.float32]:
         features: NDArray[np.float32] = engine(pixels).float().cpu().numpy()
         return features
 
-    def full() -> bool:
-        if sum(part.nbytes for part in parts) >= SHARD_BYTES:
-            return True
-        return len(names) >= SHARD_IMAGES and time.perf_counter() - flushed >= SHARD_SECONDS
-
-    def flush() -> None:
-        nonlocal flushed
-        if names:
-            stored = names.copy(), _cast(np.concatenate(parts), dtype)
-            names.clear()
-            parts.clear()
-            view.add(*stored)
-            flushed = time.perf_counter()
-
+    shelf = _Shelf(view, dtype)
     with image_bar("features") as progress:
         bar = progress.add_task("", total=len(missing))
         try:
             for some, _, features in answered(missing, load, batch, answer, engine):
-                parts.append(features)
-                names += some
+                shelf.put(some, features)
                 progress.advance(bar, len(some))
-                if full():
-                    flush()
         finally:  # a file that can't be read any more keeps what is there; Ctrl-C loses the batches under way
-            flush()
+            shelf.close()
     seconds = time.perf_counter() - started
     log.info(
         "features: %d images in %.1f s (%.1f images/s, %s) -> %s",
         len(missing), seconds, len(missing) / seconds, engine.name, view.folder,
     )  # fmt: skip
+
+
+class _Shelf:
+    """Gathers batches to shards, and stores one while the next is gathered: a GPU need not wait for the disk."""
+
+    def __init__(self, view: View, dtype: str) -> None:
+        self._view, self._dtype = view, dtype
+        self._names: list[str] = []
+        self._parts: list[NDArray[np.float32]] = []
+        self._since = time.perf_counter()
+        self._thread = ThreadPoolExecutor(1)
+        self._stored: Future[None] | None = None
+
+    def put(self, images: list[str], features: NDArray[np.float32]) -> None:
+        """Takes a batch; raises what storing an earlier one raised."""
+        self._names += images
+        self._parts.append(features)
+        if self._full():
+            self._flush()
+
+    def close(self) -> None:
+        """Stores what is left; raises what storing raised."""
+        with self._thread:
+            if self._names:
+                self._flush()
+            self._wait()
+
+    def _full(self) -> bool:
+        if sum(part.nbytes for part in self._parts) >= SHARD_BYTES:
+            return True
+        return len(self._names) >= SHARD_IMAGES and time.perf_counter() - self._since >= SHARD_SECONDS
+
+    def _flush(self) -> None:
+        names, parts = self._names, self._parts
+        self._names, self._parts = [], []
+        self._wait()
+        self._stored = self._thread.submit(self._store, names, parts)
+        self._since = time.perf_counter()
+
+    def _wait(self) -> None:
+        stored, self._stored = self._stored, None
+        if stored is not None:
+            stored.result()
+
+    def _store(self, names: list[str], parts: list[NDArray[np.float32]]) -> None:
+        self._view.add(names, _cast(np.concatenate(parts), self._dtype))
 
 
 def _cast(features: NDArray[np.float32], dtype: str) -> NDArray[np.floating]:
