@@ -47,7 +47,7 @@ def extraction(name: str) -> Iterator[Row]:
         passes, nothing = interleaved(
             lambda files=paths * times, images=images: ours(engine, images, files, cfg),
             lambda times=times: bare(engine, synthetic, times),
-            n=rounds(3),
+            n=rounds(2),
         )
         what = f"{state}, {name} {height}x{width}, {len(images):,} images"
         yield Row(
@@ -83,7 +83,7 @@ def heads() -> Iterator[Row]:
     in_company(HEADS)
     alone, company, theirs = interleaved(
         lambda: in_company(1), lambda: in_company(HEADS), lambda: lightning(x, y, head, batch, epochs, "gpu"),
-        n=rounds(3),
+        n=rounds(2),
     )  # fmt: skip
     what = f"{n:,} x 2,048 features, Dense {units}, batch {batch}, {epochs} epochs"
     one = [seconds / HEADS for seconds in alone]

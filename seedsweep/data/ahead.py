@@ -115,10 +115,11 @@ def answered(
         engine: that ``answer`` asks.
     """
     at_once = engine.at_once
-    forks = _forks(items, load, batch, at_once) if engine.device.type == "cuda" and pay(len(items)) else None
+    waiting = 2 * at_once  # they end in any order: each thread has another batch when it is done
+    forks = _forks(items, load, batch, waiting) if engine.device.type == "cuda" and pay(len(items)) else None
     try:
         with closing(forks.results() if forks else ahead(items, load, batch)) as batches:
-            for (some, loaded), result in in_order(batches, lambda pair: answer(pair[1]), at_once, at_once):
+            for (some, loaded), result in in_order(batches, lambda pair: answer(pair[1]), at_once, waiting):
                 yield some, loaded, result
     finally:
         if forks:  # not before the last answer
