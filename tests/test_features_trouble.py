@@ -10,6 +10,7 @@ import shutil
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -273,7 +274,7 @@ class Mean:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SeedsweepError("gone")])
-def test_stopped_with_two_batches_under_way(
+def test_stopped_with_batches_under_way(
     error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C comes in the main thread, an unreadable file in a decoder's: what was handed over is kept."""
@@ -323,26 +324,46 @@ def test_large_rows_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_shard_is_stored_while_the_next_is_gathered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extract, "SHARD_BYTES", 2 * 3 * 4)  # a batch
-    computed, add = threading.Semaphore(0), View.add
+    gathered, add = threading.Semaphore(0), View.add
 
-    class Counted(Mean):
-        def __call__(self, images: torch.Tensor) -> torch.Tensor:
-            computed.release()
-            return super().__call__(images)
+    class Bar:
+        def add_task(self, *_: object, **__: object) -> int:
+            return 0
+
+        def advance(self, *_: object) -> None:
+            gathered.release()
 
     def slow(view: View, images: list[str], array: np.ndarray) -> None:
-        if images == ["0", "1"]:
-            for _ in range(2):  # waits for the next batch: in the same thread that would never come
-                assert computed.acquire(timeout=20)
+        assert gathered.acquire(timeout=20), "the main thread goes on"
         add(view, images, array)
 
+    monkeypatch.setattr(extract, "SHARD_BYTES", 2 * 3 * 4)  # a batch
+    monkeypatch.setattr(extract, "image_bar", lambda _: nullcontext(Bar()))
     monkeypatch.setattr(View, "add", slow)
     view, images = space(tmp_path).view("plain"), [str(n) for n in range(8)]
-    extract.extract(view, images, lambda some: torch.ones(len(some), 3, 4, 4), Counted, 2, "float32")
+    extract.extract(view, images, lambda some: torch.ones(len(some), 3, 4, 4), Mean, 2, "float32")
     assert [shard.images for shard in shards.read_shards(view.folder)] == [
-        images[k : k + 2] for k in (0, 2, 4, 6)
+        images[at : at + 2] for at in (0, 2, 4, 6)
     ]
+
+
+def test_stopped_while_a_shard_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+
+    def interrupted(stored: list[Future[None]]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise KeyboardInterrupt
+        wait(stored)
+
+    monkeypatch.setattr(extract, "SHARD_BYTES", 2 * 3 * 4)  # a batch
+    monkeypatch.setattr(extract, "wait", interrupted)
+    view, images = space(tmp_path).view("plain"), [str(n) for n in range(8)]
+    with pytest.raises(KeyboardInterrupt):
+        extract.extract(view, images, lambda some: torch.ones(len(some), 3, 4, 4), Mean, 2, "float32")
+    view.load()
+    assert view.missing(images) == images[4:], "what was stored, and what was gathered meanwhile, is there"
 
 
 def test_a_file_that_vanishes_after_it_was_checked(cache: str, tmp_path: Path) -> None:

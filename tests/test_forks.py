@@ -290,24 +290,37 @@ def test_threads_where_processes_can_not_be_had(
     assert "threads read the images" in caplog.text
 
 
-def test_as_many_processes_as_are_needed(monkeypatch: pytest.MonkeyPatch):
+def test_who_keeps_up_gets_no_help(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cores, "count", lambda: 6)
-    batches = [[i] for i in range(40)]
+    with closing(Forks([[i] for i in range(20)], lambda some: os.getpid(), 0)) as made:
+        results, processes = made.results(), set()
+        for _ in range(20):
+            assert made._crew[0][1].poll(20)
+            processes.add(next(results)[1])
+    assert len(processes) == 1
 
-    def seen(made: Iterator[tuple[list[int], int]], pause: float) -> int:
-        processes = set()
-        for at, (batch, process) in enumerate(made):
-            time.sleep(pause)
-            assert batch == [at]
-            processes.add(process)
-        return len(processes)
 
-    def slow(some: Sequence[int]) -> int:
-        time.sleep(0.05)
-        return os.getpid()
+def test_nobody_waits_for_a_slow_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The first batch ends after all that are asked for with it, and so two processes have made those."""
+    monkeypatch.setattr(cores, "count", lambda: 3)
 
-    assert seen(in_forks(batches, slow, 0), 0) == 6
-    assert seen(in_forks(batches[:12], slow, 0), 0.1) < 6, "nobody waits for more"
+    def work(some: Sequence[int]) -> int:
+        number, deadline = some[0], time.monotonic() + 20
+        while number == 0 and len(list(tmp_path.iterdir())) < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        (tmp_path / str(number)).touch()
+        return len(list(tmp_path.iterdir())) if number == 0 else number
+
+    with closing(Forks([[i] for i in range(9)], work, 0)) as made:
+        assert [result for _, result in made.results()] == [6, *range(1, 9)]
+        assert len(made._crew) == 3
+
+
+def test_nobody_is_begun_for_nothing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cores, "count", lambda: 6)
+    with closing(Forks([[0], [1]], lambda some: time.sleep(0.1), 0)) as made:
+        list(made.results())
+        assert len(made._crew) == 1, "the first was asked for both"
 
 
 def test_it_goes_on_with_those_it_got(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):

@@ -1,4 +1,4 @@
-"""CUDA graphs of a net, several side by side, each with a queue: while one computes, the next has its pixels.
+"""CUDA graphs of a net, several side by side, each with a short queue: the GPU need not wait for Python.
 
 A net of a hundred layers is launched by one call, so neither Python nor a small piece of a batch makes the GPU wait
 (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import queue
+from collections import deque
 from collections.abc import Callable
 
 import torch
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 
 IMAGES = 32  # of a piece; on an H200 four lanes of 32 were as fast as three of 64
 LANES = 4
-QUEUED = 2  # pieces a lane: one computes, one waits with its pixels
+QUEUED = 2  # pieces a lane: one computes, one waits
 WARM_UPS = 3  # passes before a graph is recorded: cuDNN chooses its kernels, Triton compiles its own
 
 Net = Callable[[Tensor], Tensor]
@@ -39,7 +40,7 @@ class Lane:
         self._graph: torch.cuda.CUDAGraph | None = None
         pixels = torch.zeros(images, *size, device=device)
         self._pixels = pixels.contiguous(memory_format=torch.channels_last)
-        torch.cuda.synchronize(device)
+        torch.cuda.synchronize(device)  # also what lanes that go for this one still compute
         with torch.cuda.stream(self._stream):
             for _ in range(WARM_UPS):
                 self._features = net(self._pixels)
@@ -140,12 +141,17 @@ class Lanes:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Returns float32 features [B, ...] on the GPU of images [B, 3, H, W], uint8 or float32, on CPU or GPU."""
-        under_way = [self._enqueue(part) for part in torch.split(images, self.images)]
-        for _, done in under_way:
+        found: list[Tensor] = []
+        under_way: deque[torch.cuda.Event] = deque()
+        for part in torch.split(images, self.images):
+            if len(under_way) == QUEUED:  # each keeps memory
+                under_way.popleft().synchronize()
+            features, done = self._enqueue(part)
+            found.append(features)
+            under_way.append(done)
+        for done in under_way:
             done.synchronize()
-        if len(under_way) == 1:
-            return under_way[0][0]
-        return torch.cat([features for features, _ in under_way])
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     def _enqueue(self, part: Tensor) -> tuple[Tensor, torch.cuda.Event]:
         lane = self._free.get()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,10 @@ from seedsweep.features.store import View
 
 log = logging.getLogger(__name__)
 
-SHARD_IMAGES, SHARD_SECONDS = 256, 1.0  # what a killed process loses at most: the longer of the two,
-SHARD_BYTES = 64 * 2**20  # but no more than this, for two wait in memory (activations [C, h, w] are large)
+# what is gathered, and may still be gathered while it is stored: a killed process loses at most both, and what was
+# under way. The longer of the two,
+SHARD_IMAGES, SHARD_SECONDS = 256, 1.0
+SHARD_BYTES = 64 * 2**20  # but no more than this, for it waits in memory (activations [C, h, w] are large)
 ATTEMPTS = 3  # of a store from which others take what was just written
 
 Load = Callable[[Sequence[str]], Tensor]
@@ -119,19 +121,23 @@ class _Shelf:
         return len(self._names) >= SHARD_IMAGES and time.perf_counter() - self._since >= SHARD_SECONDS
 
     def _flush(self) -> None:
+        self._wait()  # interrupted or failed, it leaves what was gathered to close()
         names, parts = self._names, self._parts
         self._names, self._parts = [], []
-        self._wait()
         self._stored = self._thread.submit(self._store, names, parts)
         self._since = time.perf_counter()
 
     def _wait(self) -> None:
-        stored, self._stored = self._stored, None
+        stored = self._stored
         if stored is not None:
+            wait([stored])
+            self._stored = None
             stored.result()
 
     def _store(self, names: list[str], parts: list[NDArray[np.float32]]) -> None:
-        self._view.add(names, _cast(np.concatenate(parts), self._dtype))
+        features = np.concatenate(parts)
+        parts.clear()
+        self._view.add(names, _cast(features, self._dtype))
 
 
 def _cast(features: NDArray[np.float32], dtype: str) -> NDArray[np.floating]:
