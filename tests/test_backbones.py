@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models import inception_v3, vgg16
 
 from seedsweep.backbones import nets
@@ -77,6 +77,17 @@ def test_vgg_equals_torchvision() -> None:
     reference = vgg16(weights=None).features.eval()
     reference.load_state_dict({k.removeprefix("features."): v for k, v in net.net.state_dict().items()})
     torch.testing.assert_close(net(photo(32)), reference(photo(32)))
+
+
+def test_vgg_begins_as_torchvision_does() -> None:
+    made, theirs = (
+        [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+        for net in (build("vgg16").net, vgg16(weights=None).features)
+    )
+    for layer, other in zip(made, theirs, strict=True):
+        assert layer.weight.shape == other.weight.shape
+        assert layer.weight.std() == pytest.approx(other.weight.std().item(), rel=0.15)
+        assert not layer.bias.any()
 
 
 def test_efficientnet_equals_timm() -> None:
