@@ -10,10 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from seedsweep.config.schema import Config
 
+NAME = "base_config"
+
 
 def register_schema() -> None:
     """Makes ``base_config`` known to Hydra: the first entry of conf/config.yaml's defaults."""
-    ConfigStore.instance().store(name="base_config", node=Config)
+    store = ConfigStore.instance()
+    if f"{NAME}.yaml" not in store.repo:  # to store it again takes 17 ms
+        store.store(name=NAME, node=Config)
 
 
 def to_config(cfg: DictConfig) -> Config:
