@@ -77,7 +77,10 @@ def _finalists(result: dict[str, Any]) -> Table:
         low, high = (max(0.0, found.low), min(1.0, found.high)) if found else (None, None)
         rows.append(
             [
-                Number(f"trial {finalist['trial']}", "the start" if finalist["reference"] else ""),
+                Number(
+                    f"trial\N{NO-BREAK SPACE}{finalist['trial']}",
+                    "the\N{NO-BREAK SPACE}start" if finalist["reference"] else "",
+                ),
                 ", ".join(map(short, finalist["settings"])) or "as it stands",
                 Bar(mean, low, high, values),
                 percent(mean),
