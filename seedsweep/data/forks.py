@@ -36,7 +36,7 @@ PAYS_FROM = 4096  # items: below it threads are done before the processes have b
 THREADS_SUFFICE = 4  # cores up to which they do
 MOST = 32  # processes: more than any GPU of today needs, and their batches take memory
 UNDER_WAY = 2  # batches a process: while one waits to be fetched, the next is made
-NUMBER = 8  # bytes of a batch's number
+NUMBER = 8  # bytes of a batch's number that is asked for
 
 
 def pay(n: int) -> bool:
@@ -149,13 +149,13 @@ class Forks(Generic[Item, Result]):
         for key, _ in ready:
             assert isinstance(key.fileobj, Connection)
             try:
-                content = key.fileobj.recv_bytes()
+                number, content = key.fileobj.recv()
             except (EOFError, ConnectionResetError) as error:
                 raise SeedsweepError(
                     "a process that reads images was ended from outside, perhaps for want of memory: run the same "
                     "command again."
                 ) from error
-            self._made[int.from_bytes(content[:NUMBER], "little")] = content[NUMBER:]
+            self._made[number] = content
         return bool(ready)
 
 
@@ -206,7 +206,7 @@ def _serve(
                 content = slots.packed(slot, work(batches[number]))
             except Exception as error:
                 content = slots.packed(slot, _Failed(error))
-            pipe.send_bytes(number.to_bytes(NUMBER, "little") + content)
+            pipe.send((number, content))
     os._exit(0)
 
 
