@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seedsweep.data.images import BadImageError, read_image
 from seedsweep.deploy import formats
 from seedsweep.deploy.load import Trained
+from seedsweep.engines.fold import folded
 from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)
@@ -113,10 +114,11 @@ def export(trained: Trained, module: ModuleType, path: Path, kind: torch.dtype, 
         SeedsweepError: the net can't be written in this format, or answers otherwise in it.
     """
     net = Answering(trained.net).eval()
+    written = Answering(folded(trained.net)).eval()  # half the nodes: written, read and run in less time
     part = path.with_name(f"{path.stem}.part{path.suffix}")
     try:
         with torch.no_grad():
-            module.write(net, images[:2].to(kind), about(trained, kind), part)
+            module.write(written, images[:2].to(kind), about(trained, kind), part)
         difference = _difference(net, module.reader(part), images.to(kind))
         if not difference <= TOLERANCE:  # NaN as well
             raise SeedsweepError(
