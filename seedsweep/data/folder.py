@@ -135,6 +135,6 @@ def images_below(folder: Path) -> list[Path]:
         found += [
             Path(base, name)
             for name in sorted(files)
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
         ]
     return found

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seedsweep.config.schema import DataConfig
 from seedsweep.data.demo import ensure_demo
@@ -48,7 +49,7 @@ def prepare_images(config: DataConfig, cache_dir: Path, manifest_path: Path | No
     found = _from_manifest(Path(config.manifest), root) if config.manifest else scan_folder(root)
     files = tuple(found)
     size = (config.image_size[0], config.image_size[1])
-    stamps = tuple((f.path.stat().st_mtime_ns, f.path.stat().st_size) for f in files if f.path.exists())
+    stamps = tuple(_stamp(f.path) for f in files)
     pixels, digests, bad = _proved(files, stamps, size, config.cache_gib, config.workers, cache_dir)
     if bad:
         files, pixels, digests = _without_bad(config, files, pixels, digests, bad)
@@ -56,6 +57,15 @@ def prepare_images(config: DataConfig, cache_dir: Path, manifest_path: Path | No
     if manifest_path is not None:
         write_manifest(table, manifest_path)
     return PreparedImages(table, pixels)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Returns time and size of a file; None if it is gone or a link to nothing."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_size
 
 
 @lru_cache(maxsize=1)  # the jobs of a grid read the files once
@@ -99,18 +109,10 @@ def _table(config: DataConfig, root: Path, files: tuple[Found, ...], digests: li
             f"{root} has one class only ({', '.join(classes)}): there is nothing to tell apart."
         )
     labels = np.asarray([classes.index(f.label) for f in files], dtype=np.int64)
-    paths = [f.path for f in files]
-    groups = groups_of(paths, config.group_regex)
-    if files[0].split is None:
-        fractions = {
-            "train": 1 - config.val_fraction - config.test_fraction,
-            "val": config.val_fraction,
-            "test": config.test_fraction,
-        }
-        splits = split_images(labels, groups, classes, fractions, config.split_seed)
-    else:
-        splits = np.asarray([f.split for f in files])
-    table = ImageTable(root, classes, paths, labels, splits, groups, digests)
+    splits, groups = _divided(
+        files, config.group_regex, config.val_fraction, config.test_fraction, config.split_seed
+    )
+    table = ImageTable(root, classes, [f.path for f in files], labels, splits, list(groups), digests)
     if config.manifest:
         _check_digests(Path(config.manifest), table)
     for split in SPLITS[:2]:
@@ -125,6 +127,22 @@ def _table(config: DataConfig, root: Path, files: tuple[Found, ...], digests: li
                     )
                 )
     return table
+
+
+@lru_cache(maxsize=4)  # the trials of a study divide the same files in the same way
+def _divided(
+    files: tuple[Found, ...], group_regex: str | None, val: float, test: float, seed: int
+) -> tuple[NDArray[np.str_], tuple[str, ...]]:
+    """Returns each file's split and group."""
+    groups = groups_of([f.path for f in files], group_regex)
+    if files[0].split is not None:
+        return np.asarray([f.split for f in files]), tuple(groups)
+    classes = sorted({f.label for f in files})
+    labels = np.asarray([classes.index(f.label) for f in files], dtype=np.int64)
+    fractions = {"train": 1 - val - test, "val": val, "test": test}
+    splits = split_images(labels, groups, classes, fractions, seed)
+    splits.flags.writeable = False
+    return splits, tuple(groups)
 
 
 def _from_manifest(manifest: Path, root: Path) -> list[Found]:

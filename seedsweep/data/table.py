@@ -51,12 +51,11 @@ def write_manifest(table: ImageTable, path: Path) -> None:
     with replacing(path) as part, part.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        for row, image in enumerate(table.paths):
-            name = image.relative_to(table.root) if image.is_relative_to(table.root) else image
-            label = table.classes[table.labels[row]]
-            writer.writerow(
-                [name.as_posix(), label, table.splits[row], table.groups[row], table.digests[row]]
-            )
+        below = table.root.as_posix().rstrip("/") + "/"  # as text: a study writes this for each trial
+        names = [path.as_posix().removeprefix(below) for path in table.paths]
+        labels = [table.classes[label] for label in table.labels.tolist()]
+        columns = names, labels, table.splits.tolist(), table.groups, table.digests
+        writer.writerows(zip(*columns, strict=True))
 
 
 def read_manifest(path: Path) -> list[dict[str, str]]:
