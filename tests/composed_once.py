@@ -12,15 +12,18 @@ from typing import Any
 
 import pytest
 from hydra import version
+from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_store import ConfigStore
+from hydra.core.default_element import ConfigDefault, GroupDefault
 from hydra.core.utils import JobRuntime
 from omegaconf import DictConfig
 
 read_anew = ConfigRepository.load_config
 merge_anew = ConfigLoaderImpl._compose_config_from_defaults_list
 compose_anew = ConfigLoaderImpl._load_configuration_impl
+choices_anew = defaults_list._create_interpolation_map
 _known: dict[tuple[Any, ...], bytes] = {}
 _files: dict[str, tuple[Any, ...]] | None = None  # of each folder, while a composition is under way
 
@@ -30,6 +33,7 @@ def remember(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ConfigRepository, "load_config", _read)
     patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", _merge)
     patch.setattr(ConfigLoaderImpl, "_load_configuration_impl", _compose)
+    patch.setattr(defaults_list, "_create_interpolation_map", _choices)
     # each composition copies its sources, and with them the store of schemas, which none of them changes
     patch.setattr(ConfigStore, "__deepcopy__", lambda store, _: store, raising=False)
 
@@ -39,13 +43,16 @@ def forget(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ConfigRepository, "load_config", read_anew)
     patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_anew)
     patch.setattr(ConfigLoaderImpl, "_load_configuration_impl", compose_anew)
+    patch.setattr(defaults_list, "_create_interpolation_map", choices_anew)
     patch.delattr(ConfigStore, "__deepcopy__", raising=False)
 
 
 def _compose(loader: ConfigLoaderImpl, *args: Any, **named: Any) -> DictConfig:
     global _files
     _files = {"": _names(ConfigStore.instance().repo)}  # the source of schemas has no folder
-    asked = repr((args, sorted(named.items()))), version.getbase(), JobRuntime.instance().get("name")
+    # from_shell is for the wording of an error, and an error is not remembered
+    how = {name: value for name, value in named.items() if name != "from_shell"}
+    asked = repr((args, sorted(how.items()))), version.getbase(), JobRuntime.instance().get("name")
     try:
         cfg: DictConfig = _once(("whole", *asked), loader, lambda: compose_anew(loader, *args, **named))
     finally:
@@ -61,6 +68,17 @@ def _read(repository: ConfigRepository, config_path: str) -> Any:
 def _merge(loader: ConfigLoaderImpl, defaults: Any, repo: Any) -> Any:
     asked = [astuple(default) for default in defaults]
     return _once(("merged", repr(asked)), repo, lambda: merge_anew(loader, defaults, repo))
+
+
+def _choices(overrides: Any, defaults: list[Any], self_added: bool) -> DictConfig | None:
+    """What names in a list of defaults may be made of: Hydra builds it for each file, and reads it where one is."""
+    names = [
+        default.path if isinstance(default, ConfigDefault) else default.value
+        for default in defaults
+        if isinstance(default, ConfigDefault | GroupDefault)
+    ]
+    wanted = any("${" in str(name) for name in names)
+    return choices_anew(overrides, defaults, self_added) if wanted else None
 
 
 def _once(what: tuple[str, ...], reader: Any, make: Callable[[], Any]) -> Any:

@@ -64,7 +64,7 @@ class Arm:
 def arm(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Arm:
     stub = Arm()
     monkeypatch.setattr(training, "train", stub)
-    monkeypatch.setattr(lead, "_check_images", lambda plan, to_go: None)
+    monkeypatch.setattr(lead, "_check_images", lambda *_: None)
     monkeypatch.setattr(close, "meet_test", lambda plan, winner: [SCORES for _ in winner.seeds])
     monkeypatch.setattr(close, "draw_study", lambda *_: [])
     return stub
@@ -212,8 +212,29 @@ def test_other_settings_are_refused(arm: Arm, capsys: pytest.CaptureFixture[str]
     assert run("study.workers=1", "study.grace=300", "data.workers=1", n=1) == 0, "these change no result"
 
 
+def test_workers_are_held_until_the_images_are_known_and_end_with_the_leader(
+    arm: Arm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    class Crew:
+        def __init__(self, *_: Any) -> None: ...
+
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            return lambda *_: calls.append(name)
+
+    def check(plan: Any, to_go: int, crew: Any) -> None:
+        crew.hold()
+        raise SeedsweepError("the images can't be used")
+
+    monkeypatch.setattr(lead, "Crew", Crew)
+    monkeypatch.setattr(lead, "_check_images", check)
+    assert run("study.workers=2", n=1) == 2
+    assert calls == ["prepare", "hold", "end"], "nothing was worked on"
+
+
 def test_settings_may_be_mended_before_the_first_trial(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(plan: Any, to_go: int) -> None:
+    def refuse(*_: Any) -> None:
         raise SeedsweepError("the images can't be used")
 
     with monkeypatch.context() as patch:

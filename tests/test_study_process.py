@@ -5,6 +5,7 @@ import os
 import runpy
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +91,19 @@ def test_ctrl_c_ends_neither_server_nor_worker_but_the_leaders_end_does(tmp_path
             leader.kill()
     wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
     assert (tmp_path / "errors.txt").read_text() == ""
+
+
+def test_a_held_worker_waits_for_the_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    process.wait_to_go()  # nobody holds this one
+    held, go = multiprocessing.Pipe(duplex=False)
+    monkeypatch.setattr(process, "_held", held)
+    waiting = threading.Thread(target=process.wait_to_go, daemon=True)
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    go.close()
+    waiting.join(20)
+    assert not waiting.is_alive()
 
 
 def wait_until(true: Callable[[], bool]) -> None:

@@ -165,7 +165,9 @@ def _write_onnx(net: nn.Module, size: tuple[int, int, int], path: Path) -> None:
             torch.onnx.export(net, (example,), path, dynamo=False)
         except Exception as error:
             log.debug("mnn: exported by way of torch.export: %s", error)
-            exported: Any = torch.onnx.export(torch.export.export(net, (example,)), dynamo=True, verbose=False)
+            exported: Any = torch.onnx.export(
+                torch.export.export(net, (example,)), dynamo=True, verbose=False
+            )
             exported.save(path, external_data=False)
 
 

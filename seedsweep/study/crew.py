@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -41,27 +43,45 @@ class Crew:
         self._threads = max(1, cores.count() // self.size)  # see seedsweep/cores.py
         self._running: dict[int, BaseProcess] = {}
         self._restarts = 0
+        self._held, self._go = multiprocessing.Pipe(duplex=False)
 
     def prepare(self) -> None:
-        """Lets the workers' imports begin, while the leader does something else."""
+        """Lets the workers' imports begin, while the leader has its own."""
         process.prepare(self._threads)
+
+    def hold(self) -> None:
+        """Begins the workers, once their imports are done: they read their settings, and wait for :meth:`work`."""
+        for number in set(range(1, self.size + 1)) - set(self._running):
+            self._begin(number, self._held)
 
     def work(self, study: optuna.Study, told: Callable[[optuna.Study], None]) -> optuna.Study:
         """Lets the workers run trials and finals to their end; returns the finals.
 
         Raises:
             SeedsweepError: the workers can't work.
-            KeyboardInterrupt: the user stopped the study; the workers have given their trials back.
+            KeyboardInterrupt: the user stopped the study; call :meth:`end`.
         """
-        try:
-            for number in range(1, self.size + 1):
-                self._begin(number)
-            self._watch(study, told)
-            finals = lay_finals(study, self.plan)
-            self._watch(finals, told)
-        finally:
-            self._end()
+        self.hold()
+        self._go.close()  # which the workers take for the word
+        self._watch(study, told)
+        finals = lay_finals(study, self.plan)
+        self._watch(finals, told)
         return finals
+
+    def end(self) -> None:
+        """Stops what still runs; a worker gives its trial back on the way."""
+        try:
+            for worker in self._running.values():
+                if worker.pid and worker.exitcode is None:
+                    with suppress(ProcessLookupError):
+                        os.kill(worker.pid, signal.SIGINT)
+            end = time.monotonic() + 30
+            for worker in self._running.values():
+                worker.join(max(0.1, end - time.monotonic()))
+        finally:  # also after a second Ctrl-C
+            for worker in self._running.values():
+                if worker.exitcode is None:
+                    worker.kill()  # its trial is found by the next call
 
     def _watch(self, study: optuna.Study, told: Callable[[optuna.Study], None]) -> None:
         leases = Leases(study, self.plan.folder, self.plan.config.study.grace)
@@ -75,13 +95,14 @@ class Crew:
             time.sleep(POLL)
         told(study)
 
-    def _begin(self, number: int) -> None:
+    def _begin(self, number: int, held: Connection | None = None) -> None:
         folder = self.plan.folder / "workers"
         folder.mkdir(exist_ok=True)
         self._running[number] = process.begin(
             [*self.command, "study.workers=1", f"study.job={number}"],
             folder / f"{number:03d}.log",
             self._threads,
+            held,
         )
 
     def _replace_dead(self) -> bool:
@@ -98,21 +119,6 @@ class Crew:
             log.warning("worker %d ended (status %d); another one takes its place", number, code)
             self._begin(number)
         return bool(dead)
-
-    def _end(self) -> None:
-        """Stops what still runs; a worker gives its trial back on the way."""
-        try:
-            for worker in self._running.values():
-                if worker.pid and worker.exitcode is None:
-                    with suppress(ProcessLookupError):
-                        os.kill(worker.pid, signal.SIGINT)
-            end = time.monotonic() + 30
-            for worker in self._running.values():
-                worker.join(max(0.1, end - time.monotonic()))
-        finally:  # also after a second Ctrl-C
-            for worker in self._running.values():
-                if worker.exitcode is None:
-                    worker.kill()  # its trial is found by the next call
 
 
 def _last(path: Path) -> str:

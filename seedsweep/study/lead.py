@@ -17,6 +17,7 @@ from seedsweep.study.close import close_study
 from seedsweep.study.crew import Crew
 from seedsweep.study.finalists import SUFFIX, open_finals
 from seedsweep.study.plan import METRICS, Plan, lay_slots, open_study, read_plan, slots
+from seedsweep.study.process import wait_to_go
 from seedsweep.study.space import shortened
 from seedsweep.study.worker import wait_for, work
 
@@ -34,6 +35,9 @@ def lead_study(config: Config, started: float) -> None:
         started: ``time.perf_counter()`` when the call began.
     """
     plan = read_plan(config)
+    crew = Crew(plan, _command()) if config.study.workers > 1 else None
+    if crew:
+        crew.prepare()
     study = open_study(plan)
     lay_slots(study, plan)
     to_go = len(slots(study)) - len(slots(study, ENDED))
@@ -44,16 +48,16 @@ def lead_study(config: Config, started: float) -> None:
     )  # fmt: skip
     _tell_of_settings(plan)
     progress = Progress(plan, study)
-    crew = Crew(plan, _command()) if config.study.workers > 1 else None
     try:
-        if crew:
-            crew.prepare()
-        _check_images(plan, to_go)
+        _check_images(plan, to_go, crew)
         finals = crew.work(study, progress) if crew else work(study, plan, leader=True, told=progress)
     except KeyboardInterrupt:
         log.info("stopped; the same command goes on with it: %d of %d trials are done",
                  len(slots(study, ENDED)), len(slots(study)))  # fmt: skip
         raise
+    finally:
+        if crew:
+            crew.end()
     close_study(study, finals, plan, started)
 
 
@@ -62,6 +66,7 @@ def serve_study(config: Config) -> None:
     plan = read_plan(config)
     study = open_study(plan)
     wait_for(lambda: bool(slots(study)), "trials")
+    wait_to_go()
     work(study, plan, leader=False, told=lambda _: None)  # the leader tells of all trials
 
 
@@ -106,7 +111,7 @@ class Progress:
         log.info("%s %s: %s %s  %s  %.1f s  %s", place, what, name, value, settings, seconds, mark)
 
 
-def _check_images(plan: Plan, to_go: int) -> None:
+def _check_images(plan: Plan, to_go: int, crew: Crew | None) -> None:
     """Stops before the first trial if the images can't be used, for all trials would fail of it.
 
     Trials say little, and workers have but their share of the cores. So where there are trials to go, the features
@@ -116,10 +121,14 @@ def _check_images(plan: Plan, to_go: int) -> None:
     if to_go and plan.is_of_heads:
         from seedsweep.training.run import open_images
 
+        if crew:
+            crew.hold()  # their imports and these took the same time; the net and its engine take one core more
         table = open_images(config, manifest)[1].prepared.table
     else:
         from seedsweep.data.prepare import prepare_images
 
+        if crew:
+            crew.hold()
         table = prepare_images(config.data, cache_of(config), manifest).table
     if to_go and all(param.key != "data.batch_size" for param in plan.space):
         _tell_of_steps(len(table.indices("train")), config.data.batch_size)

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -30,6 +31,7 @@ PRELOADED = (
 )
 # elsewhere system libraries don't survive a fork: each process imports for itself
 FORKS = sys.platform == "linux"
+_held: Connection | None = None  # in a worker: what its leader lets it go with
 _context = multiprocessing.get_context("forkserver") if FORKS else multiprocessing.get_context("spawn")
 
 
@@ -46,13 +48,14 @@ def prepare(threads: int) -> None:
             forkserver.ensure_running()
 
 
-def begin(command: Sequence[str], log: Path, threads: int) -> BaseProcess:
+def begin(command: Sequence[str], log: Path, threads: int, held: Connection | None = None) -> BaseProcess:
     """Starts ``python -m seedsweep COMMAND`` as a process of its own, which does not outlive this one.
 
     Args:
         command: options and overrides.
         log: what it prints is added to this file.
         threads: that it may compute with.
+        held: the process gets ready, and waits at :func:`wait_to_go` until something can be read here.
 
     Raises:
         SeedsweepError: the system starts none.
@@ -60,7 +63,8 @@ def begin(command: Sequence[str], log: Path, threads: int) -> BaseProcess:
     log.touch()
     environment = dict(os.environ)
     prepare(threads)
-    process = _context.Process(target=_run, args=(list(command), log, threads, Path.cwd(), environment))
+    arguments = (list(command), log, threads, Path.cwd(), environment, held)
+    process = _context.Process(target=_run, args=arguments)
     try:
         process.start()
     except (EOFError, OSError) as error:  # the server was killed, or there is no room for another process
@@ -70,8 +74,23 @@ def begin(command: Sequence[str], log: Path, threads: int) -> BaseProcess:
     return process
 
 
-def _run(command: list[str], log: Path, threads: int, folder: Path, environment: dict[str, str]) -> None:
+def wait_to_go() -> None:
+    """Waits until the leader lets this process go; at once where nobody holds it."""
+    if _held is not None:
+        _held.poll(None)
+
+
+def _run(
+    command: list[str],
+    log: Path,
+    threads: int,
+    folder: Path,
+    environment: dict[str, str],
+    held: Connection | None = None,
+) -> None:
     """Becomes what a shell would have started in ``folder``; the server may be older than both."""
+    global _held
+    _held = held
     os.setsid()  # Ctrl-C comes once, from the leader,
     with log.open("ab") as file, open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
