@@ -13,32 +13,37 @@ from pathlib import Path
 import psutil
 import pytest
 
-from seedsweep import cores
 from seedsweep.study import process
-from seedsweep.study.process import PRELOADED, begin
+from seedsweep.study.process import begin
 
-# counts what is asked of a GPU's driver while the server imports; a fork could ask nothing more after that
-COUNTED = f"""
-import os
+# imported first by the server: counts what is asked of a GPU's driver; a fork could ask nothing more after that
+COUNTED = """
 import torch
 asked = []
 for name in ("_cuda_getDeviceCount", "_cuda_init"):
     setattr(torch._C, name, lambda name=name: asked.append(name) or 0)
-import {", ".join(PRELOADED)}
-import threading
-print(asked, threading.active_count(), len(os.listdir("/proc/self/task")))
+"""
+
+TELLER = """
+import os
+def tell():
+    import counted
+    print(counted.asked, len(os.listdir(f"/proc/{os.getppid()}/task")), flush=True)
 """
 
 LEADER = """
 import os, signal, time
 from pathlib import Path
-from seedsweep.study.process import begin, prepare
+import teller
+from seedsweep.study import process
+process.PRELOADED = ("counted", *process.PRELOADED)
 signal.signal(signal.SIGINT, lambda *_: None)
-prepare(1)
+process.prepare(1)
 time.sleep(1)
 os.killpg(0, signal.SIGINT)  # what a terminal does at Ctrl-C, in the midst of the server's imports
-worker = begin(["task=dashboard", "dashboard.dir=."], Path("log.txt"), 1)
+worker = process.begin(["task=dashboard", "dashboard.dir=."], Path("log.txt"), 1)
 print(worker.pid, flush=True)
+process._context.Process(target=teller.tell).start()
 time.sleep(600)
 """
 
@@ -65,15 +70,11 @@ def test_a_process_has_folder_environment_and_threads_of_its_leader(
     assert "did you mean" in log.read_text()
 
 
-def test_the_server_asks_nothing_of_a_gpu_and_starts_no_thread() -> None:
-    environment = os.environ | dict.fromkeys(cores.NAMES, "1")
-    told = subprocess.run(
-        [sys.executable, "-c", COUNTED], env=environment, capture_output=True, text=True, check=True
-    )
-    assert told.stdout.split("\n")[-2] == "[] 1 1"
-
-
-def test_ctrl_c_ends_neither_server_nor_worker_but_the_leaders_end_does(tmp_path: Path) -> None:
+def test_the_server_asks_nothing_of_a_gpu_and_survives_ctrl_c_but_no_worker_its_leader(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "counted.py").write_text(COUNTED)
+    (tmp_path / "teller.py").write_text(TELLER)
     command = [sys.executable, "-c", LEADER]
     with (
         (tmp_path / "errors.txt").open("w") as errors,
@@ -87,6 +88,7 @@ def test_ctrl_c_ends_neither_server_nor_worker_but_the_leaders_end_does(tmp_path
             wait_until(lambda: os.getsid(worker.pid) == worker.pid)  # Ctrl-C does not reach it
             assert leader.poll() is None
             assert worker.is_running()
+            assert leader.stdout.readline() == "[] 1\n", "the server asked, or has more threads than one"
         finally:
             leader.kill()
     wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
