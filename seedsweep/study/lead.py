@@ -119,6 +119,7 @@ def _check_images(plan: Plan, to_go: int, crew: Crew | None) -> None:
     """
     config, manifest = plan.trial_config([]), plan.folder / "manifest.csv"
     if to_go and plan.is_of_heads:
+        import seedsweep.study.preloaded  # noqa: F401
         from seedsweep.training.run import open_images
 
         if crew:

@@ -6,6 +6,7 @@ all workers, while their leader extracts features, and a fork of it begins at on
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -22,13 +23,7 @@ from pathlib import Path
 from seedsweep import cores
 from seedsweep.errors import SeedsweepError
 
-# what a worker imports, together; none of it may start a thread or ask a GPU anything: a fork could use neither
-PRELOADED = (
-    "seedsweep.cli.preflight",
-    "seedsweep.sweep.job",
-    "seedsweep.study.lead",
-    "seedsweep.training.run",
-)
+PRELOADED = ("seedsweep.study.preloaded",)
 # elsewhere system libraries don't survive a fork: each process imports for itself
 FORKS = sys.platform == "linux"
 _held: Connection | None = None  # in a worker: what its leader lets it go with
@@ -91,6 +86,7 @@ def _run(
     """Becomes what a shell would have started in ``folder``; the server may be older than both."""
     global _held
     _held = held
+    gc.freeze()  # what the server imported stays: looked through by no collection, and so not copied either
     os.setsid()  # Ctrl-C comes once, from the leader,
     with log.open("ab") as file, open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
