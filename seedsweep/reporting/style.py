@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 TRAIN, VAL, TRAP, GREY, INK = "#8a6d3b", "#1f6f78", "#c4452d", "#9a9a9a", "#222222"
+DOTS = 120  # an inch
 
 
 def figure(width: float, height: float) -> Figure:
@@ -36,4 +37,9 @@ def tidy(axes: Axes, title: str = "") -> None:
 
 def save(made: Figure, path: Path) -> None:
     """Writes a PNG of 120 dots an inch."""
-    made.savefig(path, dpi=120)
+    made.set_dpi(DOTS)
+    layout = made.get_layout_engine()
+    if layout is not None:  # savefig would draw everything once more, for nothing but the layout
+        layout.execute(made)
+        made.set_layout_engine("none")
+    made.savefig(path, dpi=DOTS)
