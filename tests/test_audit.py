@@ -14,7 +14,15 @@ from seedsweep.audit.cues import cue_tables, measure_cue
 from seedsweep.audit.duplicates import find_pairs, thumbnails
 from seedsweep.audit.files import FileFacts
 from seedsweep.audit.groups import guess_grouping, measure_grouping
-from seedsweep.audit.labels import Doubt, find_doubts, folds_of, neighbour_votes, outside_fold, was_asked
+from seedsweep.audit.labels import (
+    Doubt,
+    components,
+    find_doubts,
+    folds_of,
+    neighbour_votes,
+    outside_fold,
+    was_asked,
+)
 from seedsweep.config.schema import Config
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.images import read_image
@@ -197,9 +205,11 @@ def test_only_flipped_labels_are_doubted():
     labels[wrong] = (labels[wrong] + rng.integers(1, 6, 45)) % 6
     names = [str(row) for row in range(900)]
 
+    parts = components(features)
+
     def doubts(given: np.ndarray) -> list[Doubt]:
-        votes = neighbour_votes(features, given, names, 6)
-        return find_doubts(outside_fold(features, given, None, 6), votes, given)
+        votes = neighbour_votes(parts, given, names, 6)
+        return find_doubts(outside_fold(parts, given, None, 6), votes, given)
 
     found = doubts(labels)
     assert {doubt.row for doubt in found} <= set(wrong.tolist())
@@ -229,7 +239,9 @@ def test_few_groups_make_fewer_folds():
     folds = folds_of(labels, [str(each) for each in photographs])
     assert len(folds) == 4
     assert all(set(labels[train]) == {0, 1} for train, _ in folds)
-    made = outside_fold(clouds(labels, photographs), labels, [str(each) for each in photographs], 2)
+    made = outside_fold(
+        components(clouds(labels, photographs)), labels, [str(each) for each in photographs], 2
+    )
     assert was_asked(made, labels).all()
 
 
@@ -246,7 +258,7 @@ def test_a_class_of_one_group_is_not_accused():
     photographs = np.where(labels == 2, 12, np.arange(144) // 8)
     groups = [str(each) for each in photographs]
     features = clouds(labels, labels)  # the class is all there is to see
-    made = outside_fold(features, labels, groups, 3)
+    made = outside_fold(components(features), labels, groups, 3)
     assert list(np.unique(labels[~was_asked(made, labels)])) == [2]
     made[labels == 2] = [0.99, 0.01, 0]  # as sure of another as a net can be that never saw the third
     votes = np.tile([1.0, 0, 0], (len(labels), 1))
@@ -284,7 +296,7 @@ def test_the_probes_accuracy_is_of_the_images_that_were_asked(
     made[labels == 2] = [0.6, 0.4, 0]
     names = [str(row) for row in range(200)]
     votes = np.eye(3)[labels]
-    seen = Answered(np.zeros((200, 2), np.float32), np.arange(200), labels, names, made, votes)
+    seen = Answered(np.zeros((200, 2)), np.arange(200), labels, names, made, votes)
     assert seen.acc == 1
     seen.probabilities[:15] = [0.05, 0.9, 0.05]
     assert seen.acc == 0.85
@@ -329,7 +341,7 @@ def test_the_split_in_use_is_judged(
         grouping=measure_grouping("^(x)", groups, labels),
         name=lambda row: table.paths[row].relative_to(tmp_path).as_posix(),
     )
-    seen = SimpleNamespace(features=clouds(labels, photographs), labels=labels, rows=np.arange(240))
+    seen = SimpleNamespace(parts=components(clouds(labels, photographs)), labels=labels, rows=np.arange(240))
     monkeypatch.setattr(photographs_check, "audited", lambda _: facts)
     monkeypatch.setattr(photographs_check, "answered", lambda _: seen)
     subject = SimpleNamespace(given_manifest="theirs.csv" if "manifest" in split else None)
@@ -362,7 +374,7 @@ def test_gap_and_torn_share_are_judged_apart(
     train = (photographs < 20) | ((photographs < 20 + torn) & (np.arange(240) % 8 == 0))
     grouping = measure_grouping("^(x)", [str(each) for each in photographs], labels)
     table = SimpleNamespace(classes=["a", "b"], splits=np.where(train, "train", "val"), paths=[])
-    seen = SimpleNamespace(features=None, labels=labels, rows=np.arange(240))
+    seen = SimpleNamespace(parts=None, labels=labels, rows=np.arange(240))
     sure = np.eye(2)[labels] * 0.8 + 0.1
     joined = np.where((np.arange(240) < gap)[:, None], 1 - sure, sure)
     facts = SimpleNamespace(table=table, grouping=grouping)

@@ -105,19 +105,22 @@ def was_asked(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> 
 def components(features: NDArray[np.float32], count: int = COMPONENTS) -> NDArray[np.float64]:
     """Returns the first principal components [N, count] of features [N, C], scaled to a variance of 1 in the mean."""
     x = features.astype(np.float64) - features.mean(0, dtype=np.float64)
-    values, vectors = np.linalg.eigh(x.T @ x / len(x))
-    kept = vectors[:, ::-1][:, : min(count, len(x) - 1)]
-    made: NDArray[np.float64] = x @ kept
-    return made / max(float(np.sqrt(values[::-1][: kept.shape[1]].mean())), 1e-12)
+    few = len(x) < x.shape[1]  # the smaller of the two Gram matrices has the same eigenvalues
+    values, vectors = np.linalg.eigh((x @ x.T if few else x.T @ x) / len(x))
+    values, vectors = values[::-1], vectors[:, ::-1]
+    kept = min(count, len(x) - 1, x.shape[1])
+    lengths = np.sqrt(len(x) * values[:kept].clip(0))
+    made: NDArray[np.float64] = vectors[:, :kept] * lengths if few else x @ vectors[:, :kept]
+    return made / max(float(np.sqrt(values[:kept].mean())), 1e-12)
 
 
 def outside_fold(
-    features: NDArray[np.float32], labels: NDArray[np.int64], groups: Sequence[str] | None, classes: int
+    parts: NDArray[np.float64], labels: NDArray[np.int64], groups: Sequence[str] | None, classes: int
 ) -> NDArray[np.float64]:
     """Returns each image's class probabilities [N, classes] by a logistic regression that has not seen its group.
 
     Args:
-        features: [N, C] of a frozen net.
+        parts: :func:`components` of a frozen net's features, [N, count].
         labels: [N] class numbers.
         groups: [N] names; None: every image by itself.
         classes: how many there are.
@@ -128,9 +131,7 @@ def outside_fold(
     probe = LogisticRegression(C=0.1, max_iter=300)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class that is missing in a fold; a fit that is near enough
-        found = cross_val_predict(
-            probe, components(features), labels, cv=folds_of(labels, groups), method="predict_proba"
-        )
+        found = cross_val_predict(probe, parts, labels, cv=folds_of(labels, groups), method="predict_proba")
     made = np.zeros((len(labels), classes))
     made[:, np.unique(labels)] = found
     return made
@@ -167,17 +168,17 @@ def find_doubts(
 
 
 def neighbour_votes(
-    features: NDArray[np.float32], labels: NDArray[np.int64], groups: Sequence[str], classes: int
+    parts: NDArray[np.float64], labels: NDArray[np.int64], groups: Sequence[str], classes: int
 ) -> NDArray[np.float64]:
     """Returns [N, classes]: the classes' shares among each image's nearest images of other groups (cosine).
 
     Args:
-        features: [N, C].
+        parts: :func:`components` of the features, [N, count].
         labels: [N] class numbers.
         groups: [N] names.
         classes: how many there are.
     """
-    x = components(features).astype(np.float32)
+    x = parts.astype(np.float32)
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     _, numbers = np.unique(np.asarray(groups), return_inverse=True)
     votes = np.zeros((len(labels), classes))

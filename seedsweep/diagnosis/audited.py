@@ -13,7 +13,7 @@ from seedsweep.audit.cues import Cue, cue_tables, measure_cue
 from seedsweep.audit.duplicates import Pair, find_pairs, thumbnails
 from seedsweep.audit.files import read_facts
 from seedsweep.audit.groups import Grouping, guess_grouping, measure_grouping
-from seedsweep.audit.labels import neighbour_votes, outside_fold, was_asked
+from seedsweep.audit.labels import components, neighbour_votes, outside_fold, was_asked
 from seedsweep.data.folder import SPLIT_NAMES
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.table import ImageTable
@@ -28,7 +28,7 @@ class Answered:
     """Images that passed the corrected frozen net: rows of the whole table, labels, and two kinds of answers.
 
     Attributes:
-        features: [n, C].
+        parts: principal components of the features, [n, count].
         rows: [n] of the whole table: training and validation images that are looked at.
         labels: [n].
         groups: [n]; copies of one file are one group.
@@ -36,7 +36,7 @@ class Answered:
         votes: [n, K] shares of the classes among the nearest others.
     """
 
-    features: NDArray[np.float32]
+    parts: NDArray[np.float64]
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
     groups: list[str]
@@ -159,16 +159,16 @@ def answered(subject: Subject) -> Answered:
 
 def _answer(subject: Subject) -> Answered:
     facts, clean, part = audited(subject), subject.clean, subject.material.images.table
-    features = np.concatenate([clean.train.numpy(), clean.val.numpy()])
+    parts = components(np.concatenate([clean.train.numpy(), clean.val.numpy()]))
     place = {path: row for row, path in enumerate(facts.table.paths)}
     rows = np.asarray([place[path] for path in part.paths], dtype=np.int64)
     groups = [facts.groups[row] for row in rows]
     classes = len(facts.table.classes)
     return Answered(
-        features,
+        parts,
         rows,
         part.labels,
         groups,
-        outside_fold(features, part.labels, groups, classes),
-        neighbour_votes(features, part.labels, groups, classes),
+        outside_fold(parts, part.labels, groups, classes),
+        neighbour_votes(parts, part.labels, groups, classes),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -104,15 +106,17 @@ def layer_shifts(net: nn.Module, batches: list[Tensor]) -> Shifts:
 
     Args:
         net: with norm layers; left as it was.
-        batches: of the training's size.
+        batches: of the training's size; small ones pass together, for in eval mode no image knows of another.
     """
     layers = norm_layers(net)
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name, _ in layers}
     order: list[str] = []
+    size = 0  # of the batches of the present pass
 
     def look(name: str, inputs: tuple[Tensor, ...]) -> None:
         x = inputs[0].float()
-        dims = [0, *range(2, x.ndim)]
+        x = x.reshape(-1, size, *x.shape[1:])
+        dims = [1, *range(3, x.ndim)]
         if not seen[name]:
             order.append(name)
         seen[name].append((x.mean(dims), x.square().mean(dims)))
@@ -124,8 +128,8 @@ def layer_shifts(net: nn.Module, batches: list[Tensor]) -> Shifts:
     try:
         with statistics_untouched(net):
             net.eval()
-            for batch in batches:
-                net(batch)
+            for size, together in _passes(batches):  # noqa: B007 - `look` reads the size
+                net(together)
     finally:
         for handle in handles:
             handle.remove()
@@ -135,7 +139,7 @@ def layer_shifts(net: nn.Module, batches: list[Tensor]) -> Shifts:
         layer = by_name[name]
         assert layer.running_mean is not None
         assert layer.running_var is not None
-        means, squares = (torch.stack(part).double() for part in zip(*seen[name], strict=True))
+        means, squares = (torch.cat(part).double() for part in zip(*seen[name], strict=True))
         mean, var = means.mean(0), (squares.mean(0) - means.mean(0).square()).clamp(min=0)
         sd = (layer.running_var.double() + layer.eps).sqrt()
         shift = (mean - layer.running_mean.double()).abs() / sd
@@ -143,3 +147,12 @@ def layer_shifts(net: nn.Module, batches: list[Tensor]) -> Shifts:
         rows.append([float(each.median()) for each in (shift, (var + layer.eps).sqrt() / sd, noise)])
     columns = np.asarray(rows).T if rows else np.zeros((3, 0))
     return Shifts(order, columns[0], columns[1], columns[2])
+
+
+def _passes(batches: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
+    """Joins consecutive batches of one size to passes of up to ``EVAL_BATCH`` images; yields their size with each."""
+    for size, equal in groupby(batches, len):
+        some = list(equal)
+        count = max(1, EVAL_BATCH // size)
+        for start in range(0, len(some), count):
+            yield size, torch.cat(some[start : start + count])

@@ -24,7 +24,7 @@ from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.ridge import Probe, fit_probe
 from seedsweep.diagnosis.saved import load_net, repeat_split, saved_config
 from seedsweep.errors import SeedsweepError
-from seedsweep.models.build import build_trunk
+from seedsweep.models.build import Trunk, build_trunk
 from seedsweep.models.classifier import Classifier
 from seedsweep.reporting.answers import read_answers
 from seedsweep.reporting.history import read_history
@@ -61,6 +61,7 @@ class Subject:
     limit: int = 1000
     given_manifest: str | None = None
     _rehearsals: dict[str, Rehearsal] = field(default_factory=dict)
+    _trunk: Trunk | None = None
 
     @cached_property
     def material(self) -> Material:
@@ -78,7 +79,7 @@ class Subject:
         if config.batchnorm.train_affine:
             config = apply(config, ["batchnorm=inference"])
         try:
-            build_trunk(config)
+            self._trunk = build_trunk(config)
         except WeightsUnreachableError:
             if self.kind == "plan" and self.config.backbone.weights != "none":
                 raise  # what would be measured is another net than the one that was planned
@@ -87,6 +88,14 @@ class Subject:
                 "%s: its pretrained weights can't be reached: probes stand on a random net", self.kind
             )
         return config
+
+    @property
+    def trunk(self) -> Trunk:
+        """The net of :attr:`frozen_config`, to look at: whoever passes images leaves it as it was."""
+        config = self.frozen_config
+        if self._trunk is None:
+            self._trunk = build_trunk(config)
+        return self._trunk
 
     @cached_property
     def clean_config(self) -> Config:

@@ -11,7 +11,6 @@ from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.layers import Modes, Shifts, layer_shifts, two_modes
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.models.build import build_trunk
 from seedsweep.models.classifier import Classifier
 from seedsweep.reporting.style import TRAIN, TRAP, VAL, figure, save, tidy
 
@@ -29,7 +28,7 @@ LAG = 0.10  # where the statistics are trained they lag a little behind in any h
 
 def check(subject: Subject, folder: Path) -> Finding:
     """Compares both modes of the net, and of a probe that has no head's faults."""
-    net = subject.last_net or Classifier(*_trunk(subject), torch.nn.Identity())
+    net = subject.last_net or _headless(subject)
     if not norm_layers(net):
         return Finding(
             "batchnorm",
@@ -143,9 +142,8 @@ def _both(modes: Modes) -> str:
     )
 
 
-def _trunk(subject: Subject) -> tuple[torch.nn.Module, torch.nn.Module]:
-    trunk = build_trunk(subject.frozen_config)
-    return trunk.preprocess, trunk.backbone
+def _headless(subject: Subject) -> Classifier:
+    return Classifier(subject.trunk.preprocess, subject.trunk.backbone, torch.nn.Identity())
 
 
 def _draw(shifts: Shifts, modes: Modes | None, path: Path, batch_size: int) -> None:

@@ -120,6 +120,7 @@ def _draw(rates: list[float], accs: list[float], chosen: float, path: Path) -> N
     axes.plot([chosen], [accs[place]], "o", ms=11, mfc="none", mec=TRAP, mew=2, label=f"this run: {chosen:g}")
     tidy(axes, "Validation accuracy of the head on the corrected net's features")
     axes.set_xlabel("learning rate")
+    axes.minorticks_off()
     axes.set_ylim(0, 1.02)
     axes.legend(frameon=False, fontsize=9)
     save(made, path)

@@ -43,7 +43,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     seen = answered(subject)
     classes = len(facts.table.classes)
     groups = [grouping.groups[row] for row in seen.rows]
-    apart, joined = (outside_fold(seen.features, seen.labels, each, classes) for each in (None, groups))
+    apart, joined = (outside_fold(seen.parts, seen.labels, each, classes) for each in (None, groups))
     asked = was_asked(apart, seen.labels) & was_asked(joined, seen.labels)
     alone, together = right(apart, seen.labels)[asked], right(joined, seen.labels)[asked]
     gap = float(alone.mean() - together.mean())

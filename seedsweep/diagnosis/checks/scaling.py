@@ -13,7 +13,6 @@ from seedsweep.backbones.base import Backbone, InputSpec
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.models.build import build_trunk
 from seedsweep.reporting.style import GREY, TRAP, VAL, figure, save, tidy
 
 ORDER = 20
@@ -124,8 +123,7 @@ def pixel_kind(pixels: Tensor) -> str:
 
 def _preprocess(subject: Subject) -> tuple[torch.nn.Module, InputSpec]:
     if subject.net is None:
-        trunk = build_trunk(subject.frozen_config)
-        return trunk.preprocess, trunk.backbone.input_spec
+        return subject.trunk.preprocess, subject.trunk.backbone.input_spec
     backbone = subject.net.backbone
     assert isinstance(backbone, Backbone)
     return subject.net.preprocess, backbone.input_spec
@@ -146,7 +144,8 @@ def _draw(tensors: Tensor, expected: Affine, path: Path) -> None:
         inside = (
             values.min() >= low - 0.1 and values.max() <= high + 0.1 and np.ptp(values) > 0.1 * (high - low)
         )
-        ax.hist(values, right if inside else 41, color=VAL if inside else TRAP, density=False)
+        colour = VAL if inside else TRAP
+        ax.hist(values, right if inside else 41, histtype="stepfilled", color=colour, density=False)
         if inside:
             ax.axvspan(low, high, color=GREY, alpha=0.15, linewidth=0)
         tidy(ax, f"{name}: expected {low:.2f} to {high:.2f}")
