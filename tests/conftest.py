@@ -64,7 +64,7 @@ def _no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 def _few_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
     """Pictures take a run of a test half its time: most modules go without."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.module.__name__ not in ("test_reporting", "test_report", "test_training"):
+        if request.module.__name__ not in ("test_reporting", "test_training"):
             without_pictures(patch)
         yield
 
