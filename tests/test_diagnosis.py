@@ -310,6 +310,9 @@ def test_a_layers_shift_is_in_stored_standard_deviations():
     assert shifts.shift[0] == pytest.approx(1.5, abs=0.02)
     assert shifts.spread[0] == pytest.approx(1.0, abs=0.02)
     assert shifts.noise[0] < 0.02
+    steps = [torch.full((size, 3, 2, 2), float(value)) for size, value in ((2, 0), (2, 4), (3, 0), (3, 4))]
+    # each batch has a mean of its own, though they pass together
+    assert layer_shifts(net, steps).noise[0] == pytest.approx(1, rel=1e-4)
 
 
 REALISTIC = [
