@@ -103,7 +103,7 @@ def test_a_held_worker_waits_for_the_word(monkeypatch: pytest.MonkeyPatch) -> No
     waiting.start()
     waiting.join(0.2)
     assert waiting.is_alive()
-    go.close()
+    go.send_bytes(b"go")
     waiting.join(20)
     assert not waiting.is_alive()
 

@@ -62,7 +62,7 @@ class Crew:
             KeyboardInterrupt: the user stopped the study; call :meth:`end`.
         """
         self.hold()
-        self._go.close()  # which the workers take for the word
+        self._go.send_bytes(b"go")  # nobody takes it out, so all see it
         self._watch(study, told)
         finals = lay_finals(study, self.plan)
         self._watch(finals, told)

@@ -49,15 +49,16 @@ def lead_study(config: Config, started: float) -> None:
     _tell_of_settings(plan)
     progress = Progress(plan, study)
     try:
-        _check_images(plan, to_go, crew)
-        finals = crew.work(study, progress) if crew else work(study, plan, leader=True, told=progress)
+        try:
+            _check_images(plan, to_go, crew)
+            finals = crew.work(study, progress) if crew else work(study, plan, leader=True, told=progress)
+        finally:
+            if crew:
+                crew.end()
     except KeyboardInterrupt:
         log.info("stopped; the same command goes on with it: %d of %d trials are done",
                  len(slots(study, ENDED)), len(slots(study)))  # fmt: skip
         raise
-    finally:
-        if crew:
-            crew.end()
     close_study(study, finals, plan, started)
 
 
