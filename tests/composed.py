@@ -1,6 +1,11 @@
 """Configurations as the command line composes them."""
 
+import pickle
+from functools import cache
+
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from seedsweep.config.location import conf_dir
@@ -15,4 +20,21 @@ def compose_config(*overrides: str) -> DictConfig:
 
 
 def config_of(*overrides: str) -> Config:
-    return to_config(compose_config(*overrides))
+    """Choices of files are composed once; single values, such as paths.cache=..., are set as Hydra sets them, last."""
+    if any(override.startswith("hydra.") for override in overrides):
+        return to_config(compose_config(*overrides))  # a search path, above all
+    values = [override for override in overrides if _is_value(override)]
+    cfg: DictConfig = pickle.loads(_chosen(tuple(one for one in overrides if one not in values)))
+    parsed = OverridesParser.create().parse_overrides(values)
+    ConfigLoaderImpl._apply_overrides_to_config(parsed, cfg)
+    return to_config(cfg)
+
+
+def _is_value(override: str) -> bool:
+    key = override.partition("=")[0]
+    return "." in key and key[0].isalpha()
+
+
+@cache
+def _chosen(choices: tuple[str, ...]) -> bytes:
+    return pickle.dumps(compose_config(*choices))
