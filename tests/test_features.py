@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
+from seedsweep.data.demo import ensure_demo
 from seedsweep.data.prepare import prepare_images
 from seedsweep.errors import SeedsweepError
 from seedsweep.features import budget, shards
@@ -26,9 +28,16 @@ INCEPTION = ["backbone=inception_v3", "data.image_size=[75,75]", "backbone.weigh
 VGG = ["backbone=vgg16", "batchnorm=batch_stats", "backbone.weights=none"]  # no BatchNorm: any policy serves
 
 
+def with_photographs(folder: Path) -> Path:
+    """Returns a cache of its own, with no features in it; the photographs are drawn once a session."""
+    source = ensure_demo(Path(os.environ["SEEDSWEEP_CACHE"]), 70, 0)
+    shutil.copytree(source, folder / "cache" / "demo" / source.name)
+    return folder / "cache"
+
+
 @pytest.fixture
 def cache(tmp_path: Path) -> str:
-    return f"paths.cache={tmp_path / 'cache'}"
+    return f"paths.cache={with_photographs(tmp_path)}"
 
 
 def quick(*overrides: str) -> Config:
@@ -38,9 +47,8 @@ def quick(*overrides: str) -> Config:
 
 def both(folder: Path, *overrides: str) -> tuple[Path, Path]:
     """Trains online and on stored features."""
-    runs = folder / "online", folder / "stored"
+    runs, where = (folder / "online", folder / "stored"), f"paths.cache={with_photographs(folder)}"
     for run, mode in zip(runs, ("off", "required"), strict=True):
-        where = f"paths.cache={folder / 'cache'}"
         train(small(f"features={mode}", "features.engine=torch", where, *overrides), run)
     return runs
 
@@ -106,8 +114,7 @@ def test_features_are_extracted_once(cache: str, tmp_path: Path, monkeypatch: py
 
 
 def copied_demo(tmp_path: Path) -> list[str]:
-    prepared = prepare_images(small(f"paths.cache={tmp_path / 'cache'}").data, tmp_path / "cache")
-    shutil.copytree(prepared.table.root, tmp_path / "mine")
+    shutil.copytree(next((tmp_path / "cache" / "demo").iterdir()), tmp_path / "mine")
     return ["data=folder", f"data.root={tmp_path / 'mine'}", "data.image_size=[32,32]", "augment=none"]
 
 
@@ -252,8 +259,6 @@ def test_a_store_that_cannot_be_written_costs_time_not_the_run(
 
 
 def test_the_least_recently_used_go_first(cache: str, tmp_path: Path) -> None:
-    import os
-
     root = tmp_path / "cache" / "features"
     for age, change in enumerate(["preprocess=auto", "preprocess=rescale_only", "preprocess=rescale_twice"]):
         space = opened(quick(cache, "augment=none", change)).space
@@ -299,10 +304,10 @@ def test_the_cache_is_listed_verified_and_cleared(
 
 
 def test_a_head_in_bfloat16_is_near_and_says_so(tmp_path: Path) -> None:
-    runs = []
+    runs, store = [], with_photographs(tmp_path)
     for precision in ("float32", "bfloat16"):
         run = tmp_path / precision
-        metrics = train(quick(f"paths.cache={tmp_path}/cache", f"features.head_precision={precision}"), run)
+        metrics = train(quick(f"paths.cache={store}", f"features.head_precision={precision}"), run)
         assert metrics["trained_in"] == precision
         runs.append(history(run))
     assert runs[0][-1]["val/loss"] == pytest.approx(runs[1][-1]["val/loss"], rel=2e-2)

@@ -19,7 +19,8 @@ from typing import IO
 import numpy as np
 import pytest
 import torch
-from test_features import cache, history, opened, quick
+from test_features import cache, history, opened, quick, with_photographs
+from test_training import processes
 from torch import nn
 
 from seedsweep.data.prepare import prepare_images
@@ -34,10 +35,6 @@ from seedsweep.training.run import train
 __all__ = ["cache"]  # the fixture
 
 TRAIN = 38  # of the 70 photographs
-
-# a server that has imported everything forks a process in no time; nothing of torch has run in it
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["seedsweep.training.run", "seedsweep.training.stored", "hydra"])
 
 
 def arm(run: Path, store: Path, epochs: int, tell: Connection | None = None) -> None:
@@ -77,10 +74,7 @@ def finished(process: multiprocessing.process.BaseProcess) -> None:
 @pytest.fixture
 def stores(tmp_path: Path) -> list[Path]:
     """Two caches with the photographs drawn."""
-    found = [tmp_path / "one", tmp_path / "other"]
-    prepare_images(quick(f"paths.cache={found[0]}").data, found[0])
-    shutil.copytree(found[0], found[1])
-    return found
+    return [with_photographs(tmp_path / name) for name in ("one", "other")]
 
 
 def rows_of(store: Path, views: int) -> dict[str, dict[str, bytes]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_features import history
+from test_features import history, with_photographs
 from test_training import small
 from torch import Tensor
 
@@ -41,6 +41,9 @@ def net(name: str) -> Backbone:
 
 def upper(folder: Path, *overrides: str) -> Config:
     """EfficientNet-Lite0, its last two stages trained."""
+    store = folder / "cache"
+    if not store.exists():
+        with_photographs(folder)
     return small(
         "backbone.freeze=false",
         "backbone.train_from=blocks.5",
@@ -48,7 +51,7 @@ def upper(folder: Path, *overrides: str) -> Config:
         "augment=none",
         "features=required",
         "features.engine=torch",
-        f"paths.cache={folder / 'cache'}",
+        f"paths.cache={store}",
         *overrides,
     )
 

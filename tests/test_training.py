@@ -2,11 +2,10 @@
 
 import csv
 import json
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.training import probe
+from seedsweep.training.module import ArmModule
 from seedsweep.training.run import train
 
 SMALL = [
@@ -35,6 +35,9 @@ SMALL = [
     "trainer.probe_images=16",
     "features=off",
 ]
+# a server that has imported everything forks a process in no time; nothing of torch has run in it
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["seedsweep.training.run", "seedsweep.training.stored", "hydra"])
 EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
 
 
@@ -113,37 +116,36 @@ def test_the_probe_disturbs_nothing(reference: Path, tmp_path: Path, monkeypatch
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+def train_and_stop(folder: Path, tell: Connection) -> None:
+    """Trains as the reference did, up to the middle of the second epoch."""
+    step = ArmModule.training_step
+
+    def slow(self: ArmModule, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        if self.current_epoch == 1 and batch_idx == 2:
+            tell.send("middle")
+            time.sleep(60)
+        return step(self, batch, batch_idx)
+
+    ArmModule.training_step = slow  # type: ignore[method-assign]
+    train(small("batchnorm=train"), folder, pictures=False)
+
+
 def test_killed_in_the_middle_of_an_epoch_and_resumed(reference: Path, tmp_path: Path):
     folder = tmp_path / "killed"
-    script = (
-        "import sys, time; sys.path[:0] = sys.argv[2:]\n"
-        "from pathlib import Path\n"
-        "from test_training import small\n"
-        "from seedsweep.training import module, run\n"
-        "step = module.ArmModule.training_step\n"
-        "def slow(self, batch, batch_idx):\n"
-        "    if self.current_epoch == 1 and batch_idx == 2:\n"
-        "        print('MIDDLE', flush=True); time.sleep(60)\n"
-        "    return step(self, batch, batch_idx)\n"
-        "module.ArmModule.training_step = slow\n"
-        "run.train(small('batchnorm=train'), Path(sys.argv[1]))\n"
-    )
-    command = [sys.executable, "-c", script, str(folder), str(Path(__file__).parent)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        deadline = time.monotonic() + 100
-        while "MIDDLE" not in process.stdout.readline():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-        os.kill(process.pid, signal.SIGKILL)
+    ours, theirs = processes.Pipe(duplex=False)
+    process = processes.Process(target=train_and_stop, args=(folder, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    assert ours.poll(100)
+    assert ours.recv() == "middle"
+    process.kill()
+    process.join()
     assert not (folder / "metrics.json").exists()
     train(small("batchnorm=train"), folder, resume=True)
     assert_same(reference, folder)
 
 
 def test_ctrl_c_keeps_what_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from seedsweep.training.module import ArmModule
-
     step = ArmModule.training_step
 
     def interrupted(self: ArmModule, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
@@ -205,7 +207,6 @@ def test_a_pruned_run_keeps_its_row_of_the_hparams_table(features: str, tmp_path
     assert not (tmp_path / "metrics.json").exists()
 
 
-def test_the_graph_of_the_net_is_written(tmp_path: Path) -> None:
-    train(small("trainer.max_epochs=1"), tmp_path)
-    events = EventAccumulator(str(tmp_path / "tb/val")).Reload()
+def test_the_graph_of_the_net_is_written(reference: Path) -> None:
+    events = EventAccumulator(str(reference / "tb/val")).Reload()
     assert "backbone" in str(events.Graph())
