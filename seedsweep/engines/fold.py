@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 from typing import cast
 
 import torch
-from timm.layers.conv2d_same import Conv2dSame
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 log = logging.getLogger(__name__)
 
-CONVOLUTIONS = (nn.Conv2d, Conv2dSame)  # other subclasses may change their weights on the way
+SAME = "timm.layers.conv2d_same"  # a net of other makers has no such layer: timm is not imported to ask, 1.3 s
 
 
 class _Tracer(fx.Tracer):
@@ -63,9 +63,15 @@ def _pairs(net: nn.Module) -> list[tuple[str, str]]:
             continue
         conv = modules[str(before.target)]
         once = times[id(conv)] == times[id(norm)] == 1 and len(before.users) == 1
-        if type(conv) in CONVOLUTIONS and once and norm.running_mean is not None:
+        if _folds(conv) and once and norm.running_mean is not None:
             pairs.append((str(before.target), str(node.target)))
     return pairs
+
+
+def _folds(conv: nn.Module) -> bool:
+    """Says whether it is a plain convolution, or timm's with TensorFlow's padding; other kinds may change weights."""
+    same = sys.modules.get(SAME)
+    return type(conv) is nn.Conv2d or (same is not None and type(conv) is same.Conv2dSame)
 
 
 def _after(norm: _BatchNorm) -> nn.Module:
