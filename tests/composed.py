@@ -1,8 +1,5 @@
 """Configurations as the command line composes them."""
 
-import pickle
-from functools import cache
-
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,11 +17,11 @@ def compose_config(*overrides: str) -> DictConfig:
 
 
 def config_of(*overrides: str) -> Config:
-    """Choices of files are composed once; single values, such as paths.cache=..., are set as Hydra sets them, last."""
+    """Choices of files are composed; single values, such as paths.cache=..., are set as Hydra sets them, last."""
     if any(override.startswith("hydra.") for override in overrides):
         return to_config(compose_config(*overrides))  # a search path, above all
     values = [override for override in overrides if _is_value(override)]
-    cfg: DictConfig = pickle.loads(_chosen(tuple(one for one in overrides if one not in values)))
+    cfg = compose_config(*(one for one in overrides if one not in values))
     parsed = OverridesParser.create().parse_overrides(values)
     ConfigLoaderImpl._apply_overrides_to_config(parsed, cfg)
     return to_config(cfg)
@@ -33,8 +30,3 @@ def config_of(*overrides: str) -> Config:
 def _is_value(override: str) -> bool:
     key = override.partition("=")[0]
     return "." in key and key[0].isalpha()
-
-
-@cache
-def _chosen(choices: tuple[str, ...]) -> bytes:
-    return pickle.dumps(compose_config(*choices))

@@ -1,7 +1,6 @@
 """Engines: each answers as plain PyTorch does."""
 
 import itertools
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -244,56 +243,6 @@ def test_the_share_of_winograd_convolutions():
             return self.conv(x) if x.sum() > 0 else x
 
     assert winograd_share(Branches(), (3, 16, 16)) == 0
-
-
-@needs_mnn
-def test_mnn_takes_small_tiles_where_large_ones_round_too_much(monkeypatch: pytest.MonkeyPatch):
-    layers = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1)).eval()
-    size = (3, 36, 36)
-    images = photos(3, size)
-    with torch.no_grad():
-        truth = layers(images.float()).flatten(1)
-    errors = {}
-    for allowed in (1.0, 0.0):
-        monkeypatch.setattr(mnn_engine, "ROUNDING", allowed)
-        errors[allowed] = worst(mnn_engine.MnnEngine(layers, size)(images).flatten(1), truth)
-    assert errors[0.0] < errors[1.0] < 1e-4
-    monkeypatch.setattr(mnn_engine, "BROKEN", 0.0)
-    for here, other in ((True, "openvino"), (False, "torch")):
-        monkeypatch.setattr(select._engines()["openvino"], "available", lambda here=here: here)
-        with pytest.raises(
-            SeedsweepError, match=rf"would be .* from PyTorch's.*; take features.engine={other}"
-        ):
-            select.build_engine(layers, size, FeaturesConfig(engine="mnn"), CPU)
-
-
-@needs_mnn
-@pytest.mark.parametrize(("value", "fine"), [(float("nan"), False), (0.0, True)])
-def test_mnn_is_refused_where_it_answers_nothing(value: float, fine: bool, monkeypatch: pytest.MonkeyPatch):
-    conv = nn.Conv2d(3, 4, 3).eval()
-    nn.init.zeros_(conv.weight)
-    nn.init.zeros_(conv.bias)  # all features are 0: no difference may be divided by that
-    session = mnn_engine._Session.__call__
-    monkeypatch.setattr(mnn_engine._Session, "__call__", lambda self, pixels: session(self, pixels) + value)
-    build = lambda: select.build_engine(conv, (3, 8, 8), FeaturesConfig(engine="mnn"), CPU)  # noqa: E731
-    if fine:
-        build()
-        return
-    with pytest.raises(SeedsweepError, match="from PyTorch's"):
-        build()
-
-
-@needs_mnn
-def test_mnn_says_what_its_converter_says(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
-    monkeypatch.setattr(mnn_engine, "CONVERT", "raise SystemExit('no such operator')")
-    layers = nn.Sequential(nn.Conv2d(3, 4, 3)).eval()
-    with pytest.raises(SeedsweepError, match="MNN's converter: no such operator"):
-        select.build_engine(layers, (3, 8, 8), FeaturesConfig(engine="mnn"), CPU)
-    monkeypatch.undo()
-    select.build_engine(layers, (3, 8, 8), FeaturesConfig(engine="mnn"), CPU)
-    mnn_engine._flush_c()  # what waits in C's buffer would come out at the end of the process
-    assert capfd.readouterr().out == "", "MNN's greetings are kept from standard output"
-    assert "MNN.tools" not in sys.modules, "it would call its makers"
 
 
 def mean(pixels: np.ndarray) -> np.ndarray:

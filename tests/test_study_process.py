@@ -9,11 +9,17 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from optuna import load_study
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
-from seedsweep.study import process
+from seedsweep.cli.main import main
+from seedsweep.study import lead, process
 from seedsweep.study.process import begin
 
 # imported first by the server: counts what is asked of a GPU's driver; a fork could ask nothing more after that
@@ -25,10 +31,10 @@ for name in ("_cuda_getDeviceCount", "_cuda_init"):
 """
 
 TELLER = """
-import os
+import os, sys
 def tell():
-    import counted
-    print(counted.asked, len(os.listdir(f"/proc/{os.getppid()}/task")), flush=True)
+    there = "seedsweep.training.run" in sys.modules
+    print(sys.modules["counted"].asked, there, len(os.listdir(f"/proc/{os.getppid()}/task")), flush=True)
 """
 
 LEADER = """
@@ -88,7 +94,7 @@ def test_the_server_asks_nothing_of_a_gpu_and_survives_ctrl_c_but_no_worker_its_
             wait_until(lambda: os.getsid(worker.pid) == worker.pid)  # Ctrl-C does not reach it
             assert leader.poll() is None
             assert worker.is_running()
-            assert leader.stdout.readline() == "[] 1\n", "the server asked, or has more threads than one"
+            assert leader.stdout.readline() == "[] True 1\n", "asked, imported, threads of the server"
         finally:
             leader.kill()
     wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
@@ -106,6 +112,38 @@ def test_a_held_worker_waits_for_the_word(monkeypatch: pytest.MonkeyPatch) -> No
     go.send_bytes(b"go")
     waiting.join(20)
     assert not waiting.is_alive()
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    go.close()
+    process.wait_to_go()
+    assert ended == [1], "no word will come"
+
+
+def test_a_held_worker_takes_no_trial(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [
+        "+study=head", "+experiment=frozen_bn", "backbone=efficientnet_lite0", "data.image_size=[64,64]",
+        "data.demo.n_images=70", "trainer.max_epochs=1", "study.name=s", "study.n_trials=1",
+    ]  # fmt: skip
+
+    def lay_down_and_stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lead, "_check_images", lay_down_and_stop)
+    assert main(words) == 130
+    study = load_study(
+        study_name="s", storage=JournalStorage(JournalFileBackend("outputs/studies/s/study.journal"))
+    )
+    waits = lambda: study.get_trials(deepcopy=False)[0].state == TrialState.WAITING  # noqa: E731
+    held, go = multiprocessing.Pipe(duplex=False)
+    worker = begin([*words, "study.job=1"], in_tmp / "log.txt", 1, held)
+    try:
+        time.sleep(4)  # some 1.5 s to the first trial if nothing holds it
+        assert waits()
+        go.send_bytes(b"go")
+        wait_until(lambda: not waits())
+    finally:
+        worker.kill()
+        worker.join()
 
 
 def wait_until(true: Callable[[], bool]) -> None:

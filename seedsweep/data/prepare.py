@@ -109,10 +109,10 @@ def _table(config: DataConfig, root: Path, files: tuple[Found, ...], digests: li
             f"{root} has one class only ({', '.join(classes)}): there is nothing to tell apart."
         )
     labels = np.asarray([classes.index(f.label) for f in files], dtype=np.int64)
-    splits, groups = _divided(
-        files, config.group_regex, config.val_fraction, config.test_fraction, config.split_seed
-    )
-    table = ImageTable(root, classes, [f.path for f in files], labels, splits, list(groups), digests)
+    paths = [f.path for f in files]
+    groups = groups_of(paths, config.group_regex)
+    splits = _divided(files, tuple(groups), config.val_fraction, config.test_fraction, config.split_seed)
+    table = ImageTable(root, classes, paths, labels, splits, groups, digests)
     if config.manifest:
         _check_digests(Path(config.manifest), table)
     for split in SPLITS[:2]:
@@ -131,18 +131,18 @@ def _table(config: DataConfig, root: Path, files: tuple[Found, ...], digests: li
 
 @lru_cache(maxsize=4)  # the trials of a study divide the same files in the same way
 def _divided(
-    files: tuple[Found, ...], group_regex: str | None, val: float, test: float, seed: int
-) -> tuple[NDArray[np.str_], tuple[str, ...]]:
-    """Returns each file's split and group."""
-    groups = groups_of([f.path for f in files], group_regex)
-    if files[0].split is not None:
-        return np.asarray([f.split for f in files]), tuple(groups)
-    classes = sorted({f.label for f in files})
-    labels = np.asarray([classes.index(f.label) for f in files], dtype=np.int64)
-    fractions = {"train": 1 - val - test, "val": val, "test": test}
-    splits = split_images(labels, groups, classes, fractions, seed)
+    files: tuple[Found, ...], groups: tuple[str, ...], val: float, test: float, seed: int
+) -> NDArray[np.str_]:
+    """Returns each file's split."""
+    if files[0].split is None:
+        classes = sorted({f.label for f in files})
+        labels = np.asarray([classes.index(f.label) for f in files], dtype=np.int64)
+        fractions = {"train": 1 - val - test, "val": val, "test": test}
+        splits = split_images(labels, groups, classes, fractions, seed)
+    else:
+        splits = np.asarray([f.split for f in files])
     splits.flags.writeable = False
-    return splits, tuple(groups)
+    return splits
 
 
 def _from_manifest(manifest: Path, root: Path) -> list[Found]:

@@ -114,9 +114,9 @@ def export(trained: Trained, module: ModuleType, path: Path, kind: torch.dtype, 
         SeedsweepError: the net can't be written in this format, or answers otherwise in it.
     """
     net = Answering(trained.net).eval()
-    written = Answering(folded(trained.net)).eval()  # half the nodes: written, read and run in less time
     part = path.with_name(f"{path.stem}.part{path.suffix}")
     try:
+        written = Answering(folded(trained.net)).eval()  # half the nodes: written, read and run in less time
         with torch.no_grad():
             module.write(written, images[:2].to(kind), about(trained, kind), part)
         difference = _difference(net, module.reader(part), images.to(kind))

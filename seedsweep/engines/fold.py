@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 log = logging.getLogger(__name__)
 
-SAME = "timm.layers.conv2d_same"  # a net of other makers has no such layer: timm is not imported to ask, 1.3 s
+SAME = "timm.layers.conv2d_same"  # no net of others has such a layer: timm is not imported to ask, 1.3 s
 
 
 class _Tracer(fx.Tracer):

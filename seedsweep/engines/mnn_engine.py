@@ -154,13 +154,15 @@ def _convert(net: nn.Module, size: tuple[int, int, int], folder: Path) -> Path:
 def _write_onnx(net: nn.Module, size: tuple[int, int, int], path: Path) -> None:
     """Writes ``net`` by PyTorch's older exporter, 1.5 s for InceptionV3, and what that can't by the newer one, 7 s.
 
-    The older one follows the net for one input; whatever depends on the values then shows in the engine's check.
+    The older one follows the net for one input: where its way depends on the values it is stopped, and the newer one
+    says what it makes of that.
     """
     for name in ("onnxscript", "onnx_ir", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.ERROR)
     example = torch.zeros(IMAGES, *size)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", ".*to a Python (boolean|float)")  # a TracerWarning
         try:
             torch.onnx.export(net, (example,), path, dynamo=False)
         except Exception as error:

@@ -41,5 +41,5 @@ def save(made: Figure, path: Path) -> None:
     layout = made.get_layout_engine()
     if layout is not None:  # savefig would draw everything once more, for nothing but the layout
         layout.execute(made)
-        made.set_layout_engine("none")
+        made.set_layout_engine(None)
     made.savefig(path, dpi=DOTS)

@@ -43,7 +43,7 @@ class Crew:
         self._threads = max(1, cores.count() // self.size)  # see seedsweep/cores.py
         self._running: dict[int, BaseProcess] = {}
         self._restarts = 0
-        self._held, self._go = multiprocessing.Pipe(duplex=False)
+        self._go: list[Connection] = []  # for each worker that is held
 
     def prepare(self) -> None:
         """Lets the workers' imports begin, while the leader has its own."""
@@ -51,8 +51,12 @@ class Crew:
 
     def hold(self) -> None:
         """Begins the workers, once their imports are done: they read their settings, and wait for :meth:`work`."""
-        for number in set(range(1, self.size + 1)) - set(self._running):
-            self._begin(number, self._held)
+        for number in range(1, self.size + 1):
+            if number not in self._running:
+                held, go = multiprocessing.Pipe(duplex=False)
+                self._go.append(go)
+                with held:
+                    self._begin(number, held)
 
     def work(self, study: optuna.Study, told: Callable[[optuna.Study], None]) -> optuna.Study:
         """Lets the workers run trials and finals to their end; returns the finals.
@@ -62,7 +66,9 @@ class Crew:
             KeyboardInterrupt: the user stopped the study; call :meth:`end`.
         """
         self.hold()
-        self._go.send_bytes(b"go")  # nobody takes it out, so all see it
+        for go in self._go:
+            with suppress(OSError):  # it was killed, and is replaced below
+                go.send_bytes(b"go")
         self._watch(study, told)
         finals = lay_finals(study, self.plan)
         self._watch(finals, told)
@@ -70,6 +76,8 @@ class Crew:
 
     def end(self) -> None:
         """Stops what still runs; a worker gives its trial back on the way."""
+        for go in self._go:
+            go.close()
         try:
             for worker in self._running.values():
                 if worker.pid and worker.exitcode is None:

@@ -116,7 +116,7 @@ def _check_images(plan: Plan, to_go: int, crew: Crew | None) -> None:
     """Stops before the first trial if the images can't be used, for all trials would fail of it.
 
     Trials say little, and workers have but their share of the cores. So where there are trials to go, the features
-    that all of them read are extracted here, and which net that takes is said.
+    that all of them read are extracted here, and which net that takes is said. The crew gets ready meanwhile.
     """
     config, manifest = plan.trial_config([]), plan.folder / "manifest.csv"
     if to_go and plan.is_of_heads:
@@ -129,8 +129,6 @@ def _check_images(plan: Plan, to_go: int, crew: Crew | None) -> None:
     else:
         from seedsweep.data.prepare import prepare_images
 
-        if crew:
-            crew.hold()
         table = prepare_images(config.data, cache_of(config), manifest).table
     if to_go and all(param.key != "data.batch_size" for param in plan.space):
         _tell_of_steps(len(table.indices("train")), config.data.batch_size)

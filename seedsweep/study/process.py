@@ -1,7 +1,8 @@
 """The processes of a crew's workers: forks of one server, which has imported everything once.
 
 To import torch and Lightning takes a process longer than a trial of a small head takes. The server does it once for
-all workers, while their leader extracts features, and a fork of it begins at once.
+all workers, beside their leader, and a fork of it begins at once. Forks that are held read their settings while the
+leader makes its engine, and wait for the features.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def begin(command: Sequence[str], log: Path, threads: int, held: Connection | No
         command: options and overrides.
         log: what it prints is added to this file.
         threads: that it may compute with.
-        held: the process gets ready, and waits at :func:`wait_to_go` until something can be read here.
+        held: the process gets ready, and waits at :func:`wait_to_go` for a word that comes here.
 
     Raises:
         SeedsweepError: the system starts none.
@@ -70,9 +71,12 @@ def begin(command: Sequence[str], log: Path, threads: int, held: Connection | No
 
 
 def wait_to_go() -> None:
-    """Waits until the leader lets this process go; at once where nobody holds it."""
+    """Waits until the leader lets this process go, and ends with it; at once where nobody holds it."""
     if _held is not None:
-        _held.poll(None)
+        try:
+            _held.recv_bytes()
+        except EOFError:  # no word will come
+            os._exit(1)
 
 
 def _run(
