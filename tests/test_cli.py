@@ -20,6 +20,8 @@ from seedsweep.training import run as training
 
 MISTAKES = {
     "optim.lrr=1": "optim.lrr is not a setting; did you mean optim.lr?",
+    "optim.learning_rate=1": "did you mean optim.lr?",
+    "trainer.epochs=3": "did you mean trainer.max_epochs?",
     "+optim.lrr=1": "did you mean optim.lr",
     "backbone=vgg61": "did you mean vgg16?",
     "+experiment=frozn_bn": "did you mean frozen_bn?",

@@ -21,6 +21,8 @@ LAUNCHERS = {  # what conf/hydra/launcher/ builds on: the package that brings it
     "submitit_local": ("hydra-submitit-launcher", "slurm"),
     "ray": ("hydra-ray-launcher", "ray"),
 }
+# what others call a setting that we call otherwise: no spelling leads from one to the other
+OTHER_NAMES = {"learning_rate": "lr", "epochs": "max_epochs", "wd": "weight_decay"}
 TYPES = (
     (r"could not be converted to Float", "a number"),
     (r"could not be converted to Integer", "a whole number"),
@@ -126,7 +128,9 @@ def _hint(key: str) -> str:
     known = _known_keys(hydra=key.startswith("hydra"))
     if key in known:  # a setting that is one: what is under it is not
         return f"{key} is one, but can't be given like this."
-    near = difflib.get_close_matches(key, known, 1, 0.5)
+    last = OTHER_NAMES.get(key.rpartition(".")[2])
+    near = [name for name in known if name.rpartition(".")[2] == last][:1]
+    near = near or difflib.get_close_matches(key, known, 1, 0.5)
     if not near:  # the right name in the wrong group: lr=1 for optim.lr
         near = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]][:1]
     return f"did you mean {near[0]}?" if near else "python -m seedsweep --help lists the settings."
