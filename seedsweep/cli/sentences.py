@@ -128,11 +128,13 @@ def _hint(key: str) -> str:
     known = _known_keys(hydra=key.startswith("hydra"))
     if key in known:  # a setting that is one: what is under it is not
         return f"{key} is one, but can't be given like this."
-    last = OTHER_NAMES.get(key.rpartition(".")[2])
-    near = [name for name in known if name.rpartition(".")[2] == last][:1]
-    near = near or difflib.get_close_matches(key, known, 1, 0.5)
-    if not near:  # the right name in the wrong group: lr=1 for optim.lr
-        near = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]][:1]
+    last = key.rpartition(".")[2]
+
+    def named(word: str | None) -> list[str]:
+        return [name for name in known if name.rpartition(".")[2] == word][:1]
+
+    # the last: the right name in the wrong group, lr=1 for optim.lr
+    near = named(OTHER_NAMES.get(last)) or difflib.get_close_matches(key, known, 1, 0.5) or named(last)
     return f"did you mean {near[0]}?" if near else "python -m seedsweep --help lists the settings."
 
 
