@@ -17,6 +17,7 @@ import signal
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Generic, TypeVar
@@ -45,10 +46,11 @@ def pay(n: int) -> bool:
 
 
 class Forks(Generic[Item, Result]):
-    """Processes that make batches, a few always ahead; begun as they are needed, ended by :meth:`close`.
+    """Processes that make batches, a few always ahead; ended by :meth:`close`.
 
-    To fork a process that has a GPU takes 20 ms on an H200's host: the first work while the others are begun. Who is
-    done takes the next batch, so nobody waits for a slow one; results are put in order here.
+    To fork a process that has a GPU takes 20 ms on an H200's host, in which none of its threads works: it is forked
+    once, and the rest are forks of forks. Who is done takes the next batch, so nobody waits for a slow one; results are
+    put in order here.
 
     Args:
         batches: of items.
@@ -66,7 +68,9 @@ class Forks(Generic[Item, Result]):
         self._work = work
         self._most = min(cores.count(), MOST, len(batches))
         self._slots = Slots(UNDER_WAY * self._most + held + 1)
-        self._crew: list[tuple[BaseProcess, Connection]] = []
+        self._first: BaseProcess | None = None
+        self._pipes: dict[Connection, bool] = {}  # and whether its process has begun
+        self._complete = True
         self._selector = selectors.DefaultSelector()
         self._order = _Order()
         self._ordered = self._taken = 0  # batches
@@ -88,9 +92,7 @@ class Forks(Generic[Item, Result]):
         """
         for number, batch in enumerate(self._batches):
             while number not in self._made:
-                more = len(self._crew) < self._most and self._ordered < len(self._batches)
-                if not self._receive(0 if more else None) and more:  # too few, or too slow
-                    self._begin_another()
+                self._receive()
             result = self._slots.unpacked(number % self._slots.n, self._made.pop(number))
             self._taken += 1
             self._ask()
@@ -100,63 +102,79 @@ class Forks(Generic[Item, Result]):
 
     def close(self) -> None:
         """Ends the processes; no tensor of a result may be in use any more."""
-        for process, pipe in self._crew:
-            process.kill()
+        self._order.end()
+        if self._first is not None:
+            if self._taken < len(self._batches):  # else they end by themselves
+                with suppress(ProcessLookupError):
+                    os.killpg(_group(self._first), signal.SIGKILL)
+            self._first.join()
+        for pipe in self._pipes:
             pipe.close()
-        for process, _ in self._crew:
-            process.join()
         self._selector.close()
         self._order.close()
         self._slots.unpin()
 
     def _begin(self) -> None:
-        ours, its = multiprocessing.Pipe(duplex=False)
-        strange = [*(pipe for _, pipe in self._crew), ours]
-        process = multiprocessing.get_context("fork").Process(
-            target=_serve,
-            args=(self._order, its, strange, self._batches, self._work, self._slots),
-            daemon=True,
-        )
+        its: list[Connection] = []
         try:
+            for _ in range(self._most):
+                ours, other = multiprocessing.Pipe(duplex=False)
+                its.append(other)
+                self._pipes[ours] = False
+                self._selector.register(ours, selectors.EVENT_READ)
+            first = multiprocessing.get_context("fork").Process(
+                target=_grow,
+                args=(self._order, its, list(self._pipes), self._batches, self._work, self._slots),
+                daemon=True,
+            )
             with _forking():
-                process.start()
-        except BaseException:
-            ours.close()
-            raise
+                first.start()
+            self._first = first
         finally:
-            its.close()  # the pipe ends with the process
-        self._crew.append((process, ours))
-        self._selector.register(ours, selectors.EVENT_READ)
+            for pipe in its:  # each ends with its process
+                pipe.close()
+        with suppress(OSError):  # it does so itself, perhaps later
+            os.setpgid(_group(first), _group(first))
         self._ask()
-
-    def _begin_another(self) -> None:
-        try:
-            self._begin()
-        except OSError as error:
-            log.info("%d processes read the images: no more can be had (%s)", len(self._crew), error)
-            self._most = len(self._crew)
 
     def _ask(self) -> None:
         """Asks for the batches whose slots are free, a few for each process."""
-        until = min(len(self._batches), self._taken + UNDER_WAY * len(self._crew))
+        until = min(len(self._batches), self._taken + UNDER_WAY * self._most)
         while self._ordered < until:
             self._order.put(self._ordered)
             self._ordered += 1
+        if self._ordered == len(self._batches):
+            self._order.end()
 
-    def _receive(self, seconds: float | None) -> bool:
-        """Takes what has come, whatever its number; waits so long for it, None: until there is something."""
-        ready = self._selector.select(seconds)
-        for key, _ in ready:
-            assert isinstance(key.fileobj, Connection)
+    def _receive(self) -> None:
+        """Waits until something comes, and takes it, whatever its number."""
+        for key, _ in self._selector.select():
+            pipe = key.fileobj
+            assert isinstance(pipe, Connection)
             try:
-                number, content = key.fileobj.recv()
-            except (EOFError, ConnectionResetError) as error:
-                raise SeedsweepError(
-                    "a process that reads images was ended from outside, perhaps for want of memory: run the same "
-                    "command again."
-                ) from error
-            self._made[number] = content
-        return bool(ready)
+                said = pipe.recv()
+            except (EOFError, ConnectionResetError):
+                self._gone(pipe)
+                continue
+            if said is None:
+                self._pipes[pipe] = True
+            else:
+                number, content = said
+                self._made[number] = content
+
+    def _gone(self, pipe: Connection) -> None:
+        begun = self._pipes.pop(pipe)
+        self._selector.unregister(pipe)
+        pipe.close()
+        missing = len(self._made) + self._taken < len(self._batches)
+        if (begun and not self._order.ended) or (missing and not self._pipes):
+            raise SeedsweepError(
+                "a process that reads images was ended from outside, perhaps for want of memory: run the same "
+                "command again."
+            )
+        if not begun and self._complete:
+            log.info("fewer processes read the images than there are cores: no more can be had")
+            self._complete = False
 
 
 class _Order:
@@ -164,6 +182,7 @@ class _Order:
 
     def __init__(self) -> None:
         self._out, self._in = os.pipe()
+        self.ended = False
 
     def put(self, number: int) -> None:
         os.write(self._in, number.to_bytes(NUMBER, "little"))
@@ -173,41 +192,80 @@ class _Order:
         content = os.read(self._out, NUMBER)
         return int.from_bytes(content, "little") if content else None
 
-    def only_take(self) -> None:
-        """Lets the pipe end with whoever puts."""
-        os.close(self._in)
+    def end(self) -> None:
+        """There will be no more, once the last process that may put has said so."""
+        if not self.ended:
+            os.close(self._in)
+        self.ended = True
 
     def close(self) -> None:
-        os.close(self._in)
+        self.end()
         os.close(self._out)
 
 
-def _serve(
+def _group(first: BaseProcess) -> int:
+    assert first.pid is not None
+    return first.pid
+
+
+def _grow(
     order: _Order,
-    pipe: Connection,
+    pipes: list[Connection],
     strange: Sequence[Connection],
     batches: Sequence[list[Item]],
     work: Callable[[Sequence[Item]], Result],
     slots: Slots,
 ) -> None:
-    """Makes the batches that it gets to take, until nobody asks for more."""
+    """Forks until each pipe has a process; each takes half of its parent's pipes, so many begin at the same time."""
+    os.setpgid(0, 0)  # so that all can be ended at once
     # not a progress bar's, whose lock a fork may find taken
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-    order.only_take()
-    for other in strange:  # else they stayed open when that one is gone
+    order.end()
+    for other in strange:
         other.close()
     gc.freeze()  # what it left unused stays: to free a tensor of a GPU from here would end this process
+    children: list[int] = []
+    while len(pipes) > 1:
+        half = len(pipes) // 2
+        mine, theirs = pipes[:half], pipes[half:]
+        try:
+            child = os.fork()
+        except OSError:  # these pipes end, and that says it
+            child = -1
+        if child == 0:
+            mine, theirs, children = theirs, mine, []
+        elif child > 0:
+            children.append(child)
+        for other in theirs:  # else they stayed open when their process is gone
+            other.close()
+        pipes = mine
+    _serve(order, pipes[0], batches, work, slots)
+    pipes[0].close()
+    for child in children:
+        with suppress(OSError):
+            os.waitpid(child, 0)
+    os._exit(0)
+
+
+def _serve(
+    order: _Order,
+    pipe: Connection,
+    batches: Sequence[list[Item]],
+    work: Callable[[Sequence[Item]], Result],
+    slots: Slots,
+) -> None:
+    """Makes the batches that it gets to take, until there are no more."""
     gc.enable()
     torch.set_num_threads(1)
     with suppress(OSError):  # nobody is there to take it
+        pipe.send(None)  # here it is
         while (number := order.take()) is not None:
             slot = number % slots.n
             try:
-                content = slots.packed(slot, work(batches[number]))
+                content = slots.packed(slot, partial(work, batches[number]))
             except Exception as error:
-                content = slots.packed(slot, _Failed(error))
+                content = slots.packed(slot, partial(_Failed, error))
             pipe.send((number, content))
-    os._exit(0)
 
 
 @contextmanager

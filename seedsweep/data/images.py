@@ -8,7 +8,6 @@ features, stands in ``benchmarks/decoding.md``.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
+
+from seedsweep.data.shared import room
 
 JPEG = b"\xff\xd8"
 TURNS = b"Exif\0\0", b"tiff:Orientation"  # EXIF and XMP: they may say how the photograph lies
@@ -59,9 +60,15 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Tensor:
     return pixels[0]
 
 
-def stacked(images: Sequence[Tensor]) -> Tensor:
-    """Returns images [3, H, W] as a batch [B, 3, H, W], as they lie in memory: no pixel is taken apart."""
-    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
+def unfilled(n: int, size: tuple[int, int], as_decoded: bool = True) -> Tensor:
+    """Returns uint8 [n, 3, H, W] of any content, a batch to be; a fork hands it over without copying it.
+
+    Args:
+        n: images.
+        size: (height, width).
+        as_decoded: its values lie in memory as :func:`read_image` returns them, else in PyTorch's order.
+    """
+    return room(n, *size, 3).permute(0, 3, 1, 2) if as_decoded else room(n, 3, *size)
 
 
 def _jpeg(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8] | None:

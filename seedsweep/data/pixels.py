@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from seedsweep import cores
-from seedsweep.data.images import BadImageError, read_image, stacked
+from seedsweep.data.images import BadImageError, read_image, unfilled
 from seedsweep.data.shared import shared_bytes
 from seedsweep.errors import SeedsweepError
 
@@ -55,15 +55,18 @@ class Pixels:
         row = -1
         try:
             if not self.keep:
-                images = [read_image(self.paths[row := int(at)], self.size) for at in rows]
-                return stacked(images) if as_decoded else torch.stack(images)
+                batch = unfilled(len(rows), self.size, as_decoded)
+                for image, at in zip(batch, rows, strict=True):
+                    image.copy_(read_image(self.paths[row := int(at)], self.size))
+                return batch
             for row in rows[~self._have[rows]]:
                 self._hold(row)
         except BadImageError as error:
             raise SeedsweepError(
                 f"{self.paths[row]} was removed or changed during the run ({error}): start it again."
             ) from error
-        return self._memory[torch.from_numpy(rows)]
+        batch = unfilled(len(rows), self.size, as_decoded=False)
+        return torch.index_select(self._memory, 0, torch.from_numpy(rows), out=batch)
 
     def read(self, rows: Rows, workers: int) -> dict[int, str]:
         """Decodes rows in threads (the decoder works outside Python's lock), with a progress bar.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import mmap
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,9 +19,41 @@ SLOT_BYTES = 2**27  # room for a batch's tensors; a page that is never written t
 ALIGNED = 64
 
 
+_filled: Writer | None = None  # of the slot that this process fills
+
+
 def shared_bytes(n: int) -> Tensor:
     """Returns uint8 [n], zeros, whose pages are those of every fork as well; they take room once they are written."""
     return torch.frombuffer(mmap.mmap(-1, max(n, 1)), dtype=torch.uint8)[:n]
+
+
+def room(*shape: int) -> Tensor:
+    """Returns uint8 memory of a shape, of any content: of the slot that is filled here, else one's own.
+
+    What is made in the slot need not be copied there.
+    """
+    there = _filled.room(math.prod(shape)) if _filled else None
+    return torch.empty(shape, dtype=torch.uint8) if there is None else there.view(shape)
+
+
+class Writer:
+    """Room in a slot, given away from its start to its end."""
+
+    def __init__(self, slot: Tensor) -> None:
+        self._slot, self._used = slot, 0
+
+    def room(self, n: int) -> Tensor | None:
+        """Returns bytes [n] of it; None if there are not so many left."""
+        start, end = self._used, self._used + n
+        if end > len(self._slot):
+            return None
+        self._used = -(-end // ALIGNED) * ALIGNED
+        return self._slot[start:end]
+
+    def start(self, tensor: Tensor) -> int | None:
+        """Returns where in the slot a tensor begins; None if it is elsewhere."""
+        start = tensor.data_ptr() - self._slot.data_ptr()
+        return start if 0 <= start < self._used else None
 
 
 class Slots:
@@ -38,10 +72,19 @@ class Slots:
         self._pinned: dict[int, int] = {}  # by slot, how many of its bytes
         self._pins = True
 
-    def packed(self, slot: int, message: object) -> bytes:
-        """Returns ``message`` without its tensors, which are copied to the slot; what has no room there stays in it."""
-        file = io.BytesIO()
-        _Pickler(file, self._slot(slot)).dump(message)
+    def packed(self, slot: int, make: Callable[[], object]) -> bytes:
+        """Returns a message without its tensors, which lie in the slot then; what has no room there stays in it.
+
+        Args:
+            slot: whose last message is no longer in use.
+            make: makes the message; the :func:`room` that it asks for is the slot's.
+        """
+        global _filled
+        file, _filled = io.BytesIO(), Writer(self._slot(slot))
+        try:
+            _Pickler(file, _filled).dump(make())
+        finally:
+            _filled = None
         return file.getvalue()
 
     def unpacked(self, slot: int, content: bytes) -> Any:
@@ -90,20 +133,25 @@ def _registered(there: Tensor, n: int) -> bool:
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, file: io.BytesIO, slot: Tensor) -> None:
+    def __init__(self, file: io.BytesIO, writer: Writer) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-        self._slot, self._used = slot, 0
+        self._writer = writer
 
     def persistent_id(self, obj: object) -> tuple[Any, ...] | None:
         if type(obj) is not Tensor or obj.device.type != "cpu" or obj.layout != torch.strided:
             return None
-        n, like = obj.numel() * obj.element_size(), torch.empty_like(obj)  # dense, in the same order
-        if self._used + n > len(self._slot):
-            return None
-        about = self._used, n, obj.dtype, tuple(obj.shape), like.stride()
-        self._used += -(-n // ALIGNED) * ALIGNED
-        _at(self._slot, *about).copy_(obj.detach())
-        return about
+        if not obj.numel():
+            return 0, 0, obj.dtype, tuple(obj.shape), obj.stride()
+        start = self._writer.start(obj)
+        if start is None:
+            like = torch.empty_like(obj)  # dense, in the same order
+            there = self._writer.room(like.numel() * like.element_size())
+            if there is None:
+                return None
+            there = there.view(obj.dtype).as_strided(obj.shape, like.stride())
+            return self.persistent_id(there.copy_(obj.detach()))
+        extent = sum((n - 1) * step for n, step in zip(obj.shape, obj.stride(), strict=True)) + 1
+        return start, extent * obj.element_size(), obj.dtype, tuple(obj.shape), obj.stride()
 
 
 class _Unpickler(pickle.Unpickler):
@@ -113,7 +161,7 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: tuple[Any, ...]) -> Tensor:
         start, n, *_ = pid
-        self.used = start + n
+        self.used = max(self.used, start + n)
         return _at(self._slot, *pid)
 
 

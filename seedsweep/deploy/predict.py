@@ -21,7 +21,7 @@ from torch import Tensor
 from seedsweep.config.schema import Config
 from seedsweep.data.ahead import answered, image_bar
 from seedsweep.data.folder import SUFFIXES, images_below
-from seedsweep.data.images import BadImageError, read_image, stacked
+from seedsweep.data.images import BadImageError, read_image, unfilled
 from seedsweep.deploy import tables
 from seedsweep.deploy.load import Trained
 from seedsweep.deploy.tables.columns import Add, text
@@ -135,14 +135,16 @@ def predict_folder(
     started = time.perf_counter()
 
     def load(some: Sequence[Path]) -> Loaded:
-        good, pixels, bad = [], [], []
+        good: list[Path] = []
+        bad: list[tuple[Path, str]] = []
+        pixels = unfilled(len(some), trained.image_size)
         for path in some:
             try:
-                pixels.append(read_image(path, trained.image_size))
+                pixels[len(good)].copy_(read_image(path, trained.image_size))
                 good.append(path)
             except BadImageError as error:
                 bad.append((path, str(error)))
-        return good, stacked(pixels) if pixels else None, bad
+        return good, pixels[: len(good)] if good else None, bad
 
     def scored(loaded: Loaded) -> NDArray[np.float32] | None:
         _, pixels, _ = loaded

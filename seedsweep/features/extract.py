@@ -74,7 +74,7 @@ def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int
         features: NDArray[np.float32] = engine(pixels).float().cpu().numpy()
         return features
 
-    shelf = _Shelf(view, dtype)
+    shelf = _Shelf(view, dtype, len(missing))
     with image_bar("features") as progress:
         bar = progress.add_task("", total=len(missing))
         try:
@@ -93,10 +93,12 @@ def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int
 class _Shelf:
     """Gathers batches to shards, and stores one while the next is gathered: a GPU need not wait for the disk."""
 
-    def __init__(self, view: View, dtype: str) -> None:
+    def __init__(self, view: View, dtype: str, images: int) -> None:
         self._view, self._dtype = view, dtype
+        self._left = images  # to come
         self._names: list[str] = []
         self._parts: list[NDArray[np.float32]] = []
+        self._bytes = 0
         self._since = time.perf_counter()
         self._thread = ThreadPoolExecutor(1)
         self._stored: Future[None] | None = None
@@ -105,6 +107,8 @@ class _Shelf:
         """Takes a batch; raises what storing an earlier one raised."""
         self._names += images
         self._parts.append(features)
+        self._bytes += features.nbytes
+        self._left -= len(images)
         if self._full():
             self._flush()
 
@@ -116,14 +120,14 @@ class _Shelf:
             self._wait()
 
     def _full(self) -> bool:
-        if sum(part.nbytes for part in self._parts) >= SHARD_BYTES:
+        if self._bytes >= SHARD_BYTES or self._left == 0:
             return True
         return len(self._names) >= SHARD_IMAGES and time.perf_counter() - self._since >= SHARD_SECONDS
 
     def _flush(self) -> None:
         self._wait()  # interrupted or failed, it leaves what was gathered to close()
         names, parts = self._names, self._parts
-        self._names, self._parts = [], []
+        self._names, self._parts, self._bytes = [], [], 0
         self._stored = self._thread.submit(self._store, names, parts)
         self._since = time.perf_counter()
 
@@ -141,9 +145,10 @@ class _Shelf:
 
 
 def _cast(features: NDArray[np.float32], dtype: str) -> NDArray[np.floating]:
-    largest = float(np.abs(features).max(initial=0))
-    if dtype == "float16" and float(np.finfo(np.float16).max) < largest < np.inf:
-        raise SeedsweepError(
-            f"features.dtype=float16 can't hold features up to {largest:.3g}: take features.dtype=float32."
-        )
+    if dtype == "float16":
+        largest = float(np.abs(features).max(initial=0))
+        if float(np.finfo(np.float16).max) < largest < np.inf:
+            raise SeedsweepError(
+                f"features.dtype=float16 can't hold features up to {largest:.3g}: take features.dtype=float32."
+            )
     return features.astype(dtype, copy=False)
