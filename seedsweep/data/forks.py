@@ -37,6 +37,7 @@ PAYS_FROM = 4096  # items: below it threads are done before the processes have b
 THREADS_SUFFICE = 4  # cores up to which they do
 MOST = 32  # processes: more than any GPU of today needs, and their batches take memory
 UNDER_WAY = 2  # batches a process: while one waits to be fetched, the next is made
+PATIENCE = 5.0  # seconds in which processes that have nothing to do end by themselves
 NUMBER = 8  # bytes of a batch's number that is asked for
 
 
@@ -70,7 +71,6 @@ class Forks(Generic[Item, Result]):
         self._slots = Slots(UNDER_WAY * self._most + held + 1)
         self._first: BaseProcess | None = None
         self._pipes: dict[Connection, bool] = {}  # and whether its process has begun
-        self._complete = True
         self._selector = selectors.DefaultSelector()
         self._order = _Order()
         self._ordered = self._taken = 0  # batches
@@ -101,10 +101,15 @@ class Forks(Generic[Item, Result]):
             yield batch, result
 
     def close(self) -> None:
-        """Ends the processes; no tensor of a result may be in use any more."""
+        """Ends the processes; no tensor of a result may be in use any more.
+
+        With work left they are killed: the first is waited for, the forks of forks are their new parent's.
+        """
         self._order.end()
         if self._first is not None:
-            if self._taken < len(self._batches):  # else they end by themselves
+            if self._taken == len(self._batches):  # they end by themselves
+                self._first.join(PATIENCE)
+            if self._first.exitcode is None:
                 with suppress(ProcessLookupError):
                     os.killpg(_group(self._first), signal.SIGKILL)
             self._first.join()
@@ -129,7 +134,7 @@ class Forks(Generic[Item, Result]):
             )
             with _forking():
                 first.start()
-            self._first = first
+                self._first = first  # before a Ctrl-C that waits
         finally:
             for pipe in its:  # each ends with its process
                 pipe.close()
@@ -153,7 +158,7 @@ class Forks(Generic[Item, Result]):
             assert isinstance(pipe, Connection)
             try:
                 said = pipe.recv()
-            except (EOFError, ConnectionResetError):
+            except (EOFError, OSError):  # in the middle of a message, or between two
                 self._gone(pipe)
                 continue
             if said is None:
@@ -172,9 +177,8 @@ class Forks(Generic[Item, Result]):
                 "a process that reads images was ended from outside, perhaps for want of memory: run the same "
                 "command again."
             )
-        if not begun and self._complete:
-            log.info("fewer processes read the images than there are cores: no more can be had")
-            self._complete = False
+        if not begun:
+            log.debug("one process less reads the images: it can't be had, or was ended before it began")
 
 
 class _Order:
@@ -195,8 +199,8 @@ class _Order:
     def end(self) -> None:
         """There will be no more, once the last process that may put has said so."""
         if not self.ended:
+            self.ended = True  # first: a Ctrl-C may come between, and another file get the number
             os.close(self._in)
-        self.ended = True
 
     def close(self) -> None:
         self.end()
@@ -270,11 +274,14 @@ def _serve(
 
 @contextmanager
 def _forking() -> Iterator[None]:
-    """Forks inherit that no garbage is collected yet, and that Ctrl-C is not for them."""
+    """Forks inherit that no garbage is collected yet, and that Ctrl-C is not for them.
+
+    They are no job of the terminal's foreground, which may stop whoever writes to it unasked (``stty tostop``).
+    """
     collecting = gc.isenabled()
     gc.disable()
     try:
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTTOU})
         try:
             yield
         finally:

@@ -60,15 +60,18 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Tensor:
     return pixels[0]
 
 
-def unfilled(n: int, size: tuple[int, int], as_decoded: bool = True) -> Tensor:
-    """Returns uint8 [n, 3, H, W] of any content, a batch to be; a fork hands it over without copying it.
+def unfilled(n: int, size: tuple[int, int], as_decoded: bool = True, final: bool = True) -> Tensor:
+    """Returns uint8 [n, 3, H, W] of any content, a batch to be.
 
     Args:
         n: images.
         size: (height, width).
         as_decoded: its values lie in memory as :func:`read_image` returns them, else in PyTorch's order.
+        final: it is what a fork hands over, which does so without copying it.
     """
-    return room(n, *size, 3).permute(0, 3, 1, 2) if as_decoded else room(n, 3, *size)
+    shape = (n, *size, 3) if as_decoded else (n, 3, *size)
+    batch = room(*shape) if final else torch.empty(shape, dtype=torch.uint8)
+    return batch.permute(0, 3, 1, 2) if as_decoded else batch
 
 
 def _jpeg(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8] | None:

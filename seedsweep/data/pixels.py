@@ -40,13 +40,14 @@ class Pixels:
         self._memory = shared_bytes(kept * 3 * size[0] * size[1]).view(kept, 3, *size)
         self._have = shared_bytes(len(paths)).numpy().view(bool)
 
-    def batch(self, rows: Rows, as_decoded: bool = False) -> Tensor:
+    def batch(self, rows: Rows, as_decoded: bool = False, final: bool = True) -> Tensor:
         """Returns uint8 [B, 3, H, W] of the given rows.
 
         Args:
             rows: of the table.
             as_decoded: leave what comes from disk in the decoder's order of values, which spares taking every pixel
                 apart; else the batch is contiguous.
+            final: nothing else is made of it before a fork hands it over.
 
         Raises:
             SeedsweepError: a file was readable when the run began, and is no longer.
@@ -55,7 +56,7 @@ class Pixels:
         row = -1
         try:
             if not self.keep:
-                batch = unfilled(len(rows), self.size, as_decoded)
+                batch = unfilled(len(rows), self.size, as_decoded, final)
                 for image, at in zip(batch, rows, strict=True):
                     image.copy_(read_image(self.paths[row := int(at)], self.size))
                 return batch
@@ -65,7 +66,7 @@ class Pixels:
             raise SeedsweepError(
                 f"{self.paths[row]} was removed or changed during the run ({error}): start it again."
             ) from error
-        batch = unfilled(len(rows), self.size, as_decoded=False)
+        batch = unfilled(len(rows), self.size, as_decoded=False, final=final)
         return torch.index_select(self._memory, 0, torch.from_numpy(rows), out=batch)
 
     def read(self, rows: Rows, workers: int) -> dict[int, str]:

@@ -30,7 +30,8 @@ def shared_bytes(n: int) -> Tensor:
 def room(*shape: int) -> Tensor:
     """Returns uint8 memory of a shape, of any content: of the slot that is filled here, else one's own.
 
-    What is made in the slot need not be copied there.
+    What is made in the slot need not be copied there. The memory is this message's: who keeps it will find the next
+    one's values in it.
     """
     there = _filled.room(math.prod(shape)) if _filled else None
     return torch.empty(shape, dtype=torch.uint8) if there is None else there.view(shape)
@@ -77,7 +78,7 @@ class Slots:
 
         Args:
             slot: whose last message is no longer in use.
-            make: makes the message; the :func:`room` that it asks for is the slot's.
+            make: makes the message; the :func:`room` that it asks for is the slot's, and not to be kept.
         """
         global _filled
         file, _filled = io.BytesIO(), Writer(self._slot(slot))

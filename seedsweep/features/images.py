@@ -128,9 +128,9 @@ class FeatureImages:
 
             def load(some: Sequence[str]) -> Tensor:
                 rows = np.asarray([self._row[image] for image in some])
-                pixels = self.prepared.pixels.batch(rows, as_decoded=True)
                 if epoch is None or self.augment is None:
-                    return pixels
+                    return self.prepared.pixels.batch(rows, as_decoded=True)
+                pixels = self.prepared.pixels.batch(rows, as_decoded=True, final=False)
                 return self.augment(pixels, torch.from_numpy(rows), epoch)
 
             self.extracted += extract(view, images, load, how.engine, how.batch_size, how.dtype)
