@@ -46,6 +46,8 @@ def lead_study(config: Config, started: float) -> None:
         config.study.name, to_go, len(slots(study)),
         f"{config.study.workers} workers" if config.study.workers > 1 else "one worker", plan.folder,
     )  # fmt: skip
+    if len(slots(study)) > config.study.n_trials:
+        log.info("study.n_trials=%d takes none of its trials away: all of them count", config.study.n_trials)
     _tell_of_settings(plan)
     progress = Progress(plan, study)
     try:
