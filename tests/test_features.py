@@ -113,6 +113,24 @@ def test_features_are_extracted_once(cache: str, tmp_path: Path, monkeypatch: py
     prepare._proved.cache_clear()
 
 
+def test_an_interrupted_run_on_stored_features_begins_anew_and_says_so(
+    cache: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = quick(cache, "features=required", "augment=none", "trainer.max_epochs=3")
+    train(config, tmp_path / "whole", pictures=False)
+
+    def stop(epoch: int, row: dict[str, float]) -> None:
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "cut", pictures=False, on_epoch=stop)
+    with caplog.at_level("INFO"):
+        train(config, tmp_path / "cut", pictures=False, resume=True)
+    assert "it begins anew" in caplog.text
+    assert history(tmp_path / "cut") == history(tmp_path / "whole")
+
+
 def copied_demo(tmp_path: Path) -> list[str]:
     shutil.copytree(next((tmp_path / "cache" / "demo").iterdir()), tmp_path / "mine")
     return ["data=folder", f"data.root={tmp_path / 'mine'}", "data.image_size=[32,32]", "augment=none"]

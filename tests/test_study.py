@@ -18,6 +18,7 @@ from seedsweep.config.schema import Config
 from seedsweep.config.study_schema import StorageConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.study import close, lead, plan, pruning
+from seedsweep.study.finalists import Finalist
 from seedsweep.study.storage import open_storage
 from seedsweep.training import run as training
 
@@ -163,6 +164,35 @@ def test_a_second_call_does_what_is_missing(arm: Arm, capsys: pytest.CaptureFixt
     arm.calls.clear()
     assert main(["resume=outputs/studies/s", "study.n_trials=10"]) == 0
     assert len(told()) == 10
+
+
+@pytest.mark.parametrize("better", [False, True])
+def test_a_finalist_of_a_shorter_study_stays_one(
+    better: bool, arm: Arm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later trials are luckier; with fresh seeds they are worse than it, or better."""
+
+    def meet(_: Any, winner: Finalist) -> list[dict[str, float]]:
+        for folder in winner.folders:
+            path = folder / "metrics.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"test": SCORES}))
+        return [SCORES for _ in winner.seeds]
+
+    monkeypatch.setattr(close, "meet_test", meet)
+    assert run("study.finalists=1", n=5) == 0
+    earlier, known = result()["winner"]["trial"], {trial.params["optim.lr"] for trial in study().trials}
+    assert result()["winner"]["test"]["met_before_by"] == []
+    assert "on the test images, met once" in capsys.readouterr().out
+    goal, fresh = arm.goal, 0.05 if better else -0.5
+    more = lambda config: 0 if config.optim.lr in known else 0.2 if config.seed == 1 else fresh  # noqa: E731
+    monkeypatch.setattr(arm, "goal", lambda config: goal(config) + more(config))
+    assert run("study.finalists=1", n=9) == 0
+    found = result()
+    assert sorted(finalist["trial"] < 5 for finalist in found["finalists"]) == [False, True, True]
+    assert all(len(finalist["values"]) == 3 for finalist in found["finalists"])
+    assert (found["winner"]["trial"] >= 5) == better
+    assert found["winner"]["test"]["met_before_by"] == ([earlier] if better else [])
+    assert ("which earlier winners met, too" in capsys.readouterr().out) == better
 
 
 def test_interrupted_and_resumed_equals_undisturbed(arm: Arm) -> None:

@@ -111,9 +111,10 @@ def _of_study(material: Material) -> list[str]:
         f"Of {n} trials, {settings} won: validation {metric} {percent(winner.get('mean'))} %, the mean of "
         f"{seeds} fresh {'seed' if seeds == 1 else 'seeds'}"
     )
-    test = winner.get("test", {}).get("acc")
-    if test:
-        lead += f", and {percent(test['mean'])} % of the test images, met once"
+    test = winner.get("test", {})
+    if "acc" in test:
+        met = "which earlier winners met, too" if test.get("met_before_by") else "met once"
+        lead += f", and {percent(test['acc']['mean'])} % of the test images, {met}"
     return [f"{lead}.", _against_start(material, metric)]
 
 

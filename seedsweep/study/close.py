@@ -16,7 +16,7 @@ from seedsweep.command import command, shown
 from seedsweep.errors import SeedsweepError
 from seedsweep.reporting.study.draw import draw_study
 from seedsweep.reporting.study.tables import print_study, write_trials_csv
-from seedsweep.study.finalists import Finalist, meet_test, ranking, write_best
+from seedsweep.study.finalists import Finalist, meet_test, met_before, ranking, write_best
 from seedsweep.study.plan import METRICS, Plan, slots
 from seedsweep.study.space import shortened
 from seedsweep.whole import write_json
@@ -50,6 +50,7 @@ def close_study(study: optuna.Study, finals: optuna.Study, plan: Plan, started: 
             f"no trial of {plan.config.study.name} went to its end: {_reason(study, finals)}"
         )
     winner = ranked[0]
+    before = met_before(ranked)
     test = meet_test(plan, winner)
     best = write_best(plan, winner, f"{metric} ({_rule(plan)})")
     counts = {state.name.lower(): len(slots(study, (state,))) for state in TrialState}
@@ -59,13 +60,16 @@ def close_study(study: optuna.Study, finals: optuna.Study, plan: Plan, started: 
         "rule": _rule(plan),
         "trials": {name: count for name, count in counts.items() if count},
         "finalists": [_as_dict(finalist, plan.folder) for finalist in ranked],
-        "winner": {**_as_dict(winner, plan.folder), "test": {"seeds": test, **_spread(test)}},
+        "winner": {
+            **_as_dict(winner, plan.folder),
+            "test": {"seeds": test, "met_before_by": before, **_spread(test)},
+        },
         "best_config": str(best),
         "trial_seconds": sum(float(t.user_attrs.get("seconds", 0)) for t in slots(study)),
         "wall_seconds": time.perf_counter() - started,  # of this call, which may have resumed an earlier one
     }
     write_json(plan.folder / "result.json", result)
-    _say(console, plan, ranked, test, best, bool(pictures))
+    _say(console, plan, ranked, test, before, best, bool(pictures))
     return result
 
 
@@ -119,6 +123,7 @@ def _say(
     plan: Plan,
     ranked: list[Finalist],
     test: list[dict[str, Any]],
+    before: list[int],
     best: Path,
     pictures: bool,
 ) -> None:
@@ -142,7 +147,12 @@ def _say(
             f"{name} {_score(spread[key]['mean'], spread[key]['sd'], len(test))}"
             for key, name in (("acc", "accuracy"), ("macro_f1", "macro-F1"))
         )
-        console.print(f"The winner on the test images, met once: {scores}")
+        met = (
+            "met once"
+            if not before
+            else f"which earlier winners met, too (trial {', '.join(map(str, before))})"
+        )
+        console.print(f"The winner on the test images, {met}: {scores}")
     run = [f"+experiment={best.stem}"]
     if plan.folder.parent.absolute() != Path("outputs/studies").absolute():
         run = ["--config-dir", str(shown(best.parents[1])), *run]

@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 from seedsweep.config.study_schema import StudyConfig
 from seedsweep.study.plan import Plan, add_slot, slots
 from seedsweep.study.space import Start
+from seedsweep.whole import read_json
 
 FRESH = 1000  # seeds of the finalists start this far above the trials' own
 MOST_SEEDS = 1000
@@ -67,19 +68,24 @@ def candidates(study: optuna.Study, config: StudyConfig) -> list[optuna.trial.Fr
 
 
 def lay_finals(study: optuna.Study, plan: Plan) -> optuna.Study:
-    """Opens the finals, a study beside the study, and lays down a slot for each finalist and fresh seed."""
+    """Opens the finals, a study beside the study, and lays down a slot for each finalist and fresh seed.
+
+    Who was a finalist when the study was shorter stays one: what its fresh seeds showed is worth no less.
+    """
     finals = open_finals(study, plan)
     present = {trial.user_attrs["slot"] for trial in slots(finals)}
-    chosen = candidates(study, plan.config.study)
-    for trial in chosen:
+    chosen = {int(trial.user_attrs["slot"]) for trial in candidates(study, plan.config.study)}
+    chosen |= {int(trial.user_attrs["of"]) for trial in slots(finals)}
+    for trial in slots(study):
         of = int(trial.user_attrs["slot"])
+        if of not in chosen:
+            continue
         for number in range(plan.config.study.finalist_seeds):
-            slot = of * MOST_SEEDS + number  # known by the trial: a longer study may have other finalists
+            slot = of * MOST_SEEDS + number  # known by the trial: a longer study has more finalists
             if slot not in present:
                 seed = plan.config.seed + FRESH + number
                 settings = [*trial.user_attrs["settings"], f"seed={seed}"]
                 add_slot(finals, slot, Start({}, settings), laid=True, of=of, seed=seed)
-    finals.set_user_attr("of", [int(trial.user_attrs["slot"]) for trial in chosen])
     finals.set_user_attr("n_trials", plan.config.study.n_trials)
     return finals
 
@@ -99,11 +105,10 @@ def ranking(study: optuna.Study, finals: optuna.Study, plan: Plan) -> list[Final
     """Returns the finalists, best mean first; those whose runs all failed are left out."""
     by_slot = {int(trial.user_attrs["slot"]): trial for trial in slots(study)}
     found: dict[int, Finalist] = {}
-    current = set(finals.user_attrs["of"])
     seeds = range(plan.config.seed + FRESH, plan.config.seed + FRESH + plan.config.study.finalist_seeds)
     for run in slots(finals, (TrialState.COMPLETE,)):
         of = int(run.user_attrs["of"])
-        if of not in current or int(run.user_attrs["seed"]) not in seeds:
+        if int(run.user_attrs["seed"]) not in seeds:
             continue
         if of not in found:
             trial = by_slot[of]
@@ -123,8 +128,17 @@ def run_folder(plan: Plan, slot: int) -> Path:
     return plan.folder / "finalists" / f"trial{trial:04d}_{number}"
 
 
+def met_before(ranked: list[Finalist]) -> list[int]:
+    """Returns the trials, but for the winner, that met the test images: winners of the study when it was shorter."""
+    return [
+        finalist.trial
+        for finalist in ranked[1:]
+        if any(read_json(folder / "metrics.json").get("test") for folder in finalist.folders)
+    ]
+
+
 def meet_test(plan: Plan, winner: Finalist) -> list[dict[str, Any]]:
-    """Scores the test images with each of the winner's runs; nobody else meets them.
+    """Scores the test images with each of the winner's runs; no other finalist meets them.
 
     Returns:
         ``acc``, ``macro_f1`` and ``loss`` a seed; empty if the data has no test split.
