@@ -97,7 +97,8 @@ def _without_bad(
         raise SeedsweepError(
             f"{len(bad)} of {len(files)} images can't be read; remove them or set data.on_bad_image=skip: {listed}"
         )
-    log.warning("skipped %d images that can't be read: %s", len(bad), listed)
+    images = "image" if len(bad) == 1 else "images"
+    log.warning("skipped %d %s that can't be read: %s", len(bad), images, listed)
     keep = [row for row in range(len(files)) if row not in bad]
     return tuple(files[row] for row in keep), pixels.select(keep), [digests[row] for row in keep]
 
