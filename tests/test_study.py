@@ -195,6 +195,25 @@ def test_a_finalist_of_a_shorter_study_stays_one(
     assert ("which earlier winners met, too" in capsys.readouterr().out) == better
 
 
+def test_a_deleted_study_leaves_no_finalists(arm: Arm) -> None:
+    assert run("study.finalist_seeds=1", n=9) == 0
+    optuna.delete_study(study_name="s", storage=study()._storage)
+    assert run("study.finalist_seeds=1", n=4) == 0
+    assert all(finalist["trial"] < 4 for finalist in result()["finalists"])
+
+
+def test_a_setting_is_a_finalist_once(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later trial of the same setting that was worth a little more is no other finalist."""
+    space = ["~study.space.lr", "~study.space.dropout", "~study.space.width"]
+    space += ["+study.space.only={key: optim.lr, choices: [1e-4, 1e-4]}", "study.first=[]"]
+    options = [*space, "sampler=random", "study.finalists=1", "study.finalist_seeds=1"]
+    assert run(*options, n=1) == 0
+    goal = arm.goal
+    monkeypatch.setattr(arm, "goal", lambda config: goal(config) + 0.01)
+    assert run(*options, n=3) == 0
+    assert [finalist["trial"] for finalist in result()["finalists"]] == [0]
+
+
 def test_interrupted_and_resumed_equals_undisturbed(arm: Arm) -> None:
     assert run(name="whole", n=8) == 0
     stops = iter([3, 6])

@@ -265,10 +265,6 @@ def test_the_dashboard_shows_the_latest_study_or_all_runs_or_what_is_asked(in_tm
     os.utime(older, (1e9, 1e9))
     assert what_to_show(dashboard_config()).journal == newer
     assert what_to_show(dashboard_config()).folder == newer.parent
-    (older.parent / "trials" / "0000").mkdir(parents=True)
-    assert what_to_show(dashboard_config()).journal == older, "the newer one came to no trial"
-    (newer.parent / "trials" / "0000").mkdir(parents=True)
-    assert what_to_show(dashboard_config()).journal == newer
     assert what_to_show(dashboard_config(dir="outputs/studies/older")).journal == older
     assert what_to_show(dashboard_config(dir="multirun/arms")).journal is None
     with pytest.raises(SeedsweepError, match="is no folder"):

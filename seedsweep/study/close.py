@@ -50,7 +50,7 @@ def close_study(study: optuna.Study, finals: optuna.Study, plan: Plan, started: 
             f"no trial of {plan.config.study.name} went to its end: {_reason(study, finals)}"
         )
     winner = ranked[0]
-    before = met_before(ranked)
+    before = met_before(finals, plan, winner)
     test = meet_test(plan, winner)
     best = write_best(plan, winner, f"{metric} ({_rule(plan)})")
     counts = {state.name.lower(): len(slots(study, (state,))) for state in TrialState}

@@ -1,12 +1,14 @@
 """Takes the luck out of a study's winner: the best settings are trained again with fresh seeds and ranked by mean.
 
 The best of many trials is best partly by chance (Cawley and Talbot 2010, section 5): its own value promises too
-much. So the finalists are ranked by runs that took no part in their choice, and the winner alone meets the test set.
+much. So the finalists are ranked by runs that took no part in their choice, and only a call's winner meets the test
+set.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -16,13 +18,14 @@ import optuna
 from optuna.trial import TrialState
 
 from seedsweep.config.study_schema import StudyConfig
-from seedsweep.study.plan import Plan, add_slot, slots
+from seedsweep.study.plan import SUFFIX, Plan, add_slot, slots
 from seedsweep.study.space import Start
 from seedsweep.whole import read_json
 
+log = logging.getLogger(__name__)
+
 FRESH = 1000  # seeds of the finalists start this far above the trials' own
 MOST_SEEDS = 1000
-SUFFIX = "/finalists"
 
 
 @dataclass
@@ -70,12 +73,18 @@ def candidates(study: optuna.Study, config: StudyConfig) -> list[optuna.trial.Fr
 def lay_finals(study: optuna.Study, plan: Plan) -> optuna.Study:
     """Opens the finals, a study beside the study, and lays down a slot for each finalist and fresh seed.
 
-    Who was a finalist when the study was shorter stays one: what its fresh seeds showed is worth no less.
+    Who once was a finalist stays one: what its fresh seeds showed is worth no less in a longer study.
     """
     finals = open_finals(study, plan)
     present = {trial.user_attrs["slot"] for trial in slots(finals)}
-    chosen = {int(trial.user_attrs["slot"]) for trial in candidates(study, plan.config.study)}
-    chosen |= {int(trial.user_attrs["of"]) for trial in slots(finals)}
+    earlier = {int(trial.user_attrs["of"]) for trial in slots(finals)}
+    known = {_key(trial) for trial in slots(study) if int(trial.user_attrs["slot"]) in earlier}
+    now = candidates(study, plan.config.study)
+    chosen = earlier | {int(trial.user_attrs["slot"]) for trial in now if _key(trial) not in known}
+    if len(chosen) > len(now):
+        log.info(
+            "trained again with fresh seeds: %d settings of this call, and those of earlier ones", len(now)
+        )
     for trial in slots(study):
         of = int(trial.user_attrs["slot"])
         if of not in chosen:
@@ -128,17 +137,20 @@ def run_folder(plan: Plan, slot: int) -> Path:
     return plan.folder / "finalists" / f"trial{trial:04d}_{number}"
 
 
-def met_before(ranked: list[Finalist]) -> list[int]:
-    """Returns the trials, but for the winner, that met the test images: winners of the study when it was shorter."""
-    return [
-        finalist.trial
-        for finalist in ranked[1:]
-        if any(read_json(folder / "metrics.json").get("test") for folder in finalist.folders)
-    ]
+def met_before(finals: optuna.Study, plan: Plan, winner: Finalist) -> list[int]:
+    """Returns the trials, but for the winner, that met the test images: winners of earlier calls."""
+    return sorted(
+        {
+            int(run.user_attrs["of"])
+            for run in slots(finals, (TrialState.COMPLETE,))
+            if read_json(run_folder(plan, int(run.user_attrs["slot"])) / "metrics.json").get("test")
+        }
+        - {winner.trial}
+    )
 
 
 def meet_test(plan: Plan, winner: Finalist) -> list[dict[str, Any]]:
-    """Scores the test images with each of the winner's runs; no other finalist meets them.
+    """Scores the test images with each of the winner's runs; this call lets no other finalist meet them.
 
     Returns:
         ``acc``, ``macro_f1`` and ``loss`` a seed; empty if the data has no test split.

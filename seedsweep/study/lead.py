@@ -15,8 +15,8 @@ from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.study.close import close_study
 from seedsweep.study.crew import Crew
-from seedsweep.study.finalists import SUFFIX, open_finals
-from seedsweep.study.plan import METRICS, Plan, lay_slots, open_study, read_plan, slots
+from seedsweep.study.finalists import open_finals
+from seedsweep.study.plan import METRICS, SUFFIX, Plan, lay_slots, open_study, read_plan, slots
 from seedsweep.study.process import wait_to_go
 from seedsweep.study.space import shortened
 from seedsweep.study.worker import wait_for, work

@@ -6,7 +6,7 @@ import copy
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ OF_THE_STUDY = ("study", "sampler", "pruner", "storage", "task", "resume")  # no
 COMPARED_OF_STUDY = ("space", "metric", "rule", "tail", "seed")
 OF_THE_HEAD = ("head", "optim", "trainer", "data.batch_size")  # beginnings of keys that change no feature
 EXTRA, SETTINGS, LEADER = "overrides", "settings", "leader"
+SUFFIX = "/finalists"  # of the study beside the study
 METRICS = {"macro_f1": "macro-F1", "acc": "accuracy"}
 
 
@@ -148,6 +149,8 @@ def open_study(plan: Plan) -> optuna.Study:
             optuna.delete_study(study_name=config.study.name, storage=storage)
             study, begun = opened(), None
         if begun is None:
+            with suppress(KeyError):  # a study that was deleted left its finals
+                optuna.delete_study(study_name=config.study.name + SUFFIX, storage=storage)
             study.set_user_attr(SETTINGS, settings)
             _name_metric(study, METRICS[config.study.metric])
         elif begun != settings:

@@ -137,19 +137,14 @@ def start_optuna_dashboard(config: Config, journal: Path | None, port: int) -> s
 
 
 def _latest(folder: Path, config: Config) -> Path | None:
-    """Returns the journal that was written last: of ``folder`` itself, or of a study in it.
-
-    A study that came to no trial is shown where there is no other.
-    """
+    """Returns the journal that was written last: of ``folder`` itself, or of a study in it."""
     if config.storage.name == "journal" and config.storage.path:
         given = Path(config.storage.path).expanduser()
         if not given.is_file():
             raise SeedsweepError(f"storage.path={config.storage.path} is no file.")
         return given
     found = [*folder.glob(JOURNAL), *folder.glob(f"*/{JOURNAL}"), *folder.glob(f"studies/*/{JOURNAL}")]
-    return max(
-        found, key=lambda path: (any(path.parent.glob("trials/*")), path.stat().st_mtime), default=None
-    )
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _on_a_free_port(serve: Callable[[int], str], first: int, taken: type[Exception], key: str) -> str:

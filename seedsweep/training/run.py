@@ -98,7 +98,7 @@ def train(
         board = RunTensorBoard(run_dir)
         recorder = Recorder(run_dir, board, on_epoch)
         if resume and isinstance(images, FeatureImages) and (run_dir / "history.csv").is_file():
-            log.info("on stored features a run takes seconds: it begins anew, and ends with the same numbers")
+            log.info("on stored features a run takes seconds: it begins anew")
         try:
             if isinstance(images, FeatureImages):
                 outcome = fit_stored(config, module, images, recorder, ready)
