@@ -402,6 +402,7 @@ def test_grid_visits_every_combination_once(arm: Arm) -> None:
 
 def test_the_quick_search_prunes_and_takes_large_batches(arm: Arm) -> None:
     few = ["study.n_trials=12", "study.finalists=1", "study.finalist_seeds=1"]
+    few.append("pruner.options.reduction_factor=4")  # of the study's pruner, which is not the default one
     assert main(["+study=head_quick", *STUDY[1:], "study.name=q", *few]) == 0
     assert {config.data.batch_size for config in arm.calls} == {256}
     assert {"COMPLETE", "PRUNED"} == {trial.state.name for trial in study("q").trials}

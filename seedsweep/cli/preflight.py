@@ -25,6 +25,7 @@ from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
+from seedsweep.config.study_schema import OF_THE_STUDY
 from seedsweep.data.folder import check_root
 from seedsweep.errors import SeedsweepError
 from seedsweep.study.space import merged, probes
@@ -163,7 +164,7 @@ def _compose(name: str, overrides: list[str]) -> DictConfig:
 
 def _check_space(name: str, config: Config, overrides: list[str]) -> None:
     """Composes every end of the space and every choice once, so that no trial finds the mistake."""
-    theirs = [o for o in overrides if key_of(o).split(".")[0] not in ("study", "task")]
+    theirs = [o for o in overrides if key_of(o).split(".")[0] not in OF_THE_STUDY]
     for lines in probes(config.study):
         for group, _, choice in (line.lstrip("+").partition("=") for line in lines):
             known = choices_of(group)

@@ -28,7 +28,7 @@ from seedsweep.config.location import conf_dir
 from seedsweep.config.same import what_counts
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
-from seedsweep.config.study_schema import ParamConfig
+from seedsweep.config.study_schema import OF_THE_STUDY, ParamConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.study.leases import SLOT, WORKER, is_gone, me
 from seedsweep.study.search import GRID, build_pruner
@@ -37,7 +37,6 @@ from seedsweep.study.storage import open_storage
 
 log = logging.getLogger(__name__)
 
-OF_THE_STUDY = ("study", "sampler", "pruner", "storage", "task", "resume")  # not settings of a trial
 COMPARED_OF_STUDY = ("space", "metric", "rule", "tail", "seed")
 OF_THE_HEAD = ("head", "optim", "trainer", "data.batch_size")  # beginnings of keys that change no feature
 EXTRA, SETTINGS, LEADER = "overrides", "settings", "leader"
