@@ -12,14 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 from seedsweep.config.checks import at_least, between, one_of, positive
 from seedsweep.errors import SeedsweepError
 
-OF_THE_STUDY = (
-    "study",
-    "sampler",
-    "pruner",
-    "storage",
-    "task",
-    "resume",
-)  # beginnings of keys that no trial has
+# beginnings of keys that are no settings of a trial
+OF_THE_STUDY = ("study", "sampler", "pruner", "storage", "task", "resume")
 
 
 @dataclass

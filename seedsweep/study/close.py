@@ -147,11 +147,9 @@ def _say(
             f"{name} {_score(spread[key]['mean'], spread[key]['sd'], len(test))}"
             for key, name in (("acc", "accuracy"), ("macro_f1", "macro-F1"))
         )
-        met = (
-            "met once"
-            if not before
-            else f"which earlier winners met, too (trial {', '.join(map(str, before))})"
-        )
+        met = "met once"
+        if before:
+            met = f"which earlier winners met, too (trial {', '.join(map(str, before))})"
         console.print(f"The winner on the test images, {met}: {scores}")
     run = [f"+experiment={best.stem}"]
     if plan.folder.parent.absolute() != Path("outputs/studies").absolute():

@@ -76,19 +76,17 @@ def lay_finals(study: optuna.Study, plan: Plan) -> optuna.Study:
     Who once was a finalist stays one: what its fresh seeds showed is worth no less in a longer study.
     """
     finals = open_finals(study, plan)
-    present = {trial.user_attrs["slot"] for trial in slots(finals)}
-    earlier = {int(trial.user_attrs["of"]) for trial in slots(finals)}
-    known = {_key(trial) for trial in slots(study) if int(trial.user_attrs["slot"]) in earlier}
+    laid, by_slot = slots(finals), {int(trial.user_attrs["slot"]): trial for trial in slots(study)}
+    present = {trial.user_attrs["slot"] for trial in laid}
+    chosen = {of: by_slot[of] for of in sorted({int(run.user_attrs["of"]) for run in laid})}
+    known = {_key(trial) for trial in chosen.values()}
     now = candidates(study, plan.config.study)
-    chosen = earlier | {int(trial.user_attrs["slot"]) for trial in now if _key(trial) not in known}
+    chosen |= {int(trial.user_attrs["slot"]): trial for trial in now if _key(trial) not in known}
     if len(chosen) > len(now):
         log.info(
             "trained again with fresh seeds: %d settings of this call, and those of earlier ones", len(now)
         )
-    for trial in slots(study):
-        of = int(trial.user_attrs["slot"])
-        if of not in chosen:
-            continue
+    for of, trial in chosen.items():
         for number in range(plan.config.study.finalist_seeds):
             slot = of * MOST_SEEDS + number  # known by the trial: a longer study has more finalists
             if slot not in present:
