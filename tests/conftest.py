@@ -50,14 +50,8 @@ def _engine(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Grids and studies with a stub in the place of training need no page about it; their reports have tests."""
-    if request.module.__name__ in (
-        "test_grid",
-        "test_launchers",
-        "test_cli",
-        "test_study",
-        "test_study_company",
-    ):
+    """Grids with a stub in the place of training need no page about it; their reports have tests."""
+    if request.module.__name__ in ("test_grid", "test_launchers", "test_cli"):
         monkeypatch.setattr("seedsweep.report.write.write_at_end", lambda *_, **__: None)
     if request.module.__name__ in ("test_grid", "test_cli") and "table" not in request.node.name:
         monkeypatch.setattr("seedsweep.sweep.finish.draw_comparison", lambda *_: None)

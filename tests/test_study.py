@@ -1,92 +1,23 @@
-"""Studies with a stub in the place of training: slots, resume, retries, pruning, finals, the winner's file."""
+"""Studies with a stub in the place of training: slots, resume, retries, refusals."""
 
-import csv
-import json
-import math
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from omegaconf import OmegaConf
+import study_stub
+from study_stub import SCORES, Arm, result, run, study, told
 
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.config.study_schema import StorageConfig
 from seedsweep.errors import SeedsweepError
-from seedsweep.study import close, lead, plan, pruning
-from seedsweep.study.finalists import Finalist
+from seedsweep.study import lead, plan
 from seedsweep.study.storage import open_storage
-from seedsweep.training import run as training
 
-STUDY = ["+study=head", "+experiment=frozen_bn", "backbone=efficientnet_lite0", "trainer.max_epochs=6"]
-SCORES = {"acc": 0.8, "macro_f1": 0.7, "loss": 0.5}
-
-
-class Arm:
-    """Stands for training: macro-F1 is best at lr 3e-4, width 256, no dropout, and moves a little with the seed."""
-
-    def __init__(self) -> None:
-        self.calls: list[Config] = []
-        self.ready: list[Any] = []
-        self.act: Callable[[Config], None] = lambda config: None
-
-    def goal(self, config: Config) -> float:
-        lr = (math.log10(config.optim.lr) - math.log10(3e-4)) ** 2
-        width = (math.log2(config.head.width) - 8) ** 2 / 50
-        return 0.9 - 0.1 * lr - 0.1 * width - 0.1 * config.head.dropout + (config.seed % 7) / 1000
-
-    def __call__(self, config: Config, run_dir: Path, *, on_epoch: Any, **options: Any) -> dict[str, Any]:
-        assert options["meet_test"] is False
-        self.calls.append(config)
-        self.ready.append(options.get("ready"))
-        run_dir.mkdir(parents=True, exist_ok=True)
-        rows = []
-        for epoch in range(config.trainer.max_epochs):
-            value = self.goal(config) * (1 - 0.5 ** (epoch + 1))
-            rows.append({"epoch": epoch, "val/macro_f1": value, "val/acc": value})
-            with (run_dir / "history.csv").open("w", newline="") as file:
-                writer = csv.DictWriter(file, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
-            if epoch == 1:
-                self.act(config)
-            on_epoch(epoch, rows[-1])
-        (run_dir / "metrics.json").write_text(
-            json.dumps({"status": "finished", "val": SCORES, "best_epoch": 1})
-        )
-        return {"val": SCORES, "best_epoch": 1}
-
-
-@pytest.fixture
-def arm(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Arm:
-    stub = Arm()
-    monkeypatch.setattr(training, "train", stub)
-    monkeypatch.setattr(lead, "_check_images", lambda *_: None)
-    monkeypatch.setattr(close, "meet_test", lambda plan, winner: [SCORES for _ in winner.seeds])
-    monkeypatch.setattr(close, "draw_study", lambda *_: [])
-    return stub
-
-
-def run(*overrides: str, name: str = "s", n: int = 8) -> int:
-    return main([*STUDY, f"study.name={name}", f"study.n_trials={n}", *overrides])
-
-
-def study(name: str = "s") -> optuna.Study:
-    path = f"outputs/studies/{name}/study.journal"
-    backend = optuna.storages.journal.JournalFileBackend(path)
-    return optuna.load_study(study_name=name, storage=optuna.storages.JournalStorage(backend))
-
-
-def told(name: str = "s") -> list[tuple[Any, ...]]:
-    return [(t.number, t.state.name, t.value, t.params, t.intermediate_values) for t in study(name).trials]
-
-
-def result(name: str = "s") -> dict[str, Any]:
-    return json.loads(Path(f"outputs/studies/{name}/result.json").read_text())
+arm = study_stub.arm  # the fixture
 
 
 def test_a_study_from_start_to_winner(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,26 +57,6 @@ def test_the_value_is_the_mean_of_the_last_epochs(arm: Arm) -> None:
     assert study("acc").trials[0].value == SCORES["acc"]
 
 
-def test_the_winner_runs_as_it_is(arm: Arm) -> None:
-    assert run() == 0
-    name = result()["winner"]
-    best = OmegaConf.load("outputs/studies/s/conf/experiment/best_of_s.yaml")
-    settings = dict(setting.split("=") for setting in name["settings"])
-    assert best.optim.lr == float(settings["optim.lr"])
-    arm.calls.clear()
-    seen: list[Config] = []
-
-    def train(config: Config, run_dir: Path, **_: Any) -> dict[str, Any]:
-        seen.append(config)
-        return {}
-
-    training.train = train  # type: ignore[assignment]  # monkeypatched by the fixture, which puts it back
-    assert main(["+experiment=best_of_s"]) == 0
-    assert (seen[0].head.width, seen[0].optim.lr) == (best.head.width, best.optim.lr)
-    assert seen[0].backbone.name == "efficientnet_lite0"
-    assert seen[0].batchnorm.name == "inference"
-
-
 def test_a_second_call_does_what_is_missing(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(n=6) == 0
     before = told()
@@ -164,54 +75,6 @@ def test_a_second_call_does_what_is_missing(arm: Arm, capsys: pytest.CaptureFixt
     arm.calls.clear()
     assert main(["resume=outputs/studies/s", "study.n_trials=10"]) == 0
     assert len(told()) == 10
-
-
-@pytest.mark.parametrize("better", [False, True])
-def test_a_finalist_of_a_shorter_study_stays_one(
-    better: bool, arm: Arm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Later trials are luckier; with fresh seeds they are worse than it, or better."""
-
-    def meet(_: Any, winner: Finalist) -> list[dict[str, float]]:
-        for folder in winner.folders:
-            path = folder / "metrics.json"
-            path.write_text(json.dumps(json.loads(path.read_text()) | {"test": SCORES}))
-        return [SCORES for _ in winner.seeds]
-
-    monkeypatch.setattr(close, "meet_test", meet)
-    assert run("study.finalists=1", n=5) == 0
-    earlier, known = result()["winner"]["trial"], {trial.params["optim.lr"] for trial in study().trials}
-    assert result()["winner"]["test"]["met_before_by"] == []
-    assert "on the test images, met once" in capsys.readouterr().out
-    goal, fresh = arm.goal, 0.05 if better else -0.5
-    more = lambda config: 0 if config.optim.lr in known else 0.2 if config.seed == 1 else fresh  # noqa: E731
-    monkeypatch.setattr(arm, "goal", lambda config: goal(config) + more(config))
-    assert run("study.finalists=1", n=9) == 0
-    found = result()
-    assert sorted(finalist["trial"] < 5 for finalist in found["finalists"]) == [False, True, True]
-    assert all(len(finalist["values"]) == 3 for finalist in found["finalists"])
-    assert (found["winner"]["trial"] >= 5) == better
-    assert found["winner"]["test"]["met_before_by"] == ([earlier] if better else [])
-    assert ("which earlier winners met, too" in capsys.readouterr().out) == better
-
-
-def test_a_deleted_study_leaves_no_finalists(arm: Arm) -> None:
-    assert run("study.finalist_seeds=1", n=9) == 0
-    optuna.delete_study(study_name="s", storage=study()._storage)
-    assert run("study.finalist_seeds=1", n=4) == 0
-    assert all(finalist["trial"] < 4 for finalist in result()["finalists"])
-
-
-def test_a_setting_is_a_finalist_once(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A later trial of the same setting that was worth a little more is no other finalist."""
-    space = ["~study.space.lr", "~study.space.dropout", "~study.space.width"]
-    space += ["+study.space.only={key: optim.lr, choices: [1e-4, 1e-4]}", "study.first=[]"]
-    options = [*space, "sampler=random", "study.finalists=1", "study.finalist_seeds=1"]
-    assert run(*options, n=1) == 0
-    goal = arm.goal
-    monkeypatch.setattr(arm, "goal", lambda config: goal(config) + 0.01)
-    assert run(*options, n=3) == 0
-    assert [finalist["trial"] for finalist in result()["finalists"]] == [0]
 
 
 def test_interrupted_and_resumed_equals_undisturbed(arm: Arm) -> None:
@@ -329,137 +192,3 @@ def test_few_images_in_large_batches_are_told(
 ) -> None:
     lead._tell_of_steps(n, size)
     assert re.search(said, caplog.text) if said else not caplog.text
-
-
-def test_one_seed_has_no_spread(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("study.finalist_seeds=1", n=1) == 0
-    out = capsys.readouterr().out
-    assert "±" not in out
-    assert "accuracy 0.800, macro-F1 0.700" in out
-    best = Path("outputs/studies/s/conf/experiment/best_of_s.yaml").read_text()
-    assert "one fresh seed.\n" in best
-
-
-def test_the_winner_of_no_study(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["+experiment=best_of_s"]) == 2
-    assert "no study of that name has ended in outputs/studies (there is none yet)" in capsys.readouterr().err
-    assert run(n=1) == 0
-    assert main(["+experiment=best_of_t"]) == 2
-    assert "(there are: s)" in capsys.readouterr().err
-
-
-def test_pruned_trials_cost_their_epochs(arm: Arm) -> None:
-    assert run("pruner=median", "sampler=random", n=20) == 0
-    pruned = [t for t in study().trials if t.state.name == "PRUNED"]
-    assert pruned
-    assert all(3 < len(t.intermediate_values) < 6 for t in pruned), "after the warm-up, before the end"
-    assert all(t.user_attrs["epochs"] == len(t.intermediate_values) for t in pruned)
-
-
-@pytest.mark.parametrize("moment", ["set_trial_user_attr", "set_trial_system_attr"])
-def test_killed_while_a_trial_is_pruned(moment: str, arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker ends before it writes the decision, or what the pruner noted."""
-    options = ["pruner=hyperband", "study.finalists=1", "study.finalist_seeds=1"]
-    assert run(*options, n=9) == 0
-    whole = told()
-    shutil.rmtree("outputs")  # not another name: Hyperband's brackets depend on it
-    real = getattr(optuna.storages.JournalStorage, moment)
-    ends: list[int] = []
-
-    def write(storage: Any, trial_id: int, what: Any, *values: Any, **named: Any) -> Any:
-        due = what == pruning.ENDED
-        if str(what).startswith("completed_rung"):
-            due = pruning.ENDED in storage.get_trial(trial_id).user_attrs
-        if due and trial_id not in ends and len(ends) < 2:
-            ends.append(trial_id)
-            raise KeyboardInterrupt
-        return real(storage, trial_id, what, *values, **named)
-
-    monkeypatch.setattr(optuna.storages.JournalStorage, moment, write)
-    assert [run(*options, n=9) for _ in range(3)] == [130, 130, 0]
-    assert told() == whole
-
-
-@pytest.mark.parametrize(
-    "sampler",
-    ["tpe", pytest.param("random", marks=pytest.mark.slow), pytest.param("gp", marks=pytest.mark.slow)],
-)
-def test_samplers_are_repeatable(sampler: str, arm: Arm) -> None:
-    options = [f"sampler={sampler}", "pruner=hyperband", "+sampler.options.n_startup_trials=5"]
-    options = options[:2] if sampler == "random" else [options[0], options[1], options[2].lstrip("+")]
-    assert run(*options, name="a", n=8) == 0
-    assert run(*options, name="b", n=8) == 0
-    assert [t.params for t in study("a").trials] == [t.params for t in study("b").trials]
-
-
-def test_grid_visits_every_combination_once(arm: Arm) -> None:
-    points = [f"+study.space.{name}.points={n}" for name, n in (("lr", 2), ("dropout", 2), ("width", 3))]
-    assert run("sampler=grid", *points, n=50) == 0
-    seen = {tuple(sorted(t.params.items())) for t in study().trials}
-    assert len(study().trials) == len(seen) == 12
-    assert {t.params["head.width"] for t in study().trials} == {32, 256, 2048}
-
-
-def test_the_quick_search_prunes_and_takes_large_batches(arm: Arm) -> None:
-    few = ["study.n_trials=12", "study.finalists=1", "study.finalist_seeds=1"]
-    few.append("pruner.options.reduction_factor=4")  # of the study's pruner, which is not the default one
-    assert main(["+study=head_quick", *STUDY[1:], "study.name=q", *few]) == 0
-    assert {config.data.batch_size for config in arm.calls} == {256}
-    assert {"COMPLETE", "PRUNED"} == {trial.state.name for trial in study("q").trials}
-    assert result("q")["finalists"][-1]["values"], "the finals are not pruned"
-
-
-def test_conditions_and_whole_arms(arm: Arm) -> None:
-    wide = [
-        "+study=head_wide",
-        "+experiment=frozen_bn",
-        "backbone=efficientnet_lite0",
-        "trainer.max_epochs=2",
-    ]
-    arm.goal = lambda config: 0.5  # type: ignore[method-assign]
-    assert (
-        main([*wide, "study.name=w", "study.n_trials=10", "study.finalists=1", "study.finalist_seeds=1"]) == 0
-    )
-    for trial in study("w").trials:
-        assert ("head.width" in trial.params) == (trial.params["head"] == "default")
-        assert ("optim.weight_decay" in trial.params) == (trial.params["optim"] == "adamw")
-    linear = [c for c in arm.calls if c.head.width == 0]
-    assert linear
-    arm.calls.clear()
-    arms = ["+study=arms", "backbone=efficientnet_lite0", "trainer.max_epochs=2", "study.n_trials=8"]
-    assert main([*arms, "study.name=arms", "study.finalists=1", "study.finalist_seeds=1"]) == 0
-    assert len({config.experiment.name for config in arm.calls}) > 1
-    assert {c.batchnorm.name for c in arm.calls if c.experiment.name == "frozen_bn"} <= {"inference"}
-
-
-MISTAKES = {
-    "study.space.lr.low=0": "study.space (optim.lr).low, on a log scale, is 0",
-    "study.space.lr.low=1": "above high",
-    "+study.space.x={key: head.widht, low: 1, high: 2}": "did you mean head.width?",
-    "+study.space.x={key: backbone, choices: [vgg61]}": "did you mean vgg16?",
-    "+study.space.x={key: seed}": "needs either choices, or low and high",
-    "+study.space.x={key: optim.lr, low: 1, high: 2}": "names optim.lr twice",
-    "+study.space.x={key: seed, choices: [1], when: 'optim=sgd'}": "must be KEY=VALUE of a dimension before it",
-    "+study.space.x={key: head.dropout2, low: 0, high: 3}": "head.dropout2 is not a setting",
-    "+study.space.x={key: seed, lo: 1}": "study.space.x can't be used",
-    "study.space.dropout.high=3": "head.dropout is 3.0, but must lie between 0 and 0.99",
-    "study.first=[['optim.lr=1']]": "optim.lr=1 does not lie between 1e-05 and 0.001",
-    "study.n_trials=0": "study.n_trials is 0",
-    "study.rule=luck": "must be one of: tail, checkpoint",
-    "sampler=tep": "did you mean tpe?",
-    "sampler.name=TPESample": "did you mean TPESampler?",
-    "sampler.options.n_start=3": "sampler.options don't suit TPESampler",
-    "pruner.options.n=3": "pruner.options don't suit NopPruner",
-    "storage=postgres": "storage.url is not set",
-    "study.name=a/b": "without '/'",
-}
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_get_a_sentence(mistake: str, arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
-    extra = ["+" + mistake] if mistake.startswith(("sampler.options", "pruner.options")) else [mistake]
-    assert main([*STUDY, "study.n_trials=2", *extra]) == 2
-    error = capsys.readouterr().err
-    assert MISTAKES[mistake] in error
-    assert error.count("\n") == 1
-    assert arm.calls == []

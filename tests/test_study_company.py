@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import test_study
+import study_stub
 from optuna.trial import Trial
-from test_study import Arm, result, run, study
+from study_stub import Arm, result, run, study
 from test_training import small
 
 from seedsweep.config.schema import Config
@@ -19,7 +19,7 @@ from seedsweep.study.storage import open_storage
 from seedsweep.training import company
 from seedsweep.training.run import train
 
-arm = test_study.arm  # the fixture
+arm = study_stub.arm  # the fixture
 
 
 def history(folder: Path) -> list[dict[str, float]]:

@@ -1,0 +1,131 @@
+"""What a study searches, with a stub in the place of training: samplers, pruners, spaces, and the mistakes in them."""
+
+import shutil
+from typing import Any
+
+import optuna
+import pytest
+import study_stub
+from study_stub import STUDY, Arm, result, run, study, told
+
+from seedsweep.cli.main import main
+from seedsweep.study import pruning
+
+arm = study_stub.arm  # the fixture
+
+
+def test_pruned_trials_cost_their_epochs(arm: Arm) -> None:
+    assert run("pruner=median", "sampler=random", n=20) == 0
+    pruned = [t for t in study().trials if t.state.name == "PRUNED"]
+    assert pruned
+    assert all(3 < len(t.intermediate_values) < 6 for t in pruned), "after the warm-up, before the end"
+    assert all(t.user_attrs["epochs"] == len(t.intermediate_values) for t in pruned)
+
+
+@pytest.mark.parametrize("moment", ["set_trial_user_attr", "set_trial_system_attr"])
+def test_killed_while_a_trial_is_pruned(moment: str, arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker ends before it writes the decision, or what the pruner noted."""
+    options = ["pruner=hyperband", "study.finalists=1", "study.finalist_seeds=1"]
+    assert run(*options, n=9) == 0
+    whole = told()
+    shutil.rmtree("outputs")  # not another name: Hyperband's brackets depend on it
+    real = getattr(optuna.storages.JournalStorage, moment)
+    ends: list[int] = []
+
+    def write(storage: Any, trial_id: int, what: Any, *values: Any, **named: Any) -> Any:
+        due = what == pruning.ENDED
+        if str(what).startswith("completed_rung"):
+            due = pruning.ENDED in storage.get_trial(trial_id).user_attrs
+        if due and trial_id not in ends and len(ends) < 2:
+            ends.append(trial_id)
+            raise KeyboardInterrupt
+        return real(storage, trial_id, what, *values, **named)
+
+    monkeypatch.setattr(optuna.storages.JournalStorage, moment, write)
+    assert [run(*options, n=9) for _ in range(3)] == [130, 130, 0]
+    assert told() == whole
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    ["tpe", pytest.param("random", marks=pytest.mark.slow), pytest.param("gp", marks=pytest.mark.slow)],
+)
+def test_samplers_are_repeatable(sampler: str, arm: Arm) -> None:
+    options = [f"sampler={sampler}", "pruner=hyperband", "+sampler.options.n_startup_trials=5"]
+    options = options[:2] if sampler == "random" else [options[0], options[1], options[2].lstrip("+")]
+    assert run(*options, name="a", n=8) == 0
+    assert run(*options, name="b", n=8) == 0
+    assert [t.params for t in study("a").trials] == [t.params for t in study("b").trials]
+
+
+def test_grid_visits_every_combination_once(arm: Arm) -> None:
+    points = [f"+study.space.{name}.points={n}" for name, n in (("lr", 2), ("dropout", 2), ("width", 3))]
+    assert run("sampler=grid", *points, n=50) == 0
+    seen = {tuple(sorted(t.params.items())) for t in study().trials}
+    assert len(study().trials) == len(seen) == 12
+    assert {t.params["head.width"] for t in study().trials} == {32, 256, 2048}
+
+
+def test_the_quick_search_prunes_and_takes_large_batches(arm: Arm) -> None:
+    few = ["study.n_trials=12", "study.finalists=1", "study.finalist_seeds=1"]
+    few.append("pruner.options.reduction_factor=4")  # of the study's pruner, which is not the default one
+    assert main(["+study=head_quick", *STUDY[1:], "study.name=q", *few]) == 0
+    assert {config.data.batch_size for config in arm.calls} == {256}
+    assert {"COMPLETE", "PRUNED"} == {trial.state.name for trial in study("q").trials}
+    assert result("q")["finalists"][-1]["values"], "the finals are not pruned"
+
+
+def test_conditions_and_whole_arms(arm: Arm) -> None:
+    wide = [
+        "+study=head_wide",
+        "+experiment=frozen_bn",
+        "backbone=efficientnet_lite0",
+        "trainer.max_epochs=2",
+    ]
+    arm.goal = lambda config: 0.5  # type: ignore[method-assign]
+    assert (
+        main([*wide, "study.name=w", "study.n_trials=10", "study.finalists=1", "study.finalist_seeds=1"]) == 0
+    )
+    for trial in study("w").trials:
+        assert ("head.width" in trial.params) == (trial.params["head"] == "default")
+        assert ("optim.weight_decay" in trial.params) == (trial.params["optim"] == "adamw")
+    linear = [c for c in arm.calls if c.head.width == 0]
+    assert linear
+    arm.calls.clear()
+    arms = ["+study=arms", "backbone=efficientnet_lite0", "trainer.max_epochs=2", "study.n_trials=8"]
+    assert main([*arms, "study.name=arms", "study.finalists=1", "study.finalist_seeds=1"]) == 0
+    assert len({config.experiment.name for config in arm.calls}) > 1
+    assert {c.batchnorm.name for c in arm.calls if c.experiment.name == "frozen_bn"} <= {"inference"}
+
+
+MISTAKES = {
+    "study.space.lr.low=0": "study.space (optim.lr).low, on a log scale, is 0",
+    "study.space.lr.low=1": "above high",
+    "+study.space.x={key: head.widht, low: 1, high: 2}": "did you mean head.width?",
+    "+study.space.x={key: backbone, choices: [vgg61]}": "did you mean vgg16?",
+    "+study.space.x={key: seed}": "needs either choices, or low and high",
+    "+study.space.x={key: optim.lr, low: 1, high: 2}": "names optim.lr twice",
+    "+study.space.x={key: seed, choices: [1], when: 'optim=sgd'}": "must be KEY=VALUE of a dimension before it",
+    "+study.space.x={key: head.dropout2, low: 0, high: 3}": "head.dropout2 is not a setting",
+    "+study.space.x={key: seed, lo: 1}": "study.space.x can't be used",
+    "study.space.dropout.high=3": "head.dropout is 3.0, but must lie between 0 and 0.99",
+    "study.first=[['optim.lr=1']]": "optim.lr=1 does not lie between 1e-05 and 0.001",
+    "study.n_trials=0": "study.n_trials is 0",
+    "study.rule=luck": "must be one of: tail, checkpoint",
+    "sampler=tep": "did you mean tpe?",
+    "sampler.name=TPESample": "did you mean TPESampler?",
+    "sampler.options.n_start=3": "sampler.options don't suit TPESampler",
+    "pruner.options.n=3": "pruner.options don't suit NopPruner",
+    "storage=postgres": "storage.url is not set",
+    "study.name=a/b": "without '/'",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_get_a_sentence(mistake: str, arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+    extra = ["+" + mistake] if mistake.startswith(("sampler.options", "pruner.options")) else [mistake]
+    assert main([*STUDY, "study.n_trials=2", *extra]) == 2
+    error = capsys.readouterr().err
+    assert MISTAKES[mistake] in error
+    assert error.count("\n") == 1
+    assert arm.calls == []
