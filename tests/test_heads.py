@@ -18,6 +18,7 @@ from seedsweep.heads.data import HeadData, HeadSchedule
 from seedsweep.heads.fit import HeadFit
 from seedsweep.heads.objective import Objective
 from seedsweep.heads.precision import takes_bfloat16
+from seedsweep.heads.product import WIDE, product
 from seedsweep.heads.stack import HeadStack
 from seedsweep.models.classifier import Head
 from seedsweep.models.dropout import Dropout
@@ -348,3 +349,13 @@ def test_where_company_pays() -> None:
     assert not pays([32, 64, 48, 512], 1280, 7, cpu), "one too large"
     assert pays([2048, 2048], 2048, 7, cuda)
     assert not pays([2048], 2048, 7, cuda)
+
+
+@pytest.mark.parametrize("units", [7, WIDE, WIDE + 1, 1933])
+def test_a_wide_product_in_parts_is_the_whole(units: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    bias, x, weight = (torch.randn(size, generator=draw) for size in ((units,), (5, 64), (units, 64)))
+    among = torch.full((5, units + 3), 7.0)
+    product(bias, x, weight, among[:, 1 : units + 1])
+    torch.testing.assert_close(among[:, 1 : units + 1], x @ weight.t() + bias, rtol=1e-5, atol=1e-5)
+    assert (among[:, [0, -2, -1]] == 7).all(), "what stands beside it"

@@ -14,7 +14,7 @@ from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.config.study_schema import StorageConfig
 from seedsweep.errors import SeedsweepError
-from seedsweep.study import lead, plan
+from seedsweep.study import lead, plan, process
 from seedsweep.study.storage import open_storage
 
 arm = study_stub.arm  # the fixture
@@ -141,6 +141,7 @@ def test_workers_are_held_until_the_images_are_known_and_end_with_the_leader(
         crew.hold()
         raise SeedsweepError("the images can't be used")
 
+    monkeypatch.setattr(process, "prepare", lambda _: calls.append("prepare"))
     monkeypatch.setattr(lead, "Crew", Crew)
     monkeypatch.setattr(lead, "_check_images", check)
     assert run("study.workers=2", n=1) == 2

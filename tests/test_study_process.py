@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import runpy
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from seedsweep.cli import main as cli
 from seedsweep.cli.main import main
 from seedsweep.study import lead, process
 from seedsweep.study.process import begin
@@ -163,5 +163,5 @@ def test_a_process_starts_others_as_it_would_alone(tmp_path: Path) -> None:
 
 
 def tell_start_method(log: Path) -> None:
-    runpy.run_module = lambda *_, **__: print(multiprocessing.get_start_method())  # type: ignore[assignment]
+    cli.main = lambda *_, **__: print(multiprocessing.get_start_method())  # type: ignore[assignment]
     process._run([], log, 1, Path.cwd(), dict(os.environ))

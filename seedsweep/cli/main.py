@@ -15,11 +15,12 @@ COMPLETION = ("--shell-completion", "-sc")
 ONLY_HYDRA = ("--hydra-help", "--version", *COMPLETION)  # nothing is composed that could be checked
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, checked: bool = False) -> int:
     """Runs the command line.
 
     Args:
         argv: arguments without the program's name; default: the process's.
+        checked: whether another process has found these arguments in order, and that they are no grid.
 
     Returns:
         0, 1 (some jobs of a grid failed), 2 (the user can mend it), 3 (a defect), 130 (Ctrl-C).
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         register_schema()
         if any(arg.split("=")[0] in ONLY_HYDRA for arg in args):
             return _only_hydra(args)
-        return _run(args)
+        return _run(args, checked)
     except SeedsweepError as error:
         print(f"seedsweep: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return OK
 
 
-def _run(args: list[str]) -> int:
+def _run(args: list[str], checked: bool) -> int:
     """Checks, hands over to Hydra, and closes a grid with its table."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -64,7 +65,7 @@ def _run(args: list[str]) -> int:
 
     args = arrange(expand_resume(arrange(args)))
     parsed = parse(args)
-    grid = check(parsed)
+    grid = not checked and check(parsed)
     asks_only = bool(parsed.cfg or parsed.info)
     if grid and asks_only:
         raise SeedsweepError("--cfg and --info show one run: leave out -m and the lists of values.")

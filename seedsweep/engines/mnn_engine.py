@@ -71,10 +71,8 @@ class MnnEngine:
         n = min(threads, SESSIONS)
         plain = folded(net)
         probes = _probes(size)
-        with torch.inference_mode():
-            truth = plain(probes).flatten(1)
         with tempfile.TemporaryDirectory() as folder:
-            model = _convert(plain, size, Path(folder))
+            model, truth = _convert(plain, size, Path(folder), probes)
             for tiles in TILES:
                 lanes = [_Session(model, size, (threads + i) // n, tiles) for i in range(n)]
                 self._run = SideBySide(lanes, IMAGES)
@@ -133,8 +131,11 @@ def _probes(size: tuple[int, int, int]) -> Tensor:
     return nn.functional.interpolate(coarse, size[1:], mode="bilinear")
 
 
-def _convert(net: nn.Module, size: tuple[int, int, int], folder: Path) -> Path:
-    """Returns the file of ``net`` for MNN, written by way of ONNX.
+def _convert(net: nn.Module, size: tuple[int, int, int], folder: Path, probes: Tensor) -> tuple[Path, Tensor]:
+    """Writes ``net`` for MNN by way of ONNX.
+
+    Returns:
+        The file, and what PyTorch makes of ``probes`` [B, C], for which there is time meanwhile.
 
     Raises:
         RuntimeError: it can't be converted.
@@ -144,11 +145,14 @@ def _convert(net: nn.Module, size: tuple[int, int, int], folder: Path) -> Path:
     # a process of its own: the converter prints, and ends its process where it meets what it does not know
     files = ["--modelFile", str(source), "--MNNModel", str(model)]
     command = [sys.executable, "-c", CONVERT, "-f", "ONNX", *files, "--bizCode", "seedsweep"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    if told.returncode or not model.is_file():
-        last = (told.stderr or told.stdout).strip().splitlines()[-1:]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as converter:
+        with torch.inference_mode():
+            truth = net(probes).flatten(1)
+        printed, errors = converter.communicate()
+    if converter.returncode or not model.is_file():
+        last = (errors or printed).strip().splitlines()[-1:]
         raise RuntimeError(f"MNN's converter: {''.join(last) or 'no reason given'}")
-    return model
+    return model, truth
 
 
 def _write_onnx(net: nn.Module, size: tuple[int, int, int], path: Path) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from seedsweep.epochs.optimizer import FusedSteps
 from seedsweep.heads.batch import Batch
 from seedsweep.heads.blocks import BATCH, Block, Place, cut_in_blocks, parts_of, weights_of_a_block
+from seedsweep.heads.product import product
 from seedsweep.models.classifier import Head
 
 SCORED = 2**22  # hidden activations held at a time while scoring: 16 MiB
@@ -191,7 +192,7 @@ class HeadStack:
             elif rounded:
                 dense = torch.mm(x.to(self.dtype), first.t()).float().add_(self._first_bias).relu_()
             else:
-                dense = torch.addmm(self._first_bias, x, first.t()).relu_()
+                dense = product(self._first_bias, x, first, x.new_empty(len(x), self.width)).relu_()
             logits = [
                 torch.addmm(
                     place.second_bias,
@@ -207,7 +208,7 @@ class HeadStack:
         """Puts a block's first layer of the present batch in its place."""
         out, bias = batch.denses[number], self._first_bias[block.columns]
         if block.rounded is None:
-            torch.addmm(bias, batch.x, block.weight.t(), out=out)
+            product(bias, batch.x, block.weight, out)
         else:
             torch.mm(batch.x, block.rounded.copy_(block.weight).t(), out=batch.rounded[number])
             out.copy_(batch.rounded[number]).add_(bias)

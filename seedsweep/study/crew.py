@@ -15,7 +15,6 @@ from pathlib import Path
 
 import optuna
 
-from seedsweep import cores
 from seedsweep.errors import SeedsweepError
 from seedsweep.study import process
 from seedsweep.study.finalists import lay_finals
@@ -40,14 +39,10 @@ class Crew:
         self.plan = plan
         self.command = command
         self.size = plan.config.study.workers
-        self._threads = max(1, cores.count() // self.size)  # see seedsweep/cores.py
+        self._threads = process.share(self.size)
         self._running: dict[int, BaseProcess] = {}
         self._restarts = 0
         self._go: list[Connection] = []  # for each worker that is held
-
-    def prepare(self) -> None:
-        """Lets the workers' imports begin, while the leader has its own."""
-        process.prepare(self._threads)
 
     def hold(self) -> None:
         """Begins the workers, once their imports are done: they read their settings, and wait for :meth:`work`."""

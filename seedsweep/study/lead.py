@@ -36,8 +36,6 @@ def lead_study(config: Config, started: float) -> None:
     """
     plan = read_plan(config)
     crew = Crew(plan, _command()) if config.study.workers > 1 else None
-    if crew:
-        crew.prepare()
     study = open_study(plan)
     lay_slots(study, plan)
     to_go = len(slots(study)) - len(slots(study, ENDED))

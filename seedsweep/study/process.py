@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import runpy
 import signal
 import sys
 import threading
@@ -42,6 +41,11 @@ def prepare(threads: int) -> None:
         resource_tracker.ensure_running()  # else the next line but one starts it, and it unblocks SIGINT
         with _sigint_blocked(), _environment(dict.fromkeys(cores.NAMES, str(threads))):
             forkserver.ensure_running()
+
+
+def share(workers: int) -> int:
+    """Returns the threads that each of ``workers`` may compute with (see ``seedsweep/cores.py``)."""
+    return max(1, cores.count() // workers)
 
 
 def begin(command: Sequence[str], log: Path, threads: int, held: Connection | None = None) -> BaseProcess:
@@ -88,6 +92,8 @@ def _run(
     held: Connection | None = None,
 ) -> None:
     """Becomes what a shell would have started in ``folder``; the server may be older than both."""
+    from seedsweep.cli.main import main
+
     global _held
     _held = held
     gc.freeze()  # what the server imported stays: looked through by no collection, and so not copied either
@@ -105,7 +111,8 @@ def _run(
     cores.limit(threads)
     threading.Thread(target=_end_with_the_leader, daemon=True).start()
     sys.argv = ["seedsweep", *command]
-    runpy.run_module("seedsweep", run_name="__main__", alter_sys=True)
+    # a worker that is held has the arguments of its leader, which has checked them: half a second
+    sys.exit(main(command, checked=held is not None))
 
 
 @contextmanager

@@ -24,6 +24,11 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         SeedsweepError: bad settings, no storage, or no trial that works.
         KeyboardInterrupt: the user stopped it.
     """
+    if config.study.job == 0 and config.study.workers > 1:
+        from seedsweep.study import process
+
+        # it imports for the workers, while this process has its own imports
+        process.prepare(process.share(config.study.workers))
     from seedsweep.study.lead import lead_study, serve_study
 
     logging.getLogger("optuna").setLevel(logging.WARNING)
