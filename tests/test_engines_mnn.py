@@ -1,8 +1,10 @@
 """MNN's engine: how exact it is, what it refuses, and by which exporter a net gets there."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from test_engines import CPU, photos, worst
@@ -60,6 +62,19 @@ def test_mnn_says_what_its_converter_says(monkeypatch: pytest.MonkeyPatch, capfd
     mnn_engine._flush_c()  # what waits in C's buffer would come out at the end of the process
     assert capfd.readouterr().out == "", "MNN's greetings are kept from standard output"
     assert "MNN.tools" not in sys.modules, "it would call its makers"
+
+
+def test_an_interrupted_conversion_leaves_no_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Interrupted(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(mnn_engine, "CONVERT", "import time; time.sleep(600)")
+    monkeypatch.setattr(mnn_engine, "_write_onnx", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        mnn_engine._convert(Interrupted(), (3, 8, 8), tmp_path, torch.zeros(2, 3, 8, 8))
+    left = [" ".join(child.cmdline()) for child in psutil.Process().children()]
+    assert not [command for command in left if "sleep(600)" in command]
 
 
 def test_what_the_older_exporter_cannot_the_newer_one_does(monkeypatch: pytest.MonkeyPatch) -> None:

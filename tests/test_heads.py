@@ -356,6 +356,7 @@ def test_a_wide_product_in_parts_is_the_whole(units: int) -> None:
     draw = torch.Generator().manual_seed(0)
     bias, x, weight = (torch.randn(size, generator=draw) for size in ((units,), (5, 64), (units, 64)))
     among = torch.full((5, units + 3), 7.0)
-    product(bias, x, weight, among[:, 1 : units + 1])
-    torch.testing.assert_close(among[:, 1 : units + 1], x @ weight.t() + bias, rtol=1e-5, atol=1e-5)
+    place = among[:, 1 : units + 1]
+    assert product(bias, x, weight, place) is place
+    torch.testing.assert_close(place, x @ weight.t() + bias, rtol=1e-5, atol=1e-5)
     assert (among[:, [0, -2, -1]] == 7).all(), "what stands beside it"

@@ -132,20 +132,27 @@ def test_workers_are_held_until_the_images_are_known_and_end_with_the_leader(
     calls: list[str] = []
 
     class Crew:
-        def __init__(self, *_: Any) -> None: ...
+        def __init__(self, *_: Any, checked: bool) -> None:
+            calls.append(f"checked: {checked}")
 
         def __getattr__(self, name: str) -> Callable[..., Any]:
             return lambda *_: calls.append(name)
 
     def check(plan: Any, to_go: int, crew: Any) -> None:
-        crew.hold()
+        if crew:
+            crew.hold()
         raise SeedsweepError("the images can't be used")
 
     monkeypatch.setattr(process, "prepare", lambda _: calls.append("prepare"))
     monkeypatch.setattr(lead, "Crew", Crew)
     monkeypatch.setattr(lead, "_check_images", check)
     assert run("study.workers=2", n=1) == 2
-    assert calls == ["prepare", "hold", "end"], "nothing was worked on"
+    assert calls == ["prepare", "checked: True", "hold", "end"], "nothing was worked on"
+    calls.clear()
+    assert run("study.workers=1", name="alone", n=1) == 2
+    monkeypatch.setattr(lead, "serve_study", lambda _: None)
+    assert run("study.workers=2", "study.job=1", n=1) == 0
+    assert calls == [], "no server for who needs none"
 
 
 def test_settings_may_be_mended_before_the_first_trial(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:

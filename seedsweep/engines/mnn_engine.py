@@ -135,7 +135,7 @@ def _convert(net: nn.Module, size: tuple[int, int, int], folder: Path, probes: T
     """Writes ``net`` for MNN by way of ONNX.
 
     Returns:
-        The file, and what PyTorch makes of ``probes`` [B, C], for which there is time meanwhile.
+        The file, and PyTorch's answer [B, C] to ``probes``, for which there is time meanwhile.
 
     Raises:
         RuntimeError: it can't be converted.
@@ -146,9 +146,13 @@ def _convert(net: nn.Module, size: tuple[int, int, int], folder: Path, probes: T
     files = ["--modelFile", str(source), "--MNNModel", str(model)]
     command = [sys.executable, "-c", CONVERT, "-f", "ONNX", *files, "--bizCode", "seedsweep"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as converter:
-        with torch.inference_mode():
-            truth = net(probes).flatten(1)
-        printed, errors = converter.communicate()
+        try:
+            with torch.inference_mode():
+                truth = net(probes).flatten(1)
+            printed, errors = converter.communicate()
+        except BaseException:
+            converter.kill()  # its folder goes: it must write nothing more
+            raise
     if converter.returncode or not model.is_file():
         last = (errors or printed).strip().splitlines()[-1:]
         raise RuntimeError(f"MNN's converter: {''.join(last) or 'no reason given'}")

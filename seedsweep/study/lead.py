@@ -8,6 +8,7 @@ from operator import attrgetter
 
 import optuna
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from optuna.trial import TrialState
 
 from seedsweep.config.groups import key_of
@@ -35,7 +36,9 @@ def lead_study(config: Config, started: float) -> None:
         started: ``time.perf_counter()`` when the call began.
     """
     plan = read_plan(config)
-    crew = Crew(plan, _command()) if config.study.workers > 1 else None
+    crew = None
+    if config.study.workers > 1:  # of a grid's overrides not every combination was checked
+        crew = Crew(plan, _command(), checked=HydraConfig.get().mode != RunMode.MULTIRUN)
     study = open_study(plan)
     lay_slots(study, plan)
     to_go = len(slots(study)) - len(slots(study, ENDED))

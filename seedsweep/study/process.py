@@ -48,7 +48,14 @@ def share(workers: int) -> int:
     return max(1, cores.count() // workers)
 
 
-def begin(command: Sequence[str], log: Path, threads: int, held: Connection | None = None) -> BaseProcess:
+def begin(
+    command: Sequence[str],
+    log: Path,
+    threads: int,
+    held: Connection | None = None,
+    *,
+    checked: bool = False,
+) -> BaseProcess:
     """Starts ``python -m seedsweep COMMAND`` as a process of its own, which does not outlive this one.
 
     Args:
@@ -56,6 +63,7 @@ def begin(command: Sequence[str], log: Path, threads: int, held: Connection | No
         log: what it prints is added to this file.
         threads: that it may compute with.
         held: the process gets ready, and waits at :func:`wait_to_go` for a word that comes here.
+        checked: whether this process has checked these options and overrides; to do it again takes half a second.
 
     Raises:
         SeedsweepError: the system starts none.
@@ -63,7 +71,7 @@ def begin(command: Sequence[str], log: Path, threads: int, held: Connection | No
     log.touch()
     environment = dict(os.environ)
     prepare(threads)
-    arguments = (list(command), log, threads, Path.cwd(), environment, held)
+    arguments = (list(command), log, threads, Path.cwd(), environment, held, checked)
     process = _context.Process(target=_run, args=arguments)
     try:
         process.start()
@@ -90,6 +98,7 @@ def _run(
     folder: Path,
     environment: dict[str, str],
     held: Connection | None = None,
+    checked: bool = False,
 ) -> None:
     """Becomes what a shell would have started in ``folder``; the server may be older than both."""
     from seedsweep.cli.main import main
@@ -111,8 +120,7 @@ def _run(
     cores.limit(threads)
     threading.Thread(target=_end_with_the_leader, daemon=True).start()
     sys.argv = ["seedsweep", *command]
-    # a worker that is held has the arguments of its leader, which has checked them: half a second
-    sys.exit(main(command, checked=held is not None))
+    sys.exit(main(command, checked=checked))
 
 
 @contextmanager

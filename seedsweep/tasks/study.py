@@ -27,7 +27,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     if config.study.job == 0 and config.study.workers > 1:
         from seedsweep.study import process
 
-        # it imports for the workers, while this process has its own imports
+        # a server imports for the workers, while this process has its own imports
         process.prepare(process.share(config.study.workers))
     from seedsweep.study.lead import lead_study, serve_study
 
