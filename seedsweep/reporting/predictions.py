@@ -10,7 +10,6 @@ from typing import Any
 def write_predictions(path: Path, rows: list[dict[str, Any]]) -> None:
     """Writes path, split, label, predicted and a probability a class (``p_<class>``)."""
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in row.items()})
+        writer = csv.writer(file)
+        writer.writerow(rows[0])
+        writer.writerows([f"{v:.6f}" if isinstance(v, float) else v for v in row.values()] for row in rows)

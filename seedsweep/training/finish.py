@@ -143,19 +143,19 @@ def finish_run(
 
 def _prediction_rows(images: Images, split: str, indices: np.ndarray, logits: Tensor) -> list[dict[str, Any]]:
     table = images.prepared.table
+    names = [f"p_{name}" for name in table.classes]
     probabilities = logits.double().softmax(1)
-    rows = []
-    for row, p in zip(indices, probabilities, strict=True):
-        rows.append(
-            {
-                "path": str(table.paths[row]),
-                "split": split,
-                "label": table.classes[table.labels[row]],
-                "predicted": table.classes[int(p.argmax())],
-                **{f"p_{name}": float(value) for name, value in zip(table.classes, p, strict=True)},
-            }
-        )
-    return rows
+    predicted = probabilities.argmax(1).tolist()
+    return [
+        {
+            "path": str(table.paths[row]),
+            "split": split,
+            "label": table.classes[table.labels[row]],
+            "predicted": table.classes[guess],
+            **dict(zip(names, p, strict=True)),
+        }
+        for row, guess, p in zip(indices.tolist(), predicted, probabilities.tolist(), strict=True)
+    ]
 
 
 def _pictures(
