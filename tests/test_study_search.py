@@ -1,15 +1,19 @@
 """What a study searches, with a stub in the place of training: samplers, pruners, spaces, and the mistakes in them."""
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 import study_stub
+from composed import config_of
 from study_stub import STUDY, Arm, result, run, study, told
 
 from seedsweep.cli.main import main
+from seedsweep.config.schema import DataConfig
 from seedsweep.study import pruning
+from seedsweep.study.plan import Plan
 
 arm = study_stub.arm  # the fixture
 
@@ -129,3 +133,21 @@ def test_mistakes_get_a_sentence(mistake: str, arm: Arm, capsys: pytest.CaptureF
     assert MISTAKES[mistake] in error
     assert error.count("\n") == 1
     assert arm.calls == []
+
+
+def test_trials_find_their_images_once(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until their settings say that they are others; how many a step takes is no matter."""
+    asked: list[list[int]] = []
+
+    def prepare(config: DataConfig, cache: Path) -> list[int]:
+        asked.append(config.image_size)
+        return config.image_size
+
+    monkeypatch.setattr("seedsweep.data.prepare.prepare_images", prepare)
+    base = config_of("+experiment=frozen_bn")
+    plan = Plan(base, in_tmp, [])
+    sizes, batches = ([64, 64], [64, 64], [96, 96], [64, 64]), (4, 32, 4, 4)
+    for size, batch in zip(sizes, batches, strict=True):
+        config = config_of("+experiment=frozen_bn", f"data.image_size={size}", f"data.batch_size={batch}")
+        assert plan.images(config) == size
+    assert asked == [[64, 64], [96, 96], [64, 64]]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from filelock import FileLock
@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from seedsweep.config.groups import key_of, plus
-from seedsweep.config.location import conf_dir
+from seedsweep.config.location import cache_of, conf_dir
 from seedsweep.config.same import what_counts
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
@@ -34,6 +34,9 @@ from seedsweep.study.leases import SLOT, WORKER, is_gone, me
 from seedsweep.study.search import GRID, build_pruner
 from seedsweep.study.space import Start, dimensions, grid, merged, starts
 from seedsweep.study.storage import open_storage
+
+if TYPE_CHECKING:  # it brings torch, which a leader of other processes does without
+    from seedsweep.data.prepare import PreparedImages
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +60,7 @@ class Plan:
     config_dirs: list[str] = field(default_factory=list)
     config_name: str = "config"
     _cache: dict[tuple[str, ...], DictConfig] = field(default_factory=dict, repr=False)
+    _images: tuple[dict[str, Any], PreparedImages] | None = field(default=None, repr=False)
 
     @property
     def space(self) -> list[ParamConfig]:
@@ -80,6 +84,18 @@ class Plan:
         for line in values:
             OmegaConf.update(composed, key_of(line), _value(line))
         return to_config(composed)
+
+    def images(self, config: Config) -> PreparedImages:
+        """Finds a trial's images, those of the last trial where the settings are the same.
+
+        To look for 2,000 files again takes a quarter of a small trial, and a study is about the images it began with.
+        """
+        from seedsweep.data.prepare import prepare_images
+
+        key = asdict(config.data) | {"cache": str(cache_of(config)), "batch_size": None}
+        if self._images is None or self._images[0] != key:
+            self._images = key, prepare_images(config.data, cache_of(config))
+        return self._images[1]
 
     def _composed(self, overrides: list[str]) -> DictConfig:
         key = tuple(overrides)

@@ -150,6 +150,7 @@ def _train(
             pictures=False,
             meet_test=False,
             ready=ready,
+            prepared=plan.images(config),
         )
     rows = read_history(folder / "history.csv")
     notes = {

@@ -16,6 +16,7 @@ from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.data.prepare import PreparedImages, prepare_images
+from seedsweep.data.table import write_manifest
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.activations import ActivationDataModule
 from seedsweep.features.images import FeatureImages
@@ -48,6 +49,7 @@ def train(
     pictures: bool = True,
     meet_test: bool = True,
     ready: Replay | None = None,
+    prepared: PreparedImages | None = None,
 ) -> dict[str, Any]:
     """Trains one arm and writes everything about it into ``run_dir``.
 
@@ -61,6 +63,7 @@ def train(
         pictures: draw curves, confusion matrix, gallery and graph; a trial of a study goes without.
         meet_test: score the test images; a trial of a study must not (see ``meet_test`` in ``training/test_split``).
         ready: the training of the head, if it was done already in company.
+        prepared: the images, if they were found already.
 
     Returns:
         What ``metrics.json`` holds.
@@ -74,7 +77,8 @@ def train(
     with _log_file(run_dir / "run.log"):
         flush_denormals()
         pl.seed_everything(config.seed, verbose=False)
-        prepared = prepare_images(config.data, cache_of(config), run_dir / "manifest.csv")
+        prepared = prepared or prepare_images(config.data, cache_of(config))
+        write_manifest(prepared.table, run_dir / "manifest.csv")
         log.info("%s", _what_was_read(prepared))
         last = run_dir / "checkpoints" / "last.ckpt"
         checkpoint = last if resume and last.is_file() else None
