@@ -21,10 +21,14 @@ CONNECT_SECONDS = 15
 
 
 class _Flock(BaseJournalFileLock):
-    """The operating system's file lock: it ends with its process, so that a killed worker holds nobody up."""
+    """The operating system's file lock: it ends with its process, so that a killed worker holds nobody up.
+
+    Its file is not called ``.lock``: Optuna's own lock takes a file of that name for a writer, and whoever opens the
+    journal without seedsweep (optuna-dashboard, a notebook) would wait out its 30 seconds of grace.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._lock = FileLock(path.with_name(path.name + ".lock"), thread_local=False)
+        self._lock = FileLock(path.with_name(path.name + ".flock"), thread_local=False)
 
     def acquire(self) -> bool:
         """Waits for the lock."""
