@@ -12,6 +12,7 @@ from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.data.folder import images_below
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.data.split import groups_of, split_images
+from seedsweep.data.table import write_manifest
 from seedsweep.errors import SeedsweepError
 
 
@@ -27,7 +28,10 @@ def make(root: Path, counts: dict[str, int], prefix: str = "img") -> Path:
 
 def prepare(root: Path, manifest: Path | None = None, **settings: object) -> PreparedImages:
     config = DataConfig(name="folder", root=str(root), image_size=[16, 16], **settings)
-    return prepare_images(config, root, manifest)
+    prepared = prepare_images(config, root)
+    if manifest is not None:
+        write_manifest(prepared.table, manifest)
+    return prepared
 
 
 def phone_photographs(root: Path) -> Path:

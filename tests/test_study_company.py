@@ -11,8 +11,10 @@ from optuna.trial import Trial
 from study_stub import Arm, result, run, study
 from test_training import small
 
+from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.config.study_schema import StorageConfig
+from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.heads.replay import Replay
 from seedsweep.study.plan import Plan
 from seedsweep.study.storage import open_storage
@@ -20,6 +22,10 @@ from seedsweep.training import company
 from seedsweep.training.run import train
 
 arm = study_stub.arm  # the fixture
+
+
+def images(config: Config) -> PreparedImages:
+    return prepare_images(config.data, cache_of(config))
 
 
 def history(folder: Path) -> list[dict[str, float]]:
@@ -39,7 +45,7 @@ def test_runs_that_share_features_are_trained_at_once_and_end_as_alone(tmp_path:
         config("batchnorm=batch_stats"),
         config("batchnorm=batch_stats", "optim.lr=1e-4"),
     ]
-    ready = company.train_heads(configs)
+    ready = company.train_heads(configs, images)
     assert [each is not None for each in ready] == [True, False, True, False, False], (
         "another seed, another order of the images; batch_stats goes online"
     )
@@ -63,7 +69,7 @@ class Company:
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
-    def __call__(self, configs: list[Config]) -> list[Replay]:
+    def __call__(self, configs: list[Config], _: object) -> list[Replay]:
         self.sizes.append(len(configs))
         return [Replay([], [config.optim.lr], 0, {}) for config in configs]
 
@@ -168,9 +174,9 @@ def test_what_company_can_not_do_is_said(
 def test_what_goes_wrong_in_company_leaves_each_run_to_itself(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(configs: list[Config]) -> list[Replay]:
+    def fail(*_: object) -> list[Replay]:
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(company, "_company", fail)
-    assert company.train_heads([small(), small("optim.lr=0.5")]) == [None, None]
+    assert company.train_heads([small(), small("optim.lr=0.5")], images) == [None, None]
     assert "can't be trained together (out of memory)" in caplog.text

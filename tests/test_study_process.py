@@ -102,20 +102,24 @@ def test_the_server_asks_nothing_of_a_gpu_and_survives_ctrl_c_but_no_worker_its_
 
 
 def test_a_held_worker_waits_for_the_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    process.wait_to_go()  # nobody holds this one
+    done: list[str] = []
+    get_ready = lambda: done.append("ready")  # noqa: E731
+    process.wait_to_go(get_ready)
+    assert not done, "nobody holds this one"
     held, go = multiprocessing.Pipe(duplex=False)
     monkeypatch.setattr(process, "_held", held)
-    waiting = threading.Thread(target=process.wait_to_go, daemon=True)
+    waiting = threading.Thread(target=process.wait_to_go, args=[get_ready], daemon=True)
     waiting.start()
     waiting.join(0.2)
     assert waiting.is_alive()
+    assert done == ["ready"]
     go.send_bytes(b"go")
     waiting.join(20)
     assert not waiting.is_alive()
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
     go.close()
-    process.wait_to_go()
+    process.wait_to_go(get_ready)
     assert ended == [1], "no word will come"
 
 

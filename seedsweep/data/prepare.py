@@ -16,7 +16,7 @@ from seedsweep.data.folder import Found, check_root, scan_folder
 from seedsweep.data.pixels import Pixels, digest_files
 from seedsweep.data.readable import known_readable, remember_readable
 from seedsweep.data.split import groups_of, split_images
-from seedsweep.data.table import SPLITS, ImageTable, read_manifest, write_manifest
+from seedsweep.data.table import SPLITS, ImageTable, read_manifest
 from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)
@@ -30,13 +30,12 @@ class PreparedImages:
     pixels: Pixels
 
 
-def prepare_images(config: DataConfig, cache_dir: Path, manifest_path: Path | None = None) -> PreparedImages:
+def prepare_images(config: DataConfig, cache_dir: Path) -> PreparedImages:
     """Finds, checks, splits and decodes the images.
 
     Args:
         config: the data settings.
         cache_dir: where the demo photographs are drawn, and where files proved readable are noted.
-        manifest_path: the split is written there.
 
     Raises:
         SeedsweepError: anything wrong with the images, in one sentence.
@@ -53,10 +52,7 @@ def prepare_images(config: DataConfig, cache_dir: Path, manifest_path: Path | No
     pixels, digests, bad = _proved(files, stamps, size, config.cache_gib, config.workers, cache_dir)
     if bad:
         files, pixels, digests = _without_bad(config, files, pixels, digests, bad)
-    table = _table(config, root, files, digests)
-    if manifest_path is not None:
-        write_manifest(table, manifest_path)
-    return PreparedImages(table, pixels)
+    return PreparedImages(_table(config, root, files, digests), pixels)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -96,7 +96,7 @@ def _in_company(trials: list[Trial], plan: Plan) -> list[Replay | None]:
 
     configs = {place: config for place, trial in enumerate(trials) if (config := _config(trial, plan))}
     with quiet():
-        made = dict(zip(configs, train_heads(list(configs.values())), strict=True))
+        made = dict(zip(configs, train_heads(list(configs.values()), plan.images), strict=True))
     return [made.get(place) for place in range(len(trials))]
 
 

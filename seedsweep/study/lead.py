@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import suppress
 from operator import attrgetter
 
 import optuna
@@ -12,8 +13,8 @@ from hydra.types import RunMode
 from optuna.trial import TrialState
 
 from seedsweep.config.groups import key_of
-from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
+from seedsweep.errors import SeedsweepError
 from seedsweep.study.close import close_study
 from seedsweep.study.crew import Crew
 from seedsweep.study.finalists import open_finals
@@ -70,7 +71,7 @@ def serve_study(config: Config) -> None:
     plan = read_plan(config)
     study = open_study(plan)
     wait_for(lambda: bool(slots(study)), "trials")
-    wait_to_go()
+    wait_to_go(lambda: _find_images(plan))
     work(study, plan, leader=False, told=lambda _: None)  # the leader tells of all trials
 
 
@@ -121,20 +122,30 @@ def _check_images(plan: Plan, to_go: int, crew: Crew | None) -> None:
     Trials say little, and workers have but their share of the cores. So where there are trials to go, the features
     that all of them read are extracted here, and which net that takes is said. The crew gets ready meanwhile.
     """
-    config, manifest = plan.trial_config([]), plan.folder / "manifest.csv"
-    if to_go and plan.is_of_heads:
+    config, extracts = plan.trial_config([]), to_go and plan.is_of_heads
+    if extracts:
         import seedsweep.study.preloaded  # noqa: F401
+    from seedsweep.data.table import write_manifest
+
+    prepared = plan.images(config)
+    write_manifest(prepared.table, plan.folder / "manifest.csv")
+    if extracts:
         from seedsweep.training.run import open_images
 
-        if crew:
-            crew.hold()  # their imports and these took the same time; the net and its engine take one core more
-        table = open_images(config, manifest)[1].prepared.table
-    else:
-        from seedsweep.data.prepare import prepare_images
-
-        table = prepare_images(config.data, cache_of(config), manifest).table
+        if (
+            crew
+        ):  # they find images that are drawn and known to be readable, and the engine leaves them a core
+            crew.hold()
+        open_images(config, prepared)
     if to_go and all(param.key != "data.batch_size" for param in plan.space):
-        _tell_of_steps(len(table.indices("train")), config.data.batch_size)
+        _tell_of_steps(len(prepared.table.indices("train")), config.data.batch_size)
+
+
+def _find_images(plan: Plan) -> None:
+    """Finds the images of all trials while the leader makes their features; what is wrong with them, it says."""
+    if plan.is_of_heads:
+        with suppress(SeedsweepError, OSError):
+            plan.images(plan.trial_config([]))
 
 
 def _tell_of_steps(n: int, size: int) -> None:

@@ -2,7 +2,7 @@
 
 To import torch and Lightning takes a process longer than a trial of a small head takes. The server does it once for
 all workers, beside their leader, and a fork of it begins at once. Forks that are held read their settings while the
-leader makes its engine, and wait for the features.
+leader makes its engine, find their images, and wait for the features.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
@@ -82,9 +82,14 @@ def begin(
     return process
 
 
-def wait_to_go() -> None:
-    """Waits until the leader lets this process go, and ends with it; at once where nobody holds it."""
+def wait_to_go(meanwhile: Callable[[], None]) -> None:
+    """Waits until the leader lets this process go, and ends with it; nothing is done where nobody holds it.
+
+    Args:
+        meanwhile: what else can be made ready.
+    """
     if _held is not None:
+        meanwhile()
         try:
             _held.recv_bytes()
         except EOFError:  # no word will come

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 
 from seedsweep.config.schema import Config
+from seedsweep.data.prepare import PreparedImages
 from seedsweep.features.images import FeatureImages
 from seedsweep.heads.company import Company, Setup
 from seedsweep.heads.replay import Replay, trained
@@ -20,11 +22,12 @@ log = logging.getLogger(__name__)
 OF_ONE_HEAD = ("head", "optim", "experiment")  # what may differ between heads of one company
 
 
-def train_heads(configs: list[Config]) -> list[Replay | None]:
+def train_heads(configs: list[Config], images: Callable[[Config], PreparedImages]) -> list[Replay | None]:
     """Trains the heads of runs that differ in head and optimiser alone, each as it would be trained by itself.
 
     Args:
         configs: of the runs.
+        images: finds a run's.
 
     Returns:
         For each run what to give :func:`seedsweep.training.run.train` as ``ready``; None where it must train by
@@ -38,7 +41,7 @@ def train_heads(configs: list[Config]) -> list[Replay | None]:
         if len(places) == 1:
             continue
         try:
-            made = _company([configs[place] for place in places])
+            made = _company([configs[place] for place in places], images)
         except Exception as error:  # memory, bad input: each run alone says and records what it meets
             log.warning("%d heads can't be trained together (%s): one after the other", len(places), error)
             continue
@@ -47,10 +50,10 @@ def train_heads(configs: list[Config]) -> list[Replay | None]:
     return found
 
 
-def _company(configs: list[Config]) -> list[Replay]:
+def _company(configs: list[Config], find: Callable[[Config], PreparedImages]) -> list[Replay]:
     """Returns what became of each head; nothing if their images go online."""
     first = configs[0]
-    trunk, images = open_images(first)
+    trunk, images = open_images(first, find(first))
     if not isinstance(images, FeatureImages):
         return []
     device = device_of(first)

@@ -144,13 +144,13 @@ def train(
 
 
 def open_images(
-    config: Config, manifest: Path | None = None
+    config: Config, prepared: PreparedImages
 ) -> tuple[Trunk, FeatureImages | ActivationDataModule | ImageDataModule]:
     """Makes ready what ``config`` will train on: features that are to be stored are, with all cores of this process.
 
     Args:
         config: the whole configuration.
-        manifest: where the split is written down.
+        prepared: the images.
 
     Returns:
         The net but for its head, and the images.
@@ -160,7 +160,6 @@ def open_images(
     """
     flush_denormals()
     pl.seed_everything(config.seed, verbose=False)  # a net without weights is drawn
-    prepared = prepare_images(config.data, cache_of(config), manifest)
     trunk = trunk_of(config, prepared)
     return trunk, images_of(config, prepared, trunk)[0]
 
