@@ -132,8 +132,8 @@ def test_workers_are_held_until_the_images_are_known_and_end_with_the_leader(
     calls: list[str] = []
 
     class Crew:
-        def __init__(self, *_: Any, checked: bool) -> None:
-            calls.append(f"checked: {checked}")
+        def __init__(self, *_: Any) -> None:
+            calls.append("begun")
 
         def __getattr__(self, name: str) -> Callable[..., Any]:
             return lambda *_: calls.append(name)
@@ -147,7 +147,7 @@ def test_workers_are_held_until_the_images_are_known_and_end_with_the_leader(
     monkeypatch.setattr(lead, "Crew", Crew)
     monkeypatch.setattr(lead, "_check_images", check)
     assert run("study.workers=2", n=1) == 2
-    assert calls == ["prepare", "checked: True", "hold", "end"], "nothing was worked on"
+    assert calls == ["prepare", "begun", "hold", "end"], "nothing was worked on"
     calls.clear()
     assert run("study.workers=1", name="alone", n=1) == 2
     monkeypatch.setattr(lead, "serve_study", lambda _: None)

@@ -10,6 +10,8 @@ import study_stub
 from composed import config_of
 from study_stub import STUDY, Arm, result, run, study, told
 
+from seedsweep.cli import preflight
+from seedsweep.cli.arguments import parse
 from seedsweep.cli.main import main
 from seedsweep.config.schema import DataConfig
 from seedsweep.study import pruning
@@ -133,6 +135,27 @@ def test_mistakes_get_a_sentence(mistake: str, arm: Arm, capsys: pytest.CaptureF
     assert MISTAKES[mistake] in error
     assert error.count("\n") == 1
     assert arm.calls == []
+
+
+def test_a_grid_of_studies_is_checked_before_its_first(
+    arm: Arm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = ["-m", *STUDY, "study.n_trials=2"]
+    assert main([*grid, "seed=1,2", "study.space.dropout.high=3"]) == 2
+    assert MISTAKES["study.space.dropout.high=3"] in capsys.readouterr().err
+    assert arm.calls == []
+    composed: list[str] = []
+    compose = preflight._compose
+    monkeypatch.setattr(preflight, "_compose", lambda *args: composed.append("") or compose(*args))
+
+    def compositions(*overrides: str) -> int:
+        composed.clear()
+        assert preflight.check(parse([*grid, *overrides]))
+        return len(composed)
+
+    two = compositions("study.job=0,1")
+    assert compositions("study.job=0,1,2,3") - two == 2, "jobs of one study: its space is composed once"
+    assert compositions("seed=1,2") > two
 
 
 def test_trials_find_their_images_once(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:

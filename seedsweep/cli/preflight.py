@@ -67,7 +67,7 @@ def check(parsed: Namespace) -> bool:
                 raise SeedsweepError(f"{override.input_line} is a grid of runs: add -m to run it.")
         config = _validate(cfg, parsed.overrides)
         if config.task == "study":
-            _check_space(name, config, parsed.overrides)
+            _check_space(name, config, parsed.overrides, set())
         if not parsed.cfg and not parsed.info:
             _check_images(config)
             _refuse_used_folder(cfg)
@@ -106,8 +106,11 @@ def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -
     alternatives = [base]
     for place, values in enumerate(choices):
         alternatives += [[*base[:place], value, *base[place + 1 :]] for value in values[1:MOST_VALUES]]
+    composed: set[tuple[str, ...]] = set()
     for lines in alternatives:
         config = _validate(_compose(name, lines), lines)
+        if config.task == "study":
+            _check_space(name, config, lines, composed)
         if here:  # another launcher's machines may see other disks
             _check_images(config)
 
@@ -162,8 +165,11 @@ def _compose(name: str, overrides: list[str]) -> DictConfig:
         raise SeedsweepError(sentence(error, overrides)) from error
 
 
-def _check_space(name: str, config: Config, overrides: list[str]) -> None:
-    """Composes every end of the space and every choice once, so that no trial finds the mistake."""
+def _check_space(name: str, config: Config, overrides: list[str], composed: set[tuple[str, ...]]) -> None:
+    """Composes every end of the space and every choice once, so that no trial finds the mistake.
+
+    The jobs of one study differ in nothing that its trials read: what ``composed`` holds is passed over.
+    """
     theirs = [o for o in overrides if key_of(o).split(".")[0] not in OF_THE_STUDY]
     for lines in probes(config.study):
         for group, _, choice in (line.lstrip("+").partition("=") for line in lines):
@@ -171,7 +177,9 @@ def _check_space(name: str, config: Config, overrides: list[str]) -> None:
             if known and choice not in known:
                 raise SeedsweepError(f"study.space: {unknown_choice(group, choice)}")
         together = merged(theirs, lines)
-        _validate(_compose(name, together), together)
+        if tuple(together) not in composed:
+            _validate(_compose(name, together), together)
+            composed.add(tuple(together))
 
 
 def _validate(cfg: DictConfig, overrides: list[str]) -> Config:

@@ -33,13 +33,11 @@ class Crew:
     Args:
         plan: the study.
         command: overrides and options that this process was called with.
-        checked: whether they were all checked.
     """
 
-    def __init__(self, plan: Plan, command: list[str], *, checked: bool = False) -> None:
+    def __init__(self, plan: Plan, command: list[str]) -> None:
         self.plan = plan
         self.command = command
-        self._checked = checked
         self.size = plan.config.study.workers
         self._threads = process.share(self.size)
         self._running: dict[int, BaseProcess] = {}
@@ -108,7 +106,6 @@ class Crew:
             folder / f"{number:03d}.log",
             self._threads,
             held,
-            checked=self._checked,
         )
 
     def _replace_dead(self) -> bool:

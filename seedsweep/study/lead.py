@@ -9,7 +9,6 @@ from operator import attrgetter
 
 import optuna
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from optuna.trial import TrialState
 
 from seedsweep.config.groups import key_of
@@ -38,8 +37,8 @@ def lead_study(config: Config, started: float) -> None:
     """
     plan = read_plan(config)
     crew = None
-    if config.study.workers > 1:  # of a grid's overrides not every combination was checked
-        crew = Crew(plan, _command(), checked=HydraConfig.get().mode != RunMode.MULTIRUN)
+    if config.study.workers > 1:
+        crew = Crew(plan, _command())
     study = open_study(plan)
     lay_slots(study, plan)
     to_go = len(slots(study)) - len(slots(study, ENDED))

@@ -53,17 +53,16 @@ def begin(
     log: Path,
     threads: int,
     held: Connection | None = None,
-    *,
-    checked: bool = False,
 ) -> BaseProcess:
     """Starts ``python -m seedsweep COMMAND`` as a process of its own, which does not outlive this one.
+
+    To check the command takes half a second: its leader has done so.
 
     Args:
         command: options and overrides.
         log: what it prints is added to this file.
         threads: that it may compute with.
         held: the process gets ready, and waits at :func:`wait_to_go` for a word that comes here.
-        checked: whether this process has checked these options and overrides; to do it again takes half a second.
 
     Raises:
         SeedsweepError: the system starts none.
@@ -71,7 +70,7 @@ def begin(
     log.touch()
     environment = dict(os.environ)
     prepare(threads)
-    arguments = (list(command), log, threads, Path.cwd(), environment, held, checked)
+    arguments = (list(command), log, threads, Path.cwd(), environment, held)
     process = _context.Process(target=_run, args=arguments)
     try:
         process.start()
@@ -103,7 +102,6 @@ def _run(
     folder: Path,
     environment: dict[str, str],
     held: Connection | None = None,
-    checked: bool = False,
 ) -> None:
     """Becomes what a shell would have started in ``folder``; the server may be older than both."""
     from seedsweep.cli.main import main
@@ -125,7 +123,7 @@ def _run(
     cores.limit(threads)
     threading.Thread(target=_end_with_the_leader, daemon=True).start()
     sys.argv = ["seedsweep", *command]
-    sys.exit(main(command, checked=checked))
+    sys.exit(main(command, checked=True))
 
 
 @contextmanager
