@@ -16,8 +16,9 @@ from extraction import ours
 from shared import Row, cache_dir, config, interleaved, quotients, rounds, small
 
 from seedsweep.data.prepare import prepare_images
+from seedsweep.deploy.given import table_of
 from seedsweep.deploy.load import Trained
-from seedsweep.deploy.predict import Answer, predict_folder, table_of
+from seedsweep.deploy.predict import Answer, predict_folder
 from seedsweep.engines.select import build_engine
 from seedsweep.models.build import add_head, build_trunk
 from seedsweep.models.card import card_of

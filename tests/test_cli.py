@@ -214,12 +214,15 @@ def test_a_wrong_path_is_told_before_pytorch_is_loaded(tmp_path: Path):
     code = (
         "import sys; from seedsweep.cli.main import main; line = ['data=folder', 'data.root=nowhere']; "
         "codes = [main(line), main(['task=diagnose', *line]), main(['-m', 'seed=1,2', *line])]; "
+        "named = ['checkpoint=no'], ['diagnose.run=no'], ['diagnose.checkpoint=no'], ['data.root=no']; "
+        "tasks = ['predict', 'diagnose', 'diagnose', 'export']; "
+        "codes += [main([f'task={task}', *no]) for task, no in zip(tasks, named)]; "
         "sys.exit(f'{codes} {\"torch\" in sys.modules}')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.stderr.splitlines()[-1] == "[2, 2, 2] False"
+    assert done.stderr.splitlines()[-1] == "[2, 2, 2, 2, 2, 2, 2] False"
     assert done.stderr.count("nowhere is no folder") == 3
     assert list(tmp_path.iterdir()) == []
 

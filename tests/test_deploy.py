@@ -20,7 +20,8 @@ from seedsweep.cli.main import main
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.images import read_image
 from seedsweep.deploy import export as exporting
-from seedsweep.deploy.load import find_checkpoint, load_trained
+from seedsweep.deploy.given import find_checkpoint
+from seedsweep.deploy.load import load_trained
 from seedsweep.errors import SeedsweepError
 
 N = 200

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seedsweep.cli.main import main
-from seedsweep.deploy import load
+from seedsweep.deploy import given, load
 from seedsweep.deploy import predict as deploy
 
 
@@ -21,9 +21,9 @@ def test_half_a_table_leaves_the_whole_one(in_tmp: Path, monkeypatch: pytest.Mon
         return found
 
     trained = SimpleNamespace(told="", classes=["good", "bad"])
-    monkeypatch.setattr(load, "find_checkpoint", lambda _: Path("best.ckpt"))
+    monkeypatch.setattr(given, "find_checkpoint", lambda _: Path("best.ckpt"))
     monkeypatch.setattr(load, "load_trained", lambda _: trained)
-    monkeypatch.setattr(deploy, "find_images", lambda _: (Path(), [Path("a.jpg"), Path("b.jpg")]))
+    monkeypatch.setattr(given, "find_images", lambda _: (Path(), [Path("a.jpg"), Path("b.jpg")]))
     monkeypatch.setattr(deploy, "Answer", lambda *_: SimpleNamespace(engine=SimpleNamespace(name="engine")))
     monkeypatch.setattr(deploy, "predict_folder", answer)
     line = ["task=predict", "checkpoint=x", "data.root=.", "predict.out=answers.csv"]

@@ -17,7 +17,6 @@ from seedsweep.models.card import CARD
 from seedsweep.models.classifier import Classifier, Head
 from seedsweep.preprocess.scaling import Preprocess
 
-BEST = Path("checkpoints") / "best.ckpt"
 PREFIX = "classifier."  # of the net's keys in the checkpoint
 
 
@@ -51,34 +50,6 @@ class Trained:
             f"{self.card['experiment']}, {about['name']} ({about['weights']}), {len(self.classes)} classes, "
             f"{height}x{width}, inputs as preprocess={self.card['preprocess']['name']} scales them"
         )
-
-
-def find_checkpoint(given: str | None) -> Path:
-    """Returns the file that ``checkpoint=`` names: itself, or the best one of a run's folder.
-
-    Raises:
-        SeedsweepError: nothing was given, or nothing is there.
-    """
-    if not given:
-        raise SeedsweepError(
-            "checkpoint is not set: give a run's folder or its checkpoints/best.ckpt with checkpoint=FILE."
-        )
-    path = Path(given).expanduser()
-    if path.is_dir():
-        found = path / BEST if (path / BEST).is_file() else path / BEST.name
-        if found.is_file():
-            return found
-        if any(path.glob(f"*/{BEST}")):
-            raise SeedsweepError(
-                f"checkpoint={given} holds several runs: give the folder of one of them, such as "
-                f"{max(path.glob(f'*/{BEST}'), key=lambda file: file.stat().st_mtime).parents[1]}, the newest."
-            )
-        raise SeedsweepError(
-            f"checkpoint={given} holds no {BEST}: give the folder of a finished run, or the file."
-        )
-    if not path.is_file():
-        raise SeedsweepError(f"checkpoint={given} is no file: give a run's folder or its {BEST}.")
-    return path
 
 
 def load_trained(path: Path) -> Trained:

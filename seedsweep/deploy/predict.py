@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import logging
-import pkgutil
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -20,14 +17,11 @@ from torch import Tensor
 
 from seedsweep.config.schema import Config
 from seedsweep.data.ahead import answered, image_bar
-from seedsweep.data.folder import SUFFIXES, images_below
 from seedsweep.data.images import BadImageError, read_image, unfilled
-from seedsweep.deploy import tables
 from seedsweep.deploy.load import Trained
 from seedsweep.deploy.tables.columns import Add, text
 from seedsweep.engines.base import Engine
 from seedsweep.engines.select import build_engine
-from seedsweep.errors import SeedsweepError
 from seedsweep.models.classifier import FeatureNet
 from seedsweep.training.device import device_of
 
@@ -57,41 +51,6 @@ class Answered:
     def n(self) -> int:
         """Images that were answered."""
         return self.counts.total()
-
-
-def find_images(root: str | None) -> tuple[Path, list[Path]]:
-    """Returns the folder and the images at any depth below it.
-
-    Raises:
-        SeedsweepError: no folder was given, it is none, or it holds no images.
-    """
-    if root is None:
-        raise SeedsweepError("data.root is not set: give the folder of the photographs with data.root=DIR.")
-    folder = Path(root).expanduser()
-    if not folder.is_dir():
-        raise SeedsweepError(f"data.root={root} is no folder: give that of the photographs.")
-    if not (found := images_below(folder)):
-        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-        raise SeedsweepError(f"data.root={root} holds no images at any depth: {kinds} files are read.")
-    return folder, found
-
-
-def table_of(path: Path) -> ModuleType:
-    """Returns the kind of table that a file's suffix asks for.
-
-    Raises:
-        SeedsweepError: none has that suffix, or its package is missing.
-    """
-    kinds = {}
-    for module in pkgutil.iter_modules(tables.__path__):
-        kind = importlib.import_module(f"{tables.__name__}.{module.name}")
-        if hasattr(kind, "SUFFIX"):
-            kinds[kind.SUFFIX] = kind
-    if path.suffix.lower() not in kinds:
-        raise SeedsweepError(f"predict.out={path} must end in {' or '.join(sorted(kinds))}.")
-    chosen = kinds[path.suffix.lower()]
-    chosen.check()
-    return chosen
 
 
 class Answer:

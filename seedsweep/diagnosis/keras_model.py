@@ -14,6 +14,7 @@ from seedsweep.backbones.keras_head import POOLING, head_of, is_ours
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages, prepare_images
+from seedsweep.diagnosis.given import check_checkpoint
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import build_trunk
@@ -39,8 +40,7 @@ def of_keras(path: Path, config: Config, limit: int = 1000) -> Subject:
     Raises:
         SeedsweepError: unreadable, another net, another head, or another number of classes.
     """
-    if not path.is_file():
-        raise SeedsweepError(f"diagnose.checkpoint={path} is no file; give a checkpoint.")
+    check_checkpoint(path)
     read = read_keras_classifier(path)
     if len(read.dense) > MOST:
         raise SeedsweepError(

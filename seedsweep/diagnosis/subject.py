@@ -17,13 +17,13 @@ from seedsweep.backbones.weights import WeightsUnreachableError
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages, prepare_images
+from seedsweep.diagnosis.given import check_checkpoint, check_run
 from seedsweep.diagnosis.local import LocalSettings
 from seedsweep.diagnosis.material import EVAL_BATCH, Answers, Material
 from seedsweep.diagnosis.rehearse import LONG, QUICK, Rehearsal, epochs_within, rehearse
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.ridge import Probe, fit_probe
 from seedsweep.diagnosis.saved import load_net, repeat_split, saved_config
-from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import Trunk, build_trunk
 from seedsweep.models.classifier import Classifier
 from seedsweep.reporting.answers import read_answers
@@ -231,11 +231,7 @@ def of_run(
     Raises:
         SeedsweepError: no run, or its images have moved or changed.
     """
-    checkpoint = folder / "checkpoints" / "best.ckpt"
-    if not (folder / "metrics.json").is_file() or not checkpoint.is_file():
-        raise SeedsweepError(
-            f"diagnose.run={folder} is no finished run: its metrics.json and checkpoints/best.ckpt are needed."
-        )
+    check_run(folder)
     config = config or saved_config(folder)
     given = repeat_split(config, folder, here)
     prepared = prepare_images(config.data, cache_of(config))
@@ -243,7 +239,7 @@ def of_run(
     subject.metrics = json.loads((folder / "metrics.json").read_text())
     if (folder / "history.csv").is_file():
         subject.history = read_history(folder / "history.csv")
-    subject.net = subject.last_net = load_net(config, prepared, checkpoint)
+    subject.net = subject.last_net = load_net(config, prepared, folder / "checkpoints" / "best.ckpt")
     last = folder / "checkpoints" / "last.ckpt"
     if last.is_file():  # in the BatchNorm fault the best epoch is often the first, and its gap small
         subject.last_net = load_net(config, prepared, last)
@@ -264,8 +260,7 @@ def of_checkpoint(
     Raises:
         SeedsweepError: no such file, or it doesn't fit the settings.
     """
-    if not path.is_file():
-        raise SeedsweepError(f"diagnose.checkpoint={path} is no file; give a checkpoint.")
+    check_checkpoint(path)
     folder, given = path.resolve().parents[1], config.data.manifest
     if (folder / ".hydra" / "config.yaml").is_file():
         config = saved_config(folder)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seedsweep.data.images import read_image
-from seedsweep.deploy.load import find_checkpoint, load_trained
+from seedsweep.deploy.given import find_checkpoint
+from seedsweep.deploy.load import load_trained
 
 
 class _Tail(nn.Module):

@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 
 from seedsweep.config.schema import Config
-from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +22,11 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     Raises:
         SeedsweepError: no such run or checkpoint, or its images can't be had.
     """
+    from seedsweep.diagnosis.given import check_given
+
+    options = config.diagnose
+    check_given(options)
+
     from hydra.core.hydra_config import HydraConfig
 
     from seedsweep.backbones.keras_file import is_keras  # torch takes seconds
@@ -34,11 +38,6 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.preprocess.scaling import flush_denormals
     from seedsweep.report.write import write_at_end
 
-    options = config.diagnose
-    if options.run is not None and options.checkpoint is not None:
-        raise SeedsweepError(
-            "diagnose.run and diagnose.checkpoint are two things to examine: give one of them."
-        )
     flush_denormals()
     here = local_settings(config, list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [])
     if options.run is not None:

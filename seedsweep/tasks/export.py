@@ -23,15 +23,17 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     Raises:
         SeedsweepError: no checkpoint, a missing package, or answers that differ.
     """
+    from seedsweep.deploy.given import find_checkpoint, find_images
+
+    checkpoint = find_checkpoint(config.checkpoint)
+    files = find_images(config.data.root)[1] if config.data.root else []
+
     import torch  # takes seconds
 
     from seedsweep.deploy import export as deploy
-    from seedsweep.deploy.load import find_checkpoint, load_trained
-    from seedsweep.deploy.predict import find_images
+    from seedsweep.deploy.load import load_trained
 
-    checkpoint = find_checkpoint(config.checkpoint)
     chosen = deploy.formats_of(config.export.format)
-    files = find_images(config.data.root)[1] if config.data.root else []
     trained = load_trained(checkpoint)
     log.info("%s: %s", checkpoint, trained.told)
     out = Path(config.export.out).expanduser() if config.export.out else folder / "model"

@@ -25,16 +25,19 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         SeedsweepError: no checkpoint, no images, or a table that can't be written.
         KeyboardInterrupt: the user stopped it; what was answered is in a table called ..._partial.
     """
+    from seedsweep.deploy import given
+
+    checkpoint = given.find_checkpoint(config.checkpoint)
+    out = Path(config.predict.out).expanduser() if config.predict.out else folder / "predictions.csv"
+    table = given.table_of(out)
+    root, images = given.find_images(config.data.root)
+
     from rich.console import Console  # torch and the engine take seconds
 
     from seedsweep.deploy import predict as deploy
-    from seedsweep.deploy.load import find_checkpoint, load_trained
+    from seedsweep.deploy.load import load_trained
     from seedsweep.preprocess.scaling import flush_denormals
 
-    checkpoint = find_checkpoint(config.checkpoint)
-    out = Path(config.predict.out).expanduser() if config.predict.out else folder / "predictions.csv"
-    table = deploy.table_of(out)
-    root, images = deploy.find_images(config.data.root)
     flush_denormals()
     trained = load_trained(checkpoint)
     log.info("%s: %s", checkpoint, trained.told)

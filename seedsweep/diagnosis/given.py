@@ -1,0 +1,38 @@
+"""What ``diagnose.run`` and ``diagnose.checkpoint`` name. Without torch, which takes seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seedsweep.config.schema import DiagnoseConfig
+from seedsweep.errors import SeedsweepError
+
+
+def check_given(options: DiagnoseConfig) -> None:
+    """Looks for what is to be examined.
+
+    Raises:
+        SeedsweepError: both were given, or it is not there.
+    """
+    if options.run is not None and options.checkpoint is not None:
+        raise SeedsweepError(
+            "diagnose.run and diagnose.checkpoint are two things to examine: give one of them."
+        )
+    if options.run is not None:
+        check_run(Path(options.run).expanduser())
+    if options.checkpoint is not None:
+        check_checkpoint(Path(options.checkpoint).expanduser())
+
+
+def check_run(folder: Path) -> None:
+    """Raises SeedsweepError where ``folder`` holds no finished run."""
+    if not (folder / "metrics.json").is_file() or not (folder / "checkpoints" / "best.ckpt").is_file():
+        raise SeedsweepError(
+            f"diagnose.run={folder} is no finished run: its metrics.json and checkpoints/best.ckpt are needed."
+        )
+
+
+def check_checkpoint(path: Path) -> None:
+    """Raises SeedsweepError where ``path`` is no file."""
+    if not path.is_file():
+        raise SeedsweepError(f"diagnose.checkpoint={path} is no file; give a checkpoint.")
