@@ -73,7 +73,7 @@ def test_a_process_has_folder_environment_and_threads_of_its_leader(
     wrong = begin(["task=cache", "paths.cache=.", "features.batch_sise=1"], log, 1)
     wrong.join()
     assert wrong.exitcode == 2
-    assert "did you mean" in log.read_text()
+    assert "features.batch_sise is not a setting" in log.read_text()
 
 
 def test_the_server_asks_nothing_of_a_gpu_and_survives_ctrl_c_but_no_worker_its_leader(
