@@ -214,17 +214,24 @@ def test_a_wrong_path_is_told_before_pytorch_is_loaded(tmp_path: Path):
     code = (
         "import sys; from seedsweep.cli.main import main; line = ['data=folder', 'data.root=nowhere']; "
         "codes = [main(line), main(['task=diagnose', *line]), main(['-m', 'seed=1,2', *line])]; "
-        "named = ['checkpoint=no'], ['diagnose.run=no'], ['diagnose.checkpoint=no'], ['data.root=no']; "
-        "tasks = ['predict', 'diagnose', 'diagnose', 'export']; "
-        "codes += [main([f'task={task}', *no]) for task, no in zip(tasks, named)]; "
+        "codes += [main(named.split()) for named in sys.argv[1:]]; "
         "sys.exit(f'{codes} {\"torch\" in sys.modules}')"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.stderr.splitlines()[-1] == "[2, 2, 2, 2, 2, 2, 2] False"
-    assert done.stderr.count("nowhere is no folder") == 3
-    assert list(tmp_path.iterdir()) == []
+    named = {
+        "task=diagnose diagnose.run=no": "diagnose.run=no is no finished run",
+        "task=diagnose diagnose.checkpoint=no": "diagnose.checkpoint=no is no file",
+        "task=predict checkpoint=no data.root=.": "checkpoint=no is no file",
+        "task=predict checkpoint=x data.root=. predict.out=a.xlsx": "predict.out=a.xlsx must end in",
+        "task=export checkpoint=x data.root=no": "data.root=no is no folder",
+    }
+    (tmp_path / "x").touch()
+    command = [sys.executable, "-c", code, *named]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    *said, end = done.stderr.splitlines()
+    assert end == f"{[2] * 8} False"
+    assert all("nowhere is no folder" in line for line in said[:3])
+    assert all(there in line for there, line in zip(named.values(), said[3:], strict=True))
+    assert list(tmp_path.iterdir()) == [tmp_path / "x"]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,14 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import optuna
 import pytest
 import study_stub
+from composed import config_of
 from study_stub import SCORES, Arm, result, run, study, told
 
 from seedsweep.cli.main import main
@@ -15,7 +18,9 @@ from seedsweep.config.schema import Config
 from seedsweep.config.study_schema import StorageConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.study import lead, plan, process
+from seedsweep.study.plan import Plan
 from seedsweep.study.storage import open_storage
+from seedsweep.training import run as training
 
 arm = study_stub.arm  # the fixture
 
@@ -153,6 +158,33 @@ def test_workers_are_held_until_the_images_are_known_and_end_with_the_leader(
     monkeypatch.setattr(lead, "serve_study", lambda _: None)
     assert run("study.workers=2", "study.job=1", n=1) == 0
     assert calls == [], "no server for who needs none"
+
+
+def test_workers_begin_when_the_images_are_known_and_the_engine_is_not_yet_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    prepared = SimpleNamespace(table=SimpleNamespace(indices=lambda _: range(640)))
+
+    class Heads(Plan):
+        space: Any = ()
+        is_of_heads = True
+
+        def trial_config(self, lines: list[str]) -> Config:
+            return self.config
+
+        def images(self, config: Config) -> Any:
+            done.append("images")
+            return prepared
+
+    monkeypatch.setattr(lead, "write_manifest", lambda *_: done.append("manifest"))
+    monkeypatch.setattr(training, "open_images", lambda *_: done.append("features"))
+    heads, crew = Heads(config_of(), tmp_path, []), Mock(hold=lambda: done.append("hold"))
+    lead._check_images(heads, 1, crew)
+    assert done == ["images", "manifest", "hold", "features"]
+    done.clear()
+    lead._check_images(heads, 0, crew)
+    assert done == ["images", "manifest"], "no trial is to go"
 
 
 def test_settings_may_be_mended_before_the_first_trial(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,9 +70,8 @@ def test_a_finalist_of_a_shorter_study_stays_one(
 
 def test_a_deleted_study_leaves_no_finalists(arm: Arm) -> None:
     assert run("study.finalist_seeds=1", n=9) == 0
-    assert not Path(
-        "outputs/studies/s/study.journal.lock"
-    ).exists()  # Optuna alone would wait for whoever holds it
+    lock = Path("outputs/studies/s/study.journal.lock")
+    assert not lock.exists(), "Optuna alone would wait for whoever holds it"
     optuna.delete_study(study_name="s", storage=study()._storage)
     assert run("study.finalist_seeds=1", n=4) == 0
     assert all(finalist["trial"] < 4 for finalist in result()["finalists"])

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def test_the_server_asks_nothing_of_a_gpu_and_survives_ctrl_c_but_no_worker_its_
 
 def test_a_held_worker_waits_for_the_word(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    get_ready = lambda: done.append("ready")  # noqa: E731
+    get_ready = partial(done.append, "ready")
     process.wait_to_go(get_ready)
     assert not done, "nobody holds this one"
     held, go = multiprocessing.Pipe(duplex=False)
@@ -126,7 +127,7 @@ def test_a_held_worker_waits_for_the_word(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_held_worker_takes_no_trial(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = [
         "+study=head", "+experiment=frozen_bn", "backbone=efficientnet_lite0", "data.image_size=[64,64]",
-        "data.demo.n_images=70", "trainer.max_epochs=1", "study.name=s", "study.n_trials=1",
+        "data.demo.n_images=70", "trainer.max_epochs=1", "study.name=s", "study.n_trials=1", "paths.cache=cache",
     ]  # fmt: skip
 
     def lay_down_and_stop(*_: Any) -> None:
@@ -141,8 +142,8 @@ def test_a_held_worker_takes_no_trial(in_tmp: Path, monkeypatch: pytest.MonkeyPa
     held, go = multiprocessing.Pipe(duplex=False)
     worker = begin([*words, "study.job=1"], in_tmp / "log.txt", 1, held)
     try:
-        time.sleep(4)  # some 1.5 s to the first trial if nothing holds it
-        assert waits()
+        wait_until(Path("cache/readable.txt").is_file)
+        assert waits(), "it finds the images before it takes a trial"
         go.send_bytes(b"go")
         wait_until(lambda: not waits())
     finally:

@@ -103,16 +103,28 @@ def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -
     here = str(cfg.hydra.launcher.get("_target_")).endswith(".BasicLauncher")
     choices = [_values(override) for override in merged.values()]
     base = [values[0] for values in choices]
-    alternatives = [base]
-    for place, values in enumerate(choices):
-        alternatives += [[*base[:place], value, *base[place + 1 :]] for value in values[1:MOST_VALUES]]
-    composed: set[tuple[str, ...]] = set()
-    for lines in alternatives:
+    alternatives = [(base, True)]
+    for place, (override, values) in enumerate(zip(merged.values(), choices, strict=True)):
+        counts = _changes_space(override)
+        alternatives += [
+            ([*base[:place], value, *base[place + 1 :]], counts) for value in values[1:MOST_VALUES]
+        ]
+    of_studies = []
+    for lines, counts in alternatives:
         config = _validate(_compose(name, lines), lines)
-        if config.task == "study":
-            _check_space(name, config, lines, composed)
         if here:  # another launcher's machines may see other disks
             _check_images(config)
+        if counts and config.task == "study":
+            of_studies.append((config, lines))
+    composed: set[tuple[str, ...]] = set()
+    for config, lines in of_studies:
+        _check_space(name, config, lines, composed)
+
+
+def _changes_space(override: Override) -> bool:
+    """Says whether other values of it make another space, or the same space another matter; a seed doesn't."""
+    group = override.key_or_group
+    return bool(choices_of(group)) or group.split(".")[0] in OF_THE_STUDY
 
 
 def _values(override: Override) -> list[str]:

@@ -24,12 +24,14 @@ def check_given(options: DiagnoseConfig) -> None:
         check_checkpoint(Path(options.checkpoint).expanduser())
 
 
-def check_run(folder: Path) -> None:
-    """Raises SeedsweepError where ``folder`` holds no finished run."""
-    if not (folder / "metrics.json").is_file() or not (folder / "checkpoints" / "best.ckpt").is_file():
+def check_run(folder: Path) -> Path:
+    """Returns the best checkpoint of a finished run; raises SeedsweepError where ``folder`` holds none."""
+    best = folder / "checkpoints" / "best.ckpt"
+    if not (folder / "metrics.json").is_file() or not best.is_file():
         raise SeedsweepError(
             f"diagnose.run={folder} is no finished run: its metrics.json and checkpoints/best.ckpt are needed."
         )
+    return best
 
 
 def check_checkpoint(path: Path) -> None:

@@ -231,7 +231,7 @@ def of_run(
     Raises:
         SeedsweepError: no run, or its images have moved or changed.
     """
-    check_run(folder)
+    checkpoint = check_run(folder)
     config = config or saved_config(folder)
     given = repeat_split(config, folder, here)
     prepared = prepare_images(config.data, cache_of(config))
@@ -239,7 +239,7 @@ def of_run(
     subject.metrics = json.loads((folder / "metrics.json").read_text())
     if (folder / "history.csv").is_file():
         subject.history = read_history(folder / "history.csv")
-    subject.net = subject.last_net = load_net(config, prepared, folder / "checkpoints" / "best.ckpt")
+    subject.net = subject.last_net = load_net(config, prepared, checkpoint)
     last = folder / "checkpoints" / "last.ckpt"
     if last.is_file():  # in the BatchNorm fault the best epoch is often the first, and its gap small
         subject.last_net = load_net(config, prepared, last)

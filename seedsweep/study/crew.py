@@ -45,7 +45,10 @@ class Crew:
         self._go: list[Connection] = []  # for each worker that is held
 
     def hold(self) -> None:
-        """Begins the workers, once their imports are done: they read their settings, and wait for :meth:`work`."""
+        """Begins the workers: they read their settings, find the images, and wait for :meth:`work`.
+
+        What all of them would do otherwise, to draw images and prove that they can be read, must be done already.
+        """
         for number in range(1, self.size + 1):
             if number not in self._running:
                 held, go = multiprocessing.Pipe(duplex=False)
@@ -102,7 +105,7 @@ class Crew:
         folder = self.plan.folder / "workers"
         folder.mkdir(exist_ok=True)
         self._running[number] = process.begin(
-            [*self.command, "study.workers=1", f"study.job={number}"],
+            [*self.command, "study.workers=1", f"study.job={number}", "hydra.mode=RUN"],
             folder / f"{number:03d}.log",
             self._threads,
             held,

@@ -13,14 +13,14 @@ from optuna.trial import TrialState
 
 from seedsweep.config.groups import key_of
 from seedsweep.config.schema import Config
-from seedsweep.errors import SeedsweepError
+from seedsweep.data.table import write_manifest
 from seedsweep.study.close import close_study
 from seedsweep.study.crew import Crew
 from seedsweep.study.finalists import open_finals
 from seedsweep.study.plan import METRICS, SUFFIX, Plan, lay_slots, open_study, read_plan, slots
 from seedsweep.study.process import wait_to_go
 from seedsweep.study.space import shortened
-from seedsweep.study.worker import wait_for, work
+from seedsweep.study.worker import unfinished, wait_for, work
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def serve_study(config: Config) -> None:
     plan = read_plan(config)
     study = open_study(plan)
     wait_for(lambda: bool(slots(study)), "trials")
-    wait_to_go(lambda: _find_images(plan))
+    wait_to_go(lambda: _find_images(study, plan))
     work(study, plan, leader=False, told=lambda _: None)  # the leader tells of all trials
 
 
@@ -124,26 +124,22 @@ def _check_images(plan: Plan, to_go: int, crew: Crew | None) -> None:
     config, extracts = plan.trial_config([]), to_go and plan.is_of_heads
     if extracts:
         import seedsweep.study.preloaded  # noqa: F401
-    from seedsweep.data.table import write_manifest
-
     prepared = plan.images(config)
     write_manifest(prepared.table, plan.folder / "manifest.csv")
     if extracts:
         from seedsweep.training.run import open_images
 
-        if (
-            crew
-        ):  # they find images that are drawn and known to be readable, and the engine leaves them a core
-            crew.hold()
+        if crew:
+            crew.hold()  # now: before the images were known, each worker would draw and decode them by itself
         open_images(config, prepared)
     if to_go and all(param.key != "data.batch_size" for param in plan.space):
         _tell_of_steps(len(prepared.table.indices("train")), config.data.batch_size)
 
 
-def _find_images(plan: Plan) -> None:
-    """Finds the images of all trials while the leader makes their features; what is wrong with them, it says."""
-    if plan.is_of_heads:
-        with suppress(SeedsweepError, OSError):
+def _find_images(study: optuna.Study, plan: Plan) -> None:
+    """Finds the images of all trials while the leader makes their features."""
+    if plan.is_of_heads and unfinished(study):
+        with suppress(Exception):  # the leader, or the first trial, says what is wrong with them
             plan.images(plan.trial_config([]))
 
 

@@ -23,8 +23,9 @@ CONNECT_SECONDS = 15
 class _Flock(BaseJournalFileLock):
     """The operating system's file lock: it ends with its process, so that a killed worker holds nobody up.
 
-    Its file is not called ``.lock``: Optuna's own lock takes a file of that name for a writer, and whoever opens the
-    journal without seedsweep (optuna-dashboard, a notebook) would wait out its 30 seconds of grace.
+    Its file is not called ``.lock``: Optuna's own lock takes a file of that name for a writer, and whoever writes to
+    the journal without seedsweep (a notebook, say) would wait out its 30 seconds of grace. The two don't exclude one
+    another, nor need they: both append whole lines, at once.
     """
 
     def __init__(self, path: Path) -> None:
