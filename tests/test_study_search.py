@@ -52,6 +52,28 @@ def test_killed_while_a_trial_is_pruned(moment: str, arm: Arm, monkeypatch: pyte
     assert told() == whole
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_killed_between_two_draws(sampler: str, arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was drawn stays, and the rest is drawn as it would have been: of a random trial, and of a modelled one."""
+    options = [f"sampler={sampler}", "study.finalists=1", "study.finalist_seeds=1"]
+    assert run(*options, n=15) == 0
+    whole = told()
+    shutil.rmtree("outputs")
+    real = optuna.storages.JournalStorage.set_trial_param
+    ends: list[tuple[int, str]] = []
+
+    def write(storage: Any, trial_id: int, name: str, *values: Any) -> None:
+        here = (trial_id, name)
+        if here in ((6, "head.dropout"), (7, "head.width"), (13, "head.dropout")) and here not in ends:
+            ends.append(here)
+            raise KeyboardInterrupt
+        real(storage, trial_id, name, *values)
+
+    monkeypatch.setattr(optuna.storages.JournalStorage, "set_trial_param", write)
+    assert [run(*options, n=15) for _ in range(4)] == [130, 130, 130, 0]
+    assert told() == whole
+
+
 @pytest.mark.parametrize(
     "sampler",
     ["tpe", pytest.param("random", marks=pytest.mark.slow), pytest.param("gp", marks=pytest.mark.slow)],

@@ -7,15 +7,17 @@ import math
 import random
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from optuna.trial import BaseTrial
+from optuna.trial import BaseTrial, Trial
 
 from seedsweep.config.groups import key_of, plus
 from seedsweep.config.study_schema import ParamConfig, StudyConfig
 from seedsweep.errors import SeedsweepError
+from seedsweep.study.redraw import undrawn
 
 Value = str | float | int | bool | None
 PLAIN = re.compile(r"[\w.+-]+")
@@ -53,10 +55,16 @@ def dimensions(study: StudyConfig) -> list[ParamConfig]:
 
 def suggest(trial: BaseTrial, space: list[ParamConfig]) -> list[str]:
     """Draws a value for every dimension that applies; returns them as overrides."""
-    drawn: dict[str, Value] = {}
-    for param in space:
-        if _applies(param, drawn):
-            drawn[param.key] = _suggest(trial, param)
+    half = _is_half_drawn(trial, space)
+    drawing: AbstractContextManager[dict[str, Value]] = (
+        undrawn(cast(Trial, trial)) if half else nullcontext({})
+    )
+    with drawing as written:
+        drawn: dict[str, Value] = {}
+        for param in space:
+            if _applies(param, drawn):
+                value = _suggest(trial, param)
+                drawn[param.key] = written.get(param.key, value)
     return [line(key, value) for key, value in drawn.items()]
 
 
@@ -188,6 +196,13 @@ def _applies(param: ParamConfig, drawn: Mapping[str, Value]) -> bool:
         return True
     key, value = _read(param.when)
     return key in drawn and drawn[key] == value
+
+
+def _is_half_drawn(trial: BaseTrial, space: list[ParamConfig]) -> bool:
+    """Says whether a worker was killed after it had drawn some of a trial's values, and not all."""
+    written = trial.params
+    theirs = [param.key for param in space if _applies(param, written)]
+    return isinstance(trial, Trial) and bool(written) and any(key not in written for key in theirs)
 
 
 def _suggest(trial: BaseTrial, param: ParamConfig) -> Value:
