@@ -7,9 +7,8 @@ import math
 import random
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import BaseTrial, Trial
@@ -55,16 +54,11 @@ def dimensions(study: StudyConfig) -> list[ParamConfig]:
 
 def suggest(trial: BaseTrial, space: list[ParamConfig]) -> list[str]:
     """Draws a value for every dimension that applies; returns them as overrides."""
-    half = _is_half_drawn(trial, space)
-    drawing: AbstractContextManager[dict[str, Value]] = (
-        undrawn(cast(Trial, trial)) if half else nullcontext({})
-    )
-    with drawing as written:
-        drawn: dict[str, Value] = {}
-        for param in space:
-            if _applies(param, drawn):
-                value = _suggest(trial, param)
-                drawn[param.key] = written.get(param.key, value)
+    if isinstance(trial, Trial) and _is_half_drawn(trial.params, space):
+        with undrawn(trial) as written:
+            drawn = _draw(trial, space, written)
+    else:
+        drawn = _draw(trial, space, {})
     return [line(key, value) for key, value in drawn.items()]
 
 
@@ -198,11 +192,19 @@ def _applies(param: ParamConfig, drawn: Mapping[str, Value]) -> bool:
     return key in drawn and drawn[key] == value
 
 
-def _is_half_drawn(trial: BaseTrial, space: list[ParamConfig]) -> bool:
+def _draw(trial: BaseTrial, space: list[ParamConfig], written: Mapping[str, Value]) -> dict[str, Value]:
+    """Draws a value for every dimension that applies; of ``written`` ones a worker's that was killed counts."""
+    drawn: dict[str, Value] = {}
+    for param in space:
+        if _applies(param, drawn):
+            value = _suggest(trial, param)
+            drawn[param.key] = written.get(param.key, value)
+    return drawn
+
+
+def _is_half_drawn(written: Mapping[str, Value], space: list[ParamConfig]) -> bool:
     """Says whether a worker was killed after it had drawn some of a trial's values, and not all."""
-    written = trial.params
-    theirs = [param.key for param in space if _applies(param, written)]
-    return isinstance(trial, Trial) and bool(written) and any(key not in written for key in theirs)
+    return bool(written) and any(param.key not in written for param in space if _applies(param, written))
 
 
 def _suggest(trial: BaseTrial, param: ParamConfig) -> Value:
