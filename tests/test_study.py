@@ -72,8 +72,11 @@ def test_a_second_call_does_what_is_missing(arm: Arm, capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     assert "best_of_s" in out
     assert "again: trial" not in out, "finals that were told"
+    assert "study s is finished" in out
     assert run(n=4) == 0
-    assert "study.n_trials=4 takes none of its trials away" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "study s has 6 trials: study.n_trials=4 takes none away" in out
+    assert "study s is finished" in out
     assert run(n=9) == 0
     assert told()[:6] == before
     assert len(told()) == 9

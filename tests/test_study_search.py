@@ -162,7 +162,7 @@ def test_mistakes_get_a_sentence(mistake: str, arm: Arm, capsys: pytest.CaptureF
 def test_a_grid_of_studies_is_checked_before_its_first(
     arm: Arm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grid = ["-m", *STUDY, "study.n_trials=2"]
+    grid = ["-m", *STUDY, "study.n_trials=2", "study.name=s_${seed}_${batchnorm.name}"]
     assert main([*grid, "seed=1,2", "study.space.dropout.high=3"]) == 2
     assert MISTAKES["study.space.dropout.high=3"] in capsys.readouterr().err
     assert arm.calls == []

@@ -58,7 +58,7 @@ def _run(args: list[str], checked: bool) -> int:
     from seedsweep.cli.resume import expand_resume
     from seedsweep.cli.sentences import sentence
     from seedsweep.sweep import job
-    from seedsweep.sweep.folder import has_failures, has_jobs
+    from seedsweep.sweep.folder import has_jobs
     from seedsweep.sweep.launchers import why_stopped
     from seedsweep.sweep.record import write_error_log
     from seedsweep.sweep.worker import quiet
@@ -92,11 +92,9 @@ def _run(args: list[str], checked: bool) -> int:
             write_error_log(state.sweep_dir)
     if stopped and not (grid and has_jobs(state.sweep_dir)):
         raise SeedsweepError(stopped)
-    if grid and state.task != "train" and not (interrupted or stopped or has_failures(state.sweep_dir)):
-        return OK  # a study's workers: its leader has said what came of it
     if grid:
-        code = _close_grid(state.sweep_dir, interrupted, stopped)
-        if state.report and not interrupted and code in (OK, SOME_FAILED):
+        code = _close_grid(state.sweep_dir, state.task, interrupted, stopped)
+        if state.report and state.task == "train" and not interrupted and code in (OK, SOME_FAILED):
             _report(state.sweep_dir)
         return code
     if state.error is not None:
@@ -108,17 +106,20 @@ def _run(args: list[str], checked: bool) -> int:
     return OK
 
 
-def _close_grid(folder: object, interrupted: bool, stopped: str | None) -> int:
+def _close_grid(folder: object, task: str, interrupted: bool, stopped: str | None) -> int:
     from pathlib import Path
 
-    from seedsweep.sweep.finish import finish_grid
     from seedsweep.sweep.record import reason_of, write_error_log
 
     if not isinstance(folder, Path):
         print("seedsweep: the grid did not say where its jobs are, so there is no table.", file=sys.stderr)
         return DEFECT
     try:
-        failed = finish_grid(folder, interrupted=interrupted, stopped=stopped)
+        if task == "train":
+            from seedsweep.sweep.finish import finish_grid as finish
+        else:
+            from seedsweep.sweep.finish_tasks import finish_tasks as finish
+        failed = finish(folder, interrupted=interrupted, stopped=stopped)
     except Exception as error:
         path = write_error_log(folder)
         print(

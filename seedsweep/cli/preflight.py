@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.cli.sentences import choices_of, sentence, unknown_choice, unreadable
+from seedsweep.cli.study_names import Job, check_names
 from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
@@ -109,16 +110,19 @@ def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -
         alternatives += [
             ([*base[:place], value, *base[place + 1 :]], counts) for value in values[1:MOST_VALUES]
         ]
-    of_studies = []
+    studies = []
     for lines, counts in alternatives:
-        config = _validate(_compose(name, lines), lines)
+        composed = _compose(name, lines)
+        config = _validate(composed, lines)
         if here:  # another launcher's machines may see other disks
             _check_images(config)
-        if counts and config.task == "study":
-            of_studies.append((config, lines))
-    composed: set[tuple[str, ...]] = set()
-    for config, lines in of_studies:
-        _check_space(name, config, lines, composed)
+        if config.task == "study":
+            studies.append((Job(composed, config, lines), counts))
+    check_names(job for job, _ in studies)
+    seen: set[tuple[str, ...]] = set()
+    for job, counts in studies:
+        if counts:
+            _check_space(name, job.config, job.lines, seen)
 
 
 def _changes_space(override: Override) -> bool:

@@ -1,8 +1,8 @@
-"""Config groups that conf/config.yaml does not choose from, so that Hydra wants a + before them."""
+"""Overrides as text: what they set, the + that some groups need, and how a reader wants them."""
 
 from __future__ import annotations
 
-APPENDED = ("experiment", "rung", "sweep", "study")
+APPENDED = ("experiment", "rung", "sweep", "study")  # groups that conf/config.yaml does not choose from
 
 
 def plus(override: str) -> str:
@@ -13,3 +13,16 @@ def plus(override: str) -> str:
 def key_of(override: str) -> str:
     """Returns what an override sets: ``+experiment=a`` gives ``experiment``."""
     return override.partition("=")[0].lstrip("+~")
+
+
+def shortened(setting: str) -> str:
+    """Returns a setting as a reader wants it: three digits of a number."""
+    key, _, value = setting.lstrip("+").partition("=")
+    try:
+        return f"{key}={int(value)}"
+    except ValueError:
+        pass
+    try:
+        return f"{key}={float(value):.3g}"
+    except ValueError:
+        return f"{key}={value}"

@@ -1,4 +1,4 @@
-"""Where ``conf/`` lies, beside the package in a checkout and inside it in an installed wheel; and the cache."""
+"""Where ``conf/`` lies (beside the package in a checkout, inside it in an installed wheel), the cache, the studies."""
 
 from __future__ import annotations
 
@@ -18,3 +18,13 @@ def conf_dir() -> Path:
 def cache_of(config: Config) -> Path:
     """Returns the folder of features, statistics and demo photographs."""
     return Path(config.paths.cache).expanduser()
+
+
+def studies_of(config: Config) -> Path:
+    """Returns the folder that holds a folder a study."""
+    return Path(config.paths.outputs) / "studies"
+
+
+def study_of(config: Config) -> Path:
+    """Returns the folder of the study that ``study.name`` names, absolute."""
+    return (studies_of(config) / config.study.name).absolute()

@@ -27,3 +27,11 @@ def what_counts(config: Config) -> dict[str, Any]:
     for section, names in SETTINGS.items():
         content[section] = {key: value for key, value in content[section].items() if key not in names}
     return content
+
+
+def what_counts_of_study(config: Config) -> dict[str, Any]:
+    """Returns what a study's trials depend on beside the settings that they share: how they are drawn and judged."""
+    study = config.study
+    compared: dict[str, Any] = {key: getattr(study, key) for key in ("metric", "rule", "tail", "seed")}
+    compared["space"] = {param.key: asdict(param) for param in study.space.values()}
+    return {"sampler": asdict(config.sampler), "pruner": asdict(config.pruner), "study": compared}

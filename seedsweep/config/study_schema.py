@@ -14,6 +14,7 @@ from seedsweep.errors import SeedsweepError
 
 # beginnings of keys that are no settings of a trial
 OF_THE_STUDY = ("study", "sampler", "pruner", "storage", "task", "resume")
+METRICS = {"macro_f1": "macro-F1", "acc": "accuracy"}  # of the validation images, and how they are called
 
 
 @dataclass
@@ -80,7 +81,7 @@ class StudyConfig:
     def __post_init__(self) -> None:
         self.space = {name: _param(name, value) for name, value in self.space.items()}
         at_least("study.n_trials", self.n_trials, 1)
-        one_of("study.metric", self.metric, ("macro_f1", "acc"))
+        one_of("study.metric", self.metric, tuple(METRICS))
         one_of("study.rule", self.rule, ("tail", "checkpoint"))
         at_least("study.tail", self.tail, 1)
         at_least("study.finalists", self.finalists, 1)

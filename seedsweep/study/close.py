@@ -13,12 +13,14 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from seedsweep.command import command, shown
+from seedsweep.config.groups import shortened
+from seedsweep.config.study_schema import METRICS
 from seedsweep.errors import SeedsweepError
 from seedsweep.reporting.study.draw import draw_study
+from seedsweep.reporting.study.several import score_text
 from seedsweep.reporting.study.tables import print_study, write_trials_csv
 from seedsweep.study.finalists import Finalist, meet_test, met_before, ranking, write_best
-from seedsweep.study.plan import METRICS, Plan, slots
-from seedsweep.study.space import shortened
+from seedsweep.study.plan import Plan, slots
 from seedsweep.whole import write_json
 
 log = logging.getLogger(__name__)
@@ -103,7 +105,8 @@ def _rule(plan: Plan) -> str:
     study = plan.config.study
     if study.rule == "checkpoint":
         return "of the epoch with the best validation accuracy, whose weights are kept"
-    return f"mean of the last {study.tail} epochs" if study.tail > 1 else "of the last epoch"
+    tail = min(study.tail, plan.trial_config([]).trainer.max_epochs)
+    return f"mean of the last {tail} epochs" if tail > 1 else "of the last epoch"
 
 
 def _reason(study: optuna.Study, finals: optuna.Study) -> str:
@@ -111,11 +114,6 @@ def _reason(study: optuna.Study, finals: optuna.Study) -> str:
     return (
         str(failed[0].user_attrs.get("reason", "unknown")) if failed else "all were pruned; take pruner=none."
     )
-
-
-def _score(mean: float, sd: float, seeds: int) -> str:
-    """Returns a mean and its standard deviation, which one seed does not have."""
-    return f"{mean:.3f}" + (f" ± {sd:.3f}" if seeds > 1 else "")
 
 
 def _say(
@@ -131,12 +129,14 @@ def _say(
     metric = METRICS[study.metric]
     n = study.finalist_seeds
     console.print(
-        f"\nTrained again with {n} fresh {'seed' if n == 1 else 'seeds'} each: {metric}, {_rule(plan)}"
+        f"\nTrained again with {n} fresh {'seed' if n == 1 else 'seeds'} each, for the best of many trials is so "
+        f"partly by luck: {metric}, {_rule(plan)}",
+        soft_wrap=True,
     )
     for place, finalist in enumerate(ranked, 1):
         note = "  (the study began with it)" if finalist.reference else ""
         settings = ", ".join(map(shortened, finalist.settings)) or "as it stands"
-        score = _score(finalist.mean, finalist.spread, len(finalist.values))
+        score = score_text(finalist.mean, finalist.spread, len(finalist.values))
         console.print(
             f"  {place}. {score}  trial {finalist.trial}: {settings}{note}",
             soft_wrap=True, markup=False,
@@ -144,7 +144,7 @@ def _say(
     if test:
         spread = _spread(test)
         scores = ", ".join(
-            f"{name} {_score(spread[key]['mean'], spread[key]['sd'], len(test))}"
+            f"{name} {score_text(spread[key]['mean'], spread[key]['sd'], len(test))}"
             for key, name in (("acc", "accuracy"), ("macro_f1", "macro-F1"))
         )
         met = "met once"

@@ -82,10 +82,7 @@ def lay_finals(study: optuna.Study, plan: Plan) -> optuna.Study:
     known = {_key(trial) for trial in chosen.values()}
     now = candidates(study, plan.config.study)
     chosen |= {int(trial.user_attrs["slot"]): trial for trial in now if _key(trial) not in known}
-    if len(chosen) > len(now):
-        log.info(
-            "trained again with fresh seeds: %d settings of this call, and those of earlier ones", len(now)
-        )
+    added = False
     for of, trial in chosen.items():
         for number in range(plan.config.study.finalist_seeds):
             slot = of * MOST_SEEDS + number  # known by the trial: a longer study has more finalists
@@ -93,6 +90,11 @@ def lay_finals(study: optuna.Study, plan: Plan) -> optuna.Study:
                 seed = plan.config.seed + FRESH + number
                 settings = [*trial.user_attrs["settings"], f"seed={seed}"]
                 add_slot(finals, slot, Start({}, settings), laid=True, of=of, seed=seed)
+                added = True
+    if added and len(chosen) > len(now):
+        log.info(
+            "trained again with fresh seeds: %d settings of this call, and those of earlier ones", len(now)
+        )
     finals.set_user_attr("n_trials", plan.config.study.n_trials)
     return finals
 

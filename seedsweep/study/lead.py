@@ -11,15 +11,15 @@ import optuna
 from hydra.core.hydra_config import HydraConfig
 from optuna.trial import TrialState
 
-from seedsweep.config.groups import key_of
+from seedsweep.config.groups import key_of, shortened
 from seedsweep.config.schema import Config
+from seedsweep.config.study_schema import METRICS
 from seedsweep.data.table import write_manifest
 from seedsweep.study.close import close_study
 from seedsweep.study.crew import Crew
-from seedsweep.study.finalists import open_finals
-from seedsweep.study.plan import METRICS, SUFFIX, Plan, lay_slots, open_study, read_plan, slots
+from seedsweep.study.finalists import lay_finals, open_finals
+from seedsweep.study.plan import SUFFIX, Plan, lay_slots, open_study, read_plan, slots
 from seedsweep.study.process import wait_to_go
-from seedsweep.study.space import shortened
 from seedsweep.study.worker import unfinished, wait_for, work
 
 log = logging.getLogger(__name__)
@@ -36,21 +36,28 @@ def lead_study(config: Config, started: float) -> None:
         started: ``time.perf_counter()`` when the call began.
     """
     plan = read_plan(config)
-    crew = None
-    if config.study.workers > 1:
-        crew = Crew(plan, _command())
     study = open_study(plan)
     lay_slots(study, plan)
-    to_go = len(slots(study)) - len(slots(study, ENDED))
+    total, name = len(slots(study)), config.study.name
+    to_go = total - len(slots(study, ENDED))
+    if total > config.study.n_trials:
+        log.info(
+            "study %s has %d trials: study.n_trials=%d takes none away", name, total, config.study.n_trials
+        )
+    if not to_go and not unfinished(finals := lay_finals(study, plan)):
+        log.info(
+            "study %s is finished; a larger study.n_trials goes on with it. Tables and pictures anew:", name
+        )
+        close_study(study, finals, plan, started)
+        return
     log.info(
         "study %s: %d of %d trials to go, %s -> %s",
-        config.study.name, to_go, len(slots(study)),
+        name, to_go, total,
         f"{config.study.workers} workers" if config.study.workers > 1 else "one worker", plan.folder,
     )  # fmt: skip
-    if len(slots(study)) > config.study.n_trials:
-        log.info("study.n_trials=%d takes none of its trials away: all of them count", config.study.n_trials)
     _tell_of_settings(plan)
     progress = Progress(plan, study)
+    crew = Crew(plan, _command()) if config.study.workers > 1 else None
     try:
         try:
             _check_images(plan, to_go, crew)

@@ -24,11 +24,11 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from seedsweep.config.groups import key_of, plus
-from seedsweep.config.location import cache_of, conf_dir
-from seedsweep.config.same import what_counts
+from seedsweep.config.location import cache_of, conf_dir, study_of
+from seedsweep.config.same import what_counts, what_counts_of_study
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
-from seedsweep.config.study_schema import OF_THE_STUDY, ParamConfig
+from seedsweep.config.study_schema import METRICS, OF_THE_STUDY, ParamConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.study.leases import SLOT, WORKER, is_gone, me
 from seedsweep.study.search import GRID, build_pruner
@@ -40,11 +40,9 @@ if TYPE_CHECKING:  # it brings torch, which a leader of other processes does wit
 
 log = logging.getLogger(__name__)
 
-COMPARED_OF_STUDY = ("space", "metric", "rule", "tail", "seed")
 OF_THE_HEAD = ("head", "optim", "trainer", "data.batch_size")  # beginnings of keys that change no feature
 EXTRA, SETTINGS, LEADER = "overrides", "settings", "leader"
 SUFFIX = "/finalists"  # of the study beside the study
-METRICS = {"macro_f1": "macro-F1", "acc": "accuracy"}
 
 
 @dataclass
@@ -114,9 +112,8 @@ def read_plan(config: Config) -> Plan:
     settings = [plus(o) for o in study.settings if key_of(o) not in theirs]
     sources = hydra.runtime.config_sources
     folders = [source.path for source in sources if source.provider == "command-line"]
-    folder = Path(config.paths.outputs) / "studies" / study.name
     name = str(hydra.job.config_name or "config")
-    plan = Plan(config, folder.absolute(), merged(settings, given), folders, name)
+    plan = Plan(config, study_of(config), merged(settings, given), folders, name)
     if study.company > 1:
         _check_company(plan)
     return plan
@@ -242,10 +239,7 @@ def _value(line: str) -> Any:
 
 def _settings(plan: Plan) -> dict[str, Any]:
     """Returns what must be equal for two calls to mean one study, flat."""
-    content = what_counts(plan.trial_config([]))
-    content |= {"sampler": asdict(plan.config.sampler), "pruner": asdict(plan.config.pruner)}
-    content["study"] = {key: getattr(plan.config.study, key) for key in COMPARED_OF_STUDY}
-    content["study"]["space"] = {param.key: asdict(param) for param in plan.space}
+    content = what_counts(plan.trial_config([])) | what_counts_of_study(plan.config)
     return dict(sorted(_flat(content, "")))
 
 

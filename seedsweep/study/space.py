@@ -134,19 +134,6 @@ def merged(*parts: list[str]) -> list[str]:
     return list(by_key.values())
 
 
-def shortened(setting: str) -> str:
-    """Returns a setting as a reader wants it: three digits of a number."""
-    key, _, value = setting.lstrip("+").partition("=")
-    try:
-        return f"{key}={int(value)}"
-    except ValueError:
-        pass
-    try:
-        return f"{key}={float(value):.3g}"
-    except ValueError:
-        return f"{key}={value}"
-
-
 def _combinations(space: list[ParamConfig], drawn: dict[str, Value]) -> Iterator[dict[str, Value]]:
     if not space:
         yield drawn

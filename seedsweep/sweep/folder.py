@@ -52,8 +52,3 @@ def has_jobs(folder: Path | None) -> TypeGuard[Path]:
     with suppress(OSError):
         folder.rmdir()
     return any(folder.glob("*/job.json"))
-
-
-def has_failures(folder: Path | None) -> bool:
-    """Says whether a job of the grid failed."""
-    return folder is not None and any(folder.glob("*/failure.json"))

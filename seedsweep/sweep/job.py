@@ -101,7 +101,7 @@ def _single(cfg: DictConfig, folder: Path) -> None:
             f"{folder} holds a run already: give another hydra.run.dir, or resume={folder} to go on with it."
         )
     config = to_config(cfg)
-    label = str(read_json(folder / "job.json").get("label") or config.experiment.name)  # a grid's job
+    label = str(read_json(folder / record.JOB).get("label") or config.experiment.name)  # a grid's job
     if config.task != "train":
         _task(config, folder, label, resume)
         return
@@ -139,11 +139,13 @@ def _grid_job(cfg: DictConfig, folder: Path) -> None:
         with record.alone(folder) as ours:
             if not ours:
                 log.info("another process is at it: left alone")
-            elif config.task != "train":  # a worker of a study: what it does is kept with the study
+            elif config.task != "train":  # a study, or one of its workers: its trials know what is done
                 (folder / "failure.json").unlink(missing_ok=True)
+                record.write_task(folder, config, label, ended=False)
                 _task(config, folder, label, resume=True)
+                record.write_task(folder, config, label, ended=True)
             elif not _settled(grid, folder, config, label, digest):
-                write_json(folder / "job.json", {"config": digest, "label": label})
+                write_json(folder / record.JOB, {"config": digest, "label": label})
                 _task(config, folder, label, resume=True)
     except SeedsweepError as caught:
         record.write_error_log(folder)
@@ -193,7 +195,7 @@ def _folders(grid: Path, own: Path) -> list[Path]:
 
 
 def _config_of(folder: Path) -> str | None:
-    return read_json(folder / "job.json").get("config")
+    return read_json(folder / record.JOB).get("config")
 
 
 def _fail(folder: Path, config: Config, label: str, reason: str) -> None:

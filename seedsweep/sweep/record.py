@@ -11,11 +11,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from seedsweep.config.location import study_of
 from seedsweep.config.same import what_counts
 from seedsweep.config.schema import Config
 from seedsweep.whole import read_json, write_json
 
 LOCK = ".running"
+JOB = "job.json"  # of a job of a grid: what it is
 
 
 def digest(config: Config) -> str:
@@ -81,3 +83,14 @@ def write_failure(folder: Path, config: Config, label: str, reason: str) -> None
     """Notes why a job of a grid has no result."""
     content = {"reason": reason, "label": label, "experiment": config.experiment.name, "seed": config.seed}
     write_json(folder / "failure.json", content)
+
+
+def write_task(folder: Path, config: Config, label: str, *, ended: bool) -> None:
+    """Notes what a job of a grid does that trains no run of its own, and whether it came to its end.
+
+    What it finds is kept elsewhere: of a study the note says where.
+    """
+    content = {"label": label, "task": config.task, "ended": ended}
+    if config.task == "study":
+        content["study"] = str(study_of(config))
+    write_json(folder / JOB, content)

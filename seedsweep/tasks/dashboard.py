@@ -15,6 +15,7 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from seedsweep.config.location import studies_of
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 
@@ -126,7 +127,7 @@ def start_optuna_dashboard(config: Config, journal: Path | None, port: int) -> s
 
     if journal is not None:
         config.storage.path = str(journal)
-    app = wsgi(open_storage(config.storage, Path(config.paths.outputs) / "studies"))
+    app = wsgi(open_storage(config.storage, studies_of(config)))
 
     def serve(chosen: int) -> str:
         server = make_server(HOST, chosen, app, server_class=_Server, handler_class=_Quiet)

@@ -6,6 +6,7 @@ import logging
 import time
 from pathlib import Path
 
+from seedsweep.config.location import study_of
 from seedsweep.config.schema import Config
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         if config.report.write:
             from seedsweep.report.write import write_at_end
 
-            if path := write_at_end(Path(config.paths.outputs) / "studies" / config.study.name):
+            if path := write_at_end(study_of(config)):
                 log.info("report     %s", path)
     else:
         serve_study(config)

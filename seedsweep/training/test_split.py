@@ -23,6 +23,8 @@ from seedsweep.whole import write_json
 def score_test(config: Config, run_dir: Path) -> dict[str, Any] | None:
     """Scores the test images with a finished run's checkpoint, and adds the scores to its metrics.json.
 
+    Once: a run that has met them keeps its scores.
+
     Args:
         config: the run's own.
         run_dir: its folder.
@@ -39,6 +41,9 @@ def score_test(config: Config, run_dir: Path) -> dict[str, Any] | None:
         raise SeedsweepError(
             f"{run_dir} has no finished run: its metrics.json and checkpoints/best.ckpt are needed."
         )
+    metrics: dict[str, Any] = json.loads(path.read_text())
+    if known := metrics.get("test"):
+        return dict(known)
     flush_denormals()
     prepared = prepare_images(config.data, cache_of(config))
     table = prepared.table
@@ -56,5 +61,5 @@ def score_test(config: Config, run_dir: Path) -> dict[str, Any] | None:
     module.eval()
     logits = predict(module, images, torch.from_numpy(rows), max(config.data.batch_size, 64))
     scores = score(logits, torch.from_numpy(table.labels[rows]), table.classes).as_dict()
-    write_json(path, json.loads(path.read_text()) | {"test": scores})
+    write_json(path, metrics | {"test": scores})
     return scores

@@ -62,6 +62,8 @@ def print_study(study: optuna.Study, console: Console, metric: str) -> None:
         if console.measure(table, options=console.options.update(width=10_000)).maximum > console.width:
             table = _table(trials, best[:BEST], metric, columns=False)
         console.print(table)
+        if len(best) > BEST:
+            console.print(f"the other {len(best) - BEST} are in trials.csv", style="dim")
         if trials.pruned and len(trials.finished) < BEST:
             console.print("finished trials first, then those that were pruned last", style="dim")
     counts = {

@@ -1,0 +1,96 @@
+"""Several studies side by side: their winners in one table, and in one CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from seedsweep.config.groups import shortened
+from seedsweep.config.study_schema import METRICS
+from seedsweep.whole import read_json
+
+CSV_COLUMNS = (
+    "study", "metric", "mean", "sd", "seeds", "test_acc", "test_acc_sd", "test_macro_f1", "test_macro_f1_sd",
+    "finished_trials", "pruned_trials", "failed_trials", "trial", "settings", "config",
+)  # fmt: skip
+
+
+def read_results(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Returns what the studies' result.json say, best winner first where all are measured alike.
+
+    Args:
+        folders: of studies; one without a result is left out.
+    """
+    found = [result for folder in folders if (result := read_json(folder / "result.json"))]
+    if len({result["metric"] for result in found}) == 1:
+        found.sort(key=lambda result: -float(result["winner"]["mean"]))
+    return found
+
+
+def write_studies_csv(results: Sequence[dict[str, Any]], path: Path) -> None:
+    """Writes a row a study: its winner over the fresh seeds, on the validation and on the test images.
+
+    Args:
+        results: see :func:`read_results`.
+        path: of the file.
+    """
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, CSV_COLUMNS)
+        writer.writeheader()
+        writer.writerows(_row(result) for result in results)
+
+
+def print_studies(results: Sequence[dict[str, Any]], console: Console) -> None:
+    """Prints a line a study: what its winner reaches, and its settings.
+
+    Args:
+        results: see :func:`read_results`.
+        console: where to print.
+    """
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("study")
+    table.add_column("the winner on val, ± sd", justify="right", no_wrap=True)
+    table.add_column("test acc", justify="right", no_wrap=True)
+    table.add_column("settings")
+    for result in results:
+        row = _row(result)
+        test = row["test_acc"]
+        table.add_row(
+            escape(result["study"]),
+            f"{METRICS[result['metric']]} {score_text(row['mean'], row['sd'], row['seeds'])}",
+            "" if test is None else score_text(test, row["test_acc_sd"], row["seeds"]),
+            escape(", ".join(map(shortened, result["winner"]["settings"])) or "as it stands"),
+        )
+    console.print(table)
+
+
+def score_text(mean: float, sd: float, seeds: int) -> str:
+    """Returns a mean and its standard deviation, which one seed does not have."""
+    return f"{mean:.3f}" + (f" ± {sd:.3f}" if seeds > 1 else "")
+
+
+def _row(result: dict[str, Any]) -> dict[str, Any]:
+    winner, trials = result["winner"], result["trials"]
+    row: dict[str, Any] = {
+        "study": result["study"],
+        "metric": result["metric"],
+        "mean": winner["mean"],
+        "sd": winner["sd"],
+        "seeds": len(winner["values"]),
+        "finished_trials": trials.get("complete", 0),
+        "pruned_trials": trials.get("pruned", 0),
+        "failed_trials": trials.get("fail", 0),
+        "trial": winner["trial"],
+        "settings": ", ".join(winner["settings"]),
+        "config": result["best_config"],
+    }
+    for name in ("acc", "macro_f1"):
+        scores = winner["test"].get(name, {})
+        row[f"test_{name}"], row[f"test_{name}_sd"] = scores.get("mean"), scores.get("sd")
+    return row

@@ -1,0 +1,113 @@
+"""What became of a grid's jobs: counted by what they left in their folders, and told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from seedsweep.command import command, shown
+from seedsweep.sweep import record
+from seedsweep.sweep.naming import count, varied
+from seedsweep.whole import read_json
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The jobs that came to no result.
+
+    ``failures`` left a reason; ``unended`` neither that nor a result (a killed process), ``running`` are those among
+    them that a process is at; ``halfway`` is how many the user's Ctrl-C stopped (none of them is unended then);
+    ``not_begun`` have no folder.
+    """
+
+    folder: Path
+    interrupted: bool
+    failures: list[Path]
+    unended: list[Path]
+    running: list[Path]
+    halfway: int
+    not_begun: int
+
+    @property
+    def failed(self) -> int:
+        """Jobs that ended without a result."""
+        return len(self.failures) + len(self.unended) - len(self.running)
+
+    @property
+    def missing(self) -> int:
+        """Jobs that should have a result, and have none."""
+        return self.failed + len(self.running) + self._absent
+
+    def headline(self, finished: int, noun: str, plural: str) -> str:
+        """Says how many there are of each: ``finished`` of what ``noun`` and ``plural`` name, and those without."""
+        counts = (
+            (self.failed, "failed", True),
+            (len(self.running), "still running", False),
+            (self.halfway, "stopped on the way", False),
+            (self.not_begun, "not begun", False),
+        )
+        others = (f"{n} {what}" for n, what, always in counts if n or always)
+        return ", ".join([f"{finished} {noun if finished == 1 else plural} finished", *others])
+
+    def tell_failures(self, console: Console, told: Collection[str], stopped: str | None) -> None:
+        """Says a line for each job without a result.
+
+        Args:
+            console: where to.
+            told: names of folders that were told of before.
+            stopped: why the launcher ended before its jobs did.
+        """
+        for job in self.failures:
+            if job.name not in told:
+                reason = read_json(job / "failure.json").get("reason", "unknown")
+                _say(console, f"failed: {job.name}: {reason}")
+        for job in self.unended:
+            end = "still running" if job in self.running else "ended without a result (see its run.log)"
+            _say(console, f"{'' if job in self.running else 'failed: '}{job.name}: {end}.")
+        if stopped:
+            _say(console, f"the grid stopped before its end: {stopped}")
+        elif self._absent:
+            place = shown(self.folder)
+            _say(console, f"{self._absent} jobs left nothing in {place}: do all machines share this folder?")
+
+    def tell_how_to_go_on(self, console: Console, stopped: str | None) -> None:
+        """Prints the command, if there is something left to do."""
+        if self.interrupted or stopped or self.missing:
+            line = command(f"resume={shown(self.folder)}")
+            console.print(f"go on      {line}", soft_wrap=True, markup=False)
+
+    @property
+    def _absent(self) -> int:
+        return 0 if self.interrupted else self.not_begun  # of a stopped grid they are no failure
+
+
+def tally(folder: Path, is_finished: Callable[[Path], bool], *, interrupted: bool) -> Tally:
+    """Counts a grid's jobs.
+
+    Args:
+        folder: of the grid.
+        is_finished: whether a job's folder holds its result.
+        interrupted: by the user.
+    """
+    jobs = sorted(path.parent for path in folder.glob(f"*/{record.JOB}"))
+    failures = sorted(path.parent for path in folder.glob("*/failure.json"))
+    unended = [job for job in jobs if job not in failures and not is_finished(job)]
+    running = [job for job in unended if record.is_running(job)]
+    if interrupted:
+        return Tally(folder, True, failures, [], [], len(unended), _not_begun(folder))
+    return Tally(folder, False, failures, unended, running, 0, _not_begun(folder))
+
+
+def _not_begun(folder: Path) -> int:
+    """Returns how many jobs were never begun: they have no folder, or nothing but what Hydra puts there."""
+    total = count(varied(folder))
+    folders = [path for path in folder.glob("*") if path.is_dir() and not path.name.startswith(".")]
+    begun = sum(any(entry.name != ".hydra" for entry in path.iterdir()) for path in folders)
+    return max(0, (total or 0) - begun)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, style="red", soft_wrap=True, markup=False)

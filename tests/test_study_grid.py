@@ -1,0 +1,133 @@
+"""Grids of studies, with a stub in the place of training: one name each, and how they end."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import study_stub
+from study_stub import Arm
+
+from seedsweep.cli.main import main
+from seedsweep.config.schema import Config
+
+arm = study_stub.arm  # the fixture
+
+GRID = ["-m", "+study=head", "backbone=efficientnet_lite0", "trainer.max_epochs=6", "study.n_trials=4",
+        "study.finalists=1", "hydra.sweep.dir=a grid"]  # fmt: skip
+BOTH = "+experiment=frozen_bn,frozen_inception"
+
+
+def rows() -> list[dict[str, str]]:
+    with Path("a grid/results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_studies_stand_side_by_side(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*GRID, BOTH, "study.finalist_seeds=2"]) == 0
+    out = capsys.readouterr().out
+    end = out[out.index("2 studies finished, 0 failed") :]
+    assert "head_frozen_bn" in end
+    assert "head_frozen_inception" in end
+    assert "go on" not in end
+    assert "(results.csv)" in end
+    found = {row["study"]: row for row in rows()}
+    for name, row in found.items():
+        result = json.loads(Path(f"outputs/studies/{name}/result.json").read_text())
+        assert float(row["mean"]) == result["winner"]["mean"]
+        assert row["settings"] == ", ".join(result["winner"]["settings"])
+        assert (row["finished_trials"], row["seeds"], row["test_acc"]) == ("4", "2", "0.8")
+        assert Path(row["config"]).is_file()
+
+
+def test_the_best_study_stands_first(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+    varied = ["head.dropout=0.6,0.1", "~study.space.dropout", "study.name=s_${head.dropout}"]
+    assert main([*GRID, "+experiment=frozen_bn", *varied, "study.first=[['optim.lr=1e-3']]"]) == 0
+    assert [row["study"] for row in rows()] == ["s_0.1", "s_0.6"]
+    assert [float(row["mean"]) for row in rows()] == sorted(
+        (float(row["mean"]) for row in rows()), reverse=True
+    )
+    end = capsys.readouterr().out.split("2 studies finished")[1]
+    assert end.index("s_0.1") < end.index("s_0.6")
+
+
+def test_a_study_that_fails_costs_the_others_nothing(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+    def act(config: Config) -> None:
+        if config.experiment.name == "frozen_inception":
+            raise RuntimeError("no such luck")
+
+    arm.act = act
+    assert main([*GRID, BOTH]) == 1
+    end = capsys.readouterr().out.split("1 study finished, 1 failed")[1]
+    assert "failed: 1_frozen_inception_s1: no trial of head_frozen_inception went to its end" in end
+    assert "'resume=a grid'" in end
+    assert [row["study"] for row in rows()] == ["head_frozen_bn"]
+    arm.calls.clear()
+    arm.act = lambda config: None
+    assert main(["resume=a grid", "study.n_trials=5"]) == 0
+    assert "2 studies finished, 0 failed" in capsys.readouterr().out
+    assert {c.experiment.name for c in arm.calls} == {"frozen_bn", "frozen_inception"}
+
+
+def test_ctrl_c_says_what_is_left(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+    def act(config: Config) -> None:
+        if config.experiment.name == "frozen_inception":
+            raise KeyboardInterrupt
+
+    arm.act = act
+    assert main([*GRID, f"{BOTH},scratch"]) == 130
+    end = capsys.readouterr().out
+    assert "1 study finished, 0 failed, 1 stopped on the way, 1 not begun" in end
+    assert "'resume=a grid'" in end
+
+
+def test_the_jobs_of_one_study_leave_its_end_to_the_leader(
+    arm: Arm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*GRID, "+experiment=frozen_bn", "study.job=0,1"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("The winner on the test images") == 1
+    assert "finished, " not in out.split("The winner on the test images")[1]
+    assert not Path("a grid/results.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("varied", "sentence"),
+    [
+        (["+experiment=frozen_bn", "seed=1,2"],
+         "share the name head_frozen_bn, but differ (seed=1 and seed=2): give each a name of its own, for example "
+         "'study.name=head_${experiment.name}_${seed}'."),
+        (["+experiment=frozen_bn,frozen_inception", "study.name=mine"], "'study.name=mine_${experiment.name}'."),
+        (["+experiment=frozen_bn", "optim.weight_decay=0,1e-3"], "_${optim.weight_decay}'."),
+        (["+experiment=frozen_bn", "study.metric=acc,macro_f1"], "_${study.metric}'."),
+        (["+experiment=frozen_bn", "augment=none,light"], "(augment=none and augment=light): "),
+        (["+experiment=frozen_bn", "data.image_size=[64,64],[96,96]"], "one by one, each with a study.name=NAME"),
+    ],
+)  # fmt: skip
+def test_two_studies_of_one_name(
+    varied: list[str], sentence: str, arm: Arm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*GRID, *varied]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not arm.calls
+    assert not Path("a grid").exists()
+
+
+def test_the_name_that_is_offered_works(arm: Arm) -> None:
+    name = "study.name=head_${experiment.name}_${seed}"
+    assert main([*GRID, "+experiment=frozen_bn", "seed=1,2", name]) == 0
+    assert sorted(path.name for path in Path("outputs/studies").iterdir()) == [
+        "head_frozen_bn_1", "head_frozen_bn_2",
+    ]  # fmt: skip
+
+
+def test_one_study_may_be_called_with_more_trials(arm: Arm) -> None:
+    assert main([*GRID, "+experiment=frozen_bn", "study.n_trials=3,5"]) == 0
+    assert len(study_stub.study("head_frozen_bn").trials) == 5
+
+
+def test_a_grid_of_other_tasks_counts_jobs(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-m", "task=report", "report.dir=a,b", "hydra.sweep.dir=a grid"]) == 1
+    end = capsys.readouterr().out
+    assert "0 jobs finished, 2 failed" in end
+    assert "failed: 0_custom_s1: " in end
