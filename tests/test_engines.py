@@ -209,6 +209,9 @@ def test_auto_takes_the_engine_that_suits_the_net(monkeypatch: pytest.MonkeyPatc
         options = FeaturesConfig(precision=precision)
         return select.engine_name(nn.Conv2d(3, 8, kernel), (3, 16, 16), options, device)
 
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True})
+    assert chosen(3) == "openvino"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
     assert chosen(3) == "mnn"
     assert chosen(1) == "openvino"
     assert chosen(3, "bfloat16") == "openvino"

@@ -38,7 +38,8 @@ NAME, DEVICES, PRECISIONS = "mnn", ("cpu",), ("float32",)
 HINT = "pip install 'seedsweep[mnn]'"
 
 PACKAGES = ("MNN", "onnx", "onnxscript")
-# from this share of Winograd's convolutions on it was as fast as OpenVINO or faster (benchmarks/engines.py)
+# from this share of Winograd's convolutions on it was as fast as OpenVINO or faster, without AVX-512;
+# with it, it was slower with any share (benchmarks/engines.py)
 PAYS = 0.3
 IMAGES = 2  # a session's call: more leave the processor's cache
 SESSIONS = 4  # at most: each holds the transformed weights, up to 7 times as large
@@ -208,7 +209,12 @@ def available() -> bool:
 
 
 def rank(net: nn.Module, size: tuple[int, int, int]) -> int:
-    """Returns 20 for nets of many convolutions that Winograd's algorithm speeds up, else 5 (see ``base``)."""
+    """Returns 20 for nets of many convolutions that Winograd's algorithm speeds up, else 5 (see ``base``).
+
+    With AVX-512 it is 5 for all: OpenVINO's direct convolutions make more of it.
+    """
+    if torch.cpu.get_capabilities().get("avx512_f", False):
+        return 5
     return 20 if winograd_share(net, size) >= PAYS else 5
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import warnings
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,17 @@ class OpenVinoEngine:
         return self._run(images)
 
 
+@cache
+def _core() -> Any:
+    """Returns OpenVINO's core: one for the process, which never goes.
+
+    Its CPU plugin gives the thread that makes it a stack for signals, and at its own end gives back the one before, if
+    that is there or not: of two cores whose first goes first, the second leaves the first one's, and the next Ctrl-C or
+    ended child process is a segmentation fault (plugin.cpp, SigAltStackSetup; seen with OpenVINO 2026.4.1).
+    """
+    return importlib.import_module("openvino").Core()
+
+
 def _compile(net: nn.Module, size: tuple[int, int, int], precision: str, threads: int, lanes: int) -> Any:
     ov: Any = importlib.import_module("openvino")  # its stubs lack what it exports
     with torch.no_grad(), warnings.catch_warnings():
@@ -58,7 +70,7 @@ def _compile(net: nn.Module, size: tuple[int, int, int], precision: str, threads
         "NUM_STREAMS": lanes,
         "INFERENCE_NUM_THREADS": threads,
     }
-    return ov.Core().compile_model(model, "CPU", options)
+    return _core().compile_model(model, "CPU", options)
 
 
 def _lane(compiled: Any) -> Lane:

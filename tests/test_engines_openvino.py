@@ -1,0 +1,37 @@
+"""OpenVINO beside the rest of the process."""
+
+import subprocess
+import sys
+
+import pytest
+
+from seedsweep.engines import openvino_engine
+
+TWO_ENGINES_AND_A_SIGNAL = """
+import gc, os, signal
+import torch
+from torch import nn
+from seedsweep.engines import openvino_engine
+
+def engine():
+    return openvino_engine.build(nn.Conv2d(3, 4, 3), (3, 8, 8), "float32", torch.device("cpu"))
+
+heard = []
+signal.signal(signal.SIGINT, lambda *_: heard.append("Ctrl-C"))
+first = engine()
+second = engine()
+for name in ("first", "second"):
+    del globals()[name]
+    gc.collect()
+os.kill(os.getpid(), signal.SIGINT)
+print(*heard)
+"""
+
+
+@pytest.mark.skipif(not openvino_engine.available(), reason="needs OpenVINO")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_engines_that_come_and_go_leave_ctrl_c_alone() -> None:
+    """A core for each engine left the main thread a stack for signals that was no more: a segmentation fault."""
+    call = [sys.executable, "-c", TWO_ENGINES_AND_A_SIGNAL]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "Ctrl-C\n"), done.stderr
