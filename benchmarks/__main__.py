@@ -16,6 +16,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import subprocess
 import time
 from pathlib import Path
 
@@ -26,7 +27,7 @@ RESULTS = FOLDER / "RESULTS.md"
 INTRODUCTION = """# Benchmarks
 
 `make bench` measures all, `python benchmarks NAME` a section. Each figure is a ratio taken in one run, both sides in
-turn, pair by pair: the median, and the range.
+turn, pair by pair: the median, and the range. On an older processor, which takes other ways: [avx2.md](avx2.md).
 """
 HEADER = "| figure | goal | measured | range |\n|---|---|---|---|"
 PACKAGES = (
@@ -69,15 +70,38 @@ def machine() -> str:
             versions.append(f"{package} not installed")
     load = os.getloadavg()[0]
     return (
-        f"{cpu}, {cores.count()} cores, {memory:.1f} GiB memory, {gpu()}, load {load:.1f} at the start; "
+        f"{cpu} ({instructions()}), {cores.count()} cores, {memory:.1f} GiB memory, {gpu()}, "
+        f"load {load:.1f} at the start; "
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {', '.join(versions)}"
     )
+
+
+def instructions() -> str:
+    """What the engine of a pass and the precision of heads hang on."""
+    import torch
+
+    able = torch.cpu.get_capabilities()
+    wide = next(
+        (name for key, name in (("avx512_f", "AVX-512"), ("avx2", "AVX2")) if able.get(key)), "no AVX2"
+    )
+    return f"{wide}, {'' if able.get('avx512_bf16') or able.get('amx_bf16') else 'no '}bfloat16"
 
 
 def gpu() -> str:
     import torch
 
     return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"
+
+
+def commit() -> str:
+    """Which code was measured."""
+    git = ["git", "-C", str(FOLDER)]
+    try:
+        head = subprocess.check_output([*git, "rev-parse", "--short", "HEAD"], text=True).strip()
+        changed = subprocess.check_output([*git, "status", "--porcelain", "--", "../seedsweep"], text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "no commit"
+    return f"commit {head}" + (" and changes" if changed else "")
 
 
 def line(cells: list[str]) -> str:
@@ -124,7 +148,9 @@ def main() -> int:
         minutes = (time.time() - started) / 60
         if lines and not chosen.small:
             when = time.strftime("%Y-%m-%d", time.localtime(started))
-            keep(name, "\n".join([f"{when}, {minutes:.0f} minutes. {where}.", "", HEADER, *lines]))
+            keep(
+                name, "\n".join([f"{when}, {minutes:.0f} minutes, {commit()}. {where}.", "", HEADER, *lines])
+            )
     return 1 if failed else 0
 
 

@@ -3,13 +3,17 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import study_stub
+from composed import config_of
 from study_stub import Arm
 
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
+from seedsweep.study import lead, process
+from seedsweep.training import test_split
 
 arm = study_stub.arm  # the fixture
 
@@ -102,6 +106,12 @@ def test_the_jobs_of_one_study_leave_its_end_to_the_leader(
         (["+experiment=frozen_bn", "study.metric=acc,macro_f1"], "_${study.metric}'."),
         (["+experiment=frozen_bn", "augment=none,light"], "(augment=none and augment=light): "),
         (["+experiment=frozen_bn", "data.image_size=[64,64],[96,96]"], "one by one, each with a study.name=NAME"),
+        (["+experiment=frozen_bn", "study.first=[],[['optim.lr=1e-3']]"], "one by one, each with a study.name=NAME"),
+        (["+experiment=frozen_bn", "study.name=a,b", "seed=1,2"], "one by one, each with a study.name=NAME"),
+        (["+experiment=frozen_bn", "storage.path=a.journal,b.journal"], "_${storage.path}'."),
+        (["+experiment=frozen_bn", "seed=1,2", "storage.path=a.journal", "paths.outputs=${seed}"], "_${seed}'."),
+        (["+experiment=frozen_bn", "study.n_trials=3,5", "hydra/launcher=workers"],
+         "two jobs at once would lead the study head_frozen_bn (study.n_trials=3 and study.n_trials=5): "),
     ],
 )  # fmt: skip
 def test_two_studies_of_one_name(
@@ -119,6 +129,71 @@ def test_the_name_that_is_offered_works(arm: Arm) -> None:
     assert sorted(path.name for path in Path("outputs/studies").iterdir()) == [
         "head_frozen_bn_1", "head_frozen_bn_2",
     ]  # fmt: skip
+
+
+def test_a_grid_over_kinds_of_studies(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+    """Hydra takes it for a grid of training: the task stands in the files that are swept."""
+    grid = [part for part in GRID if part != "+study=head"]
+    assert main([*grid, "+study=head,head_wide", "+experiment=frozen_bn"]) == 0
+    assert "2 studies finished, 0 failed" in capsys.readouterr().out
+    assert {row["study"] for row in rows()} == {"head_frozen_bn", "head_wide_frozen_bn"}
+
+
+def test_studies_of_two_rules_are_not_ranked(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = ["study.rule=tail,checkpoint", "study.name=${study.rule}"]
+    assert main([*GRID, "+experiment=frozen_bn", *rules]) == 0
+    assert [row["study"] for row in rows()] == ["tail", "checkpoint"], "as they were called"
+    assert "not ranked" in capsys.readouterr().out
+
+
+def test_a_study_ends_with_its_leader(
+    arm: Arm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its other jobs end before, and well, though the leader may fail at the very end."""
+    grid = [*GRID, BOTH, "study.job=0,1"]
+    assert main(grid) == 0
+    assert "4 jobs finished, 0 failed" in capsys.readouterr().out
+    close = lead.close_study
+
+    def fails(study: Any, finals: Any, plan: Any, started: float) -> Any:
+        if plan.config.experiment.name == "frozen_bn":
+            raise RuntimeError("no room on the disk")
+        return close(study, finals, plan, started)
+
+    monkeypatch.setattr(lead, "close_study", fails)
+    assert main(["resume=a grid", "study.n_trials=5"]) == 1
+    assert "3 jobs finished, 1 failed" in capsys.readouterr().out
+    states = {row["study"]: row["state"] for row in rows()}
+    assert states == {"head_frozen_bn": "of an earlier call", "head_frozen_inception": "finished"}
+
+
+def test_ctrl_c_keeps_what_earlier_calls_found(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*GRID, BOTH]) == 0
+
+    def act(config: Config) -> None:
+        raise KeyboardInterrupt
+
+    arm.act = act
+    assert main(["resume=a grid", "study.n_trials=6"]) == 130
+    assert "(of an earlier call)" in capsys.readouterr().out
+    assert {row["study"] for row in rows()} == {"head_frozen_bn", "head_frozen_inception"}
+
+
+def test_a_finished_study_begins_no_workers(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert study_stub.run(n=3) == 0
+    monkeypatch.setattr(process, "prepare", lambda *_: None)
+    monkeypatch.setattr(process, "begin", lambda *_: pytest.fail("there is nothing to do"))
+    assert study_stub.run("study.workers=2", n=3) == 0
+
+
+def test_the_test_images_are_met_once(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = in_tmp / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "best.ckpt").touch()
+    scores = {"acc": 0.9, "macro_f1": 0.8, "loss": 0.1}
+    (folder / "metrics.json").write_text(json.dumps({"status": "finished", "test": scores}))
+    monkeypatch.setattr(test_split, "prepare_images", lambda *_: pytest.fail("they were met before"))
+    assert test_split.score_test(config_of("+experiment=frozen_bn"), folder) == scores
 
 
 def test_one_study_may_be_called_with_more_trials(arm: Arm) -> None:

@@ -58,7 +58,7 @@ def _run(args: list[str], checked: bool) -> int:
     from seedsweep.cli.resume import expand_resume
     from seedsweep.cli.sentences import sentence
     from seedsweep.sweep import job
-    from seedsweep.sweep.folder import has_jobs
+    from seedsweep.sweep.folder import has_jobs, has_tasks
     from seedsweep.sweep.launchers import why_stopped
     from seedsweep.sweep.record import write_error_log
     from seedsweep.sweep.worker import quiet
@@ -93,8 +93,9 @@ def _run(args: list[str], checked: bool) -> int:
     if stopped and not (grid and has_jobs(state.sweep_dir)):
         raise SeedsweepError(stopped)
     if grid:
-        code = _close_grid(state.sweep_dir, state.task, interrupted, stopped)
-        if state.report and state.task == "train" and not interrupted and code in (OK, SOME_FAILED):
+        of_runs = state.task == "train" and not has_tasks(state.sweep_dir)
+        code = _close_grid(state.sweep_dir, of_runs, interrupted, stopped)
+        if state.report and of_runs and not interrupted and code in (OK, SOME_FAILED):
             _report(state.sweep_dir)
         return code
     if state.error is not None:
@@ -106,7 +107,7 @@ def _run(args: list[str], checked: bool) -> int:
     return OK
 
 
-def _close_grid(folder: object, task: str, interrupted: bool, stopped: str | None) -> int:
+def _close_grid(folder: object, of_runs: bool, interrupted: bool, stopped: str | None) -> int:
     from pathlib import Path
 
     from seedsweep.sweep.record import reason_of, write_error_log
@@ -115,7 +116,7 @@ def _close_grid(folder: object, task: str, interrupted: bool, stopped: str | Non
         print("seedsweep: the grid did not say where its jobs are, so there is no table.", file=sys.stderr)
         return DEFECT
     try:
-        if task == "train":
+        if of_runs:
             from seedsweep.sweep.finish import finish_grid as finish
         else:
             from seedsweep.sweep.finish_tasks import finish_tasks as finish

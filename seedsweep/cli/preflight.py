@@ -118,7 +118,7 @@ def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -
             _check_images(config)
         if config.task == "study":
             studies.append((Job(composed, config, lines), counts))
-    check_names(job for job, _ in studies)
+    check_names((job for job, _ in studies), at_once=not here)
     seen: set[tuple[str, ...]] = set()
     for job, counts in studies:
         if counts:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -24,44 +25,78 @@ class Job(NamedTuple):
     config: Config
     lines: list[str]
 
+    @property
+    def unresolved_name(self) -> str:
+        """The study's, as it is written: ``head_${experiment.name}``."""
+        plain: Any = OmegaConf.to_container(self.composed.study, resolve=False)
+        return str(plain["name"])
 
-def check_names(jobs: Iterable[Job]) -> None:
-    """Refuses studies of one name that differ in what their trials depend on.
+
+def check_names(jobs: Iterable[Job], *, at_once: bool) -> None:
+    """Refuses studies that share a folder, or a name in one storage, and differ in what their trials depend on.
 
     The jobs of one study (``study.job``) don't, nor does a study of more trials.
 
+    Args:
+        jobs: of the grid.
+        at_once: whether a launcher may run them beside one another.
+
     Raises:
-        SeedsweepError: two of them do. The second would be refused only after the first, hours later.
+        SeedsweepError: two of them do: the second would be refused only after the first, hours later. Or two jobs at
+            once would lead one study.
     """
+    jobs = list(jobs)
     first: dict[object, Job] = {}
+    parts: dict[object, Job] = {}
     for job in jobs:
-        other = first.setdefault(study_of(job.config), job)
-        if _what_counts(other.config) != _what_counts(job.config):
-            raise SeedsweepError(_sentence(other, job))
+        for place in (study_of(job.config), (_storage(job.config), job.config.study.name)):
+            other = first.setdefault(place, job)
+            if _what_counts(other.config) != _what_counts(job.config):
+                raise SeedsweepError(_sentence(other, job, len({each.unresolved_name for each in jobs}) == 1))
+        other = parts.setdefault((study_of(job.config), job.config.study.job), job)
+        if at_once and other is not job:
+            raise SeedsweepError(
+                f"two jobs at once would lead the study {job.config.study.name} ({_differences(other, job)}): call "
+                "them one after the other, or let them share it: 'study.job=range(0,2)'."
+            )
 
 
 def _what_counts(config: Config) -> object:
-    return what_counts(config), what_counts_of_study(config), config.study.settings
+    study = config.study
+    where = study_of(config), _storage(config)
+    return what_counts(config), what_counts_of_study(config), study.settings, study.first, where
 
 
-def _sentence(one: Job, other: Job) -> str:
+def _storage(config: Config) -> object:
+    """Returns what two studies of one storage share."""
+    if config.storage.name == "journal" and not config.storage.path:
+        return study_of(config)
+    return tuple(asdict(config.storage).items())
+
+
+def _differences(one: Job, other: Job) -> str:
     pairs = [(a, b) for a, b in zip(one.lines, other.lines, strict=True) if a != b]
-    differ = ", ".join(f"{a.lstrip('+')} and {b.lstrip('+')}" for a, b in pairs)
-    told = f"the grid's studies share the name {one.config.study.name}, but differ ({differ})"
-    parts = list(_parts(other, [b for _, b in pairs]))
-    if len(parts) < len(pairs):
+    return ", ".join(f"{a.lstrip('+')} and {b.lstrip('+')}" for a, b in pairs)
+
+
+def _sentence(one: Job, other: Job, one_name: bool) -> str:
+    name = one.config.study.name
+    told = f"the grid's studies share the name {name}, but differ ({_differences(one, other)})"
+    differ = sum(a != b for a, b in zip(one.lines, other.lines, strict=True))
+    parts = list(_parts(one, other))
+    if not one_name or len(parts) < differ:
         return f"{told}: call them one by one, each with a study.name=NAME of its own."
-    name = OmegaConf.to_container(other.composed.study, resolve=False)["name"]  # type: ignore[index,call-overload]
-    return f"{told}: give each a name of its own, for example 'study.name={'_'.join([str(name), *parts])}'."
+    offered = "_".join([one.unresolved_name, *parts])
+    return f"{told}: give each a name of its own, for example 'study.name={offered}'."
 
 
-def _parts(job: Job, lines: list[str]) -> Iterator[str]:
+def _parts(one: Job, other: Job) -> Iterator[str]:
     """Yields what tells the studies apart, as Hydra fills it in: ``${seed}``, ``${experiment.name}``."""
-    for line in lines:
-        key, value = key_of(line), line.partition("=")[2]
-        if not PLAIN.fullmatch(value):
+    for a, b in zip(one.lines, other.lines, strict=True):
+        key = key_of(b)
+        if a == b or not PLAIN.fullmatch(b.partition("=")[2]):
             continue
-        if "." in key or key == "seed":
-            yield f"${{{key}}}"
-        elif OmegaConf.select(job.composed, f"{key}.name", default=None) is not None:
-            yield f"${{{key}.name}}"
+        node = key if "." in key or key == "seed" else f"{key}.name"
+        values = [OmegaConf.select(job.composed, node, default=None) for job in (one, other)]
+        if values[0] != values[1]:
+            yield f"${{{node}}}"

@@ -57,7 +57,7 @@ class ArmRow:
 def collect(sweep_dir: Path) -> list[JobResult]:
     """Reads every job folder of a grid, in the order of the job numbers."""
     results = []
-    for folder in sorted(sweep_dir.iterdir(), key=_job_number):
+    for folder in sorted(sweep_dir.iterdir(), key=job_number):
         metrics, failure = read_json(folder / "metrics.json"), read_json(folder / "failure.json")
         if metrics.get("status") == "finished":
             results.append(
@@ -84,7 +84,8 @@ def collect(sweep_dir: Path) -> list[JobResult]:
     return results
 
 
-def _job_number(folder: Path) -> tuple[int, str]:
+def job_number(folder: Path) -> tuple[int, str]:
+    """Returns what sorts a grid's folders by the numbers that their names begin with."""
     head = folder.name.split("_", 1)[0]
     return (int(head) if head.isdigit() else -1, folder.name)
 

@@ -15,6 +15,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import optuna
+from filelock import FileLock
 from optuna.trial import TrialState
 
 from seedsweep.config.study_schema import StudyConfig
@@ -76,6 +77,13 @@ def lay_finals(study: optuna.Study, plan: Plan) -> optuna.Study:
     Who once was a finalist stays one: what its fresh seeds showed is worth no less in a longer study.
     """
     finals = open_finals(study, plan)
+    with FileLock(plan.folder / "begin.lock"):  # as in lay_slots
+        _lay(study, finals, plan)
+    finals.set_user_attr("n_trials", plan.config.study.n_trials)
+    return finals
+
+
+def _lay(study: optuna.Study, finals: optuna.Study, plan: Plan) -> None:
     laid, by_slot = slots(finals), {int(trial.user_attrs["slot"]): trial for trial in slots(study)}
     present = {trial.user_attrs["slot"] for trial in laid}
     chosen = {of: by_slot[of] for of in sorted({int(run.user_attrs["of"]) for run in laid})}
@@ -95,8 +103,6 @@ def lay_finals(study: optuna.Study, plan: Plan) -> optuna.Study:
         log.info(
             "trained again with fresh seeds: %d settings of this call, and those of earlier ones", len(now)
         )
-    finals.set_user_attr("n_trials", plan.config.study.n_trials)
-    return finals
 
 
 def open_finals(study: optuna.Study, plan: Plan) -> optuna.Study:

@@ -20,6 +20,7 @@ from seedsweep.study.crew import Crew
 from seedsweep.study.finalists import lay_finals, open_finals
 from seedsweep.study.plan import SUFFIX, Plan, lay_slots, open_study, read_plan, slots
 from seedsweep.study.process import wait_to_go
+from seedsweep.study.search import GRID
 from seedsweep.study.worker import unfinished, wait_for, work
 
 log = logging.getLogger(__name__)
@@ -45,9 +46,9 @@ def lead_study(config: Config, started: float) -> None:
             "study %s has %d trials: study.n_trials=%d takes none away", name, total, config.study.n_trials
         )
     if not to_go and not unfinished(finals := lay_finals(study, plan)):
-        log.info(
-            "study %s is finished; a larger study.n_trials goes on with it. Tables and pictures anew:", name
-        )
+        if slots(finals, (TrialState.COMPLETE,)):
+            more = "" if config.sampler.name == GRID else f" (study.n_trials above {total} goes on with it)"
+            log.info("study %s is finished%s: its tables and pictures anew", name, more)
         close_study(study, finals, plan, started)
         return
     log.info(

@@ -7,8 +7,9 @@ from pathlib import Path
 from rich.console import Console
 
 from seedsweep.command import shown
+from seedsweep.reporting.grid import job_number
 from seedsweep.reporting.study.several import print_studies, read_results, write_studies_csv
-from seedsweep.sweep.record import JOB
+from seedsweep.sweep.record import JOB, is_finished
 from seedsweep.sweep.tally import tally
 from seedsweep.whole import read_json
 
@@ -27,17 +28,19 @@ def finish_tasks(folder: Path, *, interrupted: bool, stopped: str | None = None)
         The number of jobs without a result.
     """
     console = Console(highlight=False, width=max(Console().width, 100))
-    jobs = tally(folder, lambda job: bool(read_json(job / JOB).get("ended")), interrupted=interrupted)
-    notes = [read_json(path) for path in sorted(folder.glob(f"*/{JOB}"))]
-    studies = {Path(note["study"]): False for note in notes if note.get("study")}
-    studies |= {Path(note["study"]): True for note in notes if note.get("study") and note.get("ended")}
+    jobs = tally(folder, _is_ended, interrupted=interrupted)
+    folders = sorted((path.parent for path in folder.glob(f"*/{JOB}")), key=job_number)
+    notes = {job: read_json(job / JOB) for job in folders}
+    of_studies = {job: note for job, note in notes.items() if note.get("study")}
+    # a study has ended where its leader has: workers end well before, or without it
+    studies = {Path(note["study"]): False for note in of_studies.values()}
+    studies |= {Path(note["study"]): _is_ended(job) for job, note in of_studies.items() if note.get("leads")}
     well = not (interrupted or stopped or jobs.missing)
     if len(studies) == 1 and well:
         return 0
-    several = len(studies) > 1
-    ended = sum(studies.values()) if several else sum(bool(note.get("ended")) for note in notes)
-    console.print(f"\n{jobs.headline(ended, *(('study', 'studies') if several else ('job', 'jobs')))}\n")
-    results = read_results([study for study, is_done in studies.items() if is_done]) if several else []
+    names = ("study", "studies") if len(studies) == len(notes) else ("job", "jobs")
+    console.print(f"\n{jobs.headline(sum(map(_is_ended, notes)), *names)}\n")
+    results = read_results(studies) if len(studies) > 1 else []
     if results:
         print_studies(results, console)
         write_studies_csv(results, folder / "results.csv")
@@ -47,3 +50,7 @@ def finish_tasks(folder: Path, *, interrupted: bool, stopped: str | None = None)
         console.print(f"\nresults    {shown(folder)}{files}", soft_wrap=True, markup=False)
     jobs.tell_how_to_go_on(console, stopped)
     return jobs.missing
+
+
+def _is_ended(job: Path) -> bool:
+    return bool(read_json(job / JOB).get("ended")) or is_finished(job)

@@ -9,6 +9,8 @@ from typing import Any, TypeGuard
 
 from omegaconf import OmegaConf, open_dict
 
+from seedsweep.whole import read_json
+
 CLOCK = "${now:"
 
 
@@ -52,3 +54,8 @@ def has_jobs(folder: Path | None) -> TypeGuard[Path]:
     with suppress(OSError):
         folder.rmdir()
     return any(folder.glob("*/job.json"))
+
+
+def has_tasks(folder: Path | None) -> bool:
+    """Says whether a job of the grid did another task than training: Hydra tells of none that a swept file chooses."""
+    return folder is not None and any(read_json(path).get("task") for path in folder.glob("*/job.json"))

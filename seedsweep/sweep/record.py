@@ -92,5 +92,5 @@ def write_task(folder: Path, config: Config, label: str, *, ended: bool) -> None
     """
     content = {"label": label, "task": config.task, "ended": ended}
     if config.task == "study":
-        content["study"] = str(study_of(config))
+        content |= {"study": str(study_of(config)), "leads": config.study.job == 0}
     write_json(folder / JOB, content)

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from seedsweep.command import command, shown
+from seedsweep.reporting.grid import job_number
 from seedsweep.sweep import record
 from seedsweep.sweep.naming import count, varied
 from seedsweep.whole import read_json
@@ -65,7 +66,8 @@ class Tally:
                 reason = read_json(job / "failure.json").get("reason", "unknown")
                 _say(console, f"failed: {job.name}: {reason}")
         for job in self.unended:
-            end = "still running" if job in self.running else "ended without a result (see its run.log)"
+            log = " (see its run.log)" if (job / "run.log").is_file() else ""
+            end = "still running" if job in self.running else f"ended without a result{log}"
             _say(console, f"{'' if job in self.running else 'failed: '}{job.name}: {end}.")
         if stopped:
             _say(console, f"the grid stopped before its end: {stopped}")
@@ -92,8 +94,8 @@ def tally(folder: Path, is_finished: Callable[[Path], bool], *, interrupted: boo
         is_finished: whether a job's folder holds its result.
         interrupted: by the user.
     """
-    jobs = sorted(path.parent for path in folder.glob(f"*/{record.JOB}"))
-    failures = sorted(path.parent for path in folder.glob("*/failure.json"))
+    jobs = sorted((path.parent for path in folder.glob(f"*/{record.JOB}")), key=job_number)
+    failures = sorted((path.parent for path in folder.glob("*/failure.json")), key=job_number)
     unended = [job for job in jobs if job not in failures and not is_finished(job)]
     running = [job for job in unended if record.is_running(job)]
     if interrupted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from seedsweep.reporting.scores import score
 from seedsweep.training.assemble import build_module, trunk_of
 from seedsweep.training.predict import predict
 from seedsweep.training.run import images_of
-from seedsweep.whole import write_json
+from seedsweep.whole import read_json, write_json
 
 
 def score_test(config: Config, run_dir: Path) -> dict[str, Any] | None:
@@ -41,8 +40,7 @@ def score_test(config: Config, run_dir: Path) -> dict[str, Any] | None:
         raise SeedsweepError(
             f"{run_dir} has no finished run: its metrics.json and checkpoints/best.ckpt are needed."
         )
-    metrics: dict[str, Any] = json.loads(path.read_text())
-    if known := metrics.get("test"):
+    if known := read_json(path).get("test"):
         return dict(known)
     flush_denormals()
     prepared = prepare_images(config.data, cache_of(config))
@@ -61,5 +59,5 @@ def score_test(config: Config, run_dir: Path) -> dict[str, Any] | None:
     module.eval()
     logits = predict(module, images, torch.from_numpy(rows), max(config.data.batch_size, 64))
     scores = score(logits, torch.from_numpy(table.labels[rows]), table.classes).as_dict()
-    write_json(path, metrics | {"test": scores})
+    write_json(path, read_json(path) | {"test": scores})
     return scores

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +13,34 @@ from rich.table import Table
 
 from seedsweep.config.groups import shortened
 from seedsweep.config.study_schema import METRICS
-from seedsweep.whole import read_json
+from seedsweep.whole import read_json, replacing
 
 CSV_COLUMNS = (
-    "study", "metric", "mean", "sd", "seeds", "test_acc", "test_acc_sd", "test_macro_f1", "test_macro_f1_sd",
-    "finished_trials", "pruned_trials", "failed_trials", "trial", "settings", "config",
+    "study", "state", "metric", "rule", "mean", "sd", "seeds", "test_acc", "test_acc_sd", "test_macro_f1",
+    "test_macro_f1_sd", "finished_trials", "pruned_trials", "failed_trials", "trial", "settings", "config",
 )  # fmt: skip
 
 
-def read_results(folders: Sequence[Path]) -> list[dict[str, Any]]:
+def read_results(studies: Mapping[Path, bool]) -> list[dict[str, Any]]:
     """Returns what the studies' result.json say, best winner first where all are measured alike.
 
     Args:
-        folders: of studies; one without a result is left out.
+        studies: folders, and whether the study came to its end now; otherwise its result, if it has one, is that of an
+            earlier call. It stands under ``finished``.
     """
-    found = [result for folder in folders if (result := read_json(folder / "result.json"))]
-    if len({result["metric"] for result in found}) == 1:
+    found = [
+        {**result, "finished": finished}
+        for folder, finished in studies.items()
+        if (result := read_json(folder / "result.json"))
+    ]
+    if are_alike(found):
         found.sort(key=lambda result: -float(result["winner"]["mean"]))
     return found
+
+
+def are_alike(results: Sequence[dict[str, Any]]) -> bool:
+    """Says whether all studies went by one metric and one rule, so that their winners can be ranked."""
+    return len({(result["metric"], result["rule"]) for result in results}) <= 1
 
 
 def write_studies_csv(results: Sequence[dict[str, Any]], path: Path) -> None:
@@ -40,7 +50,7 @@ def write_studies_csv(results: Sequence[dict[str, Any]], path: Path) -> None:
         results: see :func:`read_results`.
         path: of the file.
     """
-    with path.open("w", newline="") as file:
+    with replacing(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, CSV_COLUMNS)
         writer.writeheader()
         writer.writerows(_row(result) for result in results)
@@ -54,7 +64,7 @@ def print_studies(results: Sequence[dict[str, Any]], console: Console) -> None:
         console: where to print.
     """
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("study")
+    table.add_column("study", no_wrap=True)
     table.add_column("the winner on val, ± sd", justify="right", no_wrap=True)
     table.add_column("test acc", justify="right", no_wrap=True)
     table.add_column("settings")
@@ -62,26 +72,30 @@ def print_studies(results: Sequence[dict[str, Any]], console: Console) -> None:
         row = _row(result)
         test = row["test_acc"]
         table.add_row(
-            escape(result["study"]),
+            escape(result["study"]) + ("" if result["finished"] else " (of an earlier call)"),
             f"{METRICS[result['metric']]} {score_text(row['mean'], row['sd'], row['seeds'])}",
             "" if test is None else score_text(test, row["test_acc_sd"], row["seeds"]),
             escape(", ".join(map(shortened, result["winner"]["settings"])) or "as it stands"),
         )
     console.print(table)
+    if not are_alike(results):
+        console.print("not ranked: these studies go by different metrics or rules", style="dim")
 
 
-def score_text(mean: float, sd: float, seeds: int) -> str:
+def score_text(mean: float, sd: float | None, seeds: int) -> str:
     """Returns a mean and its standard deviation, which one seed does not have."""
-    return f"{mean:.3f}" + (f" ± {sd:.3f}" if seeds > 1 else "")
+    return f"{mean:.3f}" + (f" ± {sd:.3f}" if sd is not None and seeds > 1 else "")
 
 
 def _row(result: dict[str, Any]) -> dict[str, Any]:
     winner, trials = result["winner"], result["trials"]
     row: dict[str, Any] = {
         "study": result["study"],
+        "state": "finished" if result["finished"] else "of an earlier call",
         "metric": result["metric"],
+        "rule": result["rule"],
         "mean": winner["mean"],
-        "sd": winner["sd"],
+        "sd": winner["sd"] if len(winner["values"]) > 1 else None,
         "seeds": len(winner["values"]),
         "finished_trials": trials.get("complete", 0),
         "pruned_trials": trials.get("pruned", 0),
@@ -92,5 +106,6 @@ def _row(result: dict[str, Any]) -> dict[str, Any]:
     }
     for name in ("acc", "macro_f1"):
         scores = winner["test"].get(name, {})
-        row[f"test_{name}"], row[f"test_{name}_sd"] = scores.get("mean"), scores.get("sd")
+        row[f"test_{name}"] = scores.get("mean")
+        row[f"test_{name}_sd"] = scores.get("sd") if row["seeds"] > 1 else None
     return row
