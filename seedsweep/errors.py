@@ -7,3 +7,7 @@ class SeedsweepError(Exception):
     The command line prints the message alone and exits with status 2; a grid writes it into the
     table beside the job that failed. Raise it for bad input, never for a defect of our own.
     """
+
+
+class RefusedError(SeedsweepError):
+    """A call whose settings don't fit what is there, raised before anything was changed."""

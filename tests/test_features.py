@@ -19,6 +19,7 @@ from seedsweep.data.prepare import prepare_images
 from seedsweep.errors import SeedsweepError
 from seedsweep.features import budget, shards
 from seedsweep.features.images import FeatureImages
+from seedsweep.heads.fit import HeadFit
 from seedsweep.training import assemble
 from seedsweep.training import run as training
 from seedsweep.training.run import train
@@ -129,6 +130,32 @@ def test_an_interrupted_run_on_stored_features_begins_anew_and_says_so(
         train(config, tmp_path / "cut", pictures=False, resume=True)
     assert "it begins anew" in caplog.text
     assert history(tmp_path / "cut") == history(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("recorded", [0, 1])
+def test_ctrl_c_between_an_epoch_and_its_row(
+    recorded: int, cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights may be the best so far, but no row tells of them: those of the best one that is told are kept."""
+    config = quick(cache, "features=required", "augment=none", "trainer.max_epochs=3")
+    epoch = HeadFit.epoch
+
+    def stopped(fit: HeadFit) -> dict[str, float]:
+        row = epoch(fit)
+        member = fit._company.members[0]
+        if fit.next_epoch > recorded:
+            member.best_epoch, member.best_state = recorded, {"nothing": torch.zeros(1)}
+            raise KeyboardInterrupt
+        return row
+
+    monkeypatch.setattr(HeadFit, "epoch", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "cut", pictures=False)
+    metrics = tmp_path / "cut" / "metrics.json"
+    if recorded:
+        assert json.loads(metrics.read_text())["best_epoch"] == 0
+    else:
+        assert not metrics.exists()
 
 
 def copied_demo(tmp_path: Path) -> list[str]:

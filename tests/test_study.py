@@ -125,6 +125,35 @@ def test_a_failing_trial_is_retried_once_and_recorded(arm: Arm, capsys: pytest.C
     assert result()["trials"]["fail"] == 1
 
 
+def test_a_refused_call_leaves_the_study_resumable(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(n=3) == 0
+    notes = Path("outputs/studies/s/.hydra/overrides.yaml")
+    before = notes.read_text()
+    assert run("seed=2", n=3) == 2
+    assert notes.read_text() == before
+    assert main(["resume=outputs/studies/s", "study.n_trials=4"]) == 0
+    assert len(told()) == 4
+
+
+def test_workers_leave_the_leaders_notes_alone(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are called like it, but for a job and workers of their own, which resume= must not take up."""
+    calls: list[list[str]] = []
+
+    def begin(arguments: list[str], *_: Any) -> None:
+        calls.append(arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(process, "prepare", lambda *_: None)
+    monkeypatch.setattr(process, "begin", begin)
+    assert run("study.workers=2", "hydra.output_subdir=.hydra", n=3) == 130
+    notes = Path("outputs/studies/s/.hydra/overrides.yaml")
+    before = notes.read_text()
+    assert "study.workers=2" in before
+    monkeypatch.setattr(lead, "work", lambda *_, **__: None)
+    assert main(calls[0], checked=True) == 0
+    assert notes.read_text() == before
+
+
 def test_other_settings_are_refused(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(n=1) == 0
     assert run("data.image_size=[96,96]", n=1) == 2

@@ -12,7 +12,7 @@ from study_stub import Arm
 
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
-from seedsweep.study import lead, process
+from seedsweep.study import finalists, lead, process
 from seedsweep.training import test_split
 
 arm = study_stub.arm  # the fixture
@@ -39,6 +39,7 @@ def test_studies_stand_side_by_side(arm: Arm, capsys: pytest.CaptureFixture[str]
     for name, row in found.items():
         result = json.loads(Path(f"outputs/studies/{name}/result.json").read_text())
         assert float(row["mean"]) == result["winner"]["mean"]
+        assert (row["experiment"], row["seed"]) == (name.removeprefix("head_"), "1")
         assert row["settings"] == ", ".join(result["winner"]["settings"])
         assert (row["finished_trials"], row["seeds"], row["test_acc"]) == ("4", "2", "0.8")
         assert Path(row["config"]).is_file()
@@ -123,6 +124,28 @@ def test_two_studies_of_one_name(
     assert not Path("a grid").exists()
 
 
+def test_an_experiment_joins_the_name_that_is_offered(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*GRID, "+experiment=frozen_bn", "seed=1,2", "study.name=mine"]) == 2
+    assert "'study.name=mine_${experiment.name}_${seed}'." in capsys.readouterr().err
+
+
+def test_ctrl_c_among_the_finalists_says_so(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+    def act(config: Config) -> None:
+        if config.seed > 1000:
+            raise KeyboardInterrupt
+
+    arm.act = act
+    assert study_stub.run(n=3) == 130
+    assert "3 of 3 trials are done (but not its finalists)" in capsys.readouterr().out
+
+
+def test_studies_of_two_seeds_share_no_fresh_seed() -> None:
+    seeds = [finalists.fresh_seed(seed, number) for seed in (0, 1, 2) for number in range(1000)]
+    assert len(set(seeds)) == len(seeds)
+    assert seeds[1000] == 1001
+    assert 0 <= finalists.fresh_seed(2**31 - 1, 999) < 2**31
+
+
 def test_the_name_that_is_offered_works(arm: Arm) -> None:
     name = "study.name=head_${experiment.name}_${seed}"
     assert main([*GRID, "+experiment=frozen_bn", "seed=1,2", name]) == 0
@@ -163,8 +186,9 @@ def test_a_study_ends_with_its_leader(
     monkeypatch.setattr(lead, "close_study", fails)
     assert main(["resume=a grid", "study.n_trials=5"]) == 1
     assert "3 jobs finished, 1 failed" in capsys.readouterr().out
-    states = {row["study"]: row["state"] for row in rows()}
-    assert states == {"head_frozen_bn": "of an earlier call", "head_frozen_inception": "finished"}
+    assert [row["study"] for row in rows()] == ["head_frozen_inception"], (
+        "the other's result is an earlier call's"
+    )
 
 
 def test_ctrl_c_keeps_what_earlier_calls_found(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,7 +199,9 @@ def test_ctrl_c_keeps_what_earlier_calls_found(arm: Arm, capsys: pytest.CaptureF
 
     arm.act = act
     assert main(["resume=a grid", "study.n_trials=6"]) == 130
-    assert "(of an earlier call)" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "(of an earlier call)" in out
+    assert "stopped; the same command goes on with it: 4 of 6 trials are done\n" in out
     assert {row["study"] for row in rows()} == {"head_frozen_bn", "head_frozen_inception"}
 
 

@@ -15,6 +15,7 @@ from seedsweep.config.same import what_counts, what_counts_of_study
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 
+EXPERIMENT = "${experiment.name}"
 PLAIN = re.compile(r"[\w.+-]+")
 
 
@@ -84,7 +85,10 @@ def _sentence(one: Job, other: Job, one_name: bool) -> str:
     told = f"the grid's studies share the name {name}, but differ ({_differences(one, other)})"
     differ = sum(a != b for a, b in zip(one.lines, other.lines, strict=True))
     parts = list(_parts(one, other))
-    if not one_name or len(parts) < differ:
+    enough = len(parts) >= differ
+    if EXPERIMENT not in parts and EXPERIMENT not in one.unresolved_name:
+        parts.insert(0, EXPERIMENT)  # the next grid may be of another
+    if not one_name or not enough:
         return f"{told}: call them one by one, each with a study.name=NAME of its own."
     offered = "_".join([one.unresolved_name, *parts])
     return f"{told}: give each a name of its own, for example 'study.name={offered}'."

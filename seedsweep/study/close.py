@@ -58,6 +58,8 @@ def close_study(study: optuna.Study, finals: optuna.Study, plan: Plan, started: 
     counts = {state.name.lower(): len(slots(study, (state,))) for state in TrialState}
     result = {
         "study": plan.config.study.name,
+        "experiment": plan.config.experiment.name,
+        "seed": plan.config.seed,
         "metric": plan.config.study.metric,
         "rule": _rule(plan),
         "trials": {name: count for name, count in counts.items() if count},

@@ -105,7 +105,14 @@ class Crew:
         folder = self.plan.folder / "workers"
         folder.mkdir(exist_ok=True)
         self._running[number] = process.begin(
-            [*self.command, "study.workers=1", f"study.job={number}", "hydra.mode=RUN"],
+            # without notes: those in the study's folder are the leader's, which resume= goes by
+            [
+                *self.command,
+                "study.workers=1",
+                f"study.job={number}",
+                "hydra.mode=RUN",
+                "hydra.output_subdir=null",
+            ],
             folder / f"{number:03d}.log",
             self._threads,
             held,

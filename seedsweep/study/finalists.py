@@ -25,8 +25,8 @@ from seedsweep.whole import read_json
 
 log = logging.getLogger(__name__)
 
-FRESH = 1000  # seeds of the finalists start this far above the trials' own
-MOST_SEEDS = 1000
+MOST_SEEDS = 1000  # of a finalist
+LARGEST = 2**31  # beyond it some library takes no seed
 
 
 @dataclass
@@ -95,7 +95,7 @@ def _lay(study: optuna.Study, finals: optuna.Study, plan: Plan) -> None:
         for number in range(plan.config.study.finalist_seeds):
             slot = of * MOST_SEEDS + number  # known by the trial: a longer study has more finalists
             if slot not in present:
-                seed = plan.config.seed + FRESH + number
+                seed = fresh_seed(plan.config.seed, number)
                 settings = [*trial.user_attrs["settings"], f"seed={seed}"]
                 add_slot(finals, slot, Start({}, settings), laid=True, of=of, seed=seed)
                 added = True
@@ -103,6 +103,14 @@ def _lay(study: optuna.Study, finals: optuna.Study, plan: Plan) -> None:
         log.info(
             "trained again with fresh seeds: %d settings of this call, and those of earlier ones", len(now)
         )
+
+
+def fresh_seed(seed: int, number: int) -> int:
+    """Returns the ``number``-th seed of a finalist: no trial had it, and no finalist of a study with another seed.
+
+    With ``seed=1`` they are 1001, 1002, ...; two studies that share one would share a training.
+    """
+    return (seed * MOST_SEEDS + 1 + number) % LARGEST
 
 
 def open_finals(study: optuna.Study, plan: Plan) -> optuna.Study:
@@ -120,7 +128,7 @@ def ranking(study: optuna.Study, finals: optuna.Study, plan: Plan) -> list[Final
     """Returns the finalists, best mean first; those whose runs all failed are left out."""
     by_slot = {int(trial.user_attrs["slot"]): trial for trial in slots(study)}
     found: dict[int, Finalist] = {}
-    seeds = range(plan.config.seed + FRESH, plan.config.seed + FRESH + plan.config.study.finalist_seeds)
+    seeds = {fresh_seed(plan.config.seed, number) for number in range(plan.config.study.finalist_seeds)}
     for run in slots(finals, (TrialState.COMPLETE,)):
         of = int(run.user_attrs["of"])
         if int(run.user_attrs["seed"]) not in seeds:

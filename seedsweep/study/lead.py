@@ -67,8 +67,9 @@ def lead_study(config: Config, started: float) -> None:
             if crew:
                 crew.end()
     except KeyboardInterrupt:
-        log.info("stopped; the same command goes on with it: %d of %d trials are done",
-                 len(slots(study, ENDED)), len(slots(study)))  # fmt: skip
+        done = len(slots(study, ENDED))
+        but = " (but not its finalists)" if done == len(slots(study)) else ""
+        log.info("stopped; the same command goes on with it: %d of %d trials are done%s", done, total, but)
         raise
     close_study(study, finals, plan, started)
 
@@ -188,6 +189,6 @@ def _command() -> list[str]:
     options = [part for folder in folders for part in ("--config-dir", folder)]
     overrides = [
         o for o in [*hydra.overrides.task, *hydra.overrides.hydra]
-        if key_of(o) not in ("study.workers", "study.job", "hydra.mode", "resume")
+        if key_of(o) not in ("study.workers", "study.job", "hydra.mode", "hydra.output_subdir", "resume")
     ]  # fmt: skip
     return [*options, *overrides]

@@ -29,7 +29,7 @@ from seedsweep.config.same import what_counts, what_counts_of_study
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.config.study_schema import METRICS, OF_THE_STUDY, ParamConfig
-from seedsweep.errors import SeedsweepError
+from seedsweep.errors import RefusedError, SeedsweepError
 from seedsweep.study.leases import SLOT, WORKER, is_gone, me
 from seedsweep.study.search import GRID, build_pruner
 from seedsweep.study.space import Start, dimensions, grid, merged, starts
@@ -137,7 +137,8 @@ def open_study(plan: Plan) -> optuna.Study:
     """Opens the study in its storage, or begins it.
 
     Raises:
-        SeedsweepError: it can't be opened, or was begun with other settings.
+        RefusedError: it was begun with other settings.
+        SeedsweepError: it can't be opened.
     """
     config = plan.config
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -166,7 +167,7 @@ def open_study(plan: Plan) -> optuna.Study:
             study.set_user_attr(SETTINGS, settings)
             _name_metric(study, METRICS[config.study.metric])
         elif begun != settings:
-            raise SeedsweepError(_other_settings(plan, begun, settings))
+            raise RefusedError(_other_settings(plan, begun, settings))
         if config.study.job == 0 and ((leader := study.user_attrs.get(LEADER)) is None or is_gone(leader)):
             study.set_user_attr(LEADER, me())
     return study

@@ -40,7 +40,10 @@ def finish_tasks(folder: Path, *, interrupted: bool, stopped: str | None = None)
         return 0
     names = ("study", "studies") if len(studies) == len(notes) else ("job", "jobs")
     console.print(f"\n{jobs.headline(sum(map(_is_ended, notes)), *names)}\n")
-    results = read_results(studies) if len(studies) > 1 else []
+    # of a study that was refused, for its settings say, an earlier call's result is another matter's
+    failed = {note["study"] for job, note in of_studies.items() if note.get("leads") and job in jobs.failures}
+    told = {study: is_done for study, is_done in studies.items() if str(study) not in failed}
+    results = read_results(told) if len(studies) > 1 else []
     if results:
         print_studies(results, console)
         write_studies_csv(results, folder / "results.csv")

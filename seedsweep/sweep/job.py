@@ -24,8 +24,8 @@ from omegaconf import DictConfig, open_dict
 from seedsweep.command import command
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
-from seedsweep.errors import SeedsweepError
-from seedsweep.sweep import launchers, record, worker
+from seedsweep.errors import RefusedError, SeedsweepError
+from seedsweep.sweep import launchers, notes, record, worker
 from seedsweep.sweep.folder import settle
 from seedsweep.sweep.litter import remove_if_empty
 from seedsweep.sweep.naming import arm_label, count, varied
@@ -85,6 +85,8 @@ def run(cfg: DictConfig) -> None:
         _single(cfg, folder)
     except SeedsweepError as caught:
         state.error = caught
+        if isinstance(caught, RefusedError):
+            notes.put_back()
     except Exception as caught:
         state.defect = (record.reason_of(caught), record.write_error_log(folder))
     finally:

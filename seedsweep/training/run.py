@@ -116,7 +116,7 @@ def train(
                 write_ended_early(board, config, label or config.experiment.name, built, recorder.rows[-1])
             board.close()
             raise
-        if outcome.interrupted and not recorder.rows:
+        if outcome.interrupted and (not recorder.rows or outcome.best_epoch < 0):
             board.close()
             raise KeyboardInterrupt
         if isinstance(images, FeatureImages):

@@ -109,15 +109,21 @@ def fit_stored(
         module.label_smoothing,
     )
     interrupted = False
+    best: tuple[int, dict[str, torch.Tensor]] = (-1, {})
     try:
         while not fit.done:
             recorder.start(fit.earlier)
             recorder.record(fit.next_epoch, config.trainer.max_epochs, fit.epoch(), config.optim.lr)
+            if fit.best_epoch < len(recorder.rows):
+                best = (fit.best_epoch, fit.best_state)
     except KeyboardInterrupt:
         interrupted = True
-    if fit.best_state:
-        head.load_state_dict(fit.best_state)
-    return Outcome(fit.best_epoch, interrupted, "bfloat16" if schedule.bfloat16 else "float32")
+    # it may have come between an epoch and its row: weights that no row tells of are not kept
+    if fit.best_epoch < len(recorder.rows):
+        best = (fit.best_epoch, fit.best_state)
+    if best[1]:
+        head.load_state_dict(best[1])
+    return Outcome(best[0], interrupted, "bfloat16" if schedule.bfloat16 else "float32")
 
 
 def fit_upper(

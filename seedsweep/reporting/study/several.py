@@ -16,8 +16,9 @@ from seedsweep.config.study_schema import METRICS
 from seedsweep.whole import read_json, replacing
 
 CSV_COLUMNS = (
-    "study", "state", "metric", "rule", "mean", "sd", "seeds", "test_acc", "test_acc_sd", "test_macro_f1",
-    "test_macro_f1_sd", "finished_trials", "pruned_trials", "failed_trials", "trial", "settings", "config",
+    "study", "experiment", "seed", "state", "metric", "rule", "mean", "sd", "seeds", "test_acc", "test_acc_sd",
+    "test_macro_f1", "test_macro_f1_sd", "finished_trials", "pruned_trials", "failed_trials", "trial",
+    "settings", "config",
 )  # fmt: skip
 
 
@@ -91,6 +92,8 @@ def _row(result: dict[str, Any]) -> dict[str, Any]:
     winner, trials = result["winner"], result["trials"]
     row: dict[str, Any] = {
         "study": result["study"],
+        "experiment": result.get("experiment"),
+        "seed": result.get("seed"),
         "state": "finished" if result["finished"] else "of an earlier call",
         "metric": result["metric"],
         "rule": result["rule"],
