@@ -146,6 +146,18 @@ def test_studies_of_two_seeds_share_no_fresh_seed() -> None:
     assert 0 <= finalists.fresh_seed(2**31 - 1, 999) < 2**31
 
 
+def test_finals_keep_the_seeds_that_an_earlier_version_gave_them(
+    arm: Arm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(finalists, "fresh_seed", lambda seed, number: seed + 1000 + number)
+        assert study_stub.run("seed=2", n=3) == 0
+    arm.calls.clear()
+    assert study_stub.run("seed=2", n=3) == 0
+    assert not arm.calls
+    assert study_stub.result()["winner"]["seeds"] == [1002, 1003, 1004]
+
+
 def test_the_name_that_is_offered_works(arm: Arm) -> None:
     name = "study.name=head_${experiment.name}_${seed}"
     assert main([*GRID, "+experiment=frozen_bn", "seed=1,2", name]) == 0
