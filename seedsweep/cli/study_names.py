@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -14,9 +13,9 @@ from seedsweep.config.location import study_of
 from seedsweep.config.same import what_counts, what_counts_of_study
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
+from seedsweep.study.space import PLAIN
 
 EXPERIMENT = "${experiment.name}"
-PLAIN = re.compile(r"[\w.+-]+")
 
 
 class Job(NamedTuple):
@@ -75,17 +74,20 @@ def _storage(config: Config) -> object:
     return tuple(asdict(config.storage).items())
 
 
+def _pairs(one: Job, other: Job) -> list[tuple[str, str]]:
+    """Returns the overrides in which two jobs differ."""
+    return [(a, b) for a, b in zip(one.lines, other.lines, strict=True) if a != b]
+
+
 def _differences(one: Job, other: Job) -> str:
-    pairs = [(a, b) for a, b in zip(one.lines, other.lines, strict=True) if a != b]
-    return ", ".join(f"{a.lstrip('+')} and {b.lstrip('+')}" for a, b in pairs)
+    return ", ".join(f"{a.lstrip('+')} and {b.lstrip('+')}" for a, b in _pairs(one, other))
 
 
 def _sentence(one: Job, other: Job, one_name: bool) -> str:
     name = one.config.study.name
     told = f"the grid's studies share the name {name}, but differ ({_differences(one, other)})"
-    differ = sum(a != b for a, b in zip(one.lines, other.lines, strict=True))
     parts = list(_parts(one, other))
-    enough = len(parts) >= differ
+    enough = len(parts) >= len(_pairs(one, other))
     if EXPERIMENT not in parts and EXPERIMENT not in one.unresolved_name:
         parts.insert(0, EXPERIMENT)  # the next grid may be of another
     if not one_name or not enough:
@@ -96,9 +98,9 @@ def _sentence(one: Job, other: Job, one_name: bool) -> str:
 
 def _parts(one: Job, other: Job) -> Iterator[str]:
     """Yields what tells the studies apart, as Hydra fills it in: ``${seed}``, ``${experiment.name}``."""
-    for a, b in zip(one.lines, other.lines, strict=True):
-        key = key_of(b)
-        if a == b or not PLAIN.fullmatch(b.partition("=")[2]):
+    for _, line in _pairs(one, other):
+        key = key_of(line)
+        if not PLAIN.fullmatch(line.partition("=")[2]):
             continue
         node = key if "." in key or key == "seed" else f"{key}.name"
         values = [OmegaConf.select(job.composed, node, default=None) for job in (one, other)]

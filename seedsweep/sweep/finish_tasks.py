@@ -7,10 +7,9 @@ from pathlib import Path
 from rich.console import Console
 
 from seedsweep.command import shown
-from seedsweep.reporting.grid import job_number
 from seedsweep.reporting.study.several import print_studies, read_results, write_studies_csv
 from seedsweep.sweep.record import JOB, is_finished
-from seedsweep.sweep.tally import tally
+from seedsweep.sweep.tally import jobs_with, tally
 from seedsweep.whole import read_json
 
 
@@ -28,18 +27,18 @@ def finish_tasks(folder: Path, *, interrupted: bool, stopped: str | None = None)
         The number of jobs without a result.
     """
     console = Console(highlight=False, width=max(Console().width, 100))
-    jobs = tally(folder, _is_ended, interrupted=interrupted)
-    folders = sorted((path.parent for path in folder.glob(f"*/{JOB}")), key=job_number)
-    notes = {job: read_json(job / JOB) for job in folders}
+    notes = {job: read_json(job / JOB) for job in jobs_with(folder, JOB)}
+    ended = {job for job, note in notes.items() if note.get("ended") or is_finished(job)}
+    jobs = tally(folder, ended.__contains__, interrupted=interrupted)
     of_studies = {job: note for job, note in notes.items() if note.get("study")}
     # a study has ended where its leader has: workers end well before, or without it
     studies = {Path(note["study"]): False for note in of_studies.values()}
-    studies |= {Path(note["study"]): _is_ended(job) for job, note in of_studies.items() if note.get("leads")}
+    studies |= {Path(note["study"]): job in ended for job, note in of_studies.items() if note.get("leads")}
     well = not (interrupted or stopped or jobs.missing)
     if len(studies) == 1 and well:
         return 0
     names = ("study", "studies") if len(studies) == len(notes) else ("job", "jobs")
-    console.print(f"\n{jobs.headline(sum(map(_is_ended, notes)), *names)}\n")
+    console.print(f"\n{jobs.headline(len(ended), *names)}\n")
     # of a study that was refused, for its settings say, an earlier call's result is another matter's
     failed = {note["study"] for job, note in of_studies.items() if note.get("leads") and job in jobs.failures}
     told = {study: is_done for study, is_done in studies.items() if str(study) not in failed}
@@ -53,7 +52,3 @@ def finish_tasks(folder: Path, *, interrupted: bool, stopped: str | None = None)
         console.print(f"\nresults    {shown(folder)}{files}", soft_wrap=True, markup=False)
     jobs.tell_how_to_go_on(console, stopped)
     return jobs.missing
-
-
-def _is_ended(job: Path) -> bool:
-    return bool(read_json(job / JOB).get("ended")) or is_finished(job)

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 
 from omegaconf import OmegaConf, open_dict
 
+from seedsweep.sweep.record import JOB
 from seedsweep.whole import read_json
 
 CLOCK = "${now:"
@@ -53,9 +54,9 @@ def has_jobs(folder: Path | None) -> TypeGuard[Path]:
         return False
     with suppress(OSError):
         folder.rmdir()
-    return any(folder.glob("*/job.json"))
+    return any(folder.glob(f"*/{JOB}"))
 
 
 def has_tasks(folder: Path | None) -> bool:
     """Says whether a job of the grid did another task than training: Hydra tells of none that a swept file chooses."""
-    return folder is not None and any(read_json(path).get("task") for path in folder.glob("*/job.json"))
+    return folder is not None and any(read_json(path).get("task") for path in folder.glob(f"*/{JOB}"))

@@ -192,7 +192,7 @@ def _keep_imports() -> None:
 
 def _folders(grid: Path, own: Path) -> list[Path]:
     """Returns the grid's job folders, this job's own first."""
-    others = sorted(path.parent for path in grid.glob("*/job.json"))
+    others = sorted(path.parent for path in grid.glob(f"*/{record.JOB}"))
     return [own, *[other for other in others if other.resolve() != own.resolve()]]
 
 

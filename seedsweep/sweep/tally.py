@@ -94,13 +94,17 @@ def tally(folder: Path, is_finished: Callable[[Path], bool], *, interrupted: boo
         is_finished: whether a job's folder holds its result.
         interrupted: by the user.
     """
-    jobs = sorted((path.parent for path in folder.glob(f"*/{record.JOB}")), key=job_number)
-    failures = sorted((path.parent for path in folder.glob("*/failure.json")), key=job_number)
-    unended = [job for job in jobs if job not in failures and not is_finished(job)]
+    failures = jobs_with(folder, "failure.json")
+    unended = [job for job in jobs_with(folder, record.JOB) if job not in failures and not is_finished(job)]
     running = [job for job in unended if record.is_running(job)]
     if interrupted:
         return Tally(folder, True, failures, [], [], len(unended), _not_begun(folder))
     return Tally(folder, False, failures, unended, running, 0, _not_begun(folder))
+
+
+def jobs_with(folder: Path, name: str) -> list[Path]:
+    """Returns the grid's job folders that hold a file of this name, by number."""
+    return sorted((path.parent for path in folder.glob(f"*/{name}")), key=job_number)
 
 
 def _not_begun(folder: Path) -> int:
