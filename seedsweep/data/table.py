@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,16 +47,33 @@ class ImageTable:
             for split in SPLITS
         }
 
+    def names(self) -> list[str]:
+        """Returns each path as it is written in a manifest: relative to ``root`` where it lies below it."""
+        below = self.root.as_posix().rstrip("/") + "/"  # as text: a study asks for this for each trial
+        return [path.as_posix().removeprefix(below) for path in self.paths]
+
+    def split_digest(self) -> str:
+        """Returns the SHA-256, in hex, of which file is of which class and in which split; the order doesn't count."""
+        labels = (self.classes[label] for label in self.labels.tolist())
+        return _digest_of(zip(self.names(), labels, self.splits.tolist(), strict=True))
+
+    def images_digest(self) -> str:
+        """Returns the SHA-256, in hex, of the content of all files by name; the order doesn't count."""
+        return _digest_of(zip(self.names(), self.digests, strict=True))
+
+
+def _digest_of(rows: Iterable[tuple[str, ...]]) -> str:
+    lines = sorted("\0".join(row) for row in rows)
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
 
 def write_manifest(table: ImageTable, path: Path) -> None:
     """Writes the split; ``data.manifest=FILE`` uses it again."""
     with replacing(path) as part, part.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        below = table.root.as_posix().rstrip("/") + "/"  # as text: a study writes this for each trial
-        names = [path.as_posix().removeprefix(below) for path in table.paths]
         labels = [table.classes[label] for label in table.labels.tolist()]
-        columns = names, labels, table.splits.tolist(), table.groups, table.digests
+        columns = table.names(), labels, table.splits.tolist(), table.groups, table.digests
         writer.writerows(zip(*columns, strict=True))
 
 
