@@ -56,7 +56,9 @@ class Stub:
         self.calls: list[tuple[Config, Path, str, bool]] = []
         self.fail: dict[str, BaseException] = {}
 
-    def __call__(self, config: Config, run_dir: Path, *, label: str = "", resume: bool = False) -> dict:
+    def __call__(
+        self, config: Config, run_dir: Path, *, label: str = "", resume: bool = False, **_: object
+    ) -> dict:
         self.calls.append((config, run_dir, label, resume))
         (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
         if config.experiment.name in self.fail:

@@ -26,7 +26,9 @@ class Trainer:
         self.calls: list[tuple[str, str, bool]] = []
         self.act: Callable[[Config], None] = lambda config: None
 
-    def __call__(self, config: Config, run_dir: Path, *, label: str, resume: bool) -> dict[str, object]:
+    def __call__(
+        self, config: Config, run_dir: Path, *, label: str, resume: bool, **_: object
+    ) -> dict[str, object]:
         self.calls.append((run_dir.name, label, resume))
         (run_dir / "checkpoints").mkdir(exist_ok=True)
         self.act(config)

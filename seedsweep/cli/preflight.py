@@ -24,13 +24,14 @@ from seedsweep.cli.sentences import choices_of, sentence, unknown_choice, unread
 from seedsweep.cli.study_names import Job, check_names
 from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
+from seedsweep.config.same import refuse_other_settings
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.config.study_schema import OF_THE_STUDY
 from seedsweep.data.folder import check_root
 from seedsweep.errors import SeedsweepError
 from seedsweep.study.space import merged, probes
-from seedsweep.sweep.record import holds_run
+from seedsweep.sweep.record import holds_run, is_finished
 
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
 WITH_IMAGES = ("train", "study")  # tasks that read them; a diagnosis does where it has nothing but settings
@@ -71,7 +72,7 @@ def check(parsed: Namespace) -> bool:
             _check_space(name, config, parsed.overrides, set())
         if not parsed.cfg and not parsed.info:
             _check_images(config)
-            _refuse_used_folder(cfg)
+            _refuse_used_folder(cfg, config)
         return False
 
 
@@ -211,8 +212,8 @@ def _check_images(config: Config) -> None:
         check_root(config.data)
 
 
-def _refuse_used_folder(cfg: DictConfig) -> None:
-    """Stops before Hydra overwrites the .hydra/ of an earlier run."""
+def _refuse_used_folder(cfg: DictConfig, config: Config) -> None:
+    """Stops before Hydra overwrites the .hydra/ of an earlier run, or of one that would go on otherwise."""
     try:
         folder = Path(cfg.hydra.run.dir)
     except OmegaConfBaseException:  # it needs what only the running job knows; the job looks again
@@ -221,3 +222,5 @@ def _refuse_used_folder(cfg: DictConfig) -> None:
         raise SeedsweepError(
             f"{folder} holds a run already: give another hydra.run.dir, or resume={folder} to go on with it."
         )
+    if cfg.resume and config.task == "train" and holds_run(folder) and not is_finished(folder):
+        refuse_other_settings(folder, config)

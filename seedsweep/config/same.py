@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from seedsweep.config.schema import Config
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seedsweep.config.schema import Config, DataConfig
+from seedsweep.errors import SeedsweepError
 
 # where a run is written, what is said about it, and what other tasks read
 SECTIONS = (
@@ -19,6 +25,10 @@ SETTINGS = {
     "features": ("budget_gib", "batch_size"),
     "experiment": ("teaches",),
 }
+# what a run that is gone on with may change: how long it trains and where; and its images may have moved, for they are
+# compared by content
+MAY_CHANGE = ("trainer", "features", "experiment", "data.root")
+NOT_OF_THE_SPLIT = ("image_size", "batch_size", "workers", "cache_gib")
 
 
 def what_counts(config: Config) -> dict[str, Any]:
@@ -35,3 +45,58 @@ def what_counts_of_study(config: Config) -> dict[str, Any]:
     compared: dict[str, Any] = {key: getattr(study, key) for key in ("metric", "rule", "tail", "seed")}
     compared["space"] = {param.key: asdict(param) for param in study.space.values()}
     return {"sampler": asdict(config.sampler), "pruner": asdict(config.pruner), "study": compared}
+
+
+def split_settings(data: DataConfig) -> dict[str, Any]:
+    """Returns the settings that decide which images there are, and their split."""
+    return {key: value for key, value in asdict(data).items() if key not in NOT_OF_THE_SPLIT}
+
+
+def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested settings by their dotted keys."""
+    return dict(sorted(_flat(node, prefix)))
+
+
+def differences(begun: dict[str, Any], now: dict[str, Any]) -> str:
+    """Returns the first few keys whose values differ, with both values, and how many more; empty if none does.
+
+    Args:
+        begun: flat settings.
+        now: likewise.
+    """
+    keys = [key for key in sorted(begun.keys() | now.keys()) if begun.get(key) != now.get(key)]
+    shown = ", ".join(f"{key} was {begun.get(key)} and is {now.get(key)}" for key in keys[:3])
+    return shown + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+
+
+def refuse_other_settings(folder: Path, config: Config) -> None:
+    """Stops a run from going on with settings that it did not begin with.
+
+    Args:
+        folder: of the run, with the settings that Hydra wrote at its beginning.
+        config: of the command line that goes on.
+
+    Raises:
+        SeedsweepError: settings differ that the run's numbers depend on.
+    """
+    try:
+        saved = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=True)
+    except (OSError, ValueError, OmegaConfBaseException):  # told of where it is needed
+        return
+    if not isinstance(saved, dict):
+        return
+    begun, now = flat({str(key): value for key, value in saved.items()}), flat(what_counts(config))
+    keys = [key for key in now if key in begun and not key.startswith(MAY_CHANGE)]
+    if told := differences({key: begun[key] for key in keys}, {key: now[key] for key in keys}):
+        raise SeedsweepError(
+            f"the run in {folder} was begun with other settings ({told}), and goes on with those: leave them out, or "
+            "begin a new run (the command without resume=, with another hydra.run.dir)."
+        )
+
+
+def _flat(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -10,12 +10,13 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from seedsweep import cores
 from seedsweep.data.order import epoch_order, length
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.table import ImageTable
+from seedsweep.errors import SeedsweepError
 
 Batch = dict[str, Tensor]
 EVAL_BATCH = 64  # a larger batch changes no number in eval mode
@@ -41,13 +42,21 @@ class Rows(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitems__(self, positions: list[int]) -> Batch:
-        """Returns image (uint8 [B, 3, H, W] for pixels), label and index int64 [B] (index: row of the table)."""
+    def __getitems__(self, positions: list[int]) -> Batch | SeedsweepError:
+        """Returns image (uint8 [B, 3, H, W] for pixels), label and index int64 [B] (index: row of the table).
+
+        A loader's process returns its error as it is: raised there, it would arrive as the text of a traceback.
+        """
         rows = self.rows[positions]
         index = torch.from_numpy(rows)
-        return {"image": self.fetch(rows), "label": self.labels[index], "index": index}
+        try:
+            return {"image": self.fetch(rows), "label": self.labels[index], "index": index}
+        except SeedsweepError as error:
+            if get_worker_info() is None:
+                raise
+            return error
 
-    def __getitem__(self, position: int) -> Batch:
+    def __getitem__(self, position: int) -> Batch | SeedsweepError:
         return self.__getitems__([position])
 
 
@@ -134,6 +143,12 @@ class ImageDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         """Returns validation batches in the table's order."""
         return self._loader("val", max(self.batch_size, EVAL_BATCH))
+
+    def on_before_batch_transfer(self, batch: Batch | SeedsweepError, dataloader_idx: int) -> Batch:
+        """Raises what a loader's process could not do."""
+        if isinstance(batch, SeedsweepError):
+            raise batch
+        return batch
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augments training batches."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from seedsweep import cores
 from seedsweep.data.images import BadImageError, read_image, unfilled
+from seedsweep.data.seen import Seen, digest_of
 from seedsweep.data.shared import shared_bytes
 from seedsweep.errors import SeedsweepError
 
@@ -29,10 +29,14 @@ class Pixels:
         paths: of all rows.
         size: (height, width).
         keep: hold what was decoded in memory.
+        seen: the files as they were first read: what is decoded later must be the same content; None: not checked.
     """
 
-    def __init__(self, paths: Sequence[Path], size: tuple[int, int], keep: bool) -> None:
+    def __init__(
+        self, paths: Sequence[Path], size: tuple[int, int], keep: bool, seen: Seen | None = None
+    ) -> None:
         self.paths = paths
+        self.seen = seen
         self.size = size
         self.keep = keep
         # what a fork of this process decodes is here as well; pages that are never written cost no memory
@@ -50,7 +54,7 @@ class Pixels:
             final: nothing else is made of it before a fork hands it over.
 
         Raises:
-            SeedsweepError: a file was readable when the run began, and is no longer.
+            SeedsweepError: a file was there when the run began, and is gone or has another content.
         """
         rows = np.asarray(rows, dtype=np.int64)
         row = -1
@@ -58,14 +62,12 @@ class Pixels:
             if not self.keep:
                 batch = unfilled(len(rows), self.size, as_decoded, final)
                 for image, at in zip(batch, rows, strict=True):
-                    image.copy_(read_image(self.paths[row := int(at)], self.size))
+                    image.copy_(self._decoded(row := int(at)))
                 return batch
             for row in rows[~self._have[rows]]:
                 self._hold(row)
         except BadImageError as error:
-            raise SeedsweepError(
-                f"{self.paths[row]} was removed or changed during the run ({error}): start it again."
-            ) from error
+            raise SeedsweepError(_changed(self.paths[row], f" ({error})")) from error
         batch = unfilled(len(rows), self.size, as_decoded=False, final=final)
         return torch.index_select(self._memory, 0, torch.from_numpy(rows), out=batch)
 
@@ -78,6 +80,9 @@ class Pixels:
 
         Returns:
             The reasons of files that can't be read, by row.
+
+        Raises:
+            SeedsweepError: a file was changed since it was first read.
         """
         rows = np.asarray(rows, dtype=np.int64)
         bad: dict[int, str] = {}
@@ -98,7 +103,8 @@ class Pixels:
 
     def select(self, rows: list[int]) -> Pixels:
         """Returns the pixels of some rows."""
-        part = Pixels([self.paths[row] for row in rows], self.size, self.keep)
+        seen = self.seen.select(rows) if self.seen else None
+        part = Pixels([self.paths[row] for row in rows], self.size, self.keep, seen)
         if self.keep:
             part._have[:] = self._have[rows]
             held = np.flatnonzero(part._have)
@@ -106,10 +112,23 @@ class Pixels:
         return part
 
     def _hold(self, row: int) -> None:
-        image = read_image(self.paths[row], self.size)
+        image = self._decoded(row)
         if self.keep:
             self._memory[row] = image
             self._have[row] = True
+
+    def _decoded(self, row: int) -> Tensor:
+        image = read_image(self.paths[row], self.size)
+        if self.seen and self.seen.is_changed(row):  # after reading, so that no change slips in between
+            raise SeedsweepError(_changed(self.paths[row], ""))
+        return image
+
+
+def _changed(path: Path, reason: str) -> str:
+    return (
+        f"{path} was removed or changed while the run went on{reason}: restore it and go on, or begin a new run with "
+        "the images as they are now."
+    )
 
 
 def digest_files(paths: Sequence[Path], workers: int) -> tuple[list[str], dict[int, str]]:
@@ -118,7 +137,7 @@ def digest_files(paths: Sequence[Path], workers: int) -> tuple[list[str], dict[i
 
     def one(row: int) -> None:
         try:
-            digests[row] = hashlib.sha256(paths[row].read_bytes()).hexdigest()
+            digests[row] = digest_of(paths[row])
         except OSError as error:
             bad[row] = str(error)
 

@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from seedsweep.config.schema import DataConfig
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.folder import Found, check_root, scan_folder
+from seedsweep.data.manifest import Row, check_manifest, files_of, read_manifest, warn_of_copies
+from seedsweep.data.pin import Pin, added, check_content
 from seedsweep.data.pixels import Pixels, digest_files
 from seedsweep.data.readable import known_readable, remember_readable
+from seedsweep.data.seen import Seen, Stamp, stamp_of
 from seedsweep.data.split import groups_of, split_images
-from seedsweep.data.table import SPLITS, ImageTable, read_manifest
+from seedsweep.data.table import SPLITS, ImageTable, write_manifest_once
 from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)
@@ -29,13 +32,22 @@ class PreparedImages:
     table: ImageTable
     pixels: Pixels
 
+    def changed(self) -> list[str]:
+        """Returns the images whose files have another content now, or are gone."""
+        seen = self.pixels.seen
+        if seen is None:
+            return []
+        names = dict(zip(self.table.paths, self.table.names(), strict=True))
+        return [names.get(path, str(path)) for path in seen.changed()]
 
-def prepare_images(config: DataConfig, cache_dir: Path) -> PreparedImages:
+
+def prepare_images(config: DataConfig, cache_dir: Path, pin: Pin | None = None) -> PreparedImages:
     """Finds, checks, splits and decodes the images.
 
     Args:
         config: the data settings.
         cache_dir: where the demo photographs are drawn, and where files proved readable are noted.
+        pin: the split to go on with, whatever the settings; images that it lacks are left out, with a line.
 
     Raises:
         SeedsweepError: anything wrong with the images, in one sentence.
@@ -45,38 +57,57 @@ def prepare_images(config: DataConfig, cache_dir: Path) -> PreparedImages:
         root = ensure_demo(cache_dir, config.demo.n_images, config.demo.seed)
     else:
         root = Path(config.root).expanduser().resolve()
-    found = _from_manifest(Path(config.manifest), root) if config.manifest else scan_folder(root)
-    files = tuple(found)
+    rows = None
+    if pin is not None:
+        rows = read_manifest(pin.path)
+    elif config.manifest:
+        pin = Pin.given(config.manifest)
+        rows = read_manifest(pin.path, pin.name)
+        check_manifest(rows, root, pin.name)
+    files = tuple(scan_folder(root) if rows is None else files_of(rows, root))
     size = (config.image_size[0], config.image_size[1])
-    stamps = tuple(_stamp(f.path) for f in files)
-    pixels, digests, bad = _proved(files, stamps, size, config.cache_gib, config.workers, cache_dir)
+    paths = tuple(f.path for f in files)
+    stamps = tuple(map(stamp_of, paths))
+    pixels, digests, bad = _proved(paths, stamps, size, config.cache_gib, config.workers, cache_dir)
+    if pin and rows:
+        check_content(pin, rows, root, digests)
+        if config.manifest is None and (more := added(rows, root)):
+            log.warning("%s", pin.told_of_more(more))
+        elif config.manifest:
+            warn_of_copies(rows, digests, pin.name)
     if bad:
         files, pixels, digests = _without_bad(config, files, pixels, digests, bad)
-    return PreparedImages(_table(config, root, files, digests), pixels)
+    return PreparedImages(_table(config, root, files, digests, rows), pixels)
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Returns time and size of a file; None if it is gone or a link to nothing."""
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return state.st_mtime_ns, state.st_size
+def pinned_images(config: DataConfig, cache_dir: Path, pin: Pin) -> PreparedImages:
+    """Goes on with the images that ``pin`` names; where it is not there yet, finds them and writes it.
+
+    Of several processes that begin together, the first to write it decides for all.
+
+    Raises:
+        SeedsweepError: anything wrong with the images, in one sentence.
+    """
+    if not pin.path.is_file():
+        prepared = prepare_images(config, cache_dir)
+        if write_manifest_once(prepared.table, pin.path):
+            return prepared
+    return prepare_images(config, cache_dir, pin)
 
 
 @lru_cache(maxsize=1)  # the jobs of a grid read the files once
 def _proved(
-    files: tuple[Found, ...],
-    stamps: object,
+    paths: tuple[Path, ...],
+    stamps: tuple[Stamp, ...],
     size: tuple[int, int],
     cache_gib: float,
     workers: int,
     cache_dir: Path,
 ) -> tuple[Pixels, list[str], dict[int, str]]:
     """Digests every file, and decodes those that were never decoded before."""
-    paths = [f.path for f in files]
     digests, bad = digest_files(paths, workers)
-    pixels = Pixels(paths, size, keep=len(paths) * 3 * size[0] * size[1] <= cache_gib * 2**30)
+    keep = len(paths) * 3 * size[0] * size[1] <= cache_gib * 2**30
+    pixels = Pixels(paths, size, keep, Seen(paths, stamps, digests))
     known = known_readable(cache_dir)
     unproved = [row for row, digest in enumerate(digests) if digest and digest not in known]
     bad |= pixels.read(unproved, workers)
@@ -99,7 +130,9 @@ def _without_bad(
     return tuple(files[row] for row in keep), pixels.select(keep), [digests[row] for row in keep]
 
 
-def _table(config: DataConfig, root: Path, files: tuple[Found, ...], digests: list[str]) -> ImageTable:
+def _table(
+    config: DataConfig, root: Path, files: tuple[Found, ...], digests: list[str], rows: list[Row] | None
+) -> ImageTable:
     classes = sorted({f.label for f in files})
     if len(classes) < 2:
         raise SeedsweepError(
@@ -107,11 +140,13 @@ def _table(config: DataConfig, root: Path, files: tuple[Found, ...], digests: li
         )
     labels = np.asarray([classes.index(f.label) for f in files], dtype=np.int64)
     paths = [f.path for f in files]
-    groups = groups_of(paths, config.group_regex)
+    told = {Path(root, row.path): row.group for row in rows or ()}
+    groups = [told.get(path) or "" for path in paths]
+    if not all(groups):  # of a manifest that tells of none
+        made = groups_of(paths, config.group_regex)
+        groups = [group or other for group, other in zip(groups, made, strict=True)]
     splits = _divided(files, tuple(groups), config.val_fraction, config.test_fraction, config.split_seed)
     table = ImageTable(root, classes, paths, labels, splits, groups, digests)
-    if config.manifest:
-        _check_digests(Path(config.manifest), table)
     for split in SPLITS[:2]:
         for name, count in table.counts()[split].items():
             if count == 0:
@@ -140,26 +175,3 @@ def _divided(
         splits = np.asarray([f.split for f in files])
     splits.flags.writeable = False
     return splits
-
-
-def _from_manifest(manifest: Path, root: Path) -> list[Found]:
-    found = [Found(root / row["path"], row["class"], row["split"]) for row in read_manifest(manifest)]
-    missing = [f.path for f in found if not f.path.is_file()]
-    if missing:
-        raise SeedsweepError(
-            f"data.manifest={manifest} names {len(missing)} files that are not below {root}, first {missing[0]}."
-        )
-    return found
-
-
-def _check_digests(manifest: Path, table: ImageTable) -> None:
-    rows = {row["path"]: row for row in read_manifest(manifest)}
-    groups = []
-    for path, digest in zip(table.paths, table.digests, strict=True):
-        row = rows[path.relative_to(table.root).as_posix()]
-        groups.append(row["group"])
-        if row["digest"] != digest:
-            raise SeedsweepError(
-                f"data.manifest={manifest}: {path} has changed since the manifest was written."
-            )
-    table.groups = groups

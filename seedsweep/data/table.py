@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.errors import SeedsweepError
 from seedsweep.whole import replacing
 
 SPLITS = ("train", "val", "test")
@@ -69,7 +69,11 @@ def _digest_of(rows: Iterable[tuple[str, ...]]) -> str:
 
 def write_manifest(table: ImageTable, path: Path) -> None:
     """Writes the split; ``data.manifest=FILE`` uses it again."""
-    with replacing(path) as part, part.open("w", newline="") as file:
+    # a file's name may be no UTF-8; its bytes are written as they are
+    with (
+        replacing(path) as part,
+        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         labels = [table.classes[label] for label in table.labels.tolist()]
@@ -77,21 +81,20 @@ def write_manifest(table: ImageTable, path: Path) -> None:
         writer.writerows(zip(*columns, strict=True))
 
 
-def read_manifest(path: Path) -> list[dict[str, str]]:
-    """Reads a manifest's rows.
-
-    Raises:
-        SeedsweepError: no such file, or not a manifest.
-    """
-    if not path.is_file():
-        raise SeedsweepError(f"data.manifest={path} is no file; give the manifest.csv of an earlier run.")
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-    if not rows or set(COLUMNS) - set(reader.fieldnames or ()):
-        raise SeedsweepError(
-            f"data.manifest={path} is no manifest: its columns must be {', '.join(COLUMNS)}."
-        )
-    if bad := {row["split"] for row in rows} - set(SPLITS):
-        raise SeedsweepError(f"data.manifest={path} has unknown splits: {', '.join(sorted(bad))}.")
-    return rows
+def write_manifest_once(table: ImageTable, path: Path) -> bool:
+    """Writes the split where no process has done so; returns False where one has, and leaves its file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mine = path.with_name(f"{path.name}.{os.getpid()}.mine")
+    try:
+        write_manifest(table, mine)
+        try:
+            os.link(mine, path)  # unlike a rename, it never replaces
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            if path.exists():
+                return False
+            os.replace(mine, path)
+        return True
+    finally:
+        mine.unlink(missing_ok=True)

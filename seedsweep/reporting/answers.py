@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seedsweep.claims.images import over_images
 from seedsweep.claims.interval import Interval
-from seedsweep.data.table import read_manifest
+from seedsweep.data.manifest import read_manifest
 from seedsweep.errors import SeedsweepError
 
 HELD_OUT = ("val", "test")
@@ -96,5 +96,5 @@ def _groups(manifest: Path) -> dict[str, list[str]]:
         return {}
     found: dict[str, list[str]] = {}
     for row in rows:
-        found.setdefault(row["split"], []).append(row["group"])
+        found.setdefault(row.split, []).append(row.group or row.path)
     return found

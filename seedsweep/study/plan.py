@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from seedsweep.config.groups import key_of, plus
 from seedsweep.config.location import cache_of, conf_dir, study_of
-from seedsweep.config.same import what_counts, what_counts_of_study
+from seedsweep.config.same import differences, flat, what_counts, what_counts_of_study
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.config.study_schema import METRICS, OF_THE_STUDY, ParamConfig
@@ -241,24 +241,13 @@ def _value(line: str) -> Any:
 def _settings(plan: Plan) -> dict[str, Any]:
     """Returns what must be equal for two calls to mean one study, flat."""
     content = what_counts(plan.trial_config([])) | what_counts_of_study(plan.config)
-    return dict(sorted(_flat(content, "")))
-
-
-def _flat(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    return flat(content)
 
 
 def _other_settings(plan: Plan, begun: dict[str, Any], now: dict[str, Any]) -> str:
-    keys = [key for key in sorted(begun.keys() | now.keys()) if begun.get(key) != now.get(key)]
-    shown = ", ".join(f"{key} was {begun.get(key)} and is {now.get(key)}" for key in keys[:3])
-    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
     return (
-        f"the study {plan.config.study.name} in {plan.folder} was begun with other settings ({shown}{more}): "
-        "its trials can't be compared with new ones; give another study.name=NAME."
+        f"the study {plan.config.study.name} in {plan.folder} was begun with other settings "
+        f"({differences(begun, now)}): its trials can't be compared with new ones; give another study.name=NAME."
     )
 
 

@@ -29,7 +29,7 @@ from seedsweep.sweep import launchers, notes, record, worker
 from seedsweep.sweep.folder import settle
 from seedsweep.sweep.litter import remove_if_empty
 from seedsweep.sweep.naming import arm_label, count, varied
-from seedsweep.whole import read_json, write_json
+from seedsweep.whole import read_json
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ def _grid_job(cfg: DictConfig, folder: Path) -> None:
                 _task(config, folder, label, resume=True)
                 record.write_task(folder, config, label, ended=True)
             elif not _settled(grid, folder, config, label, digest):
-                write_json(folder / record.JOB, {"config": digest, "label": label})
+                record.write_run(grid, folder, config, label)
                 _task(config, folder, label, resume=True)
     except SeedsweepError as caught:
         record.write_error_log(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from seedsweep.config.location import study_of
-from seedsweep.config.same import what_counts
+from seedsweep.config.same import split_settings, what_counts
 from seedsweep.config.schema import Config
 from seedsweep.whole import read_json, write_json
 
@@ -23,6 +24,19 @@ JOB = "job.json"  # of a job of a grid: what it is
 def digest(config: Config) -> str:
     """Returns what must be equal for a job to be the same job: everything but where it is written."""
     return hashlib.sha256(json.dumps(what_counts(config), sort_keys=True).encode()).hexdigest()
+
+
+def write_run(grid: Path, folder: Path, config: Config, label: str) -> None:
+    """Notes which run a job of a grid trains, and where the images of all jobs with its split are written down."""
+    split = hashlib.sha256(json.dumps(split_settings(config.data), sort_keys=True).encode()).hexdigest()[:8]
+    pin = os.path.relpath(grid / f"manifest_{split}.csv", folder)  # the grid may be moved
+    write_json(folder / JOB, {"config": digest(config), "label": label, "pin": pin})
+
+
+def pin_of(folder: Path) -> Path | None:
+    """Returns the manifest that a grid's job shares with others; None of a run by itself."""
+    pin = read_json(folder / JOB).get("pin")
+    return Path(os.path.normpath(folder / pin)) if pin else None
 
 
 def is_finished(folder: Path) -> bool:

@@ -18,10 +18,13 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         SeedsweepError: bad input, before any training.
         KeyboardInterrupt: the user stopped the run; what was trained is saved.
     """
+    from seedsweep.data.pin import Pin
     from seedsweep.reporting.grid import GAP
+    from seedsweep.sweep.record import pin_of
     from seedsweep.training.run import train  # torch takes seconds
 
-    metrics = train(config, folder, label=label, resume=resume)
+    shared = pin_of(folder)
+    metrics = train(config, folder, label=label, resume=resume, pin=Pin.of_grid(shared) if shared else None)
     gap = (metrics.get("train_images") or {}).get("bn_gap_last", 0.0)
     if gap > GAP:
         log.warning(

@@ -15,7 +15,9 @@ from seedsweep.augment.warp import build_augment
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.datamodule import ImageDataModule
-from seedsweep.data.prepare import PreparedImages, prepare_images
+from seedsweep.data.manifest import some
+from seedsweep.data.pin import Pin
+from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.table import write_manifest
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.activations import ActivationDataModule
@@ -50,6 +52,7 @@ def train(
     meet_test: bool = True,
     ready: Replay | None = None,
     prepared: PreparedImages | None = None,
+    pin: Pin | None = None,
 ) -> dict[str, Any]:
     """Trains one arm and writes everything about it into ``run_dir``.
 
@@ -64,6 +67,7 @@ def train(
         meet_test: score the test images; a trial of a study must not (see ``meet_test`` in ``training/test_split``).
         ready: the training of the head, if it was done already in company.
         prepared: the images, if they were found already.
+        pin: the images that the runs beside this one began with, or where to write them.
 
     Returns:
         What ``metrics.json`` holds.
@@ -77,7 +81,7 @@ def train(
     with _log_file(run_dir / "run.log"):
         flush_denormals()
         pl.seed_everything(config.seed, verbose=False)
-        prepared = prepared or prepare_images(config.data, cache_of(config))
+        prepared = prepared or _images(config, run_dir, pin, resume)
         write_manifest(prepared.table, run_dir / "manifest.csv")
         log.info("%s", _what_was_read(prepared))
         last = run_dir / "checkpoints" / "last.ckpt"
@@ -116,6 +120,12 @@ def train(
                 write_ended_early(board, config, label or config.experiment.name, built, recorder.rows[-1])
             board.close()
             raise
+        if changed := prepared.changed():
+            log.warning(
+                "%d %s changed or removed while the run went on (%s): its numbers are of the images as they were at "
+                "its beginning",
+                len(changed), "image was" if len(changed) == 1 else "images were", some(changed),
+            )  # fmt: skip
         if outcome.interrupted and (not recorder.rows or outcome.best_epoch < 0):
             board.close()
             raise KeyboardInterrupt
@@ -187,6 +197,17 @@ def images_of(
     augment = build_augment(config.augment, config.seed, table.digests)
     module = ImageDataModule(prepared, config.data.batch_size, config.seed, config.data.workers, augment)
     return module, reason
+
+
+def _images(config: Config, run_dir: Path, pin: Pin | None, resume: bool) -> PreparedImages:
+    """Goes on with the images that the run began with, or else those that the runs beside it began with."""
+    own = Pin.of_run(run_dir)
+    trained = (run_dir / "metrics.json").is_file() or (run_dir / "checkpoints").is_dir()
+    if resume and trained and own.path.is_file():
+        return prepare_images(config.data, cache_of(config), own)
+    if pin is not None:
+        return pinned_images(config.data, cache_of(config), pin)
+    return prepare_images(config.data, cache_of(config))
 
 
 def _what_was_read(prepared: PreparedImages) -> str:

@@ -1,0 +1,182 @@
+"""Reads a manifest: a CSV file that says of each image its class and its split."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from seedsweep.data.folder import SPLIT_NAMES, Found
+from seedsweep.data.table import SPLITS
+from seedsweep.errors import SeedsweepError
+
+log = logging.getLogger(__name__)
+
+NEEDED = ("path", "class", "split")  # group and digest may be missing
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+SHOWN = 3  # of many names
+
+
+@dataclass(frozen=True)
+class Row:
+    """An image as a manifest tells of it; ``group`` and ``digest`` are None where the manifest says nothing."""
+
+    path: str
+    label: str
+    split: str
+    group: str | None
+    digest: str | None
+    line: int
+
+
+def read_manifest(path: Path, name: str | None = None) -> list[Row]:
+    """Reads a manifest's rows: UTF-8 or Latin-1, separated by commas, semicolons or tabs.
+
+    Args:
+        path: of the file.
+        name: what sentences call it; default: its path.
+
+    Raises:
+        SeedsweepError: no such file, or not a manifest; says which line.
+    """
+    name = name or str(path)
+    if not path.is_file():
+        raise SeedsweepError(f"{name} is no file; give the manifest.csv of an earlier run.")
+    try:
+        text = _text(path.read_bytes(), name)
+        rows = list(_rows(text, name))
+    except OSError as error:
+        raise SeedsweepError(f"{name} can't be read ({error.strerror}).") from error
+    except csv.Error as error:
+        raise SeedsweepError(f"{name} is damaged, or no CSV file ({error}).") from error
+    if not rows:
+        raise SeedsweepError(f"{name} has no rows: a manifest has one for each image.")
+    return rows
+
+
+def _text(content: bytes, name: str) -> str:
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        log.info("%s is read as UTF-16", name)
+        return content.decode("utf-16", "replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        pass
+    if content.startswith(b"path,class,split,group,digest"):  # our own: names of files that are not UTF-8
+        return content.decode("utf-8", "surrogateescape")
+    log.info("%s is not UTF-8: read as Latin-1", name)
+    return content.decode("latin-1")
+
+
+def _rows(text: str, name: str) -> Iterator[Row]:
+    head = text.split("\n", 1)[0]
+    delimiter = max(DELIMITERS, key=head.count)
+    if delimiter != ",":
+        log.info("%s: its columns are separated by %s", name, DELIMITERS[delimiter])
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    columns = [cell.strip().lower() for cell in next(reader, [])]
+    if lacking := [column for column in NEEDED if column not in columns]:
+        raise SeedsweepError(
+            f"{name} is no manifest: its first line lacks {', '.join(lacking)}; a manifest has the columns path, "
+            "class, split, and may have group and digest."
+        )
+    for cells in reader:
+        if any(cells):
+            yield _row(dict(zip(columns, cells, strict=False)), len(cells), columns, reader.line_num, name)
+
+
+def _row(cell: dict[str, str], n: int, columns: list[str], line: int, name: str) -> Row:
+    if n != len(columns):
+        few = "few" if n < len(columns) else "many"
+        raise SeedsweepError(
+            f"{name}, line {line}, has too {few} cells: {n}, where its first line names {len(columns)} columns "
+            "(a name with a comma needs quotes)."
+        )
+    for column in NEEDED:
+        if not cell[column].strip():
+            raise SeedsweepError(f"{name}, line {line}: the cell {column} is empty.")
+    said = cell["split"].strip().lower()
+    split = next((split for split, names in SPLIT_NAMES.items() if said in names), None)
+    if split is None:
+        raise SeedsweepError(
+            f"{name}, line {line}: {cell['split']} is no split; it must be one of {', '.join(SPLITS)}."
+        )
+    group, digest = cell.get("group") or None, (cell.get("digest") or "").strip().lower() or None
+    return Row(cell["path"], cell["class"], split, group, digest, line)
+
+
+def files_of(rows: list[Row], root: Path) -> list[Found]:
+    """Returns the files that the rows name, in their order; relative paths begin at ``root``."""
+    return [Found(Path(root, row.path), row.label, row.split) for row in rows]
+
+
+def check_manifest(rows: list[Row], root: Path, name: str) -> None:
+    """Checks a manifest that a user gives.
+
+    Args:
+        rows: of the manifest.
+        root: where relative paths begin.
+        name: of the manifest, for sentences.
+
+    Raises:
+        SeedsweepError: an image stands in two rows, a relative path leaves ``root``, or a class of validation or
+            test has no training image.
+    """
+    trained = {row.label for row in rows if row.split == "train"}
+    # two links to one file: a run's own manifest has them where its folder has, and the run went with them
+    by_run = all(row.group and row.digest for row in rows)
+    outside = []
+    of_file: dict[str, Row] = {}
+    for row in rows:
+        path = os.path.normpath(Path(root, row.path))
+        below = Path(path).is_relative_to(root)
+        if not below and not os.path.isabs(row.path):
+            raise SeedsweepError(
+                f"{name}, line {row.line}: {row.path} leads out of data.root={root}; give its absolute path if it is "
+                "meant."
+            )
+        if not below:
+            outside.append(row.path)
+        other = of_file.setdefault(path if by_run else os.path.realpath(path), row)
+        if other is not row:
+            same = "" if other.path == row.path else f", as {other.path}"
+            where = f"in {other.split} and in {row.split}" if other.split != row.split else "twice"
+            raise SeedsweepError(
+                f"{name}: {row.path} stands {where}: in line {row.line}, and in line {other.line}{same}."
+            )
+        if row.label not in trained:
+            raise SeedsweepError(
+                f"{name}, line {row.line}: no row gives the class {row.label} a training image."
+            )
+    if outside:
+        images = "image" if len(outside) == 1 else "images"
+        log.info("%s names %d %s outside data.root=%s (%s)", name, len(outside), images, root, some(outside))
+
+
+def warn_of_copies(rows: list[Row], digests: list[str], name: str) -> None:
+    """Says which images of different splits have the same content, byte for byte.
+
+    Args:
+        rows: of the manifest.
+        digests: of the files today, as many; "" where a file can't be read.
+        name: of the manifest.
+    """
+    first: dict[str, Row] = {}
+    pairs = []
+    for row, digest in zip(rows, digests, strict=True):
+        if digest and (other := first.setdefault(digest, row)).split != row.split:
+            pairs.append(f"{other.path} in {other.split} and {row.path} in {row.split}")
+    if pairs:
+        log.warning(
+            "%s has the same image, byte for byte, in two splits %d %s (%s): scores of these are no test",
+            name, len(pairs), "time" if len(pairs) == 1 else "times", some(pairs, "; "),
+        )  # fmt: skip
+
+
+def some(names: list[str], between: str = ", ") -> str:
+    """Returns the first few names, and that there are more."""
+    return between.join(names[:SHOWN]) + (f"{between}..." if len(names) > SHOWN else "")

@@ -1,0 +1,115 @@
+"""The split that a run, grid or study began with, and whether the images are still the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from seedsweep.data.folder import scan_folder
+from seedsweep.data.manifest import Row, some
+from seedsweep.errors import RefusedError, SeedsweepError
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A manifest whose split and images are gone on with.
+
+    Attributes:
+        path: of the manifest.
+        began: who began with it: "the run in outputs/x began with".
+        anew: how to begin with the images as they are now.
+    """
+
+    path: Path
+    began: str
+    anew: str
+
+    @classmethod
+    def of_run(cls, folder: Path) -> Pin:
+        """Returns the pin of a run that is gone on with."""
+        return cls(
+            folder / "manifest.csv",
+            f"the run in {folder} began with",
+            "begin a new run (the command without resume=, with another hydra.run.dir)",
+        )
+
+    @classmethod
+    def of_grid(cls, path: Path) -> Pin:
+        """Returns the pin that jobs of a grid share."""
+        return cls(
+            path,
+            f"the grid in {path.parent} began with",
+            "begin a new grid (the command without resume=, with another hydra.sweep.dir)",
+        )
+
+    @classmethod
+    def of_study(cls, folder: Path) -> Pin:
+        """Returns the pin of a study."""
+        return cls(
+            folder / "manifest.csv",
+            f"the study {folder.name} began with",
+            "begin a new study (another study.name=NAME)",
+        )
+
+    @classmethod
+    def given(cls, manifest: str) -> Pin:
+        """Returns the pin that ``data.manifest`` gives."""
+        path = Path(manifest).expanduser()
+        return cls(path, f"data.manifest={manifest} names", "make a new split (data.manifest=null)")
+
+    @property
+    def name(self) -> str:
+        """What sentences call the file where a user gave it."""
+        return self.began.removesuffix(" names")
+
+    def told_of_more(self, names: list[str]) -> str:
+        """Returns the line about images that are not among those of the pin."""
+        one = len(names) == 1
+        return (
+            f"{len(names)} {'image is' if one else 'images are'} not among those that {self.began} ({some(names)}): "
+            f"left out; to use {'it' if one else 'them'}, {self.anew}"
+        )
+
+
+def check_content(pin: Pin, rows: Sequence[Row], root: Path, digests: Sequence[str]) -> None:
+    """Compares images with a manifest.
+
+    Args:
+        pin: where it stands.
+        rows: of the manifest.
+        root: where its relative paths begin.
+        digests: of the files today, as many; "" where a file is missing or can't be read.
+
+    Raises:
+        RefusedError: images are missing or have another content; names them, and the ways on.
+    """
+    missing: list[str] = []
+    unread: list[str] = []
+    other: list[str] = []
+    for row, digest in zip(rows, digests, strict=True):
+        if not digest:
+            (unread if Path(root, row.path).is_file() else missing).append(row.path)
+        elif row.digest not in (None, digest):
+            other.append(row.path)
+    kinds = ((missing, "missing"), (unread, "unreadable"), (other, "changed in content"))
+    told = [
+        f"{len(names)} {'is' if len(names) == 1 else 'are'} {what} ({some(names)})"
+        for names, what in kinds
+        if names
+    ]
+    if told:
+        raise RefusedError(
+            f"the images below {root} are not those that {pin.began}: of {len(rows)}, {', '.join(told)}; restore them, "
+            f"or {pin.anew}."
+        )
+
+
+def added(rows: Sequence[Row], root: Path) -> list[str]:
+    """Returns the images below ``root`` that no row names."""
+    known = {Path(root, row.path) for row in rows}
+    try:
+        there = [found.path for found in scan_folder(root)]
+    except SeedsweepError:  # emptied, or a folder of a split is gone: what is missing is told before
+        return []
+    return [path.relative_to(root).as_posix() for path in there if path not in known]

@@ -1,0 +1,279 @@
+"""What a run began with it goes on with: its split and its images, by name and by content."""
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from composed import compose_config, config_of
+from omegaconf import OmegaConf
+from PIL import Image
+
+from seedsweep.cli.main import main
+from seedsweep.config.schema import Config, DataConfig
+from seedsweep.data.pin import Pin
+from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
+from seedsweep.errors import RefusedError, SeedsweepError
+from seedsweep.training.run import train
+
+TINY = [
+    "data=folder",
+    "backbone.library=timm",
+    "backbone.name=test_resnet",
+    "backbone.weights=none",
+    "data.image_size=[32,32]",
+    "data.batch_size=8",
+    "trainer.max_epochs=3",
+    "trainer.accelerator=cpu",
+    "trainer.progress_bar=false",
+    "report.write=false",
+    "features=off",
+]
+OVERRIDES = ["data.split_seed=7", "data.val_fraction=0.3", "data.image_size=[48,48]", "optim.lr=0.5"]
+
+
+def make(root: Path, n: int = 10, classes: str = "ab") -> Path:
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        for number in range(n):
+            pixels = rng.integers(0, 255, (20, 20, 3), np.uint8)
+            Image.fromarray(pixels).save(root / name / f"im_{number}.png")
+    return root
+
+
+def settings(root: Path, **others: object) -> DataConfig:
+    return DataConfig(name="folder", root=str(root), image_size=[16, 16], **others)
+
+
+def split_of(prepared: PreparedImages) -> dict[str, str]:
+    return dict(zip(prepared.table.names(), prepared.table.splits.tolist(), strict=True))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return make(tmp_path / "images")
+
+
+@pytest.fixture
+def pin(tmp_path: Path, root: Path) -> Pin:
+    made = Pin.of_run(tmp_path / "run")
+    pinned_images(settings(root), tmp_path, made)
+    return made
+
+
+def test_a_pin_holds_whatever_the_settings_say(root: Path, pin: Pin, tmp_path: Path):
+    first, other = (
+        pinned_images(settings(root), tmp_path, pin),
+        prepare_images(settings(root, split_seed=7), tmp_path),
+    )
+    again = pinned_images(settings(root, split_seed=7), tmp_path, pin)
+    assert split_of(again) == split_of(first) != split_of(other)
+    assert again.table.split_digest() == first.table.split_digest()
+    assert again.table.images_digest() == first.table.images_digest()
+    assert again.table.groups == first.table.groups
+    assert again.table.paths == first.table.paths
+
+
+def test_images_that_are_not_those_of_the_beginning_are_named(root: Path, pin: Pin, tmp_path: Path):
+    (root / "b/im_4.png").write_bytes((root / "b/im_5.png").read_bytes())
+    for number in range(4):
+        (root / f"a/im_{number}.png").unlink()
+    with pytest.raises(RefusedError) as caught:
+        pinned_images(settings(root), tmp_path, pin)
+    said = str(caught.value)
+    assert "of 20, 4 are missing (a/im_0.png, a/im_1.png, a/im_2.png, ...)" in said
+    assert "1 is changed in content (b/im_4.png)" in said
+    assert "restore them, or begin a new run (the command without resume=" in said
+
+
+@pytest.mark.parametrize("bad", ["error", "skip"])
+def test_a_pinned_image_that_became_unreadable_is_not_skipped(bad: str, root: Path, pin: Pin, tmp_path: Path):
+    (root / "a/im_0.png").write_text("no image")
+    with pytest.raises(RefusedError, match=r"1 is changed in content \(a/im_0.png\)"):
+        pinned_images(settings(root, on_bad_image=bad), tmp_path, pin)
+
+
+def test_images_that_came_later_are_left_out_and_said(
+    root: Path, pin: Pin, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    before = split_of(pinned_images(settings(root), tmp_path, pin))
+    shutil.copy(root / "a/im_0.png", root / "a/new.png")
+    assert split_of(pinned_images(settings(root), tmp_path, pin)) == before
+    assert "1 image is not among those that the run in" in caplog.text
+    assert "(a/new.png): left out" in caplog.text
+
+
+def test_a_folder_that_moved_is_the_same_folder(root: Path, pin: Pin, tmp_path: Path):
+    before = split_of(pinned_images(settings(root), tmp_path, pin))
+    root.rename(tmp_path / "elsewhere")
+    assert split_of(pinned_images(settings(tmp_path / "elsewhere"), tmp_path, pin)) == before
+
+
+def test_of_two_that_begin_together_one_decides(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from seedsweep.data import prepare
+
+    pin = Pin.of_grid(tmp_path / "grid/manifest_1.csv")
+    written = prepare.write_manifest_once
+
+    def second(table: object, path: Path) -> bool:
+        monkeypatch.setattr(prepare, "write_manifest_once", written)
+        pinned_images(settings(root, split_seed=3), tmp_path, pin)  # the other process is a little faster
+        return written(table, path)
+
+    monkeypatch.setattr(prepare, "write_manifest_once", second)
+    ours = pinned_images(settings(root, split_seed=4), tmp_path, pin)
+    assert split_of(ours) == split_of(prepare_images(settings(root, split_seed=3), tmp_path))
+    assert [path.name for path in (tmp_path / "grid").iterdir()] == ["manifest_1.csv"]
+
+
+class StopError(Exception):
+    pass
+
+
+def stop(epoch: int, row: dict[str, float]) -> None:
+    if epoch == 1:
+        raise StopError
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images, and a run on them that was stopped after its first epoch."""
+    folder = tmp_path_factory.mktemp("half")
+    make(folder / "images")
+    with pytest.raises(StopError):
+        train(half_config(folder), folder / "run", pictures=False, on_epoch=stop)
+    return folder
+
+
+def half_config(folder: Path, *overrides: str) -> Config:
+    return config_of(*TINY, f"data.root={folder / 'images'}", f"paths.cache={folder / 'cache'}", *overrides)
+
+
+def test_a_half_trained_run_refuses_other_images_and_trains_nothing(half: Path, tmp_path: Path):
+    folder = tmp_path / "copy"
+    shutil.copytree(half, folder)
+    kept, manifest = (folder / f"run/{name}" for name in ("checkpoints/last.ckpt", "manifest.csv"))
+    before = kept.read_bytes(), manifest.read_bytes()
+    image = folder / "images/a/im_3.png"
+    content = image.read_bytes()
+    image.unlink()
+    with pytest.raises(RefusedError, match=r"1 is missing \(a/im_3.png\)"):
+        train(half_config(folder), folder / "run", pictures=False, resume=True)
+    assert (kept.read_bytes(), manifest.read_bytes()) == before
+    image.write_bytes(content)
+    shutil.copy(image, folder / "images/a/later.png")
+    metrics = train(half_config(folder), folder / "run", pictures=False, resume=True)
+    assert metrics["status"] == "finished"
+    assert metrics["epochs"] == 3
+    assert sum(sum(counts.values()) for counts in metrics["images"].values()) == 20
+    assert manifest.read_bytes() == before[1]
+
+
+@pytest.mark.parametrize("override", OVERRIDES)
+def test_a_half_trained_run_keeps_its_settings(
+    override: str, half: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "copy"
+    shutil.copytree(half, folder)
+    notes = folder / "run/.hydra"
+    notes.mkdir()
+    words = [*TINY, f"data.root={folder / 'images'}"]
+    hydra = {"overrides": {"task": words, "hydra": []}, "runtime": {"config_sources": []}}
+    OmegaConf.save({"hydra": hydra}, notes / "hydra.yaml")
+    OmegaConf.save(compose_config(*words), notes / "config.yaml")
+    written = (notes / "config.yaml").read_bytes()
+    assert main([f"resume={folder / 'run'}", override]) == 2
+    said = capsys.readouterr().err
+    assert f"was begun with other settings ({override.split('=')[0]} was " in said
+    assert said.count("\n") == 1
+    assert (notes / "config.yaml").read_bytes() == written, "what it began with stays on record"
+
+
+def test_a_file_that_changes_before_it_is_decoded_ends_the_run(root: Path, tmp_path: Path):
+    for gib in (4.0, 0.0):
+        prepare_images(settings(root, cache_gib=gib), tmp_path)  # proves that all can be read
+        prepared = prepare_images(settings(root, cache_gib=gib, split_seed=int(gib)), tmp_path)
+        prepared.pixels._have[:] = False
+        path = root / "a/im_0.png"
+        os.utime(path)  # touched, and the same
+        prepared.pixels.batch([0])
+        prepared.pixels._have[:] = False
+        content = path.read_bytes()
+        path.write_bytes((root / "b/im_0.png").read_bytes())
+        with pytest.raises(SeedsweepError, match=r"im_0.png was removed or changed while the run went on: "):
+            prepared.pixels.batch([0])
+        assert prepared.changed() == ["a/im_0.png"]
+        path.unlink()
+        with pytest.raises(SeedsweepError, match=r"while the run went on \(no such file\)"):
+            prepared.pixels.batch([0])
+        path.write_bytes(content)
+        assert prepared.changed() == []
+
+
+def test_files_that_go_during_an_online_run_are_one_sentence(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """In the process of a DataLoader, which hands errors over as texts of many lines."""
+    from seedsweep.training import run
+
+    fit = run.fit_online
+
+    def late(*args: object) -> object:
+        (root / "b/im_1.png").unlink()
+        (root / "b/im_2.png").unlink()
+        return fit(*args)
+
+    monkeypatch.setattr(run, "fit_online", late)
+    monkeypatch.chdir(tmp_path)
+    words = [*TINY, f"data.root={root}", "data.cache_gib=0", "data.workers=1", "hydra.run.dir=r"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "was removed or changed while the run went on (no such file)" in said
+    assert "Traceback" not in said
+    assert len(said) < 500
+
+
+def test_what_changes_after_it_was_decoded_is_said(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    def swap(epoch: int, row: dict[str, float]) -> None:
+        (root / "a/im_0.png").write_bytes((root / "a/im_1.png").read_bytes())
+
+    config = config_of(*TINY, f"data.root={root}", f"paths.cache={tmp_path}", "trainer.max_epochs=1")
+    with caplog.at_level(logging.INFO):
+        train(config, tmp_path / "run", pictures=False, on_epoch=swap)
+    assert "1 image was changed or removed while the run went on (a/im_0.png): its numbers are" in caplog.text
+
+
+def test_jobs_of_a_grid_share_their_images(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """The second job goes on with the split of the first though an image came between; then one goes."""
+    monkeypatch.chdir(tmp_path)
+    words = [*TINY, f"data.root={root}", "trainer.max_epochs=1", "hydra.sweep.dir=g", "-m"]
+    from seedsweep.training import run
+
+    trained = run.train
+    steps = [lambda: shutil.copy(root / "a/im_0.png", root / "a/later.png"), (root / "a/im_5.png").unlink]
+
+    def between(*args: object, **named: object) -> object:
+        try:
+            return trained(*args, **named)
+        finally:
+            if steps:
+                steps.pop(0)()
+
+    monkeypatch.setattr(run, "train", between)
+    assert main([*words, "seed=1,2,3"]) == 1
+    assert "1 is missing (a/im_5.png)" in capsys.readouterr().out
+    jobs = sorted(path.parent for path in Path("g").glob("*/job.json"))
+    manifests = [job / "manifest.csv" for job in jobs[:2]]
+    assert manifests[0].read_bytes() == manifests[1].read_bytes()
+    (pinned,) = Path("g").glob("manifest_*.csv")
+    assert pinned.read_bytes() == manifests[0].read_bytes()
+    assert not (jobs[2] / "metrics.json").exists()
+    assert json.loads((jobs[2] / "failure.json").read_text())["reason"].startswith("the images below")
