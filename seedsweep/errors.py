@@ -11,3 +11,7 @@ class SeedsweepError(Exception):
 
 class RefusedError(SeedsweepError):
     """A call whose settings don't fit what is there, raised before anything was changed."""
+
+
+class DamagedError(SeedsweepError):
+    """A file of our own that can't be used as it is; the message names it and what can be used instead."""

@@ -11,14 +11,21 @@ from typing import Any
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yields where to write; at the end of the block that file takes the place of ``path``.
 
     If the block fails, ``path`` stays as it was and nothing is left behind.
+
+    Args:
+        path: of the file.
+        durable: the content is on the disk before it takes that place, so that a loss of power leaves no empty file.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         yield part
+        if durable:
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)

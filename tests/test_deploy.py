@@ -23,6 +23,7 @@ from seedsweep.deploy import export as exporting
 from seedsweep.deploy.given import find_checkpoint
 from seedsweep.deploy.load import load_trained
 from seedsweep.errors import SeedsweepError
+from seedsweep.models.checkpoint import read_checkpoint, write_checkpoint
 
 N = 200
 SMALL = [
@@ -72,14 +73,14 @@ def pixels_of(photographs: Path, size: tuple[int, int]) -> torch.Tensor:
 def lively(online: Path, photographs: Path) -> Path:
     """The checkpoint of ``online`` with a head that tells images apart, as one epoch did not teach it to."""
     path = online / "checkpoints" / "best.ckpt"
-    trained, content = load_trained(path), torch.load(path, weights_only=True)
+    trained, content = load_trained(path), read_checkpoint(path)
     with torch.inference_mode():
         features = trained.net.features(pixels_of(photographs, trained.image_size))
     draw = torch.randn(len(trained.classes), features.shape[1], generator=torch.Generator().manual_seed(0))
     weight = draw / (features.std(0) + 1e-6) / features.shape[1] ** 0.5
     content["state_dict"]["classifier.head.1.weight"] = weight
     content["state_dict"]["classifier.head.1.bias"] = -weight @ features.mean(0)
-    torch.save(content, online / "lively.ckpt")
+    write_checkpoint(content, online / "lively.ckpt")
     return online / "lively.ckpt"
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from seedsweep.backbones.build import rebuild_backbone
@@ -14,6 +13,7 @@ from seedsweep.backbones.weights import digest_of
 from seedsweep.config.schema import HeadConfig, PreprocessConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.card import CARD
+from seedsweep.models.checkpoint import not_finite, read_checkpoint
 from seedsweep.models.classifier import Classifier, Head
 from seedsweep.preprocess.scaling import Preprocess
 
@@ -58,11 +58,10 @@ def load_trained(path: Path) -> Trained:
     No code that the file may hold is run, and no pretrained weights are looked for.
 
     Raises:
-        SeedsweepError: it is no checkpoint, an older one without a card, or a head without its backbone.
+        SeedsweepError: it is no checkpoint, damaged, an older one without a card, a head without its backbone, or
+            its weights are not finite.
     """
-    content = _read(path)
-    if not isinstance(content, dict) or "state_dict" not in content:
-        raise SeedsweepError(f"{path} is no checkpoint of seedsweep.")
+    content = read_checkpoint(path)
     if not content.get("whole", True):
         raise SeedsweepError(
             f"{path} is of a study's trial and holds the head alone: train the winner "
@@ -81,15 +80,13 @@ def load_trained(path: Path) -> Trained:
     except (KeyError, TypeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise SeedsweepError(f"{path} can't be used by this version of seedsweep ({reason}).") from error
+    if name := not_finite(net.state_dict()):
+        raise SeedsweepError(
+            f"{path} gives no answers: its weights are not finite ({name} holds NaN or infinity). Train the run again, "
+            "with a smaller optim.lr for instance."
+        )
     height, width = card["image_size"]
     return Trained(net.eval(), list(card["classes"]), (height, width), card, path, digest_of(path))
-
-
-def _read(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # UnpicklingError, EOFError, RuntimeError, ...
-        raise SeedsweepError(f"{path} can't be read as a checkpoint of seedsweep.") from error
 
 
 def _build(card: dict[str, Any]) -> Classifier:

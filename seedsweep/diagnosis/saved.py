@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -14,6 +13,7 @@ from seedsweep.data.prepare import PreparedImages
 from seedsweep.diagnosis.local import LocalSettings
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import build_trunk
+from seedsweep.models.checkpoint import read_checkpoint
 from seedsweep.models.classifier import Classifier
 from seedsweep.training.assemble import build_module, trunk_of
 
@@ -24,13 +24,10 @@ def load_net(config: Config, prepared: PreparedImages, checkpoint: Path) -> Clas
     No code that the file may hold is run.
 
     Raises:
-        SeedsweepError: unreadable, or it doesn't fit.
+        SeedsweepError: damaged, or it doesn't fit.
     """
-    try:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        state, whole = saved["state_dict"], bool(saved.get("whole", True))
-    except Exception as error:  # torch raises many kinds
-        raise SeedsweepError(f"{checkpoint} can't be read as a checkpoint of seedsweep ({error}).") from error
+    saved = read_checkpoint(checkpoint)
+    state, whole = saved["state_dict"], bool(saved.get("whole", True))
     trunk = build_trunk(config) if whole else trunk_of(config, prepared)
     module, built = build_module(config, prepared, trunk)
     try:

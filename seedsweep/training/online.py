@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping, TQDMProgressBar
 
 from seedsweep.config.schema import Config
 from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.errors import SeedsweepError
+from seedsweep.models.checkpoint import BEST, PREVIOUS, read_checkpoint
+from seedsweep.training.checkpoints import CheckpointFiles, KeepBestAndLast, checkpoint_to_resume
 from seedsweep.training.module import ArmModule
 from seedsweep.training.outcome import Outcome
 from seedsweep.training.probe import ProbeCallback, probe_rows
@@ -28,7 +29,7 @@ def fit_online(
     module: ArmModule,
     images: ImageDataModule,
     recorder: Recorder,
-    checkpoint: Path | None,
+    resume: bool,
 ) -> Outcome:
     """Trains ``module`` and leaves its best weights in it.
 
@@ -38,42 +39,28 @@ def fit_online(
         module: the net.
         images: the data.
         recorder: gets each epoch.
-        checkpoint: to go on from, or None.
+        resume: go on from a checkpoint, if there is one.
 
     Raises:
-        SeedsweepError: the accelerator or precision can't be had here.
+        SeedsweepError: the accelerator or precision can't be had here, or no checkpoint is whole.
     """
-    callbacks, best = _callbacks(config, run_dir, images, recorder)
-    trainer = _trainer(config, run_dir, callbacks)
+    folder = run_dir / "checkpoints"
+    checkpoint = checkpoint_to_resume(folder, module.state_dict()) if resume else None
+    trainer = _trainer(config, run_dir, _callbacks(config, folder, images, recorder))
     interrupted = not _fit(trainer, module, images, checkpoint)
     if interrupted and not recorder.rows:
         return Outcome(-1, True, TRAINED_IN[config.trainer.precision])
     module.to(trainer.strategy.root_device)
-    saved = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
+    saved = read_checkpoint(folder / BEST)
     module.load_state_dict(saved["state_dict"])
+    if not interrupted:
+        (folder / PREVIOUS).unlink(missing_ok=True)
     return Outcome(int(saved["epoch"]), interrupted, TRAINED_IN[config.trainer.precision])
 
 
-def _callbacks(
-    config: Config, run_dir: Path, images: ImageDataModule, recorder: Recorder
-) -> tuple[list[Callback], ModelCheckpoint]:
+def _callbacks(config: Config, folder: Path, images: ImageDataModule, recorder: Recorder) -> list[Callback]:
     """Returns the callbacks in the order they must act: probe, record, stop, save."""
     rows = probe_rows(images.prepared.table, config.trainer.probe_images, config.data.split_seed)
-    best = ModelCheckpoint(
-        dirpath=run_dir / "checkpoints",
-        filename="best",
-        monitor="val/acc",
-        mode="max",
-        save_on_train_epoch_end=True,  # after the recorder, so that the file holds this epoch's row
-        enable_version_counter=False,
-    )
-    # a callback of its own: save_last=True writes only when the best one is written (Lightning 2.6)
-    last = ModelCheckpoint(
-        dirpath=run_dir / "checkpoints",
-        filename="last",
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
     callbacks: list[Callback] = [ProbeCallback(images, rows, config.data.batch_size), recorder]
     if config.trainer.patience:
         callbacks.append(
@@ -83,7 +70,7 @@ def _callbacks(
         )
     if _bar(config):
         callbacks.append(TQDMProgressBar(refresh_rate=5, leave=False))
-    return [*callbacks, best, last], best
+    return [*callbacks, KeepBestAndLast(folder, recorder)]
 
 
 def _bar(config: Config) -> bool:
@@ -101,6 +88,7 @@ def _trainer(config: Config, run_dir: Path, callbacks: list[Callback]) -> pl.Tra
             precision=config.trainer.precision,  # type: ignore[arg-type]
             logger=False,
             callbacks=callbacks,
+            plugins=[CheckpointFiles()],
             default_root_dir=run_dir,
             enable_model_summary=False,
             enable_progress_bar=_bar(config),
@@ -117,7 +105,7 @@ def _fit(trainer: pl.Trainer, module: ArmModule, images: ImageDataModule, checkp
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(
-            module, datamodule=images, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=False
+            module, datamodule=images, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=True
         )
     except SystemExit as leaving:  # Lightning 2.6 leaves so after Ctrl-C, with SIGINT ignored
         # another code: a batch system wants the machine back

@@ -84,8 +84,6 @@ def train(
         prepared = prepared or _images(config, run_dir, pin, resume)
         write_manifest(prepared.table, run_dir / "manifest.csv")
         log.info("%s", _what_was_read(prepared))
-        last = run_dir / "checkpoints" / "last.ckpt"
-        checkpoint = last if resume and last.is_file() else None
         # a checkpoint brings its own statistics, but only online: the stored route goes by the trunk
         trunk = trunk_of(config, prepared)
         images, reason = images_of(config, prepared, trunk)
@@ -111,10 +109,10 @@ def train(
             if isinstance(images, FeatureImages):
                 outcome = fit_stored(config, module, images, recorder, ready)
             elif isinstance(images, ActivationDataModule):
-                outcome = fit_upper(config, run_dir, module, images, recorder, checkpoint)
+                outcome = fit_upper(config, run_dir, module, images, recorder, resume)
             else:
                 log.info("online, every epoch passes the images through the backbone: %s", reason)
-                outcome = fit_online(config, run_dir, module, images, recorder, checkpoint)
+                outcome = fit_online(config, run_dir, module, images, recorder, resume)
         except Exception:  # a trial that is pruned, above all
             if recorder.rows:
                 write_ended_early(board, config, label or config.experiment.name, built, recorder.rows[-1])

@@ -24,6 +24,7 @@ from seedsweep.heads.precision import takes_bfloat16
 from seedsweep.heads.replay import Replay
 from seedsweep.models.build import Trunk
 from seedsweep.models.card import CARD
+from seedsweep.models.checkpoint import write_checkpoint
 from seedsweep.models.classifier import FeatureNet, UpperClassifier
 from seedsweep.training.assemble import digest_of_net
 from seedsweep.training.device import device_of
@@ -32,7 +33,6 @@ from seedsweep.training.online import fit_online
 from seedsweep.training.outcome import Outcome
 from seedsweep.training.probe import probe_rows
 from seedsweep.training.recorder import Recorder
-from seedsweep.whole import replacing
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def fit_upper(
     module: ArmModule,
     images: ActivationDataModule,
     recorder: Recorder,
-    checkpoint: Path | None,
+    resume: bool,
 ) -> Outcome:
     """Trains head and upper blocks on the activations at the cut, as online but for the passes below it.
 
@@ -144,15 +144,15 @@ def fit_upper(
         module: the whole net.
         images: the activations.
         recorder: gets each epoch.
-        checkpoint: to go on from, or None.
+        resume: go on from a checkpoint, if there is one.
 
     Raises:
-        SeedsweepError: the accelerator can't be had here.
+        SeedsweepError: the accelerator can't be had here, or no checkpoint is whole.
     """
     whole = module.classifier
     module.classifier = UpperClassifier(whole, images.cut)
     try:
-        return fit_online(config, run_dir, module, images, recorder, checkpoint)
+        return fit_online(config, run_dir, module, images, recorder, resume)
     finally:
         module.classifier = whole
 
@@ -162,9 +162,7 @@ def save_checkpoint(module: ArmModule, path: Path, epoch: int, *, whole: bool) -
     state = module.state_dict()
     if not whole:
         state = {key: value for key, value in state.items() if ".head." in key}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        torch.save({"epoch": epoch, "state_dict": state, "whole": whole, CARD: module.card}, part)
+    write_checkpoint({"epoch": epoch, "state_dict": state, "whole": whole, CARD: module.card}, path)
 
 
 def schedule_of(config: Config, device: torch.device) -> HeadSchedule:

@@ -11,6 +11,7 @@ from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import prepare_images
 from seedsweep.errors import SeedsweepError
+from seedsweep.models.checkpoint import read_checkpoint
 from seedsweep.preprocess.scaling import flush_denormals
 from seedsweep.reporting.scores import score
 from seedsweep.training.assemble import build_module, trunk_of
@@ -48,7 +49,7 @@ def score_test(config: Config, run_dir: Path) -> dict[str, Any] | None:
     rows = table.indices("test")
     if len(rows) == 0:
         return None
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    saved = read_checkpoint(checkpoint)
     whole = bool(saved.get("whole", True))  # a stored route's trial keeps its head alone
     trunk = trunk_of(config, prepared, calibrated=not whole)
     images, _ = images_of(config, prepared, trunk)
