@@ -160,6 +160,6 @@ def about(trained: Trained, kind: torch.dtype) -> dict[str, str]:
         "checkpoint_sha256": trained.digest,
         "backbone": str(trained.card["backbone"]["name"]),
         "weights": str(trained.card["backbone"]["weights"]),
-        "preprocess": json.dumps(trained.card["preprocess"]),
+        "preprocess": json.dumps(trained.card["preprocess"], allow_nan=False),
         "producer": f"seedsweep {trained.card['version']}",
     }

@@ -7,6 +7,7 @@ from math import prod
 from torch import nn
 
 from seedsweep.batchnorm.policy import depends_on_batch
+from seedsweep.config.called import CUSTOM, acting, batchnorm_called
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 
@@ -38,8 +39,10 @@ def _reason(
     config: Config, lower: nn.Module, n_train: int, n_images: int, shape: tuple[int, ...]
 ) -> str | None:
     if depends_on_batch(lower):
+        policy = batchnorm_called(config.batchnorm)
+        named = "batchnorm.training_statistics=batch" if policy.startswith(CUSTOM) else f"batchnorm={policy}"
         return (
-            f"batchnorm={config.batchnorm.name} normalises with each batch's statistics, so an image's features "
+            f"{named} normalises with each batch's statistics, so an image's features "
             "are never the same twice"
         )
     if any(parameter.requires_grad for parameter in lower.parameters()):
@@ -49,7 +52,7 @@ def _reason(
             f"trainer.precision={config.trainer.precision} (features.precision sets that of stored features)"
         )
     views = config.features.views or config.trainer.max_epochs
-    rows = n_images + (0 if config.augment.name == "none" else views * n_train)
+    rows = n_images + (0 if not acting(config.augment) else views * n_train)
     need = rows * prod(shape) * (2 if config.features.dtype == "float16" else 4) / 2**30
     if need > config.features.budget_gib:
         what = "features" if len(shape) == 1 else f"activations of {'x'.join(map(str, shape))}"

@@ -52,7 +52,7 @@ def write_shard(folder: Path, images: list[str], array: NDArray[np.floating]) ->
         digest = _digest(part)
         os.replace(part, path)
         index = {"images": images, "sha256": digest, "shape": list(array.shape), "dtype": str(array.dtype)}
-        part.write_text(json.dumps(index))
+        part.write_text(json.dumps(index, allow_nan=False))
         os.replace(part, path.with_suffix(INDEX))
     except BaseException:  # a full disk wants its room back
         part.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import seedsweep
+from seedsweep.config.called import batchnorm_called, preprocess_called
 from seedsweep.config.schema import Config
 from seedsweep.models.build import BuiltModel
 
@@ -24,7 +25,7 @@ def card_of(config: Config, built: BuiltModel, classes: list[str]) -> dict[str, 
         "version": seedsweep.__version__,
         "classes": list(classes),
         "image_size": list(config.data.image_size),
-        "preprocess": asdict(config.preprocess),
+        "preprocess": asdict(config.preprocess) | {"name": preprocess_called(config.preprocess)},
         "backbone": {
             "name": built.backbone.name,
             "library": config.backbone.library,
@@ -33,6 +34,6 @@ def card_of(config: Config, built: BuiltModel, classes: list[str]) -> dict[str, 
         },
         "head": asdict(config.head),
         "experiment": config.experiment.name,
-        "batchnorm": config.batchnorm.name,
+        "batchnorm": batchnorm_called(config.batchnorm),
         "seed": config.seed,
     }

@@ -28,6 +28,7 @@ class Preprocess(nn.Module):
 
     def __init__(self, config: PreprocessConfig, spec: InputSpec) -> None:
         super().__init__()
+        self.normalise, self.rescale = config.normalise, config.rescale
         mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
         scale = 1 / (255 * std) if config.normalise else torch.ones(3)
         bias = -mean / std if config.normalise else torch.zeros(3)

@@ -20,6 +20,7 @@ from seedsweep.study.leases import SLOT, Heartbeat, Leases
 from seedsweep.study.plan import EXTRA, Plan
 from seedsweep.study.pruning import should_prune
 from seedsweep.study.space import suggest
+from seedsweep.whole import strict
 
 if TYPE_CHECKING:  # it brings torch, which a leader of other processes does without
     from seedsweep.heads.replay import Replay
@@ -64,7 +65,7 @@ def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path, ready: Rep
     seconds = time.perf_counter() - started + (sum(ready.seconds) if ready else 0.0)
     notes |= {"seconds": round(seconds, 3), "settings": lines}
     for key, note in notes.items():
-        trial.set_user_attr(key, note)
+        trial.set_user_attr(key, strict(note))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         study.tell(trial, value, state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,65 +12,88 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seedsweep.backbones.weights import digest_of
+from seedsweep.config.departures import departures
 from seedsweep.config.schema import Config
+from seedsweep.features.images import FeatureImages
 from seedsweep.models.build import BuiltModel
+from seedsweep.models.effective import effective
 from seedsweep.reporting.confusion import draw_confusion
 from seedsweep.reporting.curves import draw_curves
 from seedsweep.reporting.predictions import write_predictions
 from seedsweep.reporting.scores import score
+from seedsweep.runs.record import FINISHED, Digests, FeaturesUsed, RunRecord, write_record
 from seedsweep.tracking.tensorboard import RunTensorBoard
 from seedsweep.training.hparams import write_finished
 from seedsweep.training.module import ArmModule
+from seedsweep.training.outcome import Outcome
 from seedsweep.training.predict import Images, predict
 from seedsweep.versions import versions
-from seedsweep.whole import write_json
 
 log = logging.getLogger(__name__)
 
+INTERRUPTED = "interrupted"
 SPLITS = ("train", "val", "test")
 GALLERY = 24  # worst mistakes shown
 
 
-def finish_run(
-    *,
-    config: Config,
-    run_dir: Path,
-    label: str,
-    module: ArmModule,
-    images: Images,
-    built: BuiltModel,
-    rows: list[dict[str, float]],
-    best_epoch: int,
-    features: dict[str, Any],
-    trained_in: str,
-    board: RunTensorBoard,
-    status: str,
-    started: float,
-    pictures: bool = True,
-    meet_test: bool = True,
-) -> dict[str, Any]:
-    """Scores the checkpoint chosen on validation on every split, once, and writes the results.
+@dataclass(frozen=True)
+class ArmRun:
+    """A run on its way to the end.
 
-    Args:
+    Attributes:
         config: the whole configuration.
-        run_dir: the run's folder.
+        folder: of the run.
         label: the arm's name in tables.
-        module: with the weights of the checkpoint chosen on validation.
-        images: the data.
+        module: what is trained.
         built: the net's origin.
-        rows: the history.
-        best_epoch: of that checkpoint, from 0.
-        features: how the images reached the head, for metrics.json.
-        trained_in: the precision, likewise.
-        board: TensorBoard's writers; closed here.
-        status: finished | interrupted. An interrupted run never meets the test images.
+        images: the data.
+        reason: why the images go online; None: their features are stored.
+        board: TensorBoard's writers; closed at the end.
         started: ``time.perf_counter()`` at the start of the run.
         pictures: draw them, and write the net's graph.
         meet_test: score the test images.
+    """
+
+    config: Config
+    folder: Path
+    label: str
+    module: ArmModule
+    built: BuiltModel
+    images: Images
+    reason: str | None
+    board: RunTensorBoard
+    started: float
+    pictures: bool = True
+    meet_test: bool = True
+
+    @property
+    def features(self) -> FeaturesUsed:
+        """How the images reach the head."""
+        stored = getattr(self.images, "features", self.images)  # those at a cut stand in a data module
+        if not isinstance(stored, FeatureImages):
+            return FeaturesUsed(False, self.reason)
+        about = stored.space.about
+        return FeaturesUsed(
+            True, None, about["engine"], about["precision"], about["dtype"], stored.views, stored.space.key
+        )
+
+
+def finish_run(run: ArmRun, rows: list[dict[str, float]], outcome: Outcome) -> dict[str, Any]:
+    """Scores the checkpoint chosen on validation on every split, once, and writes the results.
+
+    A run that was interrupted never meets the test images.
+
+    Args:
+        run: its module has the weights of that checkpoint.
+        rows: the history.
+        outcome: how the training ended.
 
     Returns:
         What ``metrics.json`` holds.
     """
+    config, module, images, best = run.config, run.module, run.images, outcome.best_epoch
+    status = INTERRUPTED if outcome.interrupted else FINISHED
     module.eval()
     table = images.prepared.table
     scores: dict[str, Any] = {}
@@ -78,67 +101,72 @@ def finish_run(
     logits_of: dict[str, Tensor] = {}
     for split in SPLITS:
         indices = table.indices(split)
-        if len(indices) == 0 or (split == "test" and not (meet_test and status == "finished")):
+        if len(indices) == 0 or (split == "test" and not (run.meet_test and status == FINISHED)):
             scores[split] = None
             continue
         logits = predict(module, images, torch.from_numpy(indices), max(config.data.batch_size, 64))
         logits_of[split] = logits
         scores[split] = score(logits, torch.from_numpy(table.labels[indices]), table.classes).as_dict()
         predictions += _prediction_rows(images, split, indices, logits)
-    probe = rows[best_epoch]
-    metrics: dict[str, Any] = {
-        "experiment": config.experiment.name,
-        "label": label,
-        "seed": config.seed,
-        "status": status,
-        "backbone": built.backbone.name,
-        "backbone_fallback": built.backbone.fallback,
-        "weights": asdict(built.backbone.weights),
-        "frozen": config.backbone.freeze,
-        "train_from": built.train_from,
-        "batchnorm": config.batchnorm.name,
-        "norm_layers": built.norm_layers,
-        "preprocess": config.preprocess.name,
-        "augment": config.augment.name,
-        "image_size": list(config.data.image_size),
-        "batch_size": config.data.batch_size,
-        "features": features,
-        "trained_in": trained_in,
-        "images": table.counts(),
-        "epochs": len(rows),
-        "best_epoch": best_epoch,
-        **scores,
-        "train_images": {
-            "acc_train_mode": probe["train_images/acc_train_mode"],
-            "acc_eval_mode": probe["train_images/acc_eval_mode"],
-            "bn_gap": probe["bn_gap"],
-            "bn_gap_last": rows[-1][
-                "bn_gap"
-            ],  # in the trap the best epoch is often the first, its gap still small
-        },
-        "versions": versions(),
-        "wall_seconds": time.perf_counter() - started,
-    }
-    write_predictions(run_dir / "predictions.csv", predictions)
-    if pictures:
-        draw_curves(rows, run_dir / "curves.png", f"{label}, seed {config.seed}", best_epoch)
-        _pictures(run_dir, images, logits_of, label, board, best_epoch)
+    write_predictions(run.folder / "predictions.csv", predictions)
+    if run.pictures:
+        draw_curves(rows, run.folder / "curves.png", f"{run.label}, seed {config.seed}", best)
+        _pictures(run.folder, images, logits_of, run.label, run.board, best)
         height, width = config.data.image_size
-        board.graph(module.classifier, torch.zeros(1, 3, height, width, device=module.device))
-    write_finished(board, config, label, built, scores, rows[-1]["bn_gap"])
-    board.close()
-    metrics["wall_seconds"] = time.perf_counter() - started
-    write_json(run_dir / "metrics.json", metrics)
+        run.board.graph(module.classifier, torch.zeros(1, 3, height, width, device=module.device))
+    record = _record(run, rows, outcome, status, scores)
+    write_finished(run.board, record, rows[-1]["bn_gap"])
+    run.board.close()
+    metrics = write_record(run.folder, replace(record, wall_seconds=time.perf_counter() - run.started))
     log.info(
         "best epoch %d: val acc %.3f, macro-F1 %.3f%s, bn_gap %+.3f  ->  %s",
-        best_epoch + 1,
+        best + 1,
         scores["val"]["acc"],
         scores["val"]["macro_f1"],
         f", test acc {scores['test']['acc']:.3f}" if scores["test"] else "",
-        probe["bn_gap"],
-        run_dir,
+        rows[best]["bn_gap"],
+        run.folder,
     )
     return metrics
+
+
+def _record(
+    run: ArmRun, rows: list[dict[str, float]], outcome: Outcome, status: str, scores: dict[str, Any]
+) -> RunRecord:
+    config, built, table = run.config, run.built, run.images.prepared.table
+    best = run.folder / "checkpoints" / "best.ckpt"
+    modes = rows[outcome.best_epoch]
+    return RunRecord(
+        experiment=config.experiment.name,
+        departures=departures(config),
+        label=run.label,
+        seed=config.seed,
+        status=status,
+        switches=effective(config, built),
+        weights=asdict(built.backbone.weights),
+        backbone_fallback=built.backbone.fallback,
+        image_size=list(config.data.image_size),
+        features=run.features,
+        trained_in=outcome.trained_in,
+        images=table.counts(),
+        digests=Digests(
+            table.split_digest(),
+            table.images_digest(),
+            built.backbone.weights.digest,
+            digest_of(best) if best.is_file() else None,
+        ),
+        epochs=len(rows),
+        best_epoch=outcome.best_epoch,
+        scores=scores,
+        train_images={
+            "acc_train_mode": modes["train_images/acc_train_mode"],
+            "acc_eval_mode": modes["train_images/acc_eval_mode"],
+            "bn_gap": modes["bn_gap"],
+            # in the trap the best epoch is often the first, its gap still small
+            "bn_gap_last": rows[-1]["bn_gap"],
+        },
+        versions=versions(),
+    )
 
 
 def _prediction_rows(images: Images, split: str, indices: np.ndarray, logits: Tensor) -> list[dict[str, Any]]:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from seedsweep.config.schema import Config
-from seedsweep.models.build import BuiltModel
+from seedsweep.runs.record import RunRecord
+from seedsweep.runs.switches import Switches
 from seedsweep.tracking.tensorboard import RunTensorBoard
 
 
 def write_finished(
     board: RunTensorBoard,
-    config: Config,
-    label: str,
-    built: BuiltModel,
-    scores: dict[str, Any],
+    record: RunRecord,
     bn_gap: float,
 ) -> None:
-    """Writes the row of a run whose best checkpoint was scored; ``scores`` are by split, ``bn_gap`` the last."""
+    """Writes the row of a run whose best checkpoint was scored; ``bn_gap`` is the last."""
+    scores: dict[str, Any] = record.scores
     values = {
         "final/val_acc": scores["val"]["acc"],
         "final/val_macro_f1": scores["val"]["macro_f1"],
@@ -26,11 +24,11 @@ def write_finished(
     }
     if scores["test"]:
         values["final/test_acc"] = scores["test"]["acc"]
-    board.hparams(_settings(config, label, built), values)
+    board.hparams(_settings(record.switches, record.label, record.seed), values)
 
 
 def write_ended_early(
-    board: RunTensorBoard, config: Config, label: str, built: BuiltModel, row: dict[str, float]
+    board: RunTensorBoard, switches: Switches, label: str, seed: int, row: dict[str, float]
 ) -> None:
     """Writes the row of a run that was ended from outside; ``row`` is the last of its history."""
     values = {
@@ -38,21 +36,21 @@ def write_ended_early(
         "final/val_macro_f1": row["val/macro_f1"],
         "final/bn_gap": row["bn_gap"],
     }
-    board.hparams(_settings(config, label, built), values)
+    board.hparams(_settings(switches, label, seed), values)
 
 
-def _settings(config: Config, label: str, built: BuiltModel) -> dict[str, Any]:
+def _settings(switches: Switches, label: str, seed: int) -> dict[str, Any]:
     return {
         "arm": label,
-        "backbone": built.backbone.name,
-        "frozen": config.backbone.freeze,
-        "train_from": built.train_from or "",
-        "batchnorm": config.batchnorm.name,
-        "preprocess": config.preprocess.name,
-        "augment": config.augment.name,
-        "batch_size": config.data.batch_size,
-        "lr": config.optim.lr,
-        "width": config.head.width,
-        "dropout": config.head.dropout,
-        "seed": config.seed,
+        "backbone": switches.backbone.name,
+        "frozen": switches.backbone.freeze,
+        "train_from": switches.backbone.train_from or "",
+        "batchnorm": switches.batchnorm.policy,
+        "preprocess": switches.preprocess.name,
+        "augment": switches.augment.name,
+        "batch_size": switches.trainer.batch_size,
+        "lr": switches.optim.lr,
+        "width": switches.head.width,
+        "dropout": switches.head.dropout,
+        "seed": seed,
     }

@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from seedsweep.augment.warp import build_augment
+from seedsweep.config.departures import departures
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.datamodule import ImageDataModule
@@ -26,11 +27,14 @@ from seedsweep.features.route import why_online
 from seedsweep.heads.replay import Replay
 from seedsweep.models.build import BuiltModel, Trunk
 from seedsweep.models.card import card_of
+from seedsweep.models.effective import batchnorm_of, effective
 from seedsweep.preprocess.scaling import flush_denormals
 from seedsweep.reporting.summary import write_model_summary
+from seedsweep.runs.record import with_departures
+from seedsweep.runs.told import batchnorm_told
 from seedsweep.tracking.tensorboard import RunTensorBoard
 from seedsweep.training.assemble import build_module, trunk_of
-from seedsweep.training.finish import finish_run
+from seedsweep.training.finish import ArmRun, finish_run
 from seedsweep.training.hparams import write_ended_early
 from seedsweep.training.online import fit_online
 from seedsweep.training.recorder import Recorder
@@ -77,6 +81,7 @@ def train(
         KeyboardInterrupt: the user stopped the run; what was trained is saved.
     """
     started = time.perf_counter() - (sum(ready.seconds) if ready else 0.0)
+    label = label or config.experiment.name
     run_dir.mkdir(parents=True, exist_ok=True)
     with _log_file(run_dir / "run.log"):
         flush_denormals()
@@ -93,12 +98,13 @@ def train(
         if pictures:
             write_model_summary(module.classifier, run_dir / "model_summary.txt", (3, height, width))
         log.info(
-            "%s: %s (%s), BatchNorm policy %s on %d layers, %s",
-            label or config.experiment.name,
+            "%s: %s (%s), %s, %s",
+            with_departures(label, departures(config)),
             built.backbone.name,
             built.backbone.weights.note or built.backbone.weights.source,
-            config.batchnorm.name,
-            built.norm_layers,
+            batchnorm_told(
+                batchnorm_of(built.classifier.backbone, recalibrated=config.batchnorm.recalibrate)
+            ),
             _what_is_trained(config, built),
         )
         board = RunTensorBoard(run_dir)
@@ -115,7 +121,7 @@ def train(
                 outcome = fit_online(config, run_dir, module, images, recorder, resume)
         except Exception:  # a trial that is pruned, above all
             if recorder.rows:
-                write_ended_early(board, config, label or config.experiment.name, built, recorder.rows[-1])
+                write_ended_early(board, effective(config, built), label, config.seed, recorder.rows[-1])
             board.close()
             raise
         if changed := prepared.changed():
@@ -130,21 +136,11 @@ def train(
         if isinstance(images, FeatureImages):
             save_checkpoint(module, run_dir / "checkpoints/best.ckpt", outcome.best_epoch, whole=pictures)
         metrics = finish_run(
-            config=config,
-            run_dir=run_dir,
-            label=label or config.experiment.name,
-            module=module,
-            images=images,
-            built=built,
-            rows=recorder.rows,
-            best_epoch=outcome.best_epoch,
-            features={"stored": reason is None, "reason": reason},
-            trained_in=outcome.trained_in,
-            board=board,
-            status="interrupted" if outcome.interrupted else "finished",
-            started=started,
-            pictures=pictures,
-            meet_test=meet_test,
+            ArmRun(
+                config, run_dir, label, module, built, images, reason, board, started, pictures, meet_test
+            ),
+            recorder.rows,
+            outcome,
         )
         if outcome.interrupted:
             raise KeyboardInterrupt

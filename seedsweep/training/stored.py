@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from seedsweep.augment.warp import build_augment
+from seedsweep.config.called import preprocess_called
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
@@ -56,8 +57,8 @@ def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> Fea
     about = {
         "backbone": trunk.origin.name,
         "weights": trunk.origin.weights.note or trunk.origin.weights.source,
-        "batchnorm": config.batchnorm.name,
-        "preprocess": config.preprocess.name,
+        "batchnorm": "recalibrated" if config.batchnorm.recalibrate else "stored",
+        "preprocess": preprocess_called(config.preprocess),
         "image_size": list(config.data.image_size),
         "engine": engine_name(net, size, options, device),
         "precision": options.precision,

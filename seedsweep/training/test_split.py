@@ -14,10 +14,11 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.models.checkpoint import read_checkpoint
 from seedsweep.preprocess.scaling import flush_denormals
 from seedsweep.reporting.scores import score
+from seedsweep.runs.record import add_test_scores
 from seedsweep.training.assemble import build_module, trunk_of
 from seedsweep.training.predict import predict
 from seedsweep.training.run import images_of
-from seedsweep.whole import read_json, write_json
+from seedsweep.whole import read_json
 
 
 def score_test(config: Config, run_dir: Path) -> dict[str, Any] | None:
@@ -60,5 +61,5 @@ def score_test(config: Config, run_dir: Path) -> dict[str, Any] | None:
     module.eval()
     logits = predict(module, images, torch.from_numpy(rows), max(config.data.batch_size, 64))
     scores = score(logits, torch.from_numpy(table.labels[rows]), table.classes).as_dict()
-    write_json(path, read_json(path) | {"test": scores})
+    add_test_scores(run_dir, scores)
     return scores

@@ -20,7 +20,7 @@ def check() -> None:
 
 def write(net: nn.Module, example: Tensor, about: dict[str, str], path: Path) -> None:
     """Writes ``net`` with a free number of images; ``about`` comes back as ``extra_files`` of ``torch.export.load``."""
-    torch.export.save(program(net, example), path, extra_files={ABOUT: json.dumps(about)})
+    torch.export.save(program(net, example), path, extra_files={ABOUT: json.dumps(about, allow_nan=False)})
 
 
 def program(net: nn.Module, example: Tensor) -> torch.export.ExportedProgram:

@@ -1,0 +1,81 @@
+"""What settings are called: by what they do.
+
+The name of a choice says what its settings were before single ones of them were changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from functools import cache
+from typing import Any
+
+import yaml
+
+from seedsweep.config.location import conf_dir
+from seedsweep.config.schema import AugmentConfig, BatchNormConfig, Config, PreprocessConfig
+
+NONE, CUSTOM = "none", "custom"
+GROUPS: dict[str, type[AugmentConfig | BatchNormConfig | PreprocessConfig]] = {
+    "augment": AugmentConfig,
+    "batchnorm": BatchNormConfig,
+    "preprocess": PreprocessConfig,
+}
+
+
+def augment_called(config: AugmentConfig) -> str:
+    """Returns the choice of conf/augment with these values, ``none`` only where nothing acts, or custom (...)."""
+    return NONE if not acting(config) else _called("augment", asdict(config), acting(config))
+
+
+def batchnorm_called(config: BatchNormConfig) -> str:
+    """Returns the policy of conf/batchnorm with these switches, or custom (...) with them."""
+    return _called("batchnorm", asdict(config), _values(config))
+
+
+def preprocess_called(config: PreprocessConfig) -> str:
+    """Returns the choice of conf/preprocess with these switches, or custom (...) with them."""
+    return _called("preprocess", asdict(config), _values(config))
+
+
+def acting(config: AugmentConfig) -> dict[str, Any]:
+    """Returns the values of an augmentation that change an image; empty: it changes none."""
+    return {key: value for key, value in _values(config).items() if (any(value) if key == "shift" else value)}
+
+
+def rename(config: Config) -> None:
+    """Gives the three sections of ``config`` the names that their values have; changed in place."""
+    config.augment.name = augment_called(config.augment)
+    config.batchnorm.name = batchnorm_called(config.batchnorm)
+    config.preprocess.name = preprocess_called(config.preprocess)
+
+
+def written(key: str, value: Any) -> str:
+    """Returns a setting as the command line takes it, ``augment.shift=[0.1,0.1]``."""
+    if isinstance(value, bool) or value is None:
+        return f"{key}={'null' if value is None else str(value).lower()}"
+    if isinstance(value, list):
+        return f"{key}=[{','.join(str(each) for each in value)}]"
+    return f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+
+
+def _values(config: AugmentConfig | BatchNormConfig | PreprocessConfig) -> dict[str, Any]:
+    return {key: value for key, value in asdict(config).items() if key != "name"}
+
+
+def _called(group: str, content: dict[str, Any], told: dict[str, Any]) -> str:
+    values = {key: value for key, value in content.items() if key != "name"}
+    name = next((name for name, known in _shipped(group) if known == values), None)
+    return name or f"{CUSTOM} ({', '.join(written(key, value) for key, value in told.items())})"
+
+
+@cache
+def _shipped(group: str) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """Returns the choices of a group that seedsweep brings, with all their values."""
+    kind = GROUPS[group]
+    found = []
+    for path in sorted((conf_dir() / group).glob("*.yaml")):
+        known = {field.name for field in fields(kind)}
+        content = yaml.safe_load(path.read_text())
+        made = kind(**{key: value for key, value in content.items() if key in known})
+        found.append((path.stem, _values(made)))
+    return tuple(found)

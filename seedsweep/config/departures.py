@@ -1,0 +1,131 @@
+"""Where a run's settings are not those of the experiment file that it is called after."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+
+from seedsweep.config.called import written
+from seedsweep.config.location import conf_dir
+from seedsweep.config.schema import Config
+
+NOT_SETTINGS = ("experiment", "rung", "hydra", "defaults")
+CHANGES_NOTHING = ("name", "teaches")  # of a section: what it is called
+NAMED = ("backbone", "optim", "data")  # sections whose name is a setting
+
+
+def departures(config: Config, folders: Sequence[Path] | None = None) -> list[str]:
+    """Returns the settings that a run has otherwise than the file of its experiment (or rung), as overrides.
+
+    Args:
+        config: the run's.
+        folders: that may hold experiment/NAME.yaml, the first wins; None: those that Hydra reads, or conf/.
+
+    Returns:
+        Such as ``batchnorm.training_statistics=batch``; empty where all agrees, or where there is no such file.
+    """
+    folders = config_folders() if folders is None else folders
+    path = _file_of(config, folders)
+    if path is None:
+        return []
+    choices, values = _said(path, folders)
+    content = asdict(config)
+    stated: dict[str, Any] = {}
+    for group, choice in choices.items():
+        if group in content and (chosen := _choice(group, choice, folders)) is not None:
+            kind = type(getattr(config, group))
+            stated[group] = asdict(kind(**chosen))
+    stated = _merged(stated, {key: value for key, value in values.items() if key not in NOT_SETTINGS})
+    return _differences(stated, content)
+
+
+def config_folders() -> list[Path]:
+    """Returns the folders of configuration files, in the order in which Hydra looks."""
+    if not HydraConfig.initialized():
+        return [conf_dir()]
+    sources = HydraConfig.get().runtime.config_sources
+    return [Path(str(source.path)) for source in sources if source.schema == "file"]
+
+
+def _file_of(config: Config, folders: Sequence[Path]) -> Path | None:
+    name = config.experiment.name
+    if not config.rung.kind:
+        return _find("experiment", name, folders)
+    rungs = [path for folder in folders for path in sorted((folder / "rung").glob("*.yaml"))]
+    return next((path for path in rungs if _read(path).get("experiment", {}).get("name") == name), None)
+
+
+def _find(group: str, choice: str, folders: Sequence[Path]) -> Path | None:
+    paths = (folder / group / f"{choice}.yaml" for folder in folders)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else {}
+
+
+def _said(path: Path, folders: Sequence[Path]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Returns the choices that a file of overrides makes, and its values, with those of the files that it builds on."""
+    content = _read(path)
+    own = {key: value for key, value in content.items() if key != "defaults"}
+    choices: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    mine: dict[str, str] = {}
+    defaults = list(content.get("defaults") or [])
+    for entry in defaults if "_self_" in defaults else [*defaults, "_self_"]:
+        if entry == "_self_":
+            values = _merged(values, own)
+            continue
+        key, choice = next(iter(entry.items())) if isinstance(entry, dict) else (path.parent.name, entry)
+        words = str(key).split()
+        group = words[-1].lstrip("/")
+        below = _find(group, str(choice), folders)
+        if words[0] == "override":
+            mine[group] = str(choice)
+        elif group in ("experiment", "rung") and below is not None:
+            further, their = _said(below, folders)
+            choices |= further
+            values = _merged(values, their)
+        else:
+            mine[group] = str(choice)
+    return choices | mine, values
+
+
+def _choice(group: str, choice: str, folders: Sequence[Path]) -> dict[str, Any] | None:
+    """Returns the values of a group's file with those of the files of the group that it builds on."""
+    path = _find(group, choice, folders)
+    if path is None:
+        return None
+    content = _read(path)
+    values: dict[str, Any] = {}
+    for base in content.pop("defaults", None) or []:
+        if isinstance(base, str) and base != "_self_":
+            values |= _choice(group, base, folders) or {}
+    return values | content
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    made = copy.deepcopy(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(made.get(key), dict)
+        made[key] = _merged(made[key], value) if both else value
+    return made
+
+
+def _differences(stated: dict[str, Any], content: dict[str, Any], path: tuple[str, ...] = ()) -> list[str]:
+    found = []
+    for key, value in stated.items():
+        if key not in content or (len(path) == 1 and key in CHANGES_NOTHING and path[0] not in NAMED):
+            continue
+        if isinstance(value, dict) and isinstance(content[key], dict):
+            found += _differences(value, content[key], (*path, key))
+        elif value != content[key]:
+            found.append(written(".".join((*path, key)), content[key]))
+    return found

@@ -1,0 +1,135 @@
+"""The effective switches of a net that was built: read off its layers, not off the settings."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from seedsweep.batchnorm.policy import follows_stored, norm_layers
+from seedsweep.config.called import augment_called, batchnorm_called, preprocess_called
+from seedsweep.config.schema import BatchNormConfig, Config, PreprocessConfig
+from seedsweep.models.build import BuiltModel
+from seedsweep.models.classifier import Head
+from seedsweep.preprocess.scaling import Preprocess
+from seedsweep.runs.switches import (
+    BATCH,
+    NONE,
+    STORED,
+    AugmentSwitches,
+    BackboneSwitches,
+    BatchNormSwitches,
+    HeadSwitches,
+    OptimSwitches,
+    PreprocessSwitches,
+    Switches,
+    TrainerSwitches,
+)
+
+HELD = (
+    STORED,
+    False,
+    False,
+)  # normalises with stored statistics, which don't move; scale and shift are not trained
+
+
+def effective(config: Config, built: BuiltModel) -> Switches:
+    """Returns what a run does.
+
+    Args:
+        config: of the run, for what no layer shows: augmentation, optimiser, epochs.
+        built: its net.
+    """
+    backbone, head = built.classifier.backbone, built.classifier.head
+    assert isinstance(head, Head)
+    augment = {key: value for key, value in vars(config.augment).items() if key != "name"}
+    optim, trainer = config.optim, config.trainer
+    return Switches(
+        batchnorm=batchnorm_of(backbone, recalibrated=config.batchnorm.recalibrate),
+        preprocess=_preprocess_of(built.classifier.preprocess),
+        augment=AugmentSwitches(augment_called(config.augment), **augment),
+        backbone=_backbone_of(built, config.backbone.library),
+        head=HeadSwitches(
+            head.hidden.out_features if head.hidden else 0,
+            head.dropout,
+            config.head.class_weights,
+            config.head.label_smoothing,
+        ),
+        optim=OptimSwitches(
+            optim.name, optim.lr, optim.weight_decay, optim.momentum if optim.name == "sgd" else None
+        ),
+        trainer=TrainerSwitches(
+            trainer.max_epochs,
+            trainer.patience,
+            config.data.batch_size,
+            trainer.precision,
+            trainer.accelerator,
+            trainer.channels_last,
+        ),
+    )
+
+
+def batchnorm_of(backbone: nn.Module, *, recalibrated: bool) -> BatchNormSwitches:
+    """Returns the switches of the BatchNorm layers of ``backbone``.
+
+    Layers that a cut holds to what they are differ from those behind it: they are counted, and the others are told.
+
+    Args:
+        backbone: under its policy.
+        recalibrated: whether its statistics were estimated anew before.
+    """
+    states = [_state(layer) for _, layer in norm_layers(backbone)]
+    if not states:
+        return BatchNormSwitches(NONE, 0, NONE, False, False, False)
+    others = [state for state in states if state != HELD]
+    statistics, updates, affine = others[0] if others else HELD
+    affine = any(state[2] for state in others)  # a layer may have no scale and shift
+    switches = BatchNormConfig(NONE, statistics, updates, affine, recalibrated)
+    return BatchNormSwitches(
+        batchnorm_called(switches),
+        len(states),
+        statistics,
+        updates,
+        affine,
+        recalibrated,
+        len(states) - len(others) if others else 0,
+    )
+
+
+def _state(layer: nn.Module) -> tuple[str, bool, bool]:
+    """Returns what normalises a layer in training, whether its statistics move, and whether its affine is trained."""
+    trained = any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
+    if follows_stored(layer):
+        return STORED, False, trained
+    return BATCH, bool(getattr(layer, "track_running_stats", False)), trained
+
+
+def _preprocess_of(preprocess: nn.Module) -> PreprocessSwitches:
+    assert isinstance(preprocess, Preprocess)
+    with torch.no_grad():
+        black, white = (
+            preprocess(torch.full((1, 3, 1, 1), value)).flatten().tolist() for value in (0.0, 255.0)
+        )
+    config = PreprocessConfig(NONE, preprocess.normalise, preprocess.rescale)
+    return PreprocessSwitches(preprocess_called(config), config.normalise, config.rescale, black, white)
+
+
+def _backbone_of(built: BuiltModel, library: str) -> BackboneSwitches:
+    net = built.classifier.backbone
+    of_norms = {id(p) for _, layer in norm_layers(net) for p in layer.parameters(recurse=False)}
+    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    return BackboneSwitches(
+        built.backbone.name,
+        library,
+        all(id(parameter) in of_norms for parameter in trained),
+        built.train_from,
+        sum(parameter.numel() for parameter in net.parameters()),
+        sum(parameter.numel() for parameter in trained),
+        any(_drops(module) for module in net.modules()),
+    )
+
+
+def _drops(module: nn.Module) -> bool:
+    """Says whether a module leaves out something at random in training: Dropout, and timm's DropPath and kin."""
+    named = type(module).__name__.startswith(("Dropout", "DropPath", "DropBlock", "PatchDropout"))
+    share = getattr(module, "p", None) or getattr(module, "drop_prob", None) or getattr(module, "prob", None)
+    return named and bool(share)

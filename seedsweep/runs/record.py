@@ -1,0 +1,282 @@
+"""The record of a run, metrics.json: made once, at the run's end, and read here by all that speak of the run.
+
+It needs no torch. A record of an earlier version is read too: what it left unsaid is taken from the settings that lie
+beside it, or is not known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seedsweep.config.called import augment_called, batchnorm_called, preprocess_called
+from seedsweep.config.schema import AugmentConfig, BatchNormConfig, PreprocessConfig
+from seedsweep.errors import SeedsweepError
+from seedsweep.runs.switches import (
+    NONE,
+    AugmentSwitches,
+    BackboneSwitches,
+    BatchNormSwitches,
+    HeadSwitches,
+    OptimSwitches,
+    PreprocessSwitches,
+    Switches,
+    TrainerSwitches,
+)
+from seedsweep.whole import read_json, write_json
+
+NAME = "metrics.json"
+VERSION = 2  # 1: without a number, and with names in the place of switches
+UNKNOWN = "unknown"
+FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class Digests:
+    """SHA-256 in hex.
+
+    Attributes:
+        split: of which file is of which class and in which split.
+        images: of the content of all files.
+        weights: of the file that the net began with; None: it began with random ones.
+        checkpoint: of checkpoints/best.ckpt.
+    """
+
+    split: str | None = None
+    images: str | None = None
+    weights: str | None = None
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True)
+class FeaturesUsed:
+    """How the images reached the head.
+
+    Attributes:
+        stored: whether their features (or activations at a cut) were computed once and kept.
+        reason: why not; None: they were.
+        engine: that computed them; None: PyTorch, in every epoch.
+        precision: of that pass.
+        dtype: of the stored arrays.
+        views: augmented views of each training image; 0: none.
+        space: of the store.
+    """
+
+    stored: bool
+    reason: str | None
+    engine: str | None = None
+    precision: str | None = None
+    dtype: str | None = None
+    views: int = 0
+    space: str | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything that a run says of itself.
+
+    Attributes:
+        experiment: what the user called it.
+        departures: settings that the run has otherwise than the experiment's file, as overrides.
+        label: the arm's name in tables.
+        seed: of the run.
+        status: finished | interrupted, or another way in which it ended.
+        switches: what it really did.
+        weights: where the net's weights came from: source, path, digest, note, keras.
+        backbone_fallback: why the net stands in for another; None: it doesn't.
+        image_size: height and width in pixels.
+        features: how the images reached the head.
+        trained_in: float32 | bfloat16 | float16.
+        images: numbers of images, by split and class.
+        digests: of what went in and came out.
+        epochs: that were trained.
+        best_epoch: whose weights were kept, from 0.
+        scores: by split; None where it was not met.
+        train_images: accuracies in train mode and in eval mode, and bn_gap.
+        versions: of libraries.
+        wall_seconds: it took.
+    """
+
+    experiment: str
+    departures: list[str]
+    label: str
+    seed: int
+    status: str
+    switches: Switches
+    weights: dict[str, Any]
+    backbone_fallback: str | None
+    image_size: list[int]
+    features: FeaturesUsed
+    trained_in: str
+    images: dict[str, dict[str, int]]
+    digests: Digests
+    epochs: int
+    best_epoch: int
+    scores: dict[str, dict[str, Any] | None]
+    train_images: dict[str, float]
+    versions: dict[str, str]
+    wall_seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns what metrics.json holds: the switches, and names of theirs that are true for readers of one word."""
+        s = self.switches
+        return {
+            "version": VERSION,
+            "experiment": self.experiment,
+            "departures": self.departures,
+            "label": self.label,
+            "seed": self.seed,
+            "status": self.status,
+            "backbone": s.backbone.name,
+            "backbone_fallback": self.backbone_fallback,
+            "weights": self.weights,
+            "frozen": s.backbone.freeze,
+            "train_from": s.backbone.train_from,
+            "batchnorm": s.batchnorm.policy,
+            "norm_layers": s.batchnorm.layers,
+            "preprocess": s.preprocess.name,
+            "augment": s.augment.name,
+            "image_size": self.image_size,
+            "batch_size": s.trainer.batch_size,
+            "switches": s.as_dict(),
+            "features": asdict(self.features),
+            "trained_in": self.trained_in,
+            "images": self.images,
+            "digests": asdict(self.digests),
+            "epochs": self.epochs,
+            "best_epoch": self.best_epoch,
+            **self.scores,
+            "train_images": self.train_images,
+            "versions": self.versions,
+            "wall_seconds": self.wall_seconds,
+        }
+
+
+def write_record(folder: Path, record: RunRecord) -> dict[str, Any]:
+    """Writes metrics.json; returns what it holds."""
+    content = record.as_dict()
+    write_json(folder / NAME, content)
+    return content
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """Returns what a run's metrics.json holds, with names that are true of its switches; empty if there is none.
+
+    Of a record of an earlier version the names are made anew from the settings that lie beside it; without them
+    ``batchnorm``, ``preprocess`` and ``augment`` are ``unknown``.
+    """
+    content = read_json(folder / NAME)
+    if not content or "version" in content:
+        return content
+    settings = _settings(folder)
+    batchnorm, preprocess, augment = (
+        _batchnorm_of(settings, content), _preprocess_of(settings), _augment_of(settings),
+    )  # fmt: skip
+    return content | {
+        "batchnorm": batchnorm.policy if batchnorm else UNKNOWN,
+        "preprocess": preprocess.name if preprocess else UNKNOWN,
+        "augment": augment.name if augment else UNKNOWN,
+    }
+
+
+def read_switches(folder: Path, metrics: dict[str, Any] | None = None) -> Switches | None:
+    """Returns the effective switches of a run, by its record or else by the settings beside it; None: not known.
+
+    Args:
+        folder: of the run.
+        metrics: what its metrics.json holds, where that was read already.
+    """
+    content = read_json(folder / NAME) if metrics is None else metrics
+    try:
+        if "switches" in content:
+            return Switches.from_dict(content["switches"])
+        return _switches_of(_settings(folder), content)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return None
+
+
+def add_test_scores(folder: Path, scores: dict[str, Any]) -> None:
+    """Adds the scores of the test images to a finished run's record: a study's winner meets them late."""
+    write_json(folder / NAME, read_json(folder / NAME) | {"test": scores})
+
+
+def is_finished(folder: Path) -> bool:
+    """Says whether the run in ``folder`` went to its end."""
+    return read_json(folder / NAME).get("status") == FINISHED
+
+
+def with_departures(name: str, departed: list[str]) -> str:
+    """Returns ``name``, and the settings that the experiment's file says otherwise, but for those that it tells."""
+    further = [setting for setting in departed if setting not in name.split()]
+    return f"{name}, with {' '.join(further)}" if further else name
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Returns the settings that Hydra wrote beside a run, as plain YAML; empty where there are none."""
+    try:
+        content = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _batchnorm_of(settings: dict[str, Any], content: dict[str, Any]) -> BatchNormSwitches | None:
+    layers = content.get("norm_layers")
+    if layers == 0:
+        return BatchNormSwitches(NONE, 0, NONE, False, False, False)
+    try:
+        config = BatchNormConfig(**settings["batchnorm"])
+        cut = settings["backbone"].get("train_from") is not None and config.train_affine
+    except (KeyError, TypeError, AttributeError, SeedsweepError):
+        return None
+    return BatchNormSwitches(
+        batchnorm_called(config),
+        layers,
+        config.training_statistics,
+        config.update_statistics,
+        config.train_affine,
+        config.recalibrate,
+        None if cut else 0,
+    )
+
+
+def _preprocess_of(settings: dict[str, Any]) -> PreprocessSwitches | None:
+    try:
+        config = PreprocessConfig(**settings["preprocess"])
+    except (KeyError, TypeError):
+        return None
+    return PreprocessSwitches(preprocess_called(config), config.normalise, config.rescale)
+
+
+def _augment_of(settings: dict[str, Any]) -> AugmentSwitches | None:
+    try:
+        config = AugmentConfig(**settings["augment"])
+    except (KeyError, TypeError, SeedsweepError):
+        return None
+    return AugmentSwitches(**{**asdict(config), "name": augment_called(config)})
+
+
+def _switches_of(settings: dict[str, Any], content: dict[str, Any]) -> Switches | None:
+    batchnorm, preprocess, augment = (
+        _batchnorm_of(settings, content), _preprocess_of(settings), _augment_of(settings),
+    )  # fmt: skip
+    if batchnorm is None or preprocess is None or augment is None:
+        return None
+    backbone, head, optim, trainer = (settings[key] for key in ("backbone", "head", "optim", "trainer"))
+    return Switches(
+        batchnorm,
+        preprocess,
+        augment,
+        BackboneSwitches(content["backbone"], backbone["library"], content["frozen"], content.get("train_from")),
+        HeadSwitches(**{key: head[key] for key in ("width", "dropout", "class_weights", "label_smoothing")}),
+        OptimSwitches(
+            optim["name"], optim["lr"], optim["weight_decay"], optim["momentum"] if optim["name"] == "sgd" else None
+        ),
+        TrainerSwitches(
+            trainer["max_epochs"], trainer["patience"], content["batch_size"], trainer["precision"],
+            trainer["accelerator"], trainer["channels_last"],
+        ),
+    )  # fmt: skip

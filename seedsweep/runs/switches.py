@@ -1,0 +1,159 @@
+"""The effective switches of a run: what its net, images and optimiser really did, whatever its settings are called.
+
+Versions of seedsweep before the record left some of them unsaid: None stands for what is not known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+BATCH, STORED, NONE = "batch", "stored", "none"
+
+
+@dataclass(frozen=True)
+class BatchNormSwitches:
+    """Of the backbone's BatchNorm layers.
+
+    Attributes:
+        policy: the choice of conf/batchnorm with these switches, or custom (...); ``none`` without such layers.
+        layers: how many there are.
+        training_statistics: batch | stored | none: what normalises in training. At inference the stored ones do.
+        update_statistics: whether the running statistics move in training.
+        train_affine: whether scale and shift are trained.
+        recalibrate: whether the statistics were estimated anew on the training images first.
+        held_layers: those among them that stand before ``train_from`` and keep stored statistics, scale and shift,
+            whatever the other switches say.
+    """
+
+    policy: str
+    layers: int | None
+    training_statistics: str
+    update_statistics: bool
+    train_affine: bool
+    recalibrate: bool
+    held_layers: int | None = 0
+
+    @property
+    def uses_batch(self) -> bool:
+        """Whether training normalises with the batch's statistics, and so otherwise than inference."""
+        return self.training_statistics == BATCH
+
+
+@dataclass(frozen=True)
+class PreprocessSwitches:
+    """Of the input scaling; ``black`` and ``white`` are what 0 and 255 become, a number a channel."""
+
+    name: str
+    normalise: bool
+    rescale: bool
+    black: list[float] | None = None
+    white: list[float] | None = None
+
+
+@dataclass(frozen=True)
+class AugmentSwitches:
+    """Of the training images; ``name`` is none only where nothing acts. Units as in ``AugmentConfig``."""
+
+    name: str
+    rotation: float
+    shift: list[float]
+    shear: float
+    zoom: float
+    horizontal_flip: bool
+    vertical_flip: bool
+    brightness: float
+
+
+@dataclass(frozen=True)
+class BackboneSwitches:
+    """Of the net before the head.
+
+    Attributes:
+        name: of the net that was built.
+        library: own | timm.
+        freeze: whether none of its parameters is trained but, perhaps, those of BatchNorm layers.
+        train_from: the first module whose parameters are trained; None: all are, or none.
+        parameters: numbers in it.
+        trained_parameters: those among them that are trained, BatchNorm's included.
+        dropout: whether anything in it drops at random in training.
+    """
+
+    name: str
+    library: str
+    freeze: bool
+    train_from: str | None
+    parameters: int | None = None
+    trained_parameters: int | None = None
+    dropout: bool | None = None
+
+
+@dataclass(frozen=True)
+class HeadSwitches:
+    """Of the head and its loss."""
+
+    width: int
+    dropout: float
+    class_weights: str
+    label_smoothing: float
+
+
+@dataclass(frozen=True)
+class OptimSwitches:
+    """Of the optimiser; ``momentum`` is None where it has none to set."""
+
+    name: str
+    lr: float
+    weight_decay: float
+    momentum: float | None
+
+
+@dataclass(frozen=True)
+class TrainerSwitches:
+    """Of the training."""
+
+    max_epochs: int
+    patience: int
+    batch_size: int
+    precision: str
+    accelerator: str
+    channels_last: bool
+
+
+@dataclass(frozen=True)
+class Switches:
+    """All of them."""
+
+    batchnorm: BatchNormSwitches
+    preprocess: PreprocessSwitches
+    augment: AugmentSwitches
+    backbone: BackboneSwitches
+    head: HeadSwitches
+    optim: OptimSwitches
+    trainer: TrainerSwitches
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns what metrics.json holds."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Switches:
+        """Reads :meth:`as_dict` back; what this version does not know is left out.
+
+        Raises:
+            KeyError, TypeError, AttributeError: something is missing.
+        """
+        kinds = {
+            "batchnorm": BatchNormSwitches,
+            "preprocess": PreprocessSwitches,
+            "augment": AugmentSwitches,
+            "backbone": BackboneSwitches,
+            "head": HeadSwitches,
+            "optim": OptimSwitches,
+            "trainer": TrainerSwitches,
+        }
+        made: dict[str, Any] = {}
+        for key, kind in kinds.items():
+            known = {field.name for field in fields(kind)}
+            made[key] = kind(**{name: value for name, value in content[key].items() if name in known})
+        return cls(**made)

@@ -1,0 +1,168 @@
+"""The record of a run: what it says is what the net does, and it is strict JSON."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from composed import config_of
+
+from seedsweep.cli.main import main
+from seedsweep.config.called import augment_called, batchnorm_called, preprocess_called, rename
+from seedsweep.config.departures import departures
+from seedsweep.runs.record import read_metrics, read_switches
+from seedsweep.runs.switches import Switches
+from seedsweep.whole import strict, write_json
+
+SMALL = [
+    "backbone=efficientnet_lite0", "backbone.weights=none", "data.demo.n_images=70", "data.image_size=[48,48]",
+    "data.workers=1", "head.width=8", "trainer.max_epochs=2", "trainer.probe_images=16", "trainer.accelerator=cpu",
+    "trainer.progress_bar=false", "features.engine=torch", "report.write=false",
+]  # fmt: skip
+OTHERWISE = ["+experiment=frozen_bn", "batchnorm.training_statistics=batch", "augment.rotation=20"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose name and groups say other than its switches."""
+    made = tmp_path_factory.mktemp("runs") / "run"
+    assert main([*SMALL, *OTHERWISE, "preprocess.rescale=true", f"hydra.run.dir={made}"]) == 0
+    return made
+
+
+def parsed(path: Path) -> Any:
+    def refuse(word: str) -> None:
+        raise ValueError(f"{path} holds a bare {word}")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def test_a_record_goes_by_the_switches(folder: Path):
+    metrics = parsed(folder / "metrics.json")
+    assert (metrics["batchnorm"], metrics["preprocess"]) == ("batch_stats", "rescale_twice")
+    assert metrics["augment"] == "custom (augment.rotation=20)".replace("augment.", "")
+    assert metrics["departures"] == ["batchnorm.training_statistics=batch"]
+    switches = read_switches(folder)
+    assert switches is not None
+    assert Switches.from_dict(metrics["switches"]) == switches
+    assert switches.batchnorm.training_statistics == "batch"
+    assert not switches.batchnorm.train_affine
+    assert "frozen_bn, with batchnorm.training_statistics=batch: " in (folder / "run.log").read_text()
+    assert "BatchNorm policy batch_stats on " in (folder / "run.log").read_text()
+
+
+def test_a_record_tells_what_went_in_and_came_out(folder: Path):
+    import hashlib
+
+    metrics = parsed(folder / "metrics.json")
+    digests = metrics["digests"]
+    best = hashlib.sha256((folder / "checkpoints" / "best.ckpt").read_bytes()).hexdigest()
+    assert digests["checkpoint"] == best
+    assert digests["weights"] is None  # the net began with random ones
+    assert len(digests["split"]) == len(digests["images"]) == 64
+    assert metrics["features"]["stored"] is False
+    assert "batch_stats" in metrics["features"]["reason"]
+    assert metrics["version"] == 2
+
+
+def test_all_json_of_a_run_is_strict(folder: Path):
+    paths = list(folder.rglob("*.json"))
+    assert folder / "metrics.json" in paths
+    for path in paths:
+        parsed(path)
+
+
+def test_numbers_that_are_none_become_null(tmp_path: Path):
+    content = {"a": math.nan, "b": [1.5, -math.inf, {"c": (math.inf, 2)}], "d": "NaN", "e": None, "f": 1}
+    write_json(tmp_path / "it.json", content)
+    assert parsed(tmp_path / "it.json") == {
+        "a": None, "b": [1.5, None, {"c": [None, 2]}], "d": "NaN", "e": None, "f": 1,
+    }  # fmt: skip
+    assert math.isnan(content["a"])  # type: ignore[arg-type]
+    assert strict(0.1) == 0.1
+
+
+def test_an_earlier_versions_record_is_read_by_its_settings(folder: Path, tmp_path: Path):
+    """Version 1 wrote the names of choices; the settings beside it say what they came to."""
+    old = parsed(folder / "metrics.json")
+    for key in ("version", "switches", "digests", "departures"):
+        del old[key]
+    old |= {"batchnorm": "inference", "preprocess": "auto", "augment": "none"}
+    (tmp_path / ".hydra").mkdir()
+    settings = (folder / ".hydra" / "config.yaml").read_text()
+    (tmp_path / ".hydra" / "config.yaml").write_text(settings)
+    write_json(tmp_path / "metrics.json", old)
+    metrics = read_metrics(tmp_path)
+    assert (metrics["batchnorm"], metrics["preprocess"]) == ("batch_stats", "rescale_twice")
+    assert metrics["augment"] == "custom (rotation=20)"
+    switches, now = read_switches(tmp_path), read_switches(folder)
+    assert switches is not None
+    assert now is not None
+    assert switches.batchnorm == now.batchnorm
+    assert (switches.augment, switches.head, switches.optim) == (now.augment, now.head, now.optim)
+    assert switches.preprocess.black is None
+    (tmp_path / ".hydra" / "config.yaml").unlink()  # nothing is known of a name alone
+    assert read_metrics(tmp_path)["batchnorm"] == "unknown"
+    assert read_switches(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "names"),
+    [
+        ([], ("none", "inference", "auto")),
+        (["augment=light", "augment.rotation=15.0"], ("light", "inference", "auto")),
+        (["augment=question", "batchnorm=train"], ("question", "train", "auto")),
+        (
+            ["augment=light", "augment.rotation=0", "augment.shift=[0,0]", "augment.zoom=0", "augment.brightness=0"],
+            ("custom (horizontal_flip=true, vertical_flip=true)", "inference", "auto"),
+        ),
+        (["batchnorm=train", "batchnorm.train_affine=false"], ("none", "update_stats", "auto")),
+        (["batchnorm.recalibrate=true", "preprocess.normalise=false"], ("none", "recalibrate", "custom")),
+        (["batchnorm.train_affine=true", "preprocess=rescale_only"], ("none", "custom", "rescale_only")),
+        (["augment=none", "augment.zoom=0.1"], ("custom (zoom=0.1)", "inference", "auto")),
+    ],
+)  # fmt: skip
+def test_settings_are_called_by_what_they_do(overrides: list[str], names: tuple[str, str, str]):
+    config = config_of(*overrides)
+    called = (
+        augment_called(config.augment), batchnorm_called(config.batchnorm), preprocess_called(config.preprocess),
+    )  # fmt: skip
+    for found, wanted in zip(called, names, strict=True):
+        assert found == wanted or (wanted == "custom" and found.startswith("custom ("))
+    rename(config)
+    assert (config.augment.name, config.batchnorm.name, config.preprocess.name) == called
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["+experiment=frozen_bn"], []),
+        (["+experiment=frozen_bn", "augment.rotation=20", "optim.lr=0.1"], []),  # the file says nothing of them
+        (["+experiment=frozen_bn", "batchnorm.recalibrate=true"], ["batchnorm.recalibrate=true"]),
+        (["+experiment=frozen_bn", "batchnorm=inference"], []),
+        (
+            ["+experiment=frozen_bn", "batchnorm=train", "data.batch_size=8"],
+            [
+                "batchnorm.training_statistics=batch", "batchnorm.update_statistics=true",
+                "batchnorm.train_affine=true", "data.batch_size=8",
+            ],
+        ),
+        (["+experiment=as_asked", "backbone=vgg16"], ["backbone.name=vgg16"]),
+        (["+rung=02_bn_inference"], []),
+        (["+rung=02_bn_inference", "batchnorm.training_statistics=batch"], ["batchnorm.training_statistics=batch"]),
+        (["+rung=03_lr_1e-4", "optim.lr=0.01"], ["optim.lr=0.01"]),
+        (["experiment.name=mine", "optim.lr=0.1"], []),
+    ],
+)  # fmt: skip
+def test_settings_that_depart_from_the_experiments_file_are_told(overrides: list[str], expected: list[str]):
+    assert departures(config_of(*overrides)) == expected
+
+
+def test_no_experiment_or_rung_departs_from_itself():
+    from seedsweep.config.location import conf_dir
+
+    for path in (conf_dir() / "experiment").glob("*.yaml"):
+        assert departures(config_of(f"+experiment={path.stem}")) == [], path
+    for rung in ("00_as_asked", "09_finetuned", "back_finetuned_scaled_twice", "cell_inference_scaled_twice"):
+        assert departures(config_of(f"+rung={rung}")) == [], rung
