@@ -9,10 +9,10 @@ from PIL import Image
 
 from seedsweep.config.schema import DataConfig
 from seedsweep.data.datamodule import ImageDataModule
-from seedsweep.data.folder import images_below
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.data.split import groups_of, split_images
 from seedsweep.data.table import write_manifest
+from seedsweep.data.walk import walk
 from seedsweep.errors import SeedsweepError
 
 
@@ -37,7 +37,7 @@ def prepare(root: Path, manifest: Path | None = None, **settings: object) -> Pre
 def phone_photographs(root: Path) -> Path:
     for name in ("good", "bad"):
         (root / name).mkdir()
-        (root / name / "IMG_1.HEIC").write_bytes(b"...")
+        (root / name / "IMG_1.CR2").write_bytes(b"...")
     return root
 
 
@@ -111,7 +111,7 @@ MISTAKES = {
     "did you mean": lambda p: prepare(make(p / "seeds", {"a": 5, "b": 5}).with_name("sedes")),
     "holds no images": lambda p: prepare(p),
     "lie in the folder itself": lambda p: prepare(make(p, {"good": 4}) / "good"),
-    "found 2 .heic": lambda p: prepare(phone_photographs(p)),
+    "found 1 .cr2 of class bad, 1 of class good": lambda p: prepare(phone_photographs(p)),
     "is no folder; did you mean": lambda p: prepare(make(p / "seeds", {"good": 4}).parent / "seedz"),
     "is not read by data=demo": lambda p: prepare_images(DataConfig(name="demo", root="x"), p),
     "one class only": lambda p: prepare(make(p, {"a": 9})),
@@ -181,5 +181,7 @@ def test_a_link_back_is_not_followed(tmp_path: Path):
     (tmp_path / "seeds/good/self").symlink_to(tmp_path / "seeds/good")
     make(tmp_path / "elsewhere", {"more": 2})
     (tmp_path / "seeds/good/more").symlink_to(tmp_path / "elsewhere/more")
-    assert len(images_below(tmp_path / "seeds/good")) == 6
-    assert len(images_below(tmp_path / "seeds")) == 10
+    assert len(walk(tmp_path / "seeds/good").images) == 6
+    found = walk(tmp_path / "seeds")
+    assert len(found.images) == 10
+    assert [(each.path.name, each.what) for each in found.left_out] == [("loop", "link"), ("self", "link")]

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import difflib
 import logging
-import os
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from seedsweep.config.schema import DataConfig
+from seedsweep.data.formats import listed
+from seedsweep.data.leftout import LeftOut, sentences
+from seedsweep.data.walk import Walked, folders_in, loose_files, walk
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import class_of, printable
 
 log = logging.getLogger(__name__)
 
-# here, for the module that decodes them needs PyTorch, which takes seconds, and a wrong path is told before
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 SPLIT_NAMES = {
     "train": ("train", "training", "training_set", "train_set"),
     "val": ("val", "valid", "validation", "validation_set", "valid_set", "val_set", "dev"),
     "test": ("test", "testing", "test_set"),
 }
+NO_CLASS = "it lies in no class folder"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,14 @@ class Found:
     path: Path
     label: str
     split: str | None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The images of a folder, and the files that are not used."""
+
+    found: list[Found]
+    left_out: list[LeftOut]
 
 
 def check_root(config: DataConfig) -> None:
@@ -56,54 +65,127 @@ def check_root(config: DataConfig) -> None:
     raise SeedsweepError(f"data.root={root} is no folder{hint}")
 
 
-def scan_folder(root: Path) -> list[Found]:
+def scan_folder(root: Path) -> Scan:
     """Lists the images of ``root/<class>/**`` or ``root/{train,val,test}/<class>/**``, sorted by path.
 
-    Hidden files and files without an image's suffix are passed over.
+    A folder called ``train`` is a split if it holds class folders and one for validation or testing stands beside it;
+    a class if it holds images directly and other classes stand beside it.
 
     Args:
         root: an existing folder.
 
     Raises:
-        SeedsweepError: no images, no validation folder, or classes that differ between splits.
+        SeedsweepError: no images, no validation folder, classes that differ between splits, or folders that could be
+            meant in two ways.
     """
-    top = _folders(root)
+    top = {folder: walk(folder, class_of(folder.name)) for folder in folders_in(root)}
+    loose = loose_files(root)
+    left_out = loose.left_out + [LeftOut(path, "", "image(s)", NO_CLASS) for path in loose.images]
     by_split = {
         split: [folder for folder in top if folder.name.lower() in names]
         for split, names in SPLIT_NAMES.items()
     }
-    if not by_split["train"]:
-        found = [Found(path, folder.name, None) for folder in top for path in images_below(folder)]
+    if _are_splits(root, top, by_split):
+        scan = _of_splits(root, top, by_split)
     else:
-        if not by_split["val"]:
-            raise SeedsweepError(
-                f"{root} has a training folder but none for validation: add {root / 'val'}, or put all classes "
-                "directly into one folder and seedsweep splits them."
+        scan = Scan(
+            [
+                Found(path, class_of(folder.name), None)
+                for folder, below in top.items()
+                for path in below.images
+            ],
+            [each for below in top.values() for each in below.left_out],
+        )
+        _tell_forms(list(top))
+        empty = {class_of(folder.name) for folder in top} - {f.label for f in scan.found}
+        if scan.found and empty:
+            log.warning(
+                "folders of %s without an image are no classes: %s",
+                printable(str(root)),
+                ", ".join(sorted(empty)),
             )
-        found = [
-            Found(path, label.name, split)
-            for split, folders in by_split.items()
-            for folder in folders
-            for label in _folders(folder)
-            for path in images_below(label)
-        ]
-        _same_classes(found, root)
-    if not found:
-        raise SeedsweepError(f"{root} holds no images in class folders: {_what_is_there(root)}.")
-    if not by_split["train"] and (empty := {folder.name for folder in top} - {f.label for f in found}):
-        log.warning("folders of %s without an image are no classes: %s", root, ", ".join(sorted(empty)))
-    return found
+    left_out += scan.left_out
+    if not scan.found:
+        raise SeedsweepError(
+            f"{printable(str(root))} holds no images in class folders: {_what_is_there(root, left_out)}."
+        )
+    return Scan(scan.found, left_out)
 
 
-def _what_is_there(root: Path) -> str:
+def _are_splits(root: Path, top: dict[Path, Walked], by_split: dict[str, list[Path]]) -> bool:
+    """Says whether the folders called train, val, ... are splits; if not, they are classes.
+
+    Raises:
+        SeedsweepError: they could be either, or no folder is for validation.
+    """
+    train = [folder for folder in by_split["train"] if top[folder].images]
+    if not train:
+        return False
+    splits = [folder for folders in by_split.values() for folder in folders]
+    others = [folder for folder, below in top.items() if below.images and folder not in splits]
+    nested = any(path.parent != folder for folder in train for path in top[folder].images)
+    name = printable(train[0].name)
+    if not nested:
+        if others:
+            return False
+        raise SeedsweepError(
+            f"{printable(str(train[0]))} holds images but no class folders: make a folder for each class in it; if "
+            f"{name} is itself a class, give its folder another name, such as class_{name}."
+        )
+    if others and not any(top[folder].images for folder in by_split["val"] + by_split["test"]):
+        raise SeedsweepError(
+            f"{printable(str(train[0]))} holds folders of images, and {printable(others[0].name)} stands beside it: if "
+            f"{name} is the training split, add a folder {printable(str(root / 'val'))}; if it is a class, give it "
+            f"another name, such as class_{name}."
+        )
+    if not by_split["val"]:
+        raise SeedsweepError(
+            f"{printable(str(root))} has a training folder but none for validation: add "
+            f"{printable(str(root / 'val'))}, or put all classes directly into one folder and seedsweep splits them."
+        )
+    return True
+
+
+def _of_splits(root: Path, top: dict[Path, Walked], by_split: dict[str, list[Path]]) -> Scan:
+    """Takes the folders in each split's folder as classes."""
+    found: list[Found] = []
+    left_out: list[LeftOut] = []
+    for split, folders in by_split.items():
+        for folder in folders:
+            classes = folders_in(folder)
+            _tell_forms(classes)
+            loose = loose_files(folder)
+            left_out += loose.left_out
+            left_out += [LeftOut(path, "", "image(s)", NO_CLASS) for path in loose.images]
+            for label in classes:
+                below = walk(label, class_of(label.name))
+                found += [Found(path, class_of(label.name), split) for path in below.images]
+                left_out += below.left_out
+    splits = [folder for folders in by_split.values() for folder in folders]
+    left_out += [
+        LeftOut(path, "", "image(s)", f"folder {printable(folder.name)} is none of train, val, test")
+        for folder, below in top.items()
+        if folder not in splits
+        for path in below.images
+    ]
+    _same_classes(found, root)
+    return Scan(found, left_out)
+
+
+def _tell_forms(folders: list[Path]) -> None:
+    names = [class_of(folder.name) for folder in folders]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        log.info(
+            "folders whose names differ in the form of Unicode alone are one class: %s", ", ".join(twice)
+        )
+
+
+def _what_is_there(root: Path, left_out: list[LeftOut]) -> str:
     """Says what to do about a folder in which no image was found."""
-    if any(p.is_file() and p.suffix.lower() in SUFFIXES for p in root.iterdir()):
+    if any(each.what == "image(s)" for each in left_out):
         return "its images lie in the folder itself; make a folder for each class in it"
-    kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-    expected = f"expected {root}/<class>/<file> with {kinds} files"
-    others = Counter(p.suffix.lower() for p in root.rglob("*") if p.is_file() and p.suffix)
-    seen = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(3))
-    return f"{expected}, found {seen}" if seen else expected
+    expected = f"expected {printable(str(root))}/<class>/<file> with {listed()} files"
+    return f"{expected}, found {'; '.join(sentences(left_out))}" if left_out else expected
 
 
 def _same_classes(found: list[Found], root: Path) -> None:
@@ -113,28 +195,5 @@ def _same_classes(found: list[Found], root: Path) -> None:
             lacks = [f"{name} is missing in {split}" for name in sorted(classes["train"] - classes[split])]
             lacks += [f"{name} is missing in train" for name in sorted(classes[split] - classes["train"])]
             raise SeedsweepError(
-                f"The classes of {root} differ between train and {split}: {', '.join(lacks)}."
+                f"The classes of {printable(str(root))} differ between train and {split}: {', '.join(lacks)}."
             )
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def images_below(folder: Path) -> list[Path]:
-    """Lists the files with an image's suffix below ``folder``, at any depth, sorted; hidden ones are passed over."""
-    found = []
-    # a link may lead back to where the walk comes from, or to the folder of all classes
-    real_folder = Path(os.path.realpath(folder))
-    above = {str(folder): {str(real_folder), *map(str, real_folder.parents)}}
-    for base, folders, files in os.walk(folder, followlinks=True):
-        way = above.pop(base)
-        real = {name: os.path.realpath(os.path.join(base, name)) for name in folders}
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and real[name] not in way)
-        above |= {os.path.join(base, name): way | {real[name]} for name in folders}
-        found += [
-            Path(base, name)
-            for name in sorted(files)
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
-        ]
-    return found

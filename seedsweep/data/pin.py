@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedsweep.data.folder import scan_folder
+from seedsweep.data.leftout import LeftOut
 from seedsweep.data.manifest import Row, some
 from seedsweep.errors import RefusedError, SeedsweepError
 
@@ -105,11 +106,11 @@ def check_content(pin: Pin, rows: Sequence[Row], root: Path, digests: Sequence[s
         )
 
 
-def added(rows: Sequence[Row], root: Path) -> list[str]:
-    """Returns the images below ``root`` that no row names."""
-    known = {Path(root, row.path) for row in rows}
+def added(rows: Sequence[Row], root: Path, left_out: Sequence[LeftOut]) -> list[str]:
+    """Returns the images below ``root`` that no row names and that were not left out."""
+    known = {Path(root, row.path) for row in rows} | {each.path for each in left_out}
     try:
-        there = [found.path for found in scan_folder(root)]
+        there = [found.path for found in scan_folder(root).found]
     except SeedsweepError:  # emptied, or a folder of a split is gone: what is missing is told before
         return []
     return [path.relative_to(root).as_posix() for path in there if path not in known]

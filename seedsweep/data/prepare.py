@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from seedsweep.config.schema import DataConfig
 from seedsweep.data.demo import ensure_demo
-from seedsweep.data.folder import Found, check_root, scan_folder
+from seedsweep.data.folder import Found, Scan, check_root, scan_folder
+from seedsweep.data.leftout import NAME, LeftOut, read_left_out, tell, write_left_out
 from seedsweep.data.manifest import Row, check_manifest, files_of, read_manifest, warn_of_copies
 from seedsweep.data.pin import Pin, added, check_content
 from seedsweep.data.pixels import Pixels, digest_files
@@ -21,16 +22,18 @@ from seedsweep.data.seen import Seen, Stamp, stamp_of
 from seedsweep.data.split import groups_of, split_images
 from seedsweep.data.table import SPLITS, ImageTable, write_manifest_once
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import printable
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class PreparedImages:
-    """The table of a run's images and their pixels, row by row."""
+    """The table of a run's images and their pixels, row by row, and the files that are not used."""
 
     table: ImageTable
     pixels: Pixels
+    left_out: list[LeftOut] = field(default_factory=list)
 
     def changed(self) -> list[str]:
         """Returns the images whose files have another content now, or are gone."""
@@ -60,24 +63,32 @@ def prepare_images(config: DataConfig, cache_dir: Path, pin: Pin | None = None) 
     rows = None
     if pin is not None:
         rows = read_manifest(pin.path)
+        scan = Scan(files_of(rows, root), read_left_out(pin.path.with_name(NAME), root))
     elif config.manifest:
         pin = Pin.given(config.manifest)
         rows = read_manifest(pin.path, pin.name)
         check_manifest(rows, root, pin.name)
-    files = tuple(scan_folder(root) if rows is None else files_of(rows, root))
+        scan = Scan(files_of(rows, root), [])
+    else:
+        scan = scan_folder(root)
+    files, left_out = tuple(scan.found), list(scan.left_out)
     size = (config.image_size[0], config.image_size[1])
     paths = tuple(f.path for f in files)
     stamps = tuple(map(stamp_of, paths))
     pixels, digests, bad = _proved(paths, stamps, size, config.cache_gib, config.workers, cache_dir)
+    tell(left_out)
     if pin and rows:
         check_content(pin, rows, root, digests)
-        if config.manifest is None and (more := added(rows, root)):
+        if config.manifest is None and (more := added(rows, root, left_out)):
             log.warning("%s", pin.told_of_more(more))
         elif config.manifest:
             warn_of_copies(rows, digests, pin.name)
     if bad:
+        left_out += [
+            LeftOut(files[row].path, files[row].label, "unreadable", why) for row, why in bad.items()
+        ]
         files, pixels, digests = _without_bad(config, files, pixels, digests, bad)
-    return PreparedImages(_table(config, root, files, digests, rows), pixels)
+    return PreparedImages(_table(config, root, files, digests, rows), pixels, left_out)
 
 
 def pinned_images(config: DataConfig, cache_dir: Path, pin: Pin) -> PreparedImages:
@@ -91,6 +102,7 @@ def pinned_images(config: DataConfig, cache_dir: Path, pin: Pin) -> PreparedImag
     if not pin.path.is_file():
         prepared = prepare_images(config, cache_dir)
         if write_manifest_once(prepared.table, pin.path):
+            write_left_out(prepared.left_out, prepared.table.root, pin.path.with_name(NAME))
             return prepared
     return prepare_images(config, cache_dir, pin)
 
@@ -119,7 +131,9 @@ def _proved(
 def _without_bad(
     config: DataConfig, files: tuple[Found, ...], pixels: Pixels, digests: list[str], bad: dict[int, str]
 ) -> tuple[tuple[Found, ...], Pixels, list[str]]:
-    listed = "; ".join(f"{files[row].path} ({reason})" for row, reason in bad.items())
+    listed = "; ".join(
+        f"{printable(str(files[row].path))} ({printable(reason)})" for row, reason in bad.items()
+    )
     if config.on_bad_image == "error":
         raise SeedsweepError(
             f"{len(bad)} of {len(files)} images can't be read; remove them or set data.on_bad_image=skip: {listed}"
@@ -147,17 +161,15 @@ def _table(
         groups = [group or other for group, other in zip(groups, made, strict=True)]
     splits = _divided(files, tuple(groups), config.val_fraction, config.test_fraction, config.split_seed)
     table = ImageTable(root, classes, paths, labels, splits, groups, digests)
-    for split in SPLITS[:2]:
-        for name, count in table.counts()[split].items():
-            if count == 0:
-                raise SeedsweepError(
-                    f"Class {name} has no image in the {split} split"
-                    + (
-                        ": its images fall into too few groups (data.group_regex)."
-                        if config.group_regex
-                        else "."
-                    )
-                )
+    lacking = [
+        f"Class {name} has no image in the {split} split"
+        for split in SPLITS[:2]
+        for name, count in table.counts()[split].items()
+        if count == 0
+    ]
+    if lacking:
+        why = ": its images fall into too few groups (data.group_regex)." if config.group_regex else "."
+        raise SeedsweepError("; ".join(lacking) + why)
     return table
 
 

@@ -74,12 +74,14 @@ def split_images(
     """
     splits = [name for name, share in fractions.items() if share > 0]
     counts = np.bincount(labels, minlength=len(classes))
-    for name, count in zip(classes, counts, strict=True):
-        if count < len(splits):
-            raise SeedsweepError(
-                f"Class {name} has {count} image{'s' if count != 1 else ''}, fewer than the {len(splits)} splits "
-                f"({', '.join(splits)}): add images or leave the class out."
-            )
+    small = [(name, int(n)) for name, n in zip(classes, counts, strict=True) if n < len(splits)]
+    if small:
+        first, rest = small[0], "".join(f", {name} has {n}" for name, n in small[1:])
+        those = "the class" if len(small) == 1 else "these classes"
+        raise SeedsweepError(
+            f"Class {first[0]} has {first[1]} image{'s' if first[1] != 1 else ''}{rest}, fewer than the "
+            f"{len(splits)} splits ({', '.join(splits)}): add images or leave {those} out."
+        )
     rng = np.random.default_rng(seed)
     _, group_of = np.unique(np.asarray(groups), return_inverse=True)
     n_groups = int(group_of.max()) + 1

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seedsweep.names import open_csv
 from seedsweep.whole import replacing
 
 SPLITS = ("train", "val", "test")
@@ -69,11 +70,7 @@ def _digest_of(rows: Iterable[tuple[str, ...]]) -> str:
 
 def write_manifest(table: ImageTable, path: Path) -> None:
     """Writes the split; ``data.manifest=FILE`` uses it again."""
-    # a file's name may be no UTF-8; its bytes are written as they are
-    with (
-        replacing(path) as part,
-        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
+    with replacing(path) as part, open_csv(part, "w") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         labels = [table.classes[label] for label in table.labels.tolist()]

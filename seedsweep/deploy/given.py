@@ -7,7 +7,9 @@ import pkgutil
 from pathlib import Path
 from types import ModuleType
 
-from seedsweep.data.folder import SUFFIXES, images_below
+from seedsweep.data.formats import listed
+from seedsweep.data.leftout import sentences
+from seedsweep.data.walk import Walked, walk
 from seedsweep.deploy import tables
 from seedsweep.errors import SeedsweepError
 
@@ -42,8 +44,8 @@ def find_checkpoint(given: str | None) -> Path:
     return path
 
 
-def find_images(root: str | None) -> tuple[Path, list[Path]]:
-    """Returns the folder and the images at any depth below it.
+def find_images(root: str | None) -> tuple[Path, Walked]:
+    """Returns the folder, and the images and what is left out at any depth below it.
 
     Raises:
         SeedsweepError: no folder was given, it is none, or it holds no images.
@@ -53,9 +55,12 @@ def find_images(root: str | None) -> tuple[Path, list[Path]]:
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise SeedsweepError(f"data.root={root} is no folder: give that of the photographs.")
-    if not (found := images_below(folder)):
-        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-        raise SeedsweepError(f"data.root={root} holds no images at any depth: {kinds} files are read.")
+    found = walk(folder)
+    if not found.images:
+        others = f"; left out: {'; '.join(sentences(found.left_out))}" if found.left_out else ""
+        raise SeedsweepError(
+            f"data.root={root} holds no images at any depth: {listed()} files are read{others}."
+        )
     return folder, found
 
 

@@ -19,10 +19,11 @@ from seedsweep.config.schema import Config
 from seedsweep.data.ahead import answered, image_bar
 from seedsweep.data.images import BadImageError, read_image, unfilled
 from seedsweep.deploy.load import Trained
-from seedsweep.deploy.tables.columns import Add, text
+from seedsweep.deploy.tables.columns import Add
 from seedsweep.engines.base import Engine
 from seedsweep.engines.select import build_engine
 from seedsweep.models.classifier import FeatureNet
+from seedsweep.names import printable
 from seedsweep.training.device import device_of
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ def predict_folder(
             results = answered(images, load, batch, scored, answer.engine)
             for some, (good, _, bad), probabilities in results:
                 found.unreadable += [
-                    (text(path.relative_to(root).as_posix()), reason) for path, reason in bad
+                    (printable(path.relative_to(root).as_posix()), reason) for path, reason in bad
                 ]
                 if probabilities is not None:
                     add([path.relative_to(root).as_posix() for path in good], probabilities)

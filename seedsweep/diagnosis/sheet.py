@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedsweep.data.images import BadImageError, read_image
+from seedsweep.names import printable
 from seedsweep.reporting.style import GREY, INK, TRAP, figure, save
 
 SIDE = 112  # pixels of a thumbnail
@@ -51,7 +52,7 @@ def draw_sheet(photographs: list[Photograph], path: Path, across: int = ACROSS) 
             made.text(
                 left / width,
                 (bottom - 0.02 - LINE * place) / height,
-                _short(line),
+                _short(printable(line)),
                 fontsize=6.5,
                 va="top",
                 color=TRAP if photograph.marked and place == 0 else INK,

@@ -14,6 +14,7 @@ from seedsweep.claims.images import over_images
 from seedsweep.claims.interval import Interval
 from seedsweep.data.manifest import read_manifest
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import open_csv
 
 HELD_OUT = ("val", "test")
 
@@ -58,7 +59,7 @@ def read_answers(run_dir: Path, splits: tuple[str, ...] = HELD_OUT) -> dict[str,
     """
     rows: dict[str, list[list[str]]] = {split: [] for split in splits}
     try:
-        with (run_dir / "predictions.csv").open(newline="") as file:
+        with open_csv(run_dir / "predictions.csv") as file:
             reader = csv.reader(file)
             columns = next(reader)
             split_at = columns.index("split")

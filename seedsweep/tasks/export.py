@@ -26,7 +26,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.deploy.given import find_checkpoint, find_images
 
     checkpoint = find_checkpoint(config.checkpoint)
-    files = find_images(config.data.root)[1] if config.data.root else []
+    files = find_images(config.data.root)[1].images if config.data.root else []
 
     import torch  # takes seconds
 

@@ -30,10 +30,12 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     checkpoint = given.find_checkpoint(config.checkpoint)
     out = Path(config.predict.out).expanduser() if config.predict.out else folder / "predictions.csv"
     table = given.table_of(out)
-    root, images = given.find_images(config.data.root)
+    root, walked = given.find_images(config.data.root)
+    images = walked.images
 
     from rich.console import Console  # torch and the engine take seconds
 
+    from seedsweep.data.leftout import tell
     from seedsweep.deploy import predict as deploy
     from seedsweep.deploy.load import load_trained
     from seedsweep.preprocess.scaling import flush_denormals
@@ -41,6 +43,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     flush_denormals()
     trained = load_trained(checkpoint)
     log.info("%s: %s", checkpoint, trained.told)
+    tell(walked.left_out)
     answer = deploy.Answer(trained, config)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

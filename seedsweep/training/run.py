@@ -16,6 +16,8 @@ from seedsweep.config.departures import departures
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.datamodule import ImageDataModule
+from seedsweep.data.leftout import NAME as LEFT_OUT
+from seedsweep.data.leftout import write_left_out
 from seedsweep.data.manifest import some
 from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
@@ -88,6 +90,7 @@ def train(
         pl.seed_everything(config.seed, verbose=False)
         prepared = prepared or _images(config, run_dir, pin, resume)
         write_manifest(prepared.table, run_dir / "manifest.csv")
+        write_left_out(prepared.left_out, prepared.table.root, run_dir / LEFT_OUT)
         log.info("%s", _what_was_read(prepared))
         # a checkpoint brings its own statistics, but only online: the stored route goes by the trunk
         trunk = trunk_of(config, prepared)
@@ -225,7 +228,7 @@ def _what_is_trained(config: Config, built: BuiltModel) -> str:
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
     """Copies the log of this run into a file."""
-    handler = logging.FileHandler(path)
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger()
     level = root.level

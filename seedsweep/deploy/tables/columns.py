@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from seedsweep.names import printable
+
 FIXED = ("path", "predicted", "confidence")
 Probabilities = NDArray[np.float32]
 Add = Callable[[Sequence[str], Probabilities], None]
@@ -29,14 +31,9 @@ def columns(
     """
     best = probabilities.argmax(1)
     values: list[list[object]] = [
-        [text(path) for path in paths],
+        [printable(path) for path in paths],
         [classes[number] for number in best],
         probabilities.max(1).tolist(),
         *(column.tolist() for column in probabilities.T),
     ]
     return dict(zip(names(classes), values, strict=True))
-
-
-def text(path: str) -> str:
-    """Returns a file's name as text that every format holds, even if the disk's is no valid UTF-8."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

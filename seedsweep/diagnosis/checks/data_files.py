@@ -8,22 +8,26 @@ import numpy as np
 
 from seedsweep.audit.files import read_facts, why_unreadable
 from seedsweep.data.folder import scan_folder
+from seedsweep.data.leftout import LeftOut, sentences
 from seedsweep.diagnosis.audited import EXAMPLES, audited
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import printable
 
 ORDER = 80
 TITLE = "Image files"
-MEASURED = "Image files that can't be decoded whole, and photographs smaller than what the net reads."
+MEASURED = (
+    "Files that can't be decoded whole or are not used, and photographs smaller than what the net reads."
+)
 MANY = 0.02  # of all files
 STRETCH = 4  # an image whose sides are enlarged by more shows little
 
 
 def check(subject: Subject, folder: Path) -> Finding:
-    """Looks for files that were left out, and at the sizes of the others."""
+    """Looks for files that are not used, and at the sizes of the others."""
     facts = audited(subject)
-    bad = left_out(facts.table.root, set(facts.table.paths))
+    bad, others = left_out(facts.table.root, set(facts.table.paths))
     sizes = np.asarray([(f.height, f.width) for f in read_facts(facts.table.paths)])
     wanted = np.asarray(subject.config.data.image_size)
     small = int(((wanted / sizes).min(1) > STRETCH).sum())
@@ -31,7 +35,8 @@ def check(subject: Subject, folder: Path) -> Finding:
     evidence: Evidence = {
         "files": total,
         "unreadable": len(bad),
-        "examples": [f"{path.name}: {reason}" for path, reason in list(bad.items())[:EXAMPLES]],
+        "examples": [f"{printable(path.name)}: {reason}" for path, reason in list(bad.items())[:EXAMPLES]],
+        "left_out": sentences(others),
         "median_height": float(np.median(sizes[:, 0])),
         "median_width": float(np.median(sizes[:, 1])),
         "much_enlarged": small,
@@ -43,8 +48,8 @@ def check(subject: Subject, folder: Path) -> Finding:
         verdict = Verdict.FAULT if len(bad) > MANY * total else Verdict.SUSPECT
         first = next(iter(bad.items()))
         said = (
-            f"{len(bad)} of {total} files can't be read and were left out, such as {first[0].name} ({first[1]}): "
-            "copy them anew, or remove them."
+            f"{len(bad)} of {total} files can't be read and were left out, such as {printable(first[0].name)} "
+            f"({first[1]}): copy them anew, or remove them."
         )
     if small > MANY * total:
         verdict = Verdict.SUSPECT if verdict is Verdict.FINE else verdict
@@ -52,13 +57,20 @@ def check(subject: Subject, folder: Path) -> Finding:
             f" {small} are enlarged by more than {STRETCH} to {wanted[1]} x {wanted[0]}: a smaller "
             "data.image_size shows the net as much."
         )
+    if unexpected := [each for each in others if not each.expected]:
+        verdict = Verdict.SUSPECT if verdict is Verdict.FINE else verdict
+        said += f" Not used: {'; '.join(sentences(unexpected))}."
     return Finding("data_files", TITLE, verdict, MEASURED, said, evidence)
 
 
-def left_out(root: Path, known: set[Path]) -> dict[Path, str]:
-    """Returns the image files below the data's folder that are not among ``known`` and can't be read, and why."""
+def left_out(root: Path, known: set[Path]) -> tuple[dict[Path, str], list[LeftOut]]:
+    """Returns what lies below the data's folder and is not used.
+
+    Returns:
+        The image files that are not among ``known`` and can't be read, and why; all that is passed over.
+    """
     try:
-        there = [found.path for found in scan_folder(root)]
+        scan = scan_folder(root)
     except (SeedsweepError, OSError):  # a manifest may name files of a folder that is no data set by itself
-        return {}
-    return why_unreadable([path for path in there if path not in known])
+        return {}, []
+    return why_unreadable([found.path for found in scan.found if found.path not in known]), scan.left_out

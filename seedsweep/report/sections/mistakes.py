@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from seedsweep.names import printable
 from seedsweep.report.blocks import Block, Photo, Photos, Section, Text
 from seedsweep.report.material import STUDY, Material
 from seedsweep.report.pictures import jpeg_uri, lit, photograph
@@ -89,7 +90,7 @@ def _heat(
 
 def _photo(answers: Answers, at: int, image: Image.Image | None, heat: NDArray[np.float64] | None) -> Photo:
     true, said = answers.classes[answers.labels[at]], answers.classes[answers.predicted[at]]
-    name = Path(answers.paths[at]).name
+    name = printable(Path(answers.paths[at]).name)
     p_true, p_said = answers.probabilities[at, answers.labels[at]], answers.probabilities[at].max()
     return Photo(
         title=f"{true}, taken for {said}",

@@ -1,0 +1,27 @@
+"""Names of files and folders as text: disks hold bytes, and several forms of one letter."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+from typing import IO
+
+
+def printable(name: str) -> str:
+    r"""Returns a file's name as text that every file and terminal takes; bytes that are no UTF-8 become ``\xe9``."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def one_form(name: str) -> str:
+    """Returns a name in Unicode's composed form (NFC): Macs write é as two characters, other systems as one."""
+    return unicodedata.normalize("NFC", name)
+
+
+def class_of(folder: str) -> str:
+    """Returns the name of the class that a folder holds: one for both forms of Unicode, and always valid text."""
+    return one_form(printable(folder))
+
+
+def open_csv(path: Path, mode: str = "r") -> IO[str]:
+    """Opens a CSV file as UTF-8; bytes of names that are none are written, and read, as they are."""
+    return path.open(mode, newline="", encoding="utf-8", errors="surrogateescape")
