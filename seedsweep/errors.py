@@ -1,5 +1,7 @@
 """The one exception a user may see: its message is a single plain sentence."""
 
+USER_ERROR = 2  # exit status of a process that ends by the following
+
 
 class SeedsweepError(Exception):
     """Something the user can mend: says what is wrong, where, and what to do, in one sentence.
@@ -15,3 +17,11 @@ class RefusedError(SeedsweepError):
 
 class DamagedError(SeedsweepError):
     """A file of our own that can't be used as it is; the message names it and what can be used instead."""
+
+
+class DiskError(SeedsweepError):
+    """A disk is full or can't be written: nothing that comes after can do better."""
+
+
+class GridEnd(BaseException):
+    """Ends a grid for a reason that holds for all its jobs; Hydra goes on after an Exception of one."""

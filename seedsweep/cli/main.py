@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from seedsweep.errors import SeedsweepError
+from seedsweep import disk, signals, streams
+from seedsweep.errors import USER_ERROR, GridEnd, SeedsweepError
 
-OK, SOME_FAILED, USER_ERROR, DEFECT, INTERRUPTED = 0, 1, 2, 3, 130
+OK, SOME_FAILED, DEFECT = 0, 1, 3
 HELP = ("--help", "-h")
 COMPLETION = ("--shell-completion", "-sc")
 ONLY_HYDRA = ("--hydra-help", "--version", *COMPLETION)  # nothing is composed that could be checked
@@ -23,29 +24,40 @@ def main(argv: Sequence[str] | None = None, *, checked: bool = False) -> int:
         checked: whether another process has found these arguments in order, and that they are no grid.
 
     Returns:
-        0, 1 (some jobs of a grid failed), 2 (the user can mend it), 3 (a defect), 130 (Ctrl-C).
+        0, 1 (some jobs of a grid failed), 2 (the user can mend it), 3 (a defect), 130 (Ctrl-C), 143 (SIGTERM),
+        129 (SIGHUP).
     """
-    args = list(sys.argv[1:] if argv is None else argv)
-    try:
-        if any(arg in HELP for arg in args):
-            from seedsweep.cli.help import print_help
+    of_process = argv is None or checked
+    with signals.heard(to_the_end=of_process) as stop:
+        try:
+            if of_process:
+                streams.keep()
+            return _main(list(sys.argv[1:] if argv is None else argv), checked)
+        except SeedsweepError as error:
+            if stop.number:
+                return stop.code
+            print(f"seedsweep: {' '.join(str(error).split())}", file=sys.stderr)
+            return USER_ERROR
+        except KeyboardInterrupt:
+            return stop.code
+        except Exception:  # what a library made of the interruption
+            if stop.number:
+                return stop.code
+            raise
 
-            print_help(args)
-            return OK
-        from seedsweep.config.store import register_schema
 
-        register_schema()
-        if any(arg.split("=")[0] in ONLY_HYDRA for arg in args):
-            return _only_hydra(args)
-        return _run(args, checked)
-    except SeedsweepError as error:
-        print(f"seedsweep: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_ERROR
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:  # `seedsweep --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _main(args: list[str], checked: bool) -> int:
+    if any(arg in HELP for arg in args):
+        from seedsweep.cli.help import print_help
+
+        print_help(args)
         return OK
+    from seedsweep.config.store import register_schema
+
+    register_schema()
+    if any(arg.split("=")[0] in ONLY_HYDRA for arg in args):
+        return _only_hydra(args)
+    return _run(args, checked)
 
 
 def _run(args: list[str], checked: bool) -> int:
@@ -76,26 +88,31 @@ def _run(args: list[str], checked: bool) -> int:
         _hydra(args)
     except (HydraException, OmegaConfBaseException) as error:  # what the preflight could not know
         raise SeedsweepError(sentence(error, parsed.overrides)) from error
-    except OSError as error:
-        if error.filename is None and not grid:
-            raise
-        stopped = f"{error.filename}: {error.strerror}." if error.filename else why_stopped(error)
+    except GridEnd as end:
+        raise SeedsweepError(str(end)) from end
     except KeyboardInterrupt:
         if state.sweep_dir is None:
             raise
         interrupted = True
-    except Exception as error:  # of a launcher: the jobs catch their own
-        if not grid:
+    except Exception as error:  # of a launcher, or of Hydra's own files: the jobs catch their own
+        signals.check()
+        if told := disk.sentence(error, state.places):
+            raise SeedsweepError(told) from error
+        if isinstance(error, OSError) and error.filename is not None:
+            stopped = f"{error.filename}: {error.strerror}."
+        elif not grid:
             raise
-        stopped = why_stopped(error)
-        if has_jobs(state.sweep_dir):
-            write_error_log(state.sweep_dir)
+        else:
+            stopped = why_stopped(error)
+            if has_jobs(state.sweep_dir):
+                write_error_log(state.sweep_dir)
+    interrupted = interrupted or signals.asked()
     if stopped and not (grid and has_jobs(state.sweep_dir)):
         raise SeedsweepError(stopped)
     if grid:
         of_runs = state.task == "train" and not has_tasks(state.sweep_dir)
         code = _close_grid(state.sweep_dir, of_runs, interrupted, stopped)
-        if state.report and of_runs and not interrupted and code in (OK, SOME_FAILED):
+        if state.report and of_runs and code in (OK, SOME_FAILED):
             _report(state.sweep_dir)
         return code
     if state.error is not None:
@@ -122,13 +139,17 @@ def _close_grid(folder: object, of_runs: bool, interrupted: bool, stopped: str |
             from seedsweep.sweep.finish_tasks import finish_tasks as finish
         failed = finish(folder, interrupted=interrupted, stopped=stopped)
     except Exception as error:
+        if told := disk.sentence(error, {"hydra.sweep.dir": folder}):
+            raise SeedsweepError(told) from error
         path = write_error_log(folder)
         print(
             f"seedsweep: the jobs are done, but their table failed ({reason_of(error)}); see {path}.",
             file=sys.stderr,
         )
         return DEFECT
-    return INTERRUPTED if interrupted else SOME_FAILED if failed else OK
+    if interrupted:  # the table is of the jobs so far
+        raise KeyboardInterrupt
+    return SOME_FAILED if failed else OK
 
 
 def _report(folder: object) -> None:

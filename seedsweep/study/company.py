@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from optuna.trial import Trial
 
+from seedsweep import signals
+from seedsweep.errors import DiskError
 from seedsweep.study.leases import SLOT, Leases
 from seedsweep.study.plan import Plan
 from seedsweep.study.search import build_sampler
@@ -36,6 +38,7 @@ def take(leases: Leases, plan: Plan) -> list[Trial]:
     size = plan.config.study.company
     try:
         while len(taken) < size:
+            signals.check()
             trial = leases.claim(
                 lambda slot: build_sampler(plan.config.sampler, plan.config.study.seed, slot)
             )
@@ -70,6 +73,7 @@ def run_trials(
 
     Raises:
         KeyboardInterrupt: the user stopped the study; what was not told is given back.
+        DiskError: the disk is full; likewise.
     """
     waiting = list(trials)
     with ExitStack() as all_beats:
@@ -83,7 +87,7 @@ def run_trials(
                 waiting.remove(trial)  # from here on it beats, and gives itself back
                 run_trial(trial, plan, leases, folder(int(trial.user_attrs[SLOT])), ready)
                 told()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, DiskError):
             for trial in waiting:
                 leases.give_back(trial)
             raise

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import optuna
 
-from seedsweep.errors import SeedsweepError
+from seedsweep import signals
+from seedsweep.errors import USER_ERROR, SeedsweepError
 from seedsweep.study import process
 from seedsweep.study.finalists import lay_finals
 from seedsweep.study.leases import Leases
@@ -94,6 +95,7 @@ class Crew:
         leases.reap(other_machines=False, blame=False)
         looked = time.monotonic()
         while unfinished(study):
+            signals.check()
             if time.monotonic() - looked > REAP_EVERY or self._replace_dead():
                 leases.reap(other_machines=True)
                 looked = time.monotonic()
@@ -125,15 +127,17 @@ class Crew:
             code = self._running.pop(number).exitcode
             self._restarts += 1
             path = self.plan.folder / "workers" / f"{number:03d}.log"
+            if code == USER_ERROR:  # another one would meet the same
+                raise SeedsweepError(_last_line(path).removeprefix("seedsweep: "))
             if self._restarts > RESTARTS * self.size:
                 raise SeedsweepError(
-                    f"the study's workers end again and again (status {code}): see {_last(path)}."
+                    f"the study's workers end again and again (status {code}): see {path} ({_last_line(path)})."
                 )
             log.warning("worker %d ended (status %d); another one takes its place", number, code)
             self._begin(number)
         return bool(dead)
 
 
-def _last(path: Path) -> str:
+def _last_line(path: Path) -> str:
     lines = path.read_text(errors="replace").strip().splitlines()
-    return f"{path} ({lines[-1]})" if lines else str(path)
+    return lines[-1] if lines else "nothing was printed"

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from seedsweep import cores
+from seedsweep import cores, signals
 from seedsweep.errors import SeedsweepError
 
 PRELOADED = ("seedsweep.study.preloaded",)
@@ -39,7 +39,8 @@ def prepare(threads: int) -> None:
     if FORKS:
         _context.set_forkserver_preload(list(PRELOADED))
         resource_tracker.ensure_running()  # else the next line but one starts it, and it unblocks SIGINT
-        with _sigint_blocked(), _environment(dict.fromkeys(cores.NAMES, str(threads))):
+        # a Ctrl-C must not end the server in the midst of its imports, nor a SIGTERM to all before its workers' end
+        with signals.blocked(), _environment(dict.fromkeys(cores.NAMES, str(threads))):
             forkserver.ensure_running()
 
 
@@ -115,7 +116,7 @@ def _run(
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # and comes even if the leader ignores it
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signals.unblock()
     multiprocessing.set_start_method(None, force=True)  # it is this process's own affair how it starts others
     os.chdir(folder)
     os.environ.clear()
@@ -124,16 +125,6 @@ def _run(
     threading.Thread(target=_end_with_the_leader, daemon=True).start()
     sys.argv = ["seedsweep", *command]
     sys.exit(main(command, checked=True))
-
-
-@contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Lets what is started inherit a mask: a Ctrl-C must not end the server in the midst of its imports."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextmanager

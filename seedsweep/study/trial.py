@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import Trial, TrialState
 
+from seedsweep import disk, signals
+from seedsweep.config.location import cache_of
 from seedsweep.config.study_schema import StudyConfig
+from seedsweep.errors import DiskError
 from seedsweep.reporting.history import read_history
 from seedsweep.study.leases import SLOT, Heartbeat, Leases
 from seedsweep.study.plan import EXTRA, Plan
@@ -44,6 +47,7 @@ def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path, ready: Rep
 
     Raises:
         KeyboardInterrupt: the user stopped the study; the trial is given back.
+        DiskError: the disk is full: no trial is to blame, and it is given back.
     """
     started = time.perf_counter()
     study = leases.study
@@ -54,7 +58,7 @@ def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path, ready: Rep
         with heartbeat(trial, plan):
             lines = lines_of(trial, plan)
             state, value, notes = _attempts(trial, plan, folder, lines, ready)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, DiskError):
         leases.give_back(trial)
         raise
     if not leases.is_mine(trial):
@@ -114,6 +118,10 @@ def _attempts(
         except optuna.TrialPruned:
             return TrialState.PRUNED, None, {"epochs": len(read_history(folder / "history.csv"))}
         except (Exception, SystemExit) as caught:  # memory, a setting that does not work, a defect of ours
+            signals.check()
+            places = disk.places_of(plan.folder, cache_of(plan.config))
+            if told := disk.sentence(caught, places):
+                raise DiskError(told) from caught
             reason = reason_of(caught)
             write_error_log(folder)
             log.warning(

@@ -11,7 +11,8 @@ import importlib
 import logging
 import os
 import sys
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
+from seedsweep import disk, signals
 from seedsweep.command import command
+from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
-from seedsweep.errors import RefusedError, SeedsweepError
+from seedsweep.errors import DiskError, GridEnd, RefusedError, SeedsweepError
 from seedsweep.sweep import launchers, notes, record, worker
 from seedsweep.sweep.folder import settle
 from seedsweep.sweep.litter import remove_if_empty
@@ -40,6 +44,7 @@ class State:
 
     process: int | None = None  # the command line's; a launcher's workers have others
     sweep_dir: Path | None = None  # of a grid
+    places: disk.Places = field(default_factory=dict)  # that the command line writes into
     task: str = "train"
     report: bool = True  # of a grid: is one written at its end?
     error: SeedsweepError | None = None  # of a single run: what the user can mend
@@ -59,9 +64,16 @@ def reset() -> State:
 class GridFolder(Callback):
     """Hydra callback: settles where the grid's jobs are, and how many are begun together."""
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Remembers where a single run writes, before Hydra does."""
+        with suppress(OmegaConfBaseException):  # a folder named by what only the running job knows
+            state.places = disk.places_of(Path(config.hydra.run.dir), Path(config.paths.cache).expanduser())
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Makes the folder before the first job, and remembers it."""
-        state.sweep_dir = settle(config.hydra)
+        state.places = disk.places_of(Path(config.hydra.sweep.dir), Path(config.paths.cache).expanduser())
+        with suppress(OSError):  # Hydra meets the same error next, and does not swallow it
+            state.sweep_dir = settle(config.hydra)
         state.task = str(config.task)
         state.report = bool(config.report.write)
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # Ray would drop lines of jobs that look alike
@@ -83,12 +95,21 @@ def run(cfg: DictConfig) -> None:
         return
     try:
         _single(cfg, folder)
+    except KeyboardInterrupt:
+        if cfg.task == "train":
+            _say_stopped(folder)
+        raise
     except SeedsweepError as caught:
+        signals.check()
         state.error = caught
         if isinstance(caught, RefusedError):
             notes.put_back()
     except Exception as caught:
-        state.defect = (record.reason_of(caught), record.write_error_log(folder))
+        signals.check()
+        if told := disk.sentence(caught, state.places):
+            state.error = SeedsweepError(told)
+        else:
+            state.defect = (record.reason_of(caught), record.write_error_log(folder))
     finally:
         remove_if_empty(hydra, str(cfg.task), Path(cfg.paths.outputs))
 
@@ -108,20 +129,24 @@ def _single(cfg: DictConfig, folder: Path) -> None:
         _task(config, folder, label, resume)
         return
     log.info("%s -> %s", label, folder)
-    try:
-        with record.alone(folder) as ours:
-            if not ours:
-                raise SeedsweepError(f"another process is at the run in {folder}: wait for it, or end it.")
-            _task(config, folder, label, resume)
-    except KeyboardInterrupt:
-        log.info("stopped; go on with: %s", command(f"resume={folder}"))
-        raise
+    with record.alone(folder) as ours:
+        if not ours:
+            raise SeedsweepError(f"another process is at the run in {folder}: wait for it, or end it.")
+        _task(config, folder, label, resume)
     (folder / "failure.json").unlink(missing_ok=True)
     log.info("dashboard: %s", command("task=dashboard", f"dashboard.dir={folder}"))
 
 
+def _say_stopped(folder: Path) -> None:
+    if record.is_finished(folder):
+        log.info("stopped; the run itself is finished: %s", folder)
+    else:
+        log.info("stopped; go on with: %s", command(f"resume={folder}"))
+
+
 def _grid_job(cfg: DictConfig, folder: Path) -> None:
     """Runs a job, unless it is finished or another process is at it; its failure stays in its folder."""
+    signals.check()
     hydra = HydraConfig.get()
     grid = Path(hydra.sweep.dir)
     config = to_config(cfg)
@@ -149,12 +174,18 @@ def _grid_job(cfg: DictConfig, folder: Path) -> None:
             elif not _settled(grid, folder, config, label, digest):
                 record.write_run(grid, folder, config, label)
                 _task(config, folder, label, resume=True)
+    except DiskError as caught:
+        _end_grid(str(caught), folder, config, label)
     except SeedsweepError as caught:
+        signals.check()
         record.write_error_log(folder)
         _fail(folder, config, label, str(caught))
     except (Exception, SystemExit) as caught:  # a failing job must not end the grid: memory, a defect, ...
+        signals.check()
         if launchers.is_requeue(hydra.launcher, caught):
             raise
+        if told := disk.sentence(caught, disk.places_of(grid, cache_of(config))):
+            _end_grid(told, folder, config, label)
         record.write_error_log(folder)
         _fail(folder, config, label, record.reason_of(caught))
     _give_memory_back()
@@ -203,6 +234,15 @@ def _config_of(folder: Path) -> str | None:
 def _fail(folder: Path, config: Config, label: str, reason: str) -> None:
     log.error("failed: %s", reason)
     record.write_failure(folder, config, label, reason)
+
+
+def _end_grid(reason: str, folder: Path, config: Config, label: str) -> None:
+    """Ends the grid, as a full disk does; a launcher's process has but its own job to end."""
+    if os.getpid() == state.process:
+        raise GridEnd(reason)
+    with suppress(OSError):
+        _fail(folder, config, label, reason)
+    raise DiskError(reason)
 
 
 def _give_memory_back() -> None:

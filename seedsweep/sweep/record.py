@@ -7,7 +7,7 @@ import json
 import os
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -68,6 +68,10 @@ def alone(folder: Path) -> Iterator[bool]:
     try:
         yield True
     finally:
+        with suppress(
+            OSError
+        ):  # before it is released: who waits for it sees that the file is gone, and makes another
+            Path(lock.lock_file).unlink()
         lock.release()
 
 

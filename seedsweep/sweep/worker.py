@@ -8,7 +8,7 @@ import socket
 import warnings
 from typing import Any
 
-from seedsweep import cores
+from seedsweep import cores, streams
 from seedsweep.errors import SeedsweepError
 from seedsweep.sweep.launchers import threads_of
 
@@ -23,6 +23,7 @@ def enter(hydra: Any, place: str) -> None:
     Raises:
         SeedsweepError: the folder is not on this machine.
     """
+    streams.keep()
     for handler in logging.getLogger().handlers:
         handler.setFormatter(logging.Formatter(f"[{place}] %(message)s"))
     quiet()

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import logging
 import shlex
+import signal
 import threading
 from collections.abc import Callable
 from contextlib import redirect_stderr
@@ -15,6 +16,7 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from seedsweep import signals
 from seedsweep.config.location import studies_of
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
@@ -68,8 +70,10 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     print("\n".join([*lines, "Ctrl-C ends this"]), flush=True)
     try:
         threading.Event().wait()
-    except KeyboardInterrupt:  # the ordinary end, no error
+    except KeyboardInterrupt:
         print()
+        if signals.number() not in (0, signal.SIGINT):
+            raise  # Ctrl-C is the ordinary end, no error
 
 
 def what_to_show(config: Config) -> Shown:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict
 
+from seedsweep import signals
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.features.images import FeatureImages
@@ -43,6 +44,7 @@ def train_heads(configs: list[Config], images: Callable[[Config], PreparedImages
         try:
             made = _company([configs[place] for place in places], images)
         except Exception as error:  # memory, bad input: each run alone says and records what it meets
+            signals.check()
             log.warning("%d heads can't be trained together (%s): one after the other", len(places), error)
             continue
         for place, replay in zip(places, made, strict=False):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback, EarlyStopping, TQDMProgressBar
 
+from seedsweep import signals
 from seedsweep.config.schema import Config
 from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.errors import SeedsweepError
@@ -48,7 +52,7 @@ def fit_online(
     checkpoint = checkpoint_to_resume(folder, module.state_dict()) if resume else None
     trainer = _trainer(config, run_dir, _callbacks(config, folder, images, recorder))
     interrupted = not _fit(trainer, module, images, checkpoint)
-    if interrupted and not recorder.rows:
+    if interrupted and not (folder / BEST).is_file():  # none yet: it came before the first epoch's checkpoint
         return Outcome(-1, True, TRAINED_IN[config.trainer.precision])
     module.to(trainer.strategy.root_device)
     saved = read_checkpoint(folder / BEST)
@@ -61,7 +65,7 @@ def fit_online(
 def _callbacks(config: Config, folder: Path, images: ImageDataModule, recorder: Recorder) -> list[Callback]:
     """Returns the callbacks in the order they must act: probe, record, stop, save."""
     rows = probe_rows(images.prepared.table, config.trainer.probe_images, config.data.split_seed)
-    callbacks: list[Callback] = [ProbeCallback(images, rows, config.data.batch_size), recorder]
+    callbacks: list[Callback] = [_OwnSignals(), ProbeCallback(images, rows, config.data.batch_size), recorder]
     if config.trainer.patience:
         callbacks.append(
             EarlyStopping(
@@ -88,7 +92,8 @@ def _trainer(config: Config, run_dir: Path, callbacks: list[Callback]) -> pl.Tra
             precision=config.trainer.precision,  # type: ignore[arg-type]
             logger=False,
             callbacks=callbacks,
-            plugins=[CheckpointFiles()],
+            # a job of SLURM's is requeued by who submitted it, not by Lightning
+            plugins=[CheckpointFiles(), LightningEnvironment()],
             default_root_dir=run_dir,
             enable_model_summary=False,
             enable_progress_bar=_bar(config),
@@ -100,8 +105,24 @@ def _trainer(config: Config, run_dir: Path, callbacks: list[Callback]) -> pl.Tra
         ) from error
 
 
+class _OwnSignals(Callback):
+    """Keeps the process's own handlers: Lightning's, of SIGTERM, ends an epoch early as if all were well."""
+
+    def __init__(self) -> None:
+        self.sigterm = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Puts the handler back that Lightning has taken away."""
+        if threading.current_thread() is threading.main_thread() and self.sigterm is not None:
+            signal.signal(signal.SIGTERM, self.sigterm)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Ends training if a signal was swallowed."""
+        signals.check()
+
+
 def _fit(trainer: pl.Trainer, module: ArmModule, images: ImageDataModule, checkpoint: Path | None) -> bool:
-    """Trains; returns False if the user pressed Ctrl-C."""
+    """Trains; returns False if the user pressed Ctrl-C, or a signal asked for the end."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(
@@ -112,5 +133,9 @@ def _fit(trainer: pl.Trainer, module: ArmModule, images: ImageDataModule, checkp
         if not trainer.interrupted or leaving.code != 1:
             raise
         signal.signal(signal.SIGINT, handler)
+        return False
+    except Exception:  # of a process that reads images, say: it got the same signal
+        if not signals.asked():
+            raise
         return False
     return True

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from seedsweep import signals
 from seedsweep.augment.warp import build_augment
 from seedsweep.config.called import preprocess_called
 from seedsweep.config.location import cache_of
@@ -113,6 +114,7 @@ def fit_stored(
     best: tuple[int, dict[str, torch.Tensor]] = (-1, {})
     try:
         while not fit.done:
+            signals.check()
             recorder.start(fit.earlier)
             recorder.record(fit.next_epoch, config.trainer.max_epochs, fit.epoch(), config.optim.lr)
             if fit.best_epoch < len(recorder.rows):
