@@ -17,6 +17,7 @@ from seedsweep.config.schema import Config, DataConfig
 from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.errors import RefusedError, SeedsweepError
+from seedsweep.study.plan import Plan, agree_on_images
 from seedsweep.training.run import train
 
 TINY = [
@@ -277,3 +278,63 @@ def test_jobs_of_a_grid_share_their_images(
     assert pinned.read_bytes() == manifests[0].read_bytes()
     assert not (jobs[2] / "metrics.json").exists()
     assert json.loads((jobs[2] / "failure.json").read_text())["reason"].startswith("the images below")
+
+
+STUDY = [
+    "+study=head", *TINY[:6], "trainer.max_epochs=2", "trainer.accelerator=cpu", "study.name=p", "study.finalists=1",
+    "study.finalist_seeds=1", "report.write=false", "study.first=[]", "head.width=8",
+]  # fmt: skip
+
+
+def test_a_study_goes_on_with_its_images(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from seedsweep.study import close
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(close, "draw_study", lambda *_: [])
+    words = [*STUDY, f"data.root={root}"]
+    folder = Path("outputs/studies/p")
+    assert main([*words, "study.n_trials=2"]) == 0
+    begun = (folder / "manifest.csv").read_bytes()
+    trials = (folder / "trials.csv").read_bytes()
+    image = root / "a/im_0.png"
+    content = image.read_bytes()
+    image.write_bytes((root / "a/im_1.png").read_bytes())
+    capsys.readouterr()
+    assert main([*words, "study.n_trials=3"]) == 2
+    said = capsys.readouterr().err
+    assert "are not those that the study p began with: of 20, 1 is changed in content (a/im_0.png)" in said
+    assert "begin a new study (another study.name=NAME)" in said
+    assert (folder / "trials.csv").read_bytes() == trials
+    assert main(["+experiment=best_of_p", "hydra.run.dir=r", "report.write=false"]) == 2, "the winner as well"
+    assert "manifest.csv names: of 20, 1 is changed" in capsys.readouterr().err
+    image.write_bytes(content)
+    shutil.copy(image, root / "b/later.png")
+    assert main([*words, "study.n_trials=3"]) == 0
+    assert (folder / "manifest.csv").read_bytes() == begun
+    assert [path.read_bytes() == begun for path in folder.glob("*/*/manifest.csv")] == [True] * 4
+    assert main(["+experiment=best_of_p", "hydra.run.dir=r", "report.write=false"]) == 0
+    assert Path("r/manifest.csv").read_bytes() == begun
+
+
+def test_machines_that_share_a_database_alone_agree_on_the_images(tmp_path: Path):
+    import optuna
+
+    study = optuna.create_study()
+    config = config_of("+study=head", "study.name=s")
+    agree_on_images(study, Plan(config, tmp_path, [], digests=["split", "images"]))
+    agree_on_images(study, Plan(config, tmp_path, [], digests=["split", "images"]))
+    for theirs, what in (
+        (["other", "images"], "the split found here"),
+        (["split", "other"], "the images found"),
+    ):
+        with pytest.raises(RefusedError, match=what):
+            agree_on_images(study, Plan(config, tmp_path, [], digests=theirs))
+
+
+def test_a_space_over_data_sets_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    space = "+study.space.split={key: data.split_seed, choices: [0, 1]}"
+    assert main([*STUDY, f"data.root={root}", f"paths.outputs={tmp_path}", space]) == 2
+    assert "data.split_seed was 0 and is 1), and scores on different images" in capsys.readouterr().err
+    assert not (tmp_path / "studies").exists()

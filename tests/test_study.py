@@ -209,14 +209,13 @@ def test_workers_begin_when_the_images_are_known_and_the_engine_is_not_yet_made(
             done.append("images")
             return prepared
 
-    monkeypatch.setattr(lead, "write_manifest", lambda *_: done.append("manifest"))
     monkeypatch.setattr(training, "open_images", lambda *_: done.append("features"))
     heads, crew = Heads(config_of(), tmp_path, []), Mock(hold=lambda: done.append("hold"))
     lead._check_images(heads, 1, crew)
-    assert done == ["images", "manifest", "hold", "features"]
+    assert done == ["images", "hold", "features"]
     done.clear()
     lead._check_images(heads, 0, crew)
-    assert done == ["images", "manifest"], "no trial is to go"
+    assert done == ["images"], "no trial is to go"
 
 
 def test_settings_may_be_mended_before_the_first_trial(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:

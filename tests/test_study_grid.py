@@ -12,6 +12,7 @@ from study_stub import Arm
 
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
+from seedsweep.data.pin import Pin
 from seedsweep.study import finalists, lead, process
 from seedsweep.training import test_split
 
@@ -230,8 +231,8 @@ def test_the_test_images_are_met_once(in_tmp: Path, monkeypatch: pytest.MonkeyPa
     (folder / "checkpoints" / "best.ckpt").touch()
     scores = {"acc": 0.9, "macro_f1": 0.8, "loss": 0.1}
     (folder / "metrics.json").write_text(json.dumps({"status": "finished", "test": scores}))
-    monkeypatch.setattr(test_split, "prepare_images", lambda *_: pytest.fail("they were met before"))
-    assert test_split.score_test(config_of("+experiment=frozen_bn"), folder) == scores
+    monkeypatch.setattr(test_split, "pinned_images", lambda *_: pytest.fail("they were met before"))
+    assert test_split.score_test(config_of("+experiment=frozen_bn"), folder, Pin.of_run(folder)) == scores
 
 
 def test_one_study_may_be_called_with_more_trials(arm: Arm) -> None:

@@ -24,7 +24,7 @@ from seedsweep.cli.sentences import choices_of, sentence, unknown_choice, unread
 from seedsweep.cli.study_names import Job, check_names
 from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
-from seedsweep.config.same import refuse_other_settings
+from seedsweep.config.same import check_same_split, refuse_other_settings
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.config.study_schema import OF_THE_STUDY
@@ -195,7 +195,7 @@ def _check_space(name: str, config: Config, overrides: list[str], composed: set[
                 raise SeedsweepError(f"study.space: {unknown_choice(group, choice)}")
         together = merged(theirs, lines)
         if tuple(together) not in composed:
-            _validate(_compose(name, together), together)
+            check_same_split(config, _validate(_compose(name, together), together))
             composed.add(tuple(together))
 
 

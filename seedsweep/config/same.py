@@ -52,6 +52,20 @@ def split_settings(data: DataConfig) -> dict[str, Any]:
     return {key: value for key, value in asdict(data).items() if key not in NOT_OF_THE_SPLIT}
 
 
+def check_same_split(study: Config, trial: Config) -> None:
+    """Checks that a trial asks for the images of its study, for other scores can't be compared.
+
+    Raises:
+        SeedsweepError: it asks for others.
+    """
+    asked = (flat(split_settings(config.data), "data.") for config in (study, trial))
+    if told := differences(*asked):
+        raise SeedsweepError(
+            f"a trial would have other images than its study ({told}), and scores on different images are no ranking: "
+            "leave it out of the space, and make a study or a grid for each."
+        )
+
+
 def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns nested settings by their dotted keys."""
     return dict(sorted(_flat(node, prefix)))

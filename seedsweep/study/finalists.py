@@ -168,6 +168,7 @@ def meet_test(plan: Plan, winner: Finalist) -> list[dict[str, Any]]:
     Returns:
         ``acc``, ``macro_f1`` and ``loss`` a seed; empty if the data has no test split.
     """
+    from seedsweep.data.pin import Pin
     from seedsweep.study.trial import quiet
     from seedsweep.training.test_split import score_test
 
@@ -175,7 +176,7 @@ def meet_test(plan: Plan, winner: Finalist) -> list[dict[str, Any]]:
     for seed, folder in zip(winner.seeds, winner.folders, strict=True):
         lines = [*winner.settings, f"seed={seed}"]
         with quiet():
-            scores = score_test(plan.trial_config(lines), folder)
+            scores = score_test(plan.trial_config(lines), folder, Pin.of_study(plan.folder))
         if scores is not None:
             found.append({key: scores[key] for key in ("acc", "macro_f1", "loss")})
     return found
@@ -189,6 +190,10 @@ def write_best(plan: Plan, winner: Finalist, metric: str) -> Path:
     content = {key: value for key, value in asdict(config).items() if key in SECTIONS}
     if content["data"]["root"]:
         content["data"]["root"] = str(Path(content["data"]["root"]).expanduser().absolute())
+    if (
+        manifest := plan.folder / "manifest.csv"
+    ).is_file():  # its split, and a word if the images changed since
+        content["data"]["manifest"] = str(manifest)
     name = f"best_of_{plan.config.study.name}"
     told = f"the winner of study {plan.config.study.name}: {', '.join(winner.settings) or 'as it began'}"
     content = {"experiment": {"name": name, "teaches": told}, **content}

@@ -14,11 +14,10 @@ from optuna.trial import TrialState
 from seedsweep.config.groups import key_of, shortened
 from seedsweep.config.schema import Config
 from seedsweep.config.study_schema import METRICS
-from seedsweep.data.table import write_manifest
 from seedsweep.study.close import close_study
 from seedsweep.study.crew import Crew
 from seedsweep.study.finalists import lay_finals, open_finals
-from seedsweep.study.plan import SUFFIX, Plan, lay_slots, open_study, read_plan, slots
+from seedsweep.study.plan import SUFFIX, Plan, agree_on_images, lay_slots, open_study, read_plan, slots
 from seedsweep.study.process import wait_to_go
 from seedsweep.study.search import GRID
 from seedsweep.study.worker import unfinished, wait_for, work
@@ -62,6 +61,7 @@ def lead_study(config: Config, started: float) -> None:
     try:
         try:
             _check_images(plan, to_go, crew)
+            agree_on_images(study, plan)
             finals = crew.work(study, progress) if crew else work(study, plan, leader=True, told=progress)
         finally:
             if crew:
@@ -80,6 +80,7 @@ def serve_study(config: Config) -> None:
     study = open_study(plan)
     wait_for(lambda: bool(slots(study)), "trials")
     wait_to_go(lambda: _find_images(study, plan))
+    agree_on_images(study, plan)
     work(study, plan, leader=False, told=lambda _: None)  # the leader tells of all trials
 
 
@@ -134,7 +135,6 @@ def _check_images(plan: Plan, to_go: int, crew: Crew | None) -> None:
     if extracts:
         import seedsweep.study.preloaded  # noqa: F401
     prepared = plan.images(config)
-    write_manifest(prepared.table, plan.folder / "manifest.csv")
     if extracts:
         from seedsweep.training.run import open_images
 

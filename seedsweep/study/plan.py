@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from seedsweep.config.groups import key_of, plus
 from seedsweep.config.location import cache_of, conf_dir, study_of
-from seedsweep.config.same import differences, flat, what_counts, what_counts_of_study
+from seedsweep.config.same import check_same_split, differences, flat, what_counts, what_counts_of_study
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.config.study_schema import METRICS, OF_THE_STUDY, ParamConfig
@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # it brings torch, which a leader of other processes does wit
 log = logging.getLogger(__name__)
 
 OF_THE_HEAD = ("head", "optim", "trainer", "data.batch_size")  # beginnings of keys that change no feature
-EXTRA, SETTINGS, LEADER = "overrides", "settings", "leader"
+EXTRA, SETTINGS, LEADER, IMAGES = "overrides", "settings", "leader", "images"
 SUFFIX = "/finalists"  # of the study beside the study
 
 
@@ -57,6 +57,7 @@ class Plan:
     base: list[str]
     config_dirs: list[str] = field(default_factory=list)
     config_name: str = "config"
+    digests: list[str] | None = None  # of the split and of the images, once they were found
     _cache: dict[tuple[str, ...], DictConfig] = field(default_factory=dict, repr=False)
     _images: tuple[dict[str, Any], PreparedImages] | None = field(default=None, repr=False)
 
@@ -86,13 +87,21 @@ class Plan:
     def images(self, config: Config) -> PreparedImages:
         """Finds a trial's images, those of the last trial where the settings are the same.
 
-        To look for 2,000 files again takes a quarter of a small trial, and a study is about the images it began with.
+        To look for 2,000 files again takes a quarter of a small trial, and a study is about the images it began with:
+        its manifest.csv names them.
+
+        Raises:
+            SeedsweepError: they are not there any more, or the trial asks for others.
         """
-        from seedsweep.data.prepare import prepare_images
+        from seedsweep.data.pin import Pin
+        from seedsweep.data.prepare import pinned_images
 
         key = asdict(config.data) | {"cache": str(cache_of(config)), "batch_size": None}
         if self._images is None or self._images[0] != key:
-            self._images = key, prepare_images(config.data, cache_of(config))
+            check_same_split(self.trial_config([]), config)
+            self._images = key, pinned_images(config.data, cache_of(config), Pin.of_study(self.folder))
+            table = self._images[1].table
+            self.digests = [table.split_digest(), table.images_digest()]
         return self._images[1]
 
     def _composed(self, overrides: list[str]) -> DictConfig:
@@ -164,6 +173,7 @@ def open_study(plan: Plan) -> optuna.Study:
         if begun is None:
             with suppress(KeyError):  # a study that was deleted left its finals
                 optuna.delete_study(study_name=config.study.name + SUFFIX, storage=storage)
+            (plan.folder / "manifest.csv").unlink(missing_ok=True)  # of an earlier study of this name
             study.set_user_attr(SETTINGS, settings)
             _name_metric(study, METRICS[config.study.metric])
         elif begun != settings:
@@ -171,6 +181,28 @@ def open_study(plan: Plan) -> optuna.Study:
         if config.study.job == 0 and ((leader := study.user_attrs.get(LEADER)) is None or is_gone(leader)):
             study.set_user_attr(LEADER, me())
     return study
+
+
+def agree_on_images(study: optuna.Study, plan: Plan) -> None:
+    """Compares the images that this process found with those that the study began with.
+
+    Where processes share the study's folder, its manifest.csv has seen to that. Machines that share no more than a
+    database learn it here; the first to come decides.
+
+    Raises:
+        RefusedError: they differ.
+    """
+    if plan.digests is None:
+        return
+    begun = study.user_attrs.get(IMAGES)
+    if begun is None:
+        study.set_user_attr(IMAGES, plan.digests)
+    elif begun != plan.digests:
+        raise RefusedError(
+            f"the {'split' if begun[1] == plan.digests[1] else 'images'} found here are not those that the study "
+            f"{plan.config.study.name} began with: restore them (its manifest.csv, where it began, names them), or "
+            "give another study.name=NAME."
+        )
 
 
 def _is_abandoned(study: optuna.Study, plan: Plan) -> bool:

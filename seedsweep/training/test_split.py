@@ -9,7 +9,8 @@ import torch
 
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
-from seedsweep.data.prepare import prepare_images
+from seedsweep.data.pin import Pin
+from seedsweep.data.prepare import pinned_images
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.checkpoint import read_checkpoint
 from seedsweep.preprocess.scaling import flush_denormals
@@ -21,7 +22,7 @@ from seedsweep.training.run import images_of
 from seedsweep.whole import read_json
 
 
-def score_test(config: Config, run_dir: Path) -> dict[str, Any] | None:
+def score_test(config: Config, run_dir: Path, pin: Pin) -> dict[str, Any] | None:
     """Scores the test images with a finished run's checkpoint, and adds the scores to its metrics.json.
 
     Once: a run that has met them keeps its scores.
@@ -29,12 +30,13 @@ def score_test(config: Config, run_dir: Path) -> dict[str, Any] | None:
     Args:
         config: the run's own.
         run_dir: its folder.
+        pin: the images that it was trained and chosen with.
 
     Returns:
         The scores, or None if there is no test split.
 
     Raises:
-        SeedsweepError: the run is not there, or not finished.
+        SeedsweepError: the run is not there, or not finished, or its images are not there any more.
     """
     path = run_dir / "metrics.json"
     checkpoint = run_dir / "checkpoints" / "best.ckpt"
@@ -45,7 +47,7 @@ def score_test(config: Config, run_dir: Path) -> dict[str, Any] | None:
     if known := read_json(path).get("test"):
         return dict(known)
     flush_denormals()
-    prepared = prepare_images(config.data, cache_of(config))
+    prepared = pinned_images(config.data, cache_of(config), pin)
     table = prepared.table
     rows = table.indices("test")
     if len(rows) == 0:
