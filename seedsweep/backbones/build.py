@@ -8,6 +8,7 @@ import logging
 import pkgutil
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import cast
 
@@ -16,7 +17,10 @@ import torch
 from seedsweep.backbones import nets
 from seedsweep.backbones.base import Backbone
 from seedsweep.backbones.fitting import WeightsMisfitError
+from seedsweep.backbones.keras_file import is_keras
 from seedsweep.backbones.keras_twin import KerasTwin, behave_as_keras
+from seedsweep.backbones.own_file import choice_of
+from seedsweep.backbones.tensors import read_tensors
 from seedsweep.backbones.weights import (
     WeightsOrigin,
     WeightsUnreachableError,
@@ -130,15 +134,27 @@ def _build_own(config: BackboneConfig) -> BuiltBackbone:
 
 
 def _build_by_file(config: BackboneConfig) -> BuiltBackbone:
-    """Takes the first net that the weight file fits."""
-    for name in BY_FILE:
+    """Takes the net that a checkpoint of ours names, or else the first that the weight file fits."""
+    path = Path(config.weights).expanduser()
+    ours = read_tensors(path) if path.is_file() and not is_keras(path) else None
+    candidates: tuple[str, ...] = BY_FILE
+    if ours is not None and ours.card is not None:
+        backbone = ours.card["backbone"]
+        if backbone["library"] != "own":
+            raise WeightsMisfitError(
+                f"{config.weights} is a checkpoint of seedsweep with the backbone {backbone['name']}: take "
+                f"{choice_of(ours)}."
+            )
+        candidates = (backbone["name"],)
+    for name in candidates:
         before = torch.get_rng_state()
         try:
             return _build_own(replace(config, name=name))
         except WeightsMisfitError:
             torch.set_rng_state(before)  # a net that was only tried leaves no trace
     raise WeightsMisfitError(
-        f"{config.weights} fits none of {', '.join(BY_FILE)}: name its net with backbone=NAME or backbone=timm."
+        f"{config.weights} fits none of {', '.join(candidates)}: name its net with backbone=NAME, or one of "
+        "timm with backbone=timm backbone.name=NAME."
     )
 
 

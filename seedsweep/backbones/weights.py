@@ -23,14 +23,17 @@ from torch import nn
 
 from seedsweep.backbones.base import Source
 from seedsweep.backbones.fitting import (
+    FurtherBlocksError,
     WeightsMisfitError,
     fit_by_name,
     fit_in_order,
     fit_through_timm,
-    read_tensors,
+    tables_of,
 )
 from seedsweep.backbones.keras_file import is_keras
 from seedsweep.backbones.keras_twin import KerasTwin, fit_keras
+from seedsweep.backbones.own_file import about, check_ours, why_not_ours
+from seedsweep.backbones.tensors import WeightFile, read_tensors
 from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)
@@ -61,7 +64,6 @@ class Located:
     source: str
     path: Path
     note: str
-    layout: str  # named: the net's own keys; ordered: its order; timm: timm's converter reads it
 
 
 class WeightsUnreachableError(SeedsweepError):
@@ -89,13 +91,8 @@ def load_pretrained(
     if wanted != "auto":
         return _load_file(net, name, wanted, source, twin)
     found = locate_pretrained(name, source)
-    if found.layout == "timm":
-        fit_through_timm(net, source.timm, name, found.path)
-    elif found.layout == "ordered":
-        fit_in_order(net, read_tensors(found.path), name, found.path)
-    else:
-        fit_by_name(net, read_tensors(found.path), name, found.path, source.classifiers)
-    return WeightsOrigin(found.source, str(found.path), digest_of(found.path), found.note)
+    taken = _fill(net, read_tensors(found.path), name, source)
+    return WeightsOrigin(found.source, str(found.path), digest_of(found.path), _joined(found.note, taken))
 
 
 def locate_pretrained(name: str, source: Source) -> Located:
@@ -106,7 +103,7 @@ def locate_pretrained(name: str, source: Source) -> Located:
         SeedsweepError: nobody ever trained such weights.
     """
     if (path := _package_file(source)) is not None:
-        return Located("package", path, "ImageNet weights of an installed package", "ordered")
+        return Located("package", path, "ImageNet weights of an installed package")
     if source.url:
         return _from_torch_hub(name, source.url)
     if source.timm:
@@ -132,20 +129,45 @@ def _load_file(
         fit_keras(net, path, name, twin)
         note = f"Keras weights from {path.name}"
         return WeightsOrigin("file", str(path.resolve()), digest_of(path), note, keras=True)
-    tensors = read_tensors(path)
+    file = read_tensors(path)
+    keras = check_ours(file, name, twin is not None)
     try:
-        fit_by_name(net, tensors, name, path, source.classifiers)
+        taken = _fill(net, file, name, source)
     except WeightsMisfitError as misfit:
-        try:  # the file that auto would have taken, fetched by the user
-            if source.package:
-                fit_in_order(net, tensors, name, path)
-            elif source.timm:
-                fit_through_timm(net, source.timm, name, path)
-            else:
-                raise
-        except WeightsMisfitError:
-            raise misfit from None
-    return WeightsOrigin("file", str(path.resolve()), digest_of(path), f"weights from {path.name}")
+        raise why_not_ours(file, name) or misfit from None
+    note = _joined(f"weights from {path.name}", about(file), taken)
+    return WeightsOrigin("file", str(path.resolve()), digest_of(path), note, keras)
+
+
+def _fill(net: nn.Module, file: WeightFile, name: str, source: Source) -> str:
+    """Fills all of a net from a file by the net's names, or as its source's files are read; returns what was taken.
+
+    Raises:
+        WeightsMisfitError: nothing fills all of it.
+    """
+    try:
+        return fit_by_name(net, file.tensors, name, file.path, source.classifiers)
+    except FurtherBlocksError:
+        raise
+    except WeightsMisfitError as misfit:
+        least = sum(value.is_floating_point() for value in net.state_dict().values()) // 2
+        for tensors in tables_of(file.tensors, least) if file.card is None else ():
+            try:
+                if source.package:
+                    fit_in_order(net, tensors, name, file.path)
+                elif source.timm:
+                    fit_through_timm(net, tensors, source.timm, name, file.path)
+                else:
+                    raise misfit
+            except WeightsMisfitError:
+                continue
+            return ""
+        raise misfit from None
+
+
+def _joined(*parts: str) -> str:
+    first, *others = (part for part in parts if part)
+    return f"{first} ({'; '.join(others)})" if others else first
 
 
 def _package_file(source: Source) -> Path | None:
@@ -170,7 +192,7 @@ def _from_torch_hub(name: str, url: str) -> Located:
                 )
         except Exception as error:
             raise _unreachable(name, f"place {file} in {folder}, or give backbone.weights=FILE") from error
-    return Located(origin, path, f"ImageNet weights {file}", "named")
+    return Located(origin, path, f"ImageNet weights {file}")
 
 
 def _from_timm_hub(name: str, model: str) -> Located:
@@ -188,14 +210,14 @@ def _from_timm_hub(name: str, model: str) -> Located:
     for file in files:
         cached = try_to_load_from_cache(hub_id, file)
         if isinstance(cached, str):
-            return Located("hub_cache", Path(cached), note, "timm")
+            return Located("hub_cache", Path(cached), note)
     log.info("%s: downloading %s", name, hub_id)
     cause: Exception = ConnectionError(f"no answer from {constants.ENDPOINT}")
     if not constants.HF_HUB_OFFLINE and _answers(constants.ENDPOINT):
         for file in files:
             try:
                 with _short_timeout():
-                    return Located("download", Path(hf_hub_download(hub_id, file)), note, "timm")
+                    return Located("download", Path(hf_hub_download(hub_id, file)), note)
             except Exception as error:
                 cause = error
     place = f"get {files[0]} of huggingface.co/{hub_id} and give backbone.weights=FILE"

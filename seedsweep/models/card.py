@@ -35,5 +35,6 @@ def card_of(config: Config, built: BuiltModel, classes: list[str]) -> dict[str, 
         "head": asdict(config.head),
         "experiment": config.experiment.name,
         "batchnorm": batchnorm_called(config.batchnorm),
+        "batchnorm_switches": asdict(config.batchnorm),
         "seed": config.seed,
     }

@@ -1,0 +1,126 @@
+"""Reads weight files as one flat table of tensors, without running any code that they may hold."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from seedsweep.errors import SeedsweepError
+
+CARD = "seedsweep"  # key of the card in a checkpoint of ours (models/card.py)
+DEEPEST = 8  # dictionaries in one another
+# what wrappers put between the names of a net: torch.compile, FSDP, activation checkpoints
+WRAPPED = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+# what training scripts keep beside their tensors: settings and numbers, which run no code when they are read
+PLAIN: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *(type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"),
+]
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What a weight file holds.
+
+    Attributes:
+        path: of the file.
+        tensors: by the names in the file; those inside dictionaries are called ``outer.inner.name``.
+        card: what a checkpoint of ours tells about itself; None: the file is of another program.
+        whole: False for a checkpoint of ours that holds a head alone.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    card: dict[str, Any] | None = None
+    whole: bool = True
+
+
+def read_tensors(path: Path) -> WeightFile:
+    """Reads a ``.safetensors`` file, or any file that ``torch.save`` wrote.
+
+    Raises:
+        SeedsweepError: it can't be read, or not without running code that it holds.
+    """
+    content: Any
+    try:
+        if path.suffix == ".safetensors":
+            content = load_file(path)
+        else:
+            with torch.serialization.safe_globals(PLAIN):
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # SafetensorError, UnpicklingError, EOFError, RuntimeError, ...
+        raise SeedsweepError(f"{path} can't be read as weights: {_what_to_do(path, error)}.") from error
+    if isinstance(content, Tensor):
+        content = {"tensor": content}
+    if not isinstance(content, Mapping):
+        raise SeedsweepError(
+            f"{path} can't be read as weights: it holds a {type(content).__name__}, and not tensors by name."
+        )
+    if (card := _card(content)) is not None:
+        from seedsweep.models.checkpoint import read_checkpoint  # here: it imports the nets
+
+        content = read_checkpoint(path)  # compares its digest
+    whole = bool(content.get("whole", True))
+    tensors = {_unwrapped(name): tensor for name, tensor in _flat(content, "", DEEPEST)}
+    return WeightFile(path, tensors, card, whole)
+
+
+def _card(content: Mapping[Any, Any]) -> dict[str, Any] | None:
+    card = content.get(CARD)
+    if "state_dict" not in content or not isinstance(card, Mapping):
+        return None
+    backbone = card.get("backbone")
+    complete = isinstance(backbone, Mapping) and {"name", "library", "weights"} <= backbone.keys()
+    return dict(card) if complete and {"experiment", "batchnorm", "preprocess"} <= card.keys() else None
+
+
+def _what_to_do(path: Path, error: Exception) -> str:
+    if "TorchScript" in str(error):
+        return (
+            "it is a TorchScript archive; save its tensors with torch.save(torch.jit.load(FILE).state_dict(), "
+            "'weights.pth')"
+        )
+    if isinstance(error, pickle.UnpicklingError) and (classes := _classes(path)):
+        return (
+            f"beside tensors it holds Python objects ({', '.join(classes[:3])}), and to read those could run code; "
+            "where you trust the file, load it yourself and save its tensors alone with "
+            "torch.save(model.state_dict(), 'weights.pth')"
+        )
+    return "give a .safetensors file, or a .pt or .pth file that holds tensors by name"
+
+
+def _classes(path: Path) -> list[str]:
+    """Returns the names of the classes and functions that a file asks for and that may not be loaded."""
+    try:
+        with torch.serialization.safe_globals(PLAIN):
+            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
+    except Exception:  # of an older format, or no pickle at all
+        return []
+
+
+def _flat(content: Mapping[Any, Any], before: str, depth: int) -> Iterator[tuple[str, Tensor]]:
+    for key, value in content.items():
+        name = f"{before}{key}"
+        if isinstance(value, Tensor):
+            yield name, value
+        elif isinstance(value, argparse.Namespace):
+            continue  # settings
+        elif isinstance(value, Mapping) and depth:
+            yield from _flat(value, f"{name}.", depth - 1)
+
+
+def _unwrapped(name: str) -> str:
+    for part in WRAPPED:
+        name = name.replace(part, "")
+    return name
