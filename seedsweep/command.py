@@ -6,10 +6,25 @@ import shlex
 import sys
 from pathlib import Path
 
+from seedsweep.config.grammar import setting
 
-def command(*words: str) -> str:
-    """Returns the line that runs seedsweep with ``words``, by the interpreter in use."""
-    return shlex.join([str(shown(Path(sys.executable))), "-m", "seedsweep", *words])
+Word = str | tuple[str, object]
+
+
+def command(*words: Word) -> str:
+    """Returns the line that runs seedsweep with ``words``, by the interpreter in use; a shell reads it as it is.
+
+    Args:
+        words: an argument each, as it stands, or a pair: a setting and the text or path that it is given, in whose
+            name any character may be.
+    """
+    return by(str(shown(Path(sys.executable))), *words)
+
+
+def by(program: str, *words: Word) -> str:
+    """Returns the line that runs seedsweep with the Python ``program``, for readers on other machines."""
+    arguments = [word if isinstance(word, str) else setting(*word) for word in words]
+    return shlex.join([program, "-m", "seedsweep", *arguments])
 
 
 def shown(path: Path) -> Path:

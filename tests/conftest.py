@@ -48,12 +48,15 @@ def _engine(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+COMMAND_LINE = ("test_cli", "test_text_settings", "test_typed_first", "test_yaml_files", "test_cli_fuzz")
+
+
 @pytest.fixture(autouse=True)
 def _no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Grids with a stub in the place of training need no page about it; their reports have tests."""
-    if request.module.__name__ in ("test_grid", "test_launchers", "test_cli"):
+    if request.module.__name__ in ("test_grid", "test_launchers", *COMMAND_LINE):
         monkeypatch.setattr("seedsweep.report.write.write_at_end", lambda *_, **__: None)
-    if request.module.__name__ in ("test_grid", "test_cli") and "table" not in request.node.name:
+    if request.module.__name__ in ("test_grid", *COMMAND_LINE) and "table" not in request.node.name:
         monkeypatch.setattr("seedsweep.sweep.finish.draw_comparison", lambda *_: None)
 
 

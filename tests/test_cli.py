@@ -33,7 +33,7 @@ MISTAKES = {
     "optim.lr=-1": "optim.lr is -1.0, but must be greater than 0",
     "data.image_size=[10,99]": "data.image_size is 10",
     "data.image_size=[99]": "data.image_size is [99], but must be two numbers: [height, width]",
-    "data.root=seeds": "add data=folder",
+    "data.root=seeds": "is no folder",
     "data=~/my/seeds": "data=folder data.root=~/my/seeds",
     "optim.lr=(1": "optim.lr is '(1', but must be a number",
     "data=seeds/": "data=folder data.root=seeds/",

@@ -34,6 +34,7 @@ from seedsweep.backbones.keras_file import is_keras
 from seedsweep.backbones.keras_twin import KerasTwin, fit_keras
 from seedsweep.backbones.own_file import about, check_ours, why_not_ours
 from seedsweep.backbones.tensors import WeightFile, read_tensors
+from seedsweep.config.location import path_of
 from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ def digest_of(path: Path) -> str:
 def _load_file(
     net: nn.Module, name: str, wanted: str, source: Source, twin: KerasTwin | None
 ) -> WeightsOrigin:
-    path = Path(wanted).expanduser()
+    path = path_of(wanted)
     if not path.is_file():
         raise SeedsweepError(
             f"backbone.weights={wanted} is no file; give a .safetensors, .pt or .pth file, or Keras' .h5 or .keras."

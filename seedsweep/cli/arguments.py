@@ -1,17 +1,18 @@
-"""Reads the command line as Hydra does, but answers with a sentence."""
+"""Reads the command line and arranges it for Hydra; what it can't mean is one sentence."""
 
 from __future__ import annotations
 
 import difflib
-import re
 from argparse import Namespace
 from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import OverrideParseException
 
+from seedsweep.cli.values import as_meant
+from seedsweep.cli.words import RESUME, as_overrides
+from seedsweep.config.checks import file_name
+from seedsweep.config.grammar import split, text_of
 from seedsweep.config.groups import key_of, plus
 from seedsweep.errors import SeedsweepError
 
@@ -20,6 +21,7 @@ NO_FOLDER = ("hydra.run.dir=.", "hydra.output_subdir=null")
 WITHOUT_FOLDER = {f"task={name}": NO_FOLDER for name in ("cache", "dashboard", "proxy")}
 # no experiments: their folders are outputs/<task>/<date_time>
 NAMED_BY_TASK = ("predict", "export")
+WITH_IMAGES = ("train", "study", "diagnose")  # tasks that read data.root by data=
 BEST_OF = "best_of_"
 
 
@@ -48,21 +50,24 @@ def parse(args: list[str]) -> Namespace:
 
 
 def arrange(args: list[str]) -> list[str]:
-    """Puts options before overrides (Hydra insists), and quotes and a + where Hydra wants them.
+    """Puts options before overrides (Hydra insists), and writes overrides as Hydra must have them.
 
-    The + stands before ``experiment=``, ``sweep=`` and ``study=``.
+    Words without ``=`` become overrides (``cli/words.py``), texts stay texts (``cli/values.py``), and a + stands before
+    ``experiment=``, ``rung=``, ``sweep=`` and ``study=``. What is arranged already stays as it is.
 
     Raises:
-        SeedsweepError: an option is unknown, or a study whose winner is to run has not ended.
+        SeedsweepError: an option or a word is unknown, a value has two meanings, or a study whose winner is to run has
+            not ended.
     """
-    overrides = list(parse(args).overrides)
+    given = list(parse(args).overrides)
     options = []
-    left = list(overrides)
+    left = list(given)
     for arg in args:
         if arg in left:
             left.remove(arg)
         else:
             options.append(arg)
+    overrides = [plus(as_meant(override)) for override in as_overrides(given)]
     for task, settings in WITHOUT_FOLDER.items():
         if task in overrides:
             overrides += [setting for setting in settings if setting not in overrides]
@@ -70,34 +75,32 @@ def arrange(args: list[str]) -> list[str]:
     for task in NAMED_BY_TASK:
         if f"task={task}" in overrides and not keys & {"experiment", "experiment.name"}:
             overrides.append(f"experiment.name={task}")
-    return [*options, *_folder_of_winner(options, overrides), *(plus(_quoted(o)) for o in overrides)]
+    options += _folder_of_winner(options, overrides)
+    return [*options, *overrides, *_folder_of_images(options, overrides)]
 
 
-def _quoted(override: str) -> str:
-    """Puts quotes round a value that Hydra's grammar can't read: paths with ``~`` or spaces, regular expressions."""
-    key, _, value = override.partition("=")
-    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + m[2].replace('"', '\\"'), value)
-    quoted = f'{key}="{escaped}"'
-    return quoted if value and not _can_read(override) and _can_read(quoted) else override
+def _folder_of_images(options: list[str], overrides: list[str]) -> list[str]:
+    """Returns ``data=folder`` where ``data.root`` is given and nothing says how it is read."""
+    given = {key_of(override): text_of(override.partition("=")[2]) for override in overrides}
+    if given.get("data.root", "null") == "null" or given.keys() & {"data", "data.name", RESUME}:
+        return []
+    if given.get("task", "train") not in WITH_IMAGES:
+        return []
+    if any(option.split("=")[0] in ("--config-dir", "-cd", "--config-name", "-cn") for option in options):
+        from seedsweep.cli.preflight import data_name  # it takes a tenth of a second
 
-
-def _can_read(override: str) -> bool:
-    try:
-        OverridesParser.create().parse_overrides([override])
-    except OverrideParseException:
-        return False
-    return True
+        return ["data=folder"] if data_name(parse([*options, *overrides])) == "demo" else []
+    return ["data=folder"]
 
 
 def _folder_of_winner(options: list[str], overrides: list[str]) -> list[str]:
     """Adds the --config-dir that ``+experiment=best_of_STUDY`` is in, unless one is given."""
-    names = [o.partition("=")[2] for o in overrides if key_of(o) == "experiment"]
-    studies = [
-        part.removeprefix(BEST_OF) for name in names for part in name.split(",") if part.startswith(BEST_OF)
-    ]
+    values = [part for o in overrides if key_of(o) == "experiment" for part in split(o.partition("=")[2])]
+    studies = [name.removeprefix(BEST_OF) for name in map(text_of, values) if name.startswith(BEST_OF)]
     if not studies or any(option.split("=")[0] in ("--config-dir", "-cd") for option in options):
         return []
-    outputs = [o.partition("=")[2] for o in overrides if o.startswith("paths.outputs=")]
+    file_name(f"the study of experiment={BEST_OF}...", studies[0])
+    outputs = [text_of(o.partition("=")[2]) for o in overrides if o.startswith("paths.outputs=")]
     root = Path(outputs[-1] if outputs else "outputs") / "studies"
     folder = root / studies[0] / "conf"
     if not folder.is_dir():

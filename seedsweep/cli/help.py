@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from seedsweep.cli.sentences import choices_of
-from seedsweep.config.location import conf_dir
+from seedsweep.config.location import conf_dir, path_of
 
 GROUPS = ("data", "augment", "preprocess", "backbone", "batchnorm", "head", "optim", "trainer", "features")
 
@@ -63,7 +62,7 @@ def print_help(args: list[str]) -> None:
     for arg, following in zip(args, [*args[1:], ""], strict=True):
         option, _, value = arg.partition("=")
         if option in ("--config-dir", "-cd") and (value or following):
-            folders.append(Path(value or following).expanduser())
+            folders.append(path_of(value or following))
     console.print("[bold]Experiments[/bold] (+experiment=)")
     for folder in folders:
         for path in sorted((folder / "experiment").glob("*.yaml")):

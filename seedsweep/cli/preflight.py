@@ -22,6 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.cli.sentences import choices_of, sentence, unknown_choice, unreadable
 from seedsweep.cli.study_names import Job, check_names
+from seedsweep.cli.values import how_to_quote
+from seedsweep.config.checks import file_name
+from seedsweep.config.grammar import setting, text_of
 from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
 from seedsweep.config.same import check_same_split, refuse_other_settings
@@ -34,6 +37,7 @@ from seedsweep.study.space import merged, probes
 from seedsweep.sweep.record import holds_run, is_finished
 
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
+NAMES = ("experiment.name", "study.name")
 WITH_IMAGES = ("train", "study")  # tasks that read them; a diagnosis does where it has nothing but settings
 
 
@@ -63,7 +67,10 @@ def check(parsed: Namespace) -> bool:
             _check_alternatives(name, cfg, overrides)
             return True
         if swept:
-            raise SeedsweepError(f"{swept[0].input_line} is a list of values: add -m to run them as a grid.")
+            line = str(swept[0].input_line)
+            raise SeedsweepError(
+                f"{line} is a list of values: add -m to run them as a grid{how_to_quote(line)}."
+            )
         for override in fixed:
             if override.key_or_group == "sweep":
                 raise SeedsweepError(f"{override.input_line} is a grid of runs: add -m to run it.")
@@ -74,6 +81,16 @@ def check(parsed: Namespace) -> bool:
             _check_images(config)
             _refuse_used_folder(cfg, config)
         return False
+
+
+def data_name(parsed: Namespace) -> str | None:
+    """Returns ``data.name`` of what is not swept; None where it can't be composed, which :func:`check` will tell."""
+    try:
+        with _search_path(parsed.config_dir):
+            fixed = [o.input_line or "" for o in _parse(parsed.overrides) if not o.is_sweep_override()]
+            return str(_compose(parsed.config_name or "config", fixed).data.name)
+    except (SeedsweepError, OmegaConfBaseException):
+        return None
 
 
 @contextmanager
@@ -104,6 +121,10 @@ def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -
         )
     here = str(cfg.hydra.launcher.get("_target_")).endswith(".BasicLauncher")
     choices = [_values(override) for override in merged.values()]
+    for override, lines in zip(merged.values(), choices, strict=True):
+        if override.key_or_group in NAMES:  # all of them: a folder is made by each
+            for line in lines:
+                file_name(override.key_or_group, text_of(line.partition("=")[2]))
     base = [values[0] for values in choices]
     alternatives = [(base, True)]
     for place, (override, values) in enumerate(zip(merged.values(), choices, strict=True)):
@@ -154,7 +175,7 @@ def _names_first(overrides: list[Override]) -> None:
         if not known or override.is_delete() or not (override.is_discrete_sweep() or _is_plain(override)):
             continue
         for line in _values(override):
-            choice = line.split("=", 1)[1]
+            choice = text_of(line.split("=", 1)[1])
             if choice not in known and choice != "null" and "/" not in choice:
                 raise SeedsweepError(unknown_choice(group, choice))
 
@@ -191,8 +212,8 @@ def _check_space(name: str, config: Config, overrides: list[str], composed: set[
     for lines in probes(config.study):
         for group, _, choice in (line.lstrip("+").partition("=") for line in lines):
             known = choices_of(group)
-            if known and choice not in known:
-                raise SeedsweepError(f"study.space: {unknown_choice(group, choice)}")
+            if known and (name_of := text_of(choice)) not in known:
+                raise SeedsweepError(f"study.space: {unknown_choice(group, name_of)}")
         together = merged(theirs, lines)
         if tuple(together) not in composed:
             check_same_split(config, _validate(_compose(name, together), together))
@@ -220,7 +241,7 @@ def _refuse_used_folder(cfg: DictConfig, config: Config) -> None:
         return
     if not cfg.resume and holds_run(folder):
         raise SeedsweepError(
-            f"{folder} holds a run already: give another hydra.run.dir, or resume={folder} to go on with it."
+            f"{folder} holds a run already: give another hydra.run.dir; {setting('resume', folder)} goes on with it."
         )
     if cfg.resume and config.task == "train" and holds_run(folder) and not is_finished(folder):
         refuse_other_settings(folder, config)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from seedsweep.config.grammar import setting, text_of
 from seedsweep.config.groups import key_of
+from seedsweep.config.location import path_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.sweep.recorded import GRID, SINGLE, read_recorded
 
@@ -23,21 +25,21 @@ def expand_resume(args: list[str]) -> list[str]:
     asked = [arg for arg in args if key_of(arg) == "resume"]
     if not asked:
         return args
-    given = asked[-1].partition("=")[2].strip("'\"")
+    given = text_of(asked[-1].partition("=")[2])
     if not given:
         raise SeedsweepError("resume= lacks its folder: write resume=DIR, with the folder that was printed.")
-    folder = Path(given).expanduser()
+    folder = path_of(given)
     rest = [arg for arg in args if arg not in asked]
     grid, single = folder / GRID, folder / SINGLE
     if grid.is_file():
         options, overrides = _recorded(grid, rest)
         rest = [arg for arg in rest if arg not in ("-m", "--multirun")]
-        return ["-m", *options, *overrides, f"hydra.sweep.dir={_quoted(folder)}", *rest]
+        return ["-m", *options, *overrides, setting("hydra.sweep.dir", str(folder)), *rest]
     if single.is_file():
         options, overrides = _recorded(single, rest)
         if "-m" in rest or "--multirun" in rest:
             raise SeedsweepError(f"resume={folder} is a single run: leave out -m.")
-        return [*options, *overrides, f"hydra.run.dir={_quoted(folder)}", OUR_MARK, *rest]
+        return [*options, *overrides, setting("hydra.run.dir", str(folder)), OUR_MARK, *rest]
     raise SeedsweepError(
         f"resume={folder} holds neither a run (.hydra/) nor a grid (multirun.yaml): "
         "give the folder that was printed."
@@ -53,7 +55,3 @@ def _recorded(path: Path, rest: list[str]) -> tuple[list[str], list[str]]:
         again = [o for o in again if not key_of(o).startswith("hydra.launcher.")]
     given = any(arg.split("=")[0] in ("--config-dir", "-cd") for arg in rest)
     return [] if given else recorded.options, again
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "\\'") + "'"

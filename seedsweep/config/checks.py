@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from seedsweep.errors import SeedsweepError
@@ -29,3 +30,26 @@ def one_of(name: str, value: str, choices: Sequence[str]) -> None:
     """Raises SeedsweepError unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise SeedsweepError(f"{name} is '{value}', but must be one of: {', '.join(choices)}.")
+
+
+LONGEST_NAME = 200  # bytes, of the 255 that a file's name may have: seedsweep puts words before and after it
+
+
+def file_name(name: str, value: str) -> None:
+    """Raises SeedsweepError unless ``value`` can be the name of one file or folder, wherever it is put."""
+    wrong = None
+    if not value.strip():
+        wrong = "is empty"
+    elif value in (".", ".."):
+        wrong = "is no name of a folder of its own"
+    elif "/" in value:
+        wrong = "holds a '/'"
+    elif any(ord(char) < 32 or ord(char) == 127 for char in value):
+        wrong = "holds a control character"
+    elif len(os.fsencode(value)) > LONGEST_NAME:
+        wrong = f"has more than {LONGEST_NAME} bytes"
+    if wrong:
+        shown = value if len(value) <= 60 else f"{value[:60]}..."
+        raise SeedsweepError(
+            f"{name} is {shown!r}, which {wrong}: give a plain name, for example 'second_try'."
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import seedsweep
@@ -15,9 +16,14 @@ def conf_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
+def path_of(text: str) -> Path:
+    """Returns the path that a setting names: ``~/`` is the user's home; a name that merely begins with ~ stays."""
+    return Path(os.path.expanduser(text))
+
+
 def cache_of(config: Config) -> Path:
     """Returns the folder of features, statistics and demo photographs."""
-    return Path(config.paths.cache).expanduser()
+    return path_of(config.paths.cache)
 
 
 def studies_of(config: Config) -> Path:

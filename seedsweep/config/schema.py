@@ -13,7 +13,7 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
-from seedsweep.config.checks import at_least, between, one_of, positive
+from seedsweep.config.checks import at_least, between, file_name, one_of, positive
 from seedsweep.config.report_schema import ReportConfig
 from seedsweep.config.study_schema import PrunerConfig, SamplerConfig, StorageConfig, StudyConfig
 from seedsweep.errors import SeedsweepError
@@ -295,6 +295,9 @@ class ExperimentConfig:
 
     name: str = "custom"
     teaches: str = ""
+
+    def __post_init__(self) -> None:
+        file_name("experiment.name", self.name)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Any, cast
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seedsweep.config.checks import at_least, between, one_of, positive
+from seedsweep.config.checks import at_least, between, file_name, one_of, positive
 from seedsweep.errors import SeedsweepError
 
 # beginnings of keys that are no settings of a trial
@@ -96,8 +96,7 @@ class StudyConfig:
             raise SeedsweepError(
                 f"study.grace is {self.grace:g} s, but must be at least twice study.heartbeat, {self.heartbeat:g} s."
             )
-        if "/" in self.name or not self.name.strip():
-            raise SeedsweepError(f"study.name is '{self.name}', but must be a name without '/'.")
+        file_name("study.name", self.name)
 
 
 @dataclass

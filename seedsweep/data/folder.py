@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from seedsweep.config.location import path_of
 from seedsweep.config.schema import DataConfig
 from seedsweep.data.formats import listed
 from seedsweep.data.leftout import LeftOut, sentences
@@ -50,12 +51,13 @@ def check_root(config: DataConfig) -> None:
     if config.name == "demo":
         if config.root is not None:
             raise SeedsweepError(
-                f"data.root={config.root} is not read by data=demo: add data=folder for your own images."
+                f"data.root={config.root} is not read by data=demo: take data=folder for your own images, "
+                "or leave data.root out."
             )
         return
-    if config.root is None:
+    if not config.root:
         raise SeedsweepError("data.root is not set: give the folder of your images with data.root=DIR.")
-    root = Path(config.root).expanduser().resolve()
+    root = path_of(config.root).resolve()
     if root.is_dir():
         return
     near = []

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from seedsweep.config.location import path_of
 from seedsweep.data.folder import scan_folder
 from seedsweep.data.leftout import LeftOut
 from seedsweep.data.manifest import Row, some
@@ -56,7 +57,7 @@ class Pin:
     @classmethod
     def given(cls, manifest: str) -> Pin:
         """Returns the pin that ``data.manifest`` gives."""
-        path = Path(manifest).expanduser()
+        path = path_of(manifest)
         return cls(path, f"data.manifest={manifest} names", "make a new split (data.manifest=null)")
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seedsweep.config.location import path_of
 from seedsweep.config.schema import DataConfig
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.folder import Found, Scan, check_root, scan_folder
@@ -59,7 +60,7 @@ def prepare_images(config: DataConfig, cache_dir: Path, pin: Pin | None = None) 
     if config.root is None:
         root = ensure_demo(cache_dir, config.demo.n_images, config.demo.seed)
     else:
-        root = Path(config.root).expanduser().resolve()
+        root = path_of(config.root).resolve()
     rows = None
     if pin is not None:
         rows = read_manifest(pin.path)

@@ -7,6 +7,7 @@ import pkgutil
 from pathlib import Path
 from types import ModuleType
 
+from seedsweep.config.location import path_of
 from seedsweep.data.formats import listed
 from seedsweep.data.leftout import sentences
 from seedsweep.data.walk import Walked, walk
@@ -26,7 +27,7 @@ def find_checkpoint(given: str | None) -> Path:
         raise SeedsweepError(
             "checkpoint is not set: give a run's folder or its checkpoints/best.ckpt with checkpoint=FILE."
         )
-    path = Path(given).expanduser()
+    path = path_of(given)
     if path.is_dir():
         found = path / BEST if (path / BEST).is_file() else path / BEST.name
         if found.is_file():
@@ -52,7 +53,7 @@ def find_images(root: str | None) -> tuple[Path, Walked]:
     """
     if root is None:
         raise SeedsweepError("data.root is not set: give the folder of the photographs with data.root=DIR.")
-    folder = Path(root).expanduser()
+    folder = path_of(root)
     if not folder.is_dir():
         raise SeedsweepError(f"data.root={root} is no folder: give that of the photographs.")
     found = walk(folder)

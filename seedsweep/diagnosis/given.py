@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from seedsweep.config.location import path_of
 from seedsweep.config.schema import DiagnoseConfig
 from seedsweep.errors import SeedsweepError
 
@@ -19,9 +20,9 @@ def check_given(options: DiagnoseConfig) -> None:
             "diagnose.run and diagnose.checkpoint are two things to examine: give one of them."
         )
     if options.run is not None:
-        check_run(Path(options.run).expanduser())
+        check_run(path_of(options.run))
     if options.checkpoint is not None:
-        check_checkpoint(Path(options.checkpoint).expanduser())
+        check_checkpoint(path_of(options.checkpoint))
 
 
 def check_run(folder: Path) -> Path:

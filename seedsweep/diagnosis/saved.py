@@ -7,6 +7,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seedsweep.config.location import path_of
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.data.prepare import PreparedImages
@@ -79,6 +80,6 @@ def repeat_split(config: Config, folder: Path, here: LocalSettings | None) -> st
     if here is not None:
         here.lay_over(config)
     used = config.data.manifest
-    if used is not None and Path(used).expanduser().resolve() == own.resolve():
+    if used is not None and path_of(used).resolve() == own.resolve():
         return given
     return used

@@ -90,7 +90,6 @@ def read_material(folder: Path, gradcam: int | None = None) -> Material:
     Raises:
         SeedsweepError: there is no such folder, or nothing finished in it.
     """
-    folder = folder.expanduser()
     if not folder.is_dir():
         raise SeedsweepError(f"report.dir={folder} is no folder; give that of a run, a sweep or a study.")
     folder = folder.absolute()

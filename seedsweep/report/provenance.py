@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from seedsweep.backbones.weights import digest_of
+from seedsweep.command import by
 from seedsweep.config.groups import key_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.report.material import STUDY, SWEEP, Material
@@ -21,9 +21,7 @@ def command(material: Material) -> str:
     if material.kind == STUDY:
         name = Path(str(material.result.get("best_config", ""))).stem
         folder = material.folder / "conf"
-        return (
-            f"python -m seedsweep --config-dir {shlex.quote(str(folder))} +experiment={name}" if name else ""
-        )
+        return by("python", "--config-dir", str(folder), ("experiment", name)) if name else ""
     grid = material.kind == SWEEP
     try:
         recorded = read_recorded(material.folder / (GRID if grid else SINGLE))
@@ -33,7 +31,7 @@ def command(material: Material) -> str:
     # a job of a sweep is a grid of one: its settings are there
     of_sweep = any(key_of(o) == "sweep" for o in overrides)
     words = [*(["-m"] if grid or of_sweep else []), *recorded.options, *overrides]
-    return " ".join(["python -m seedsweep", *map(shlex.quote, words)])
+    return by("python", *words)
 
 
 def digest(path: Path) -> str:

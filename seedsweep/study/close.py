@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import TrialState
 from rich.console import Console
 
-from seedsweep.command import command, shown
+from seedsweep.command import Word, command, shown
 from seedsweep.config.groups import shortened
 from seedsweep.config.study_schema import METRICS
 from seedsweep.errors import SeedsweepError
@@ -153,11 +153,11 @@ def _say(
         if before:
             met = f"which earlier winners met, too (trial {', '.join(map(str, before))})"
         console.print(f"The winner on the test images, {met}: {scores}")
-    run = [f"+experiment={best.stem}"]
+    run: list[Word] = [("experiment", best.stem)]
     if plan.folder.parent.absolute() != Path("outputs/studies").absolute():
         run = ["--config-dir", str(shown(best.parents[1])), *run]
     files = "trials.csv, result.json" + (", plots/" if pictures else "")
     console.print(f"\nresults    {shown(plan.folder)}  ({files})", soft_wrap=True, markup=False)
     console.print(f"the winner {command(*run)}", soft_wrap=True, markup=False)
-    dashboard = command("task=dashboard", f"dashboard.dir={shown(plan.folder)}")
+    dashboard = command("task=dashboard", ("dashboard.dir", shown(plan.folder)))
     console.print(f"dashboard  {dashboard}", soft_wrap=True, markup=False)

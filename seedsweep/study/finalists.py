@@ -18,6 +18,7 @@ import optuna
 from filelock import FileLock
 from optuna.trial import TrialState
 
+from seedsweep.config.location import path_of
 from seedsweep.config.study_schema import StudyConfig
 from seedsweep.study.plan import SUFFIX, Plan, add_slot, slots
 from seedsweep.study.space import Start
@@ -189,7 +190,7 @@ def write_best(plan: Plan, winner: Finalist, metric: str) -> Path:
     config = plan.trial_config(winner.settings)
     content = {key: value for key, value in asdict(config).items() if key in SECTIONS}
     if content["data"]["root"]:
-        content["data"]["root"] = str(Path(content["data"]["root"]).expanduser().absolute())
+        content["data"]["root"] = str(path_of(content["data"]["root"]).absolute())
     if (
         manifest := plan.folder / "manifest.csv"
     ).is_file():  # its split, and a word if the images changed since

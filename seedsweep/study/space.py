@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import re
@@ -13,6 +12,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import BaseTrial, Trial
 
+from seedsweep.config.grammar import setting
 from seedsweep.config.groups import key_of, plus
 from seedsweep.config.study_schema import ParamConfig, StudyConfig
 from seedsweep.errors import SeedsweepError
@@ -59,20 +59,7 @@ def suggest(trial: BaseTrial, space: list[ParamConfig]) -> list[str]:
             drawn = _draw(trial, space, written)
     else:
         drawn = _draw(trial, space, {})
-    return [line(key, value) for key, value in drawn.items()]
-
-
-def line(key: str, value: Value) -> str:
-    """Writes an override as Hydra's grammar wants it."""
-    if isinstance(value, bool):
-        text = str(value).lower()
-    elif value is None:
-        text = "null"
-    elif isinstance(value, str) and not PLAIN.fullmatch(value):
-        text = json.dumps(value)
-    else:
-        text = str(value)
-    return plus(f"{key}={text}")
+    return [setting(key, value) for key, value in drawn.items()]
 
 
 def starts(study: StudyConfig, space: list[ParamConfig]) -> list[Start]:
@@ -122,10 +109,10 @@ def probes(study: StudyConfig) -> Iterator[list[str]]:
     free = [param for param in space if param.when is None]
     for number in range(max((len(_ends(param)) for param in free), default=0)):
         values = {param.key: _ends(param) for param in free}
-        yield [*study.settings, *(line(key, ends[number % len(ends)]) for key, ends in values.items())]
+        yield [*study.settings, *(setting(key, ends[number % len(ends)]) for key, ends in values.items())]
     for param in space:
         for value in _ends(param) if param.when is not None else []:
-            yield [*study.settings, plus(str(param.when)), line(param.key, value)]
+            yield [*study.settings, plus(str(param.when)), setting(param.key, value)]
 
 
 def merged(*parts: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ from filelock import FileLock
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.storages.journal._file import BaseJournalFileLock
 
+from seedsweep.config.location import path_of
 from seedsweep.config.study_schema import StorageConfig
 from seedsweep.errors import SeedsweepError
 
@@ -52,7 +53,7 @@ def open_storage(config: StorageConfig, folder: Path) -> optuna.storages.BaseSto
         SeedsweepError: it can't be reached, or a package is missing.
     """
     if config.name == "journal":
-        return _journal(Path(config.path).expanduser() if config.path else folder / JOURNAL)
+        return _journal(path_of(config.path) if config.path else folder / JOURNAL)
     if config.name == "grpc":
         return _grpc(config)
     return _rdb(str(config.url))

@@ -48,6 +48,6 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     files = f"  ({names})" if rows else ""
     console.print(f"\nresults    {place}{files}", soft_wrap=True, markup=False)
     jobs.tell_how_to_go_on(console, stopped)
-    dashboard = command("task=dashboard", f"dashboard.dir={place}")
+    dashboard = command("task=dashboard", ("dashboard.dir", place))
     console.print(f"dashboard  {dashboard}", soft_wrap=True, markup=False)
     return jobs.missing

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 
 from omegaconf import OmegaConf, open_dict
 
+from seedsweep.config.grammar import setting
 from seedsweep.sweep.record import JOB
 from seedsweep.whole import read_json
 
@@ -30,10 +31,11 @@ def settle(hydra: Any) -> Path:
     wanted = Path(hydra.sweep.dir).absolute()
     folder = _new(wanted) if named_by_clock else wanted
     folder.mkdir(parents=True, exist_ok=True)
-    quoted = "'" + str(folder).replace("'", "\\'") + "'"
     with open_dict(hydra):
         hydra.sweep.dir = str(folder)
-        hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted}")  # each job composes its config again
+        hydra.overrides.hydra.append(
+            setting("hydra.sweep.dir", str(folder))
+        )  # each job composes its config again
     return folder
 
 

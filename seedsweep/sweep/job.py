@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep import disk, signals
 from seedsweep.command import command
+from seedsweep.config.grammar import setting
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
@@ -121,7 +122,7 @@ def _single(cfg: DictConfig, folder: Path) -> None:
         return
     if not resume and record.holds_run(folder):
         raise SeedsweepError(
-            f"{folder} holds a run already: give another hydra.run.dir, or resume={folder} to go on with it."
+            f"{folder} holds a run already: give another hydra.run.dir; {setting('resume', folder)} goes on with it."
         )
     config = to_config(cfg)
     label = str(read_json(folder / record.JOB).get("label") or config.experiment.name)  # a grid's job
@@ -134,14 +135,14 @@ def _single(cfg: DictConfig, folder: Path) -> None:
             raise SeedsweepError(f"another process is at the run in {folder}: wait for it, or end it.")
         _task(config, folder, label, resume)
     (folder / "failure.json").unlink(missing_ok=True)
-    log.info("dashboard: %s", command("task=dashboard", f"dashboard.dir={folder}"))
+    log.info("dashboard: %s", command("task=dashboard", ("dashboard.dir", folder)))
 
 
 def _say_stopped(folder: Path) -> None:
     if record.is_finished(folder):
         log.info("stopped; the run itself is finished: %s", folder)
     else:
-        log.info("stopped; go on with: %s", command(f"resume={folder}"))
+        log.info("stopped; go on with: %s", command(("resume", folder)))
 
 
 def _grid_job(cfg: DictConfig, folder: Path) -> None:

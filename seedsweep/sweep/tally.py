@@ -78,7 +78,7 @@ class Tally:
     def tell_how_to_go_on(self, console: Console, stopped: str | None) -> None:
         """Prints the command, if there is something left to do."""
         if self.interrupted or stopped or self.missing:
-            line = command(f"resume={shown(self.folder)}")
+            line = command(("resume", shown(self.folder)))
             console.print(f"go on      {line}", soft_wrap=True, markup=False)
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import logging
-import shlex
 import signal
 import threading
 from collections.abc import Callable
@@ -17,7 +16,8 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from seedsweep import signals
-from seedsweep.config.location import studies_of
+from seedsweep.command import command
+from seedsweep.config.location import path_of, studies_of
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 
@@ -66,7 +66,9 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     else:
         url = start_optuna_dashboard(config, shown.journal, config.dashboard.optuna_port)
         lines.append(f"optuna-dashboard  {url}  ({config.storage.name if database else shown.journal})")
-    lines += [f"other runs        make dashboard DIR={shlex.quote(str(other))}" for other in shown.others]
+    lines += [
+        f"other runs        {command('task=dashboard', ('dashboard.dir', other))}" for other in shown.others
+    ]
     print("\n".join([*lines, "Ctrl-C ends this"]), flush=True)
     try:
         threading.Event().wait()
@@ -84,7 +86,7 @@ def what_to_show(config: Config) -> Shown:
     """
     runs = [Path(p) for p in (config.paths.outputs, config.paths.multirun) if Path(p).is_dir()]
     if config.dashboard.dir is not None:
-        folder = Path(config.dashboard.dir).expanduser()
+        folder = path_of(config.dashboard.dir)
         if not folder.is_dir():
             raise SeedsweepError(f"dashboard.dir={config.dashboard.dir} is no folder.")
         return Shown(folder, _latest(folder, config), [])
@@ -144,7 +146,7 @@ def start_optuna_dashboard(config: Config, journal: Path | None, port: int) -> s
 def _latest(folder: Path, config: Config) -> Path | None:
     """Returns the journal that was written last: of ``folder`` itself, or of a study in it."""
     if config.storage.name == "journal" and config.storage.path:
-        given = Path(config.storage.path).expanduser()
+        given = path_of(config.storage.path)
         if not given.is_file():
             raise SeedsweepError(f"storage.path={config.storage.path} is no file.")
         return given

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from seedsweep.config.location import path_of
 from seedsweep.config.schema import Config
 
 log = logging.getLogger(__name__)
@@ -41,13 +42,13 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     flush_denormals()
     here = local_settings(config, list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [])
     if options.run is not None:
-        where = Path(options.run).expanduser()
+        where = path_of(options.run)
         patient = subject.of_run(where, options.images, here=here)
         folder = where / "diagnosis"
-    elif options.checkpoint is not None and is_keras(Path(options.checkpoint)):
-        patient = of_keras(Path(options.checkpoint).expanduser(), config, options.images)
+    elif options.checkpoint is not None and is_keras(path_of(options.checkpoint)):
+        patient = of_keras(path_of(options.checkpoint), config, options.images)
     elif options.checkpoint is not None:
-        patient = subject.of_checkpoint(Path(options.checkpoint).expanduser(), config, options.images, here)
+        patient = subject.of_checkpoint(path_of(options.checkpoint), config, options.images, here)
     else:
         log.info(
             "no diagnose.run or diagnose.checkpoint: the settings are examined, on the images of %s",

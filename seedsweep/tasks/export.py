@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from seedsweep.config.location import path_of
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 
@@ -36,7 +37,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     chosen = deploy.formats_of(config.export.format)
     trained = load_trained(checkpoint)
     log.info("%s: %s", checkpoint, trained.told)
-    out = Path(config.export.out).expanduser() if config.export.out else folder / "model"
+    out = path_of(config.export.out) if config.export.out else folder / "model"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from seedsweep.config.location import path_of
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 
@@ -28,7 +29,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.deploy import given
 
     checkpoint = given.find_checkpoint(config.checkpoint)
-    out = Path(config.predict.out).expanduser() if config.predict.out else folder / "predictions.csv"
+    out = path_of(config.predict.out) if config.predict.out else folder / "predictions.csv"
     table = given.table_of(out)
     root, walked = given.find_images(config.data.root)
     images = walked.images

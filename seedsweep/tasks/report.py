@@ -6,6 +6,7 @@ import logging
 import time
 from pathlib import Path
 
+from seedsweep.config.location import path_of
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 
@@ -30,7 +31,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         raise SeedsweepError("task=report needs report.dir=DIR, the folder of a run, a sweep or a study.")
     started = time.perf_counter()
     try:
-        path = write_report(Path(config.report.dir), config.report.gradcam)
+        path = write_report(path_of(config.report.dir), config.report.gradcam)
     except OSError as error:
         raise SeedsweepError(f"the report can't be written into {config.report.dir}: {error}.") from error
     log.info(

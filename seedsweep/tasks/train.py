@@ -29,7 +29,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     if gap > GAP:
         log.warning(
             "bn_gap is %+.2f: the net answers its own training images worse at inference than in training. Why, and "
-            "what to do: %s", gap, command("task=diagnose", f"diagnose.run={folder}"),
+            "what to do: %s", gap, command("task=diagnose", ("diagnose.run", folder)),
         )  # fmt: skip
     if config.report.write:
         from seedsweep.report.write import write_at_end

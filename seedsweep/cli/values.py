@@ -1,0 +1,130 @@
+"""What the value of an override means: text stays the text that was typed."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
+
+from seedsweep.config.grammar import as_text, is_quoted, quoted, setting, split
+from seedsweep.config.groups import key_of
+from seedsweep.config.kinds import can_be_null, is_text, is_whole, kinds
+from seedsweep.errors import SeedsweepError
+
+_SWEEPS = re.compile(r"(choice|glob|range|interval|shuffle|sort|tag)\(.*\)", re.DOTALL)
+_CHOICE = re.compile(r"choice\((.*)\)", re.DOTALL)
+_WHOLE = re.compile(r"[+-]?\d+")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
+LARGEST = 10**15
+HYDRAS = (
+    "paths.outputs",
+    "paths.multirun",
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+)  # folders that Hydra makes: it knows no ~
+SIZE = "data.image_size"
+
+
+def as_meant(override: str) -> str:
+    """Writes an override so that Hydra reads what was meant.
+
+    A text is quoted where Hydra would read something else (``data.root=2024_10``); a list of texts is a grid, each of
+    them a text, unless a file or folder has the whole list as its name. A whole number may be written as ``1e3``, and
+    one number for ``data.image_size`` is both sides. What is in quotes already stays.
+
+    Raises:
+        SeedsweepError: the value may be a name with a comma as well as a list of names.
+    """
+    prefix, key, value = _parts(override)
+    if key is None or not value:
+        return override
+    if is_text(key) or _is_group(key):
+        return f"{prefix}={_text(key, value)}"
+    if is_whole(key) or key == SIZE:
+        value = ",".join(_number(key, part) for part in split(value))
+    return _readable(prefix, value)
+
+
+def _parts(override: str) -> tuple[str, str | None, str]:
+    """Returns what stands before the ``=``, the key (None: the override takes one away), and the value."""
+    prefix, equals, value = override.partition("=")
+    if not equals or prefix.startswith("~"):
+        return prefix, None, value
+    return prefix, key_of(override), value
+
+
+def _is_group(key: str) -> bool:
+    return "." not in key and key not in kinds() and bool(re.fullmatch(r"[\w/@:-]+", key))
+
+
+def _text(key: str, value: str) -> str:
+    if is_quoted(value) or ("." not in key and key not in kinds() and value[0] in "[{"):
+        return value
+    is_there = is_text(key) and _is_there(value)
+    if _SWEEPS.fullmatch(value) and not is_there:
+        if found := _CHOICE.fullmatch(value):
+            return f"choice({','.join(_one(key, part) for part in split(found[1]))})"
+        return value
+    parts = split(value)
+    if len(parts) == 1 or not all(parts):
+        return _one(key, value)
+    if not is_there:
+        return ",".join(_one(key, part) for part in parts)
+    if all(map(_is_there, parts)):
+        raise SeedsweepError(
+            f"{key}={value} may be one name or a list of {len(parts)}, and all of them are there: write "
+            f"'{key}={quoted(value)}' for the one, or '{key}=choice({','.join(map(as_text, parts))})' for the list."
+        )
+    return _one(key, value)
+
+
+def _one(key: str, value: str) -> str:
+    if is_quoted(value):
+        return value
+    text = value.replace("\\,", ",")
+    text = os.path.expanduser(text) if key in HYDRAS else text
+    if text.lower() == "null" and can_be_null(key) and not _is_there(text):
+        return "null"
+    return as_text(text)
+
+
+def _is_there(value: str) -> bool:
+    try:
+        return os.path.lexists(os.path.expanduser(value))
+    except ValueError:  # a NUL in it
+        return False
+
+
+def _number(key: str, value: str) -> str:
+    if key == SIZE:
+        return f"[{value},{value}]" if _WHOLE.fullmatch(value) else value
+    if _NUMBER.fullmatch(value) and not _WHOLE.fullmatch(value):
+        number = float(value)
+        if abs(number) <= LARGEST and number == int(number):
+            return str(int(number))
+    return value
+
+
+def _readable(prefix: str, value: str) -> str:
+    """Puts quotes round a value that Hydra's grammar can't read."""
+    plain, with_quotes = f"{prefix}={value}", f"{prefix}={quoted(value)}"
+    return with_quotes if not _can_read(plain) and _can_read(with_quotes) else plain
+
+
+def _can_read(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_overrides([override])
+    except OverrideParseException:
+        return False
+    return True
+
+
+def how_to_quote(override: str) -> str:
+    """Says how a text with a comma is written, where the setting is text; else nothing."""
+    _, key, value = _parts(override)
+    if key is None or not is_text(key):
+        return ""
+    whole = ",".join(part[1:-1] if is_quoted(part) else part for part in split(value))
+    return f", or, if it is one text, write '{setting(key, whole)}'"
