@@ -100,7 +100,7 @@ def test_mistakes_in_a_grid_stop_it_before_it_runs(stub: Stub, capsys: pytest.Ca
     "value", ["~/seeds", "a b (1)", r"^(IMG_\d+)_", 'say "so"', "ends\\", r"\"", "it's", "plain"]
 )
 def test_what_hydra_cannot_read_is_quoted(value: str):
-    (override,) = OverridesParser.create().parse_overrides(arrange([f"data.root={value}"]))
+    override, *_ = OverridesParser.create().parse_overrides(arrange([f"data.root={value}"]))
     assert str(override.value()) == value
 
 
