@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from pathlib import Path
 
 from seedsweep.config.grammar import setting
+from seedsweep.config.groups import plus
 
+_SIMPLE = re.compile(r"[\w./]([\w ./+@%&#~-]*[\w./])?")
 Word = str | tuple[str, object]
 
 
@@ -23,8 +26,13 @@ def command(*words: Word) -> str:
 
 def by(program: str, *words: Word) -> str:
     """Returns the line that runs seedsweep with the Python ``program``, for readers on other machines."""
-    arguments = [word if isinstance(word, str) else setting(*word) for word in words]
+    arguments = [word if isinstance(word, str) else _typed(word[0], str(word[1])) for word in words]
     return shlex.join([program, "-m", "seedsweep", *arguments])
+
+
+def _typed(key: str, text: str) -> str:
+    """Writes a setting as one would type it where the command line understands that, else with Hydra's quotes."""
+    return plus(f"{key}={text}") if _SIMPLE.fullmatch(text) and text.lower() != "null" else setting(key, text)
 
 
 def shown(path: Path) -> Path:
