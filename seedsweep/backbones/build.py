@@ -8,7 +8,6 @@ import logging
 import pkgutil
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import cast
 
@@ -27,6 +26,7 @@ from seedsweep.backbones.weights import (
     load_pretrained,
     locate_pretrained,
 )
+from seedsweep.config.location import path_of
 from seedsweep.config.schema import BackboneConfig
 from seedsweep.errors import SeedsweepError
 
@@ -135,7 +135,7 @@ def _build_own(config: BackboneConfig) -> BuiltBackbone:
 
 def _build_by_file(config: BackboneConfig) -> BuiltBackbone:
     """Takes the net that a checkpoint of ours names, or else the first that the weight file fits."""
-    path = Path(config.weights).expanduser()
+    path = path_of(config.weights)
     ours = read_tensors(path) if path.is_file() and not is_keras(path) else None
     candidates: tuple[str, ...] = BY_FILE
     if ours is not None and ours.card is not None:

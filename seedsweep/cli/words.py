@@ -9,7 +9,7 @@ from pathlib import Path
 from seedsweep.config.grammar import setting
 from seedsweep.config.location import conf_dir, path_of
 from seedsweep.config.schema import TASKS
-from seedsweep.data.folder import SUFFIXES
+from seedsweep.data.formats import suffixes
 from seedsweep.errors import SeedsweepError
 
 RESUME = "resume"
@@ -92,7 +92,7 @@ def _meaning(word: str, tasks: list[str]) -> str:
             f"what to do with the folder {word}? +experiment=frozen_bn {root} trains on its images, "
             f"-m +sweep=arms {root} compares all arms, task=diagnose {root} examines the images and settings."
         )
-    if path.is_file() and path.suffix.lower() in SUFFIXES:
+    if path.is_file() and path.suffix.lower() in suffixes():
         return (
             f"what to do with {word}? task=predict checkpoint=RUN {setting('data.root', word)} classifies it."
         )

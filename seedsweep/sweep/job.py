@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from seedsweep import disk, signals
 from seedsweep.command import command
 from seedsweep.config.grammar import setting
-from seedsweep.config.location import cache_of
+from seedsweep.config.location import cache_of, path_of
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.errors import DiskError, GridEnd, RefusedError, SeedsweepError
@@ -68,11 +68,11 @@ class GridFolder(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remembers where a single run writes, before Hydra does."""
         with suppress(OmegaConfBaseException):  # a folder named by what only the running job knows
-            state.places = disk.places_of(Path(config.hydra.run.dir), Path(config.paths.cache).expanduser())
+            state.places = disk.places_of(Path(config.hydra.run.dir), path_of(str(config.paths.cache)))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Makes the folder before the first job, and remembers it."""
-        state.places = disk.places_of(Path(config.hydra.sweep.dir), Path(config.paths.cache).expanduser())
+        state.places = disk.places_of(Path(config.hydra.sweep.dir), path_of(str(config.paths.cache)))
         with suppress(OSError):  # Hydra meets the same error next, and does not swallow it
             state.sweep_dir = settle(config.hydra)
         state.task = str(config.task)
