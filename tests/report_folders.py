@@ -1,14 +1,41 @@
 """Folders of results as a run, a sweep and a study leave them, with numbers that the tests know."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
+
+from seedsweep.config.location import conf_dir
+from seedsweep.config.schema import BatchNormConfig
+from seedsweep.runs.switches import (
+    AugmentSwitches,
+    BackboneSwitches,
+    BatchNormSwitches,
+    HeadSwitches,
+    OptimSwitches,
+    PreprocessSwitches,
+    Switches,
+    TrainerSwitches,
+)
 
 N = 60
 CLASSES = ["intact", "broken", "mouldy"]
+
+
+def switches(policy: str, layers: int = 49) -> dict[str, object]:
+    """Returns the switches of a frozen run under a policy of conf/batchnorm, as its record holds them."""
+    config = BatchNormConfig(**yaml.safe_load((conf_dir() / "batchnorm" / f"{policy}.yaml").read_text()))
+    norm = BatchNormSwitches(policy, layers, *dataclasses.astuple(config)[1:])
+    augment = AugmentSwitches("none", 0, [0, 0], 0, 0, False, False, 0)
+    backbone = BackboneSwitches("a net", "own", True, None)
+    return Switches(
+        norm, PreprocessSwitches("auto", True, False), augment, backbone, HeadSwitches(8, 0, "none", 0),
+        OptimSwitches("adam", 1e-3, 0, None), TrainerSwitches(3, 3, 4, "32-true", "cpu", True),
+    ).as_dict()  # fmt: skip
 
 
 def write_run(
@@ -32,6 +59,7 @@ def write_run(
         "batchnorm": batchnorm, "preprocess": "auto", "augment": "none", "image_size": [64, 64], "batch_size": 4,
         "epochs": 3, "best_epoch": 1, "train": scores, "val": scores, "test": scores, "wall_seconds": 3.0,
         "weights": {"source": "package", "note": "", "digest": "0123456789abcdef0123"},
+        "version": 2, "switches": switches(batchnorm),
         "images": {"train": {"a": 90, "b": 30}, "val": {"a": 45, "b": 15}, "test": {"a": 45, "b": 15}},
         "train_images": {"bn_gap": 0.0, "bn_gap_last": modes[0] - modes[1]}, "versions": {"torch": "9.9"},
     }  # fmt: skip
@@ -63,7 +91,10 @@ def write_run(
                 | chances
             )
     _csv(folder / "predictions.csv", rows)
-    overrides = {"task": [f"+experiment={label}", f"seed={seed}"], "hydra": []}
+    overrides = {
+        "task": [f"experiment.name='{label}'", f"batchnorm={batchnorm}", f"seed={seed}"],
+        "hydra": [],
+    }
     hydra = {"hydra": {"overrides": overrides, "runtime": {"config_sources": []}}}
     (folder / ".hydra").mkdir()
     (folder / ".hydra" / "hydra.yaml").write_text(json.dumps(hydra))

@@ -48,7 +48,7 @@ def test_a_record_goes_by_the_switches(folder: Path):
     assert Switches.from_dict(metrics["switches"]) == switches
     assert switches.batchnorm.training_statistics == "batch"
     assert not switches.batchnorm.train_affine
-    assert "frozen_bn, with batchnorm.training_statistics=batch: " in (folder / "run.log").read_text()
+    assert "frozen_bn (with batchnorm.training_statistics=batch): " in (folder / "run.log").read_text()
     assert "BatchNorm policy batch_stats on " in (folder / "run.log").read_text()
 
 

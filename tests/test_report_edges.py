@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
-from report_folders import write_run, write_study, write_sweep
+from report_folders import switches, write_run, write_study, write_sweep
 from test_cli import Stub
 
 from seedsweep.claims.calibration import SMALLEST, calibrate, scaled
@@ -41,9 +41,9 @@ def amend(run: Path, **changes: Any) -> None:
     ("policy", "changes", "cleared"),
     [
         ("inference", {}, True),
-        ("update_stats", {"norm_layers": 0}, True),
-        ("update_stats", {"norm_layers": 49}, False),
-        ("recalibrate", {"norm_layers": 49}, False),
+        ("update_stats", {"switches": switches("update_stats", 0)}, True),
+        ("update_stats", {}, False),
+        ("recalibrate", {}, False),
         ("train", {}, False),
         ("batch_stats", {"train_images": None}, False),
     ],

@@ -55,7 +55,10 @@ def written(key: str, value: Any) -> str:
         return f"{key}={'null' if value is None else str(value).lower()}"
     if isinstance(value, list):
         return f"{key}=[{','.join(str(each) for each in value)}]"
-    return f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return f"{key}={short if float(short) == value else repr(value)}"
+    return f"{key}={value}"
 
 
 def _values(config: AugmentConfig | BatchNormConfig | PreprocessConfig) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from seedsweep.backbones.build import rebuild_backbone
 from seedsweep.backbones.weights import digest_of
+from seedsweep.config.called import preprocess_called
 from seedsweep.config.schema import HeadConfig, PreprocessConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.card import CARD
@@ -46,9 +47,10 @@ class Trained:
         """Returns what it is, in a line."""
         height, width = self.image_size
         about = self.card["backbone"]
+        scaling = preprocess_called(PreprocessConfig(**self.card["preprocess"]))
         return (
             f"{self.card['experiment']}, {about['name']} ({about['weights']}), {len(self.classes)} classes, "
-            f"{height}x{width}, inputs as preprocess={self.card['preprocess']['name']} scales them"
+            f"{height}x{width}, inputs as preprocess={scaling} scales them"
         )
 
 

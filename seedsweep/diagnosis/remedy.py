@@ -1,22 +1,30 @@
-"""Applies a finding's remedy, a list of overrides, to a configuration without Hydra."""
+"""A finding's remedy, a list of overrides: applied to a configuration, and proved before it is printed."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, is_dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from seedsweep.config.called import rename, written
+from seedsweep.config.compose import composed
+from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
+from seedsweep.errors import SeedsweepError
+from seedsweep.sweep.recorded import SINGLE, read_recorded
 
 REHEARSABLE = ("batchnorm", "preprocess", "optim", "head", "data.batch_size", "trainer.max_epochs")
 """What a head trained anew on stored features can tell the worth of."""
 
 
 def apply(config: Config, remedy: list[str]) -> Config:
-    """Returns a copy of ``config`` with the overrides ``GROUP=CHOICE`` and ``KEY=VALUE`` applied.
+    """Returns a copy of ``config`` with the overrides ``GROUP=CHOICE`` and ``KEY=VALUE`` applied, named as it is then.
 
     Raises:
         AttributeError: no such key.
@@ -36,6 +44,7 @@ def apply(config: Config, remedy: list[str]) -> Config:
             setattr(owner, name, type(current)(**{str(field): content[field] for field in content}))
         else:
             setattr(owner, name, OmegaConf.from_dotlist([f"value={value}"])["value"])
+    rename(made)
     return made
 
 
@@ -47,5 +56,97 @@ def rehearsable(remedy: list[str]) -> bool:
 
 
 def changes(config: Config, remedy: list[str]) -> bool:
-    """Says whether the remedy sets anything that ``config`` doesn't have already."""
-    return asdict(apply(config, remedy)) != asdict(config)
+    """Says whether the remedy sets anything that ``config`` doesn't have already, whatever that is called."""
+    return _content(apply(config, remedy)) != _content(apply(config, []))
+
+
+@dataclass(frozen=True)
+class Said:
+    """The command line of a run: what a remedy must hold against.
+
+    Attributes:
+        overrides: of the run.
+        config_dirs: of ``--config-dir``.
+    """
+
+    overrides: list[str]
+    config_dirs: Sequence[str] = ()
+
+
+def said_of(folder: Path) -> Said | None:
+    """Returns the command line of the run in ``folder``; None where it was not recorded."""
+    try:
+        recorded = read_recorded(folder / SINGLE)
+    except SeedsweepError:
+        return None
+    overrides = [line for line in recorded.overrides if not key_of(line).startswith("hydra")]
+    return Said(overrides, tuple(recorded.config_dirs))
+
+
+def said_here() -> Said | None:
+    """Returns the command line of this process, less what makes it a diagnosis; None outside of one."""
+    if not HydraConfig.initialized():
+        return None
+    hydra = HydraConfig.get()
+    lines = [str(line) for line in hydra.overrides.task]
+    folders = [str(s.path) for s in hydra.runtime.config_sources if s.provider == "command-line"]
+    return Said(
+        [line for line in lines if key_of(line).split(".")[0] not in ("task", "diagnose")], tuple(folders)
+    )
+
+
+def proved(remedy: list[str], config: Config | None, said: Said | None) -> list[str]:
+    """Returns overrides that bring about what ``remedy`` says where they are added to a run's command line.
+
+    A choice of a group comes before all single values, so a value that the command line (or its experiment) gives
+    wins over it: single values are returned then.
+
+    Args:
+        remedy: overrides.
+        config: of the run; None: what ``said`` comes to.
+        said: its command line; None: not known, and nothing of it can stand in the way.
+
+    Returns:
+        Empty: the run has these settings already, or nothing was found that changes them.
+    """
+    config = config if config is not None or said is None else composed(said.overrides, said.config_dirs)
+    if not remedy or config is None or not changes(config, remedy):
+        return []
+    if said is None:
+        return remedy
+    before, wanted = _content(apply(config, [])), _content(apply(config, remedy))
+    values = [
+        written(f"{section}.{key}", value)
+        for section, content in wanted.items()
+        if isinstance(content, dict)
+        for key, value in content.items()
+        if value != before[section][key]
+    ]
+    for lines in (remedy, values):
+        made = composed([*said.overrides, *lines], said.config_dirs)
+        if made is not None and _agree(before, wanted, _content(made)):
+            return lines
+    return []
+
+
+def _content(config: Config) -> dict[str, Any]:
+    """Returns all settings but the names of sections that are names only."""
+    content = asdict(config)
+    for section in ("augment", "batchnorm", "preprocess"):
+        del content[section]["name"]
+    return content
+
+
+def _agree(before: dict[str, Any], wanted: dict[str, Any], made: dict[str, Any]) -> bool:
+    """Says whether ``made`` has every setting in which ``wanted`` differs from ``before``."""
+    return all(
+        made[section] == wanted[section]
+        if not isinstance(wanted[section], dict)
+        else all(
+            made[section][key] == value
+            for key, value in wanted[section].items()
+            if value != before[section][key]
+        )
+        for section in wanted
+        if wanted[section] != before[section]
+    )

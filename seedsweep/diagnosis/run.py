@@ -6,12 +6,14 @@ import importlib
 import logging
 import pkgutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from seedsweep.diagnosis import checks
 from seedsweep.diagnosis.finding import Finding, Verdict
+from seedsweep.diagnosis.remedy import proved
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.diagnosis.verdict import Diagnosis, judge
 from seedsweep.errors import SeedsweepError
@@ -41,7 +43,7 @@ def diagnose(subject: Subject, folder: Path, only: list[str] | None = None) -> D
         if only is not None and name not in only:
             continue
         before = time.perf_counter()
-        findings += _findings(module, name, subject, folder)
+        findings += [_proved(finding, subject) for finding in _findings(module, name, subject, folder)]
         seconds[name] = round(time.perf_counter() - before, 2)
         log.info("examined: %s, %.1f s", name.replace("_", " "), seconds[name])
     diagnosis = judge(subject, findings, folder)
@@ -69,6 +71,11 @@ def _findings(module: ModuleType, name: str, subject: Subject, folder: Path) -> 
         log.exception("the check %s failed; the others go on", name)
         return [_unknown(module, name, f"the check itself failed ({reason_of(error)}); the log says where.")]
     return list(found) if isinstance(found, list) else [found]
+
+
+def _proved(finding: Finding, subject: Subject) -> Finding:
+    """Returns ``finding`` with a remedy that changes the subject's settings, or with none."""
+    return replace(finding, remedy=proved(finding.remedy, subject.config, subject.said))
 
 
 def _unknown(module: ModuleType, name: str, reason: str) -> Finding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,13 +20,14 @@ from seedsweep.diagnosis.given import check_checkpoint, check_run
 from seedsweep.diagnosis.local import LocalSettings
 from seedsweep.diagnosis.material import EVAL_BATCH, Answers, Material
 from seedsweep.diagnosis.rehearse import LONG, QUICK, Rehearsal, epochs_within, rehearse
-from seedsweep.diagnosis.remedy import apply
+from seedsweep.diagnosis.remedy import Said, apply, said_of
 from seedsweep.diagnosis.ridge import Probe, fit_probe
 from seedsweep.diagnosis.saved import load_net, repeat_split, saved_config
 from seedsweep.models.build import Trunk, build_trunk
 from seedsweep.models.classifier import Classifier
 from seedsweep.reporting.answers import read_answers
 from seedsweep.reporting.history import read_history
+from seedsweep.runs.record import read_metrics
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class Subject:
         limit: training images, and validation images, that are looked at.
         given_manifest: the user's manifest, which makes the split; None: data.group_regex or folders make it. A run's
             own manifest.csv, with which ``config`` repeats its split, is not meant.
+        said: the command line that a remedy is added to; None: not known.
     """
 
     kind: str
@@ -60,6 +61,7 @@ class Subject:
     folder: Path | None = None
     limit: int = 1000
     given_manifest: str | None = None
+    said: Said | None = None
     _rehearsals: dict[str, Rehearsal] = field(default_factory=dict)
     _trunk: Trunk | None = None
 
@@ -236,7 +238,7 @@ def of_run(
     given = repeat_split(config, folder, here)
     prepared = prepare_images(config.data, cache_of(config))
     subject = Subject("run", config, prepared, folder=folder, limit=limit, given_manifest=given)
-    subject.metrics = json.loads((folder / "metrics.json").read_text())
+    subject.metrics, subject.said = read_metrics(folder), said_of(folder)
     if (folder / "history.csv").is_file():
         subject.history = read_history(folder / "history.csv")
     subject.net = subject.last_net = load_net(config, prepared, checkpoint)
@@ -267,7 +269,8 @@ def of_checkpoint(
         given = repeat_split(config, folder, here)
     prepared = prepare_images(config.data, cache_of(config))
     net = load_net(config, prepared, path)
-    return Subject("checkpoint", config, prepared, net, net, limit=limit, given_manifest=given)
+    said = said_of(folder)
+    return Subject("checkpoint", config, prepared, net, net, limit=limit, given_manifest=given, said=said)
 
 
 def of_plan(config: Config, limit: int = 1000) -> Subject:

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from seedsweep.report.runs import FIXED_BY_NOTHING, Run
+from seedsweep.diagnosis.remedy import proved, said_of
+from seedsweep.report.runs import Run
 from seedsweep.report.text import percent, with_sign
 from seedsweep.reporting.grid import GAP
 from seedsweep.reporting.scores import majority_share
+from seedsweep.runs.switches import Switches
 
 OVERFITTED = 0.1  # training less validation accuracy, from which on it is spoken of
 
 
 def is_trapped(run: Run) -> bool:
-    """Says whether the two modes are apart, and no statistics that lag behind are the reason."""
-    return abs(run.gap or 0.0) > GAP and run.metrics.get("batchnorm") in FIXED_BY_NOTHING
+    """Says whether the two modes are apart under batch statistics, and statistics that lag behind can't be why."""
+    switches = run.switches
+    if abs(run.gap or 0.0) <= GAP or switches is None:
+        return False
+    return switches.batchnorm.uses_batch and not _may_lag(switches)
+
+
+def _may_lag(switches: Switches) -> bool:
+    """Says whether running statistics follow weights that move."""
+    policy = switches.batchnorm
+    return (
+        policy.uses_batch
+        and policy.update_statistics
+        and (policy.train_affine or not switches.backbone.freeze)
+    )
 
 
 def trap(run: Run) -> str:
@@ -36,8 +51,7 @@ def of_modes(run: Run) -> str:
             return f"It {trap(run)}."
         return (
             f"Its training images it answers at {percent(run.last_modes[0])} % in train mode and "
-            f"{percent(run.last_modes[1])} % in eval mode: the trained BatchNorm's running statistics lag behind, "
-            "which more steps mend."
+            f"{percent(run.last_modes[1])} % in eval mode: {_why_apart(run)}."
         )
     if train is None or val is None:
         return "Accuracy on the training images was not measured: what holds the run back can't be told from here."
@@ -58,20 +72,39 @@ def of_modes(run: Run) -> str:
     return f"{told}: overfitting does not hold it back; {_unclear(run)}."
 
 
+def _why_apart(run: Run) -> str:
+    """Returns what may be the reason of a gap that no fault of BatchNorm explains."""
+    if run.switches is None:
+        return "how its BatchNorm layers were set is not known, so the reason can't be told from here"
+    if _may_lag(run.switches):
+        return (
+            "BatchNorm's running statistics may lag behind the trained weights (more steps would close the gap), or "
+            "its batches may be too small"
+        )
+    return (
+        "its BatchNorm layers normalise alike in both, so the reason is another; `task=diagnose` looks for it"
+    )
+
+
 def _is_clear(run: Run) -> bool:
-    """Says whether the run can't have a BatchNorm fault: no such layers, or stored statistics in training too."""
-    return run.metrics.get("norm_layers") == 0 or run.metrics.get("batchnorm") == "inference"
+    """Says whether the run can't have a BatchNorm fault: no such layers, or the weights' own statistics always."""
+    if run.switches is None:
+        return False
+    policy = run.switches.batchnorm
+    return policy.layers == 0 or not (policy.uses_batch or policy.train_affine or policy.recalibrate)
 
 
 def _unclear(run: Run) -> str:
     """Returns why BatchNorm is not ruled out: statistics that moved are the same in both modes, but may be worse."""
-    policy = run.metrics.get("batchnorm")
+    policy = run.switches.batchnorm.policy if run.switches else None
     under = f"BatchNorm under `{policy}`" if policy else "BatchNorm"
     random_start = (run.metrics.get("weights") or {}).get("source") == "none"
-    rival = "another `data.batch_size`" if random_start else "`batchnorm=inference`"
+    remedy = proved(["batchnorm=inference"], None, said_of(run.folder)) if not random_start else []
+    rival = "another `data.batch_size`" if random_start else f"`{' '.join(remedy)}`" if remedy else ""
+    compare = f": compare with {rival}" if rival else ""
     if run.gap is None:
-        return f"bn_gap was not measured, so {under} is not ruled out: compare with {rival}"
-    return f"that both modes agree does not rule {under} out: compare with {rival}"
+        return f"bn_gap was not measured, so {under} is not ruled out{compare}"
+    return f"that both modes agree does not rule {under} out{compare}"
 
 
 def _at_majority(run: Run, val: float) -> bool:

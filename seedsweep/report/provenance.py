@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from seedsweep.backbones.weights import digest_of
 from seedsweep.command import by
 from seedsweep.config.groups import key_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.report.material import STUDY, SWEEP, Material
 from seedsweep.report.runs import Run
+from seedsweep.runs.told import batchnorm_told
 from seedsweep.sweep.recorded import GRID, SINGLE, read_recorded
 
 DIGITS = 16  # of a digest, shown
@@ -34,16 +35,12 @@ def command(material: Material) -> str:
     return by("python", *words)
 
 
-def digest(path: Path) -> str:
-    """Returns the beginning of a file's SHA-256; empty if there is none."""
-    return digest_of(path)[:DIGITS] if path.is_file() else ""
-
-
 def facts_of(run: Run) -> list[tuple[str, str]]:
     """Returns what a run was made of."""
     m = run.metrics
     weights = m.get("weights") or {}
     counts = {split: sum(images.values()) for split, images in (m.get("images") or {}).items()}
+    digests = m.get("digests") or {}
     size = m.get("image_size")
     rows = [
         (
@@ -53,15 +50,30 @@ def facts_of(run: Run) -> list[tuple[str, str]]:
         ("weights", str(weights.get("note") or weights.get("source") or "")),
         ("digest of the weights", str(weights.get("digest") or "")[:DIGITS]),
         ("images", ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)),
-        ("digest of the split", digest(run.folder / "manifest.csv")),
+        ("digest of the split", str(digests.get("split") or "")[:DIGITS]),
+        ("digest of the images", str(digests.get("images") or "")[:DIGITS]),
+        ("digest of best.ckpt", str(digests.get("checkpoint") or "")[:DIGITS]),
         ("image size", " x ".join(map(str, size)) if size else ""),
-        ("BatchNorm policy", str(m.get("batchnorm", ""))),
+        ("departs from its experiment by", " ".join(run.departures)),
+        (
+            "BatchNorm",
+            batchnorm_told(run.switches.batchnorm) if run.switches else str(m.get("batchnorm", "")),
+        ),
         ("preprocessing", str(m.get("preprocess", ""))),
         ("augmentation", str(m.get("augment", ""))),
         ("batch size", str(m.get("batch_size", ""))),
         ("epochs", f"{m['epochs']}, of which the {m['best_epoch'] + 1}. was kept" if "epochs" in m else ""),
         ("seed", str(m.get("seed", ""))),
-        ("features", "stored" if (m.get("features") or {}).get("stored") else "computed in every epoch"),
+        ("features", _features_told(m.get("features") or {})),
         ("versions", ", ".join(f"{name} {number}" for name, number in (m.get("versions") or {}).items())),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def _features_told(features: dict[str, Any]) -> str:
+    if not features:
+        return ""
+    if not features.get("stored"):
+        return "computed in every epoch"
+    made = [str(features[key]) for key in ("engine", "precision") if features.get(key)]
+    return f"stored{', computed by ' + ' in '.join(made) if made else ''}"

@@ -13,10 +13,11 @@ import yaml
 from seedsweep.diagnosis.finding import Finding
 from seedsweep.reporting.answers import Answers, read_answers
 from seedsweep.reporting.history import read_history
+from seedsweep.runs.record import read_metrics, read_switches, with_departures
+from seedsweep.runs.switches import Switches
 from seedsweep.whole import read_json
 
 GRADCAM = 8  # mistakes looked into, where the run's settings don't say
-FIXED_BY_NOTHING = ("batch_stats", "update_stats")  # policies whose gap is a fault, and no lag
 
 
 @dataclass
@@ -28,12 +29,24 @@ class Run:
         metrics: what metrics.json holds; keys may be missing in older ones.
         history: rows an epoch, with ``epoch`` from 0.
         config_text: as Hydra wrote it.
+        switches: what it really did; None: not known.
     """
 
     folder: Path
     metrics: dict[str, Any]
     history: list[dict[str, float]] = field(default_factory=list)
     config_text: str = ""
+    switches: Switches | None = None
+
+    @property
+    def told(self) -> str:
+        """The arm's name as code, and the settings in which it departs from the experiment of that name."""
+        return with_departures(self.label, self.departures, code=True)
+
+    @property
+    def departures(self) -> list[str]:
+        """Settings that the file of its experiment says otherwise."""
+        return list(self.metrics.get("departures") or [])
 
     @property
     def label(self) -> str:
@@ -109,12 +122,12 @@ def findings_of(diagnosis: dict[str, Any]) -> list[Finding]:
 
 def read_run(folder: Path) -> Run | None:
     """Reads a run's folder; None if it holds no metrics."""
-    metrics = read_json(folder / "metrics.json")
+    metrics = read_metrics(folder)
     if not metrics:
         return None
     path = folder / ".hydra" / "config.yaml"
     text = path.read_text() if path.is_file() else ""
-    return Run(folder, metrics, _history(folder / "history.csv"), text)
+    return Run(folder, metrics, _history(folder / "history.csv"), text, read_switches(folder, metrics))
 
 
 def _history(path: Path) -> list[dict[str, float]]:

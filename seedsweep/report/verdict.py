@@ -31,7 +31,7 @@ def _of_sweep(material: Material) -> list[str]:
     if told := _of_ladder(material):
         return told
     best = done[0]
-    lead = f"`{best.label}` answers {percent(best.mean)} % of the validation images{_interval(best)}"
+    lead = f"{best.told} answers {percent(best.mean)} % of the validation images{_interval(best)}"
     if best.test_accs:
         lead += f" and {percent(sum(best.test_accs) / len(best.test_accs))} % of the test images"
     same = [f"`{row.label}`" for row in done[1:] if row.standing and row.standing.same]
@@ -76,17 +76,17 @@ def _why_behind(material: Material, done: list[ArmRow]) -> str:
         others = [f"`{other.label}`" for other, _ in trapped if other is not row]
         also = f"; so do those of {listed(others)}" if others else ""
         behind = _behind(row)
-        return f"`{row.label}` {f'{behind}: it ' if behind else ''}{trap(run)}{also}."
+        return f"{row.told} {f'{behind}: it ' if behind else ''}{trap(run)}{also}."
     last = done[-1]
     if len(done) > 1 and last.standing and last.standing.same is False:
-        return f"Furthest behind is `{last.label}`, which {_behind(last)}."
+        return f"Furthest behind is {last.told}, which {_behind(last)}."
     return ""
 
 
 def _of_run(material: Material) -> list[str]:
     run = material.best
     assert run is not None
-    lead = f"`{run.label}` answers {percent(run.accuracy('val'))} % of the validation images"
+    lead = f"{run.told} answers {percent(run.accuracy('val'))} % of the validation images"
     if "val" in run.answers:
         found = run.answers["val"].intervals["acc"]
         lead += f" (95 % interval {span(found)})"

@@ -10,6 +10,7 @@ from typing import Any
 from seedsweep.claims.standing import Standing
 from seedsweep.reporting.answers import Answers, read_answers
 from seedsweep.reporting.scores import majority_share
+from seedsweep.runs.record import FINISHED, read_metrics, with_departures
 from seedsweep.whole import read_json
 
 
@@ -40,8 +41,20 @@ class ArmRow:
     bn_gaps: list[float] = field(default_factory=list)  # of the last epoch
     seconds: list[float] = field(default_factory=list)
     failures: list[tuple[int, str]] = field(default_factory=list)  # seed, reason
+    departures: list[str] = field(default_factory=list)  # from the experiment's file, as overrides
     majority: float | None = None
     standing: Standing | None = None  # set by reporting/standing.py
+
+    @property
+    def departs(self) -> str:
+        """Returns a sentence on the settings that the experiment of this name has otherwise; empty: on none."""
+        said = with_departures(self.label, self.departures)
+        return "" if said == self.label else f"{said}: the experiment of this name says otherwise."
+
+    @property
+    def told(self) -> str:
+        """The label as code, and the settings in which the arm departs from the experiment of that name."""
+        return with_departures(self.label, self.departures, code=True)
 
     @property
     def mean(self) -> float | None:
@@ -58,8 +71,8 @@ def collect(sweep_dir: Path) -> list[JobResult]:
     """Reads every job folder of a grid, in the order of the job numbers."""
     results = []
     for folder in sorted(sweep_dir.iterdir(), key=job_number):
-        metrics, failure = read_json(folder / "metrics.json"), read_json(folder / "failure.json")
-        if metrics.get("status") == "finished":
+        metrics, failure = read_metrics(folder), read_json(folder / "failure.json")
+        if metrics.get("status") == FINISHED:
             results.append(
                 JobResult(
                     folder.name,
@@ -106,5 +119,6 @@ def arms(results: list[JobResult]) -> list[ArmRow]:
         gaps = metrics["train_images"]
         row.bn_gaps.append(gaps.get("bn_gap_last", gaps["bn_gap"]))
         row.seconds.append(metrics["wall_seconds"])
+        row.departures = list(metrics.get("departures") or [])
         row.majority = majority_share(metrics["images"]["val"])
     return sorted(rows.values(), key=lambda row: -(row.mean if row.mean is not None else -1.0))

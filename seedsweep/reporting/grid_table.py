@@ -19,7 +19,7 @@ CSV_COLUMNS = (
     "epochs", "best_epoch", "val_acc", "val_macro_f1", "test_acc", "test_macro_f1", "train_acc", "bn_gap",
     "bn_gap_last", "wall_seconds", "val_acc_low", "val_acc_high", "val_macro_f1_low", "val_macro_f1_high",
     "test_acc_low", "test_acc_high", "test_macro_f1_low", "test_macro_f1_high", "arm_val_acc", "arm_low", "arm_high",
-    "arm_over", "behind_best", "p_holm", "same_as_best", "reason",
+    "arm_over", "behind_best", "p_holm", "same_as_best", "departures", "reason",
 )  # fmt: skip
 
 
@@ -50,6 +50,7 @@ def write_results_csv(results: list[JobResult], path: Path, rows: list[ArmRow] |
                 test = m["test"] or {}
                 keys = ("backbone", "batchnorm", "preprocess", "batch_size", "epochs", "best_epoch")
                 row |= {key: m[key] for key in keys}
+                row["departures"] = " ".join(m.get("departures") or [])
                 row |= {
                     "val_acc": _round(m["val"]["acc"]),
                     "val_macro_f1": _round(m["val"]["macro_f1"]),
@@ -124,6 +125,9 @@ def print_table(rows: list[ArmRow], console: Console) -> None:
     console.print(table)
     if sentence := told(rows):
         console.print(sentence, style="dim", soft_wrap=True, markup=False)
+    for row in rows:
+        if row.departs:
+            console.print(row.departs, style="dim", soft_wrap=True, markup=False)
     for row in rows:
         for reason, seeds in _by_reason(row).items():
             console.print(

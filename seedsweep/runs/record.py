@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from seedsweep.config.called import augment_called, batchnorm_called, preprocess_called
+from seedsweep.config.groups import key_of
 from seedsweep.config.schema import AugmentConfig, BatchNormConfig, PreprocessConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.runs.switches import (
@@ -208,10 +209,25 @@ def is_finished(folder: Path) -> bool:
     return read_json(folder / NAME).get("status") == FINISHED
 
 
-def with_departures(name: str, departed: list[str]) -> str:
+def with_departures(name: str, departed: list[str], *, code: bool = False) -> str:
     """Returns ``name``, and the settings that the experiment's file says otherwise, but for those that it tells."""
-    further = [setting for setting in departed if setting not in name.split()]
-    return f"{name}, with {' '.join(further)}" if further else name
+    told = name.split()
+    groups = {key_of(word) for word in told if "=" in word}
+    further = " ".join(s for s in departed if s not in told and key_of(s).split(".")[0] not in groups)
+    mark = "`" if code else ""
+    return f"{mark}{name}{mark}" + (f" (with {mark}{further}{mark})" if further else "")
+
+
+def policy_of(settings: dict[str, Any]) -> str:
+    """Returns the BatchNorm policy that a run's saved settings come to, or unknown."""
+    found = _batchnorm_of(settings, {})
+    return found.policy if found else UNKNOWN
+
+
+def scaling_of(settings: dict[str, Any]) -> str:
+    """Returns what the input scaling of a run's saved settings is called, or unknown."""
+    found = _preprocess_of(settings)
+    return found.name if found else UNKNOWN
 
 
 def _settings(folder: Path) -> dict[str, Any]:

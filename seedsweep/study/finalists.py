@@ -20,9 +20,9 @@ from optuna.trial import TrialState
 
 from seedsweep.config.location import path_of
 from seedsweep.config.study_schema import StudyConfig
+from seedsweep.runs.record import read_metrics
 from seedsweep.study.plan import SUFFIX, Plan, add_slot, slots
 from seedsweep.study.space import Start
-from seedsweep.whole import read_json
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ def met_before(finals: optuna.Study, plan: Plan, winner: Finalist) -> list[int]:
         {
             int(run.user_attrs["of"])
             for run in slots(finals, (TrialState.COMPLETE,))
-            if read_json(run_folder(plan, int(run.user_attrs["slot"])) / "metrics.json").get("test")
+            if read_metrics(run_folder(plan, int(run.user_attrs["slot"]))).get("test")
         }
         - {winner.trial}
     )

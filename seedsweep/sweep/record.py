@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from seedsweep.config.location import study_of
 from seedsweep.config.same import split_settings, what_counts
 from seedsweep.config.schema import Config
+from seedsweep.runs.record import is_finished as is_finished  # what became of a job is asked for here
 from seedsweep.whole import read_json, write_json
 
 LOCK = ".running"
@@ -37,11 +38,6 @@ def pin_of(folder: Path) -> Path | None:
     """Returns the manifest that a grid's job shares with others; None of a run by itself."""
     pin = read_json(folder / JOB).get("pin")
     return Path(os.path.normpath(folder / pin)) if pin else None
-
-
-def is_finished(folder: Path) -> bool:
-    """Says whether the run in ``folder`` went to its end."""
-    return read_json(folder / "metrics.json").get("status") == "finished"
 
 
 def holds_run(folder: Path) -> bool:

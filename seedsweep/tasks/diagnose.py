@@ -34,6 +34,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.diagnosis import subject
     from seedsweep.diagnosis.keras_model import of_keras
     from seedsweep.diagnosis.local import local_settings
+    from seedsweep.diagnosis.remedy import said_here
     from seedsweep.diagnosis.run import diagnose
     from seedsweep.diagnosis.terminal import show
     from seedsweep.preprocess.scaling import flush_denormals
@@ -55,6 +56,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
             config.data.root or f"data={config.data.name}",
         )
         patient = subject.of_plan(config, options.images)
+        patient.said = said_here()
     show(diagnose(patient, folder), folder)
     if options.run is not None and config.report.write and (page := write_at_end(where)):
         log.info("report     %s", page)  # that the run wrote at its end, now with the diagnosis in it

@@ -15,11 +15,10 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.models.checkpoint import read_checkpoint
 from seedsweep.preprocess.scaling import flush_denormals
 from seedsweep.reporting.scores import score
-from seedsweep.runs.record import add_test_scores
+from seedsweep.runs.record import add_test_scores, read_metrics
 from seedsweep.training.assemble import build_module, trunk_of
 from seedsweep.training.predict import predict
 from seedsweep.training.run import images_of
-from seedsweep.whole import read_json
 
 
 def score_test(config: Config, run_dir: Path, pin: Pin) -> dict[str, Any] | None:
@@ -44,7 +43,7 @@ def score_test(config: Config, run_dir: Path, pin: Pin) -> dict[str, Any] | None
         raise SeedsweepError(
             f"{run_dir} has no finished run: its metrics.json and checkpoints/best.ckpt are needed."
         )
-    if known := read_json(path).get("test"):
+    if known := read_metrics(run_dir).get("test"):
         return dict(known)
     flush_denormals()
     prepared = pinned_images(config.data, cache_of(config), pin)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from seedsweep.diagnosis.rehearse import standard_error
 from seedsweep.diagnosis.ridge import STRENGTHS
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.reporting.style import GREY, TRAP, VAL, figure, save, tidy
+from seedsweep.runs.record import FINISHED, read_metrics, read_switches
+from seedsweep.runs.switches import Switches
 
 ORDER = 60
 TITLE = "Backbone fit"
@@ -31,13 +32,14 @@ def check(subject: Subject, folder: Path) -> Finding:
     largest = int(np.bincount(labels).argmax())
     floor = floor_of(probe.predicted, labels, largest, len(classes))
     beside = siblings(subject)
+    weights = subject.trunk.origin.weights
     evidence: Evidence = {
         "probe_acc": probe.acc,
         "probe_strength": probe.strength,
         "probe_accs": [round(float(value), 4) for value in probe.accs],
         "probe_balanced_acc": floor.balanced,
-        "backbone": subject.clean_config.backbone.name,
-        "weights": subject.clean_config.backbone.weights,
+        "backbone": subject.trunk.origin.name,
+        "weights": weights.note or weights.source,
         "beside": [
             f"{kind}: {np.mean(accs):.3f} ({len(accs)} runs)" for kind, accs in sorted(beside.items())
         ],
@@ -66,7 +68,9 @@ def check(subject: Subject, folder: Path) -> Finding:
             verdict, remedy, cost = Verdict.FAULT, ["backbone.weights=auto"], probe.acc - acc
         elif not subject.config.backbone.freeze:
             text = f"{bar}, more than this net, whose layers were trained, with {acc:.0%}: freeze it, or train gentler."
-            remedy, cost = ["backbone.freeze=true", "batchnorm=inference"], probe.acc - acc
+            whole = ["backbone.train_from=null"] if subject.config.backbone.train_from is not None else []
+            remedy = ["backbone.freeze=true", *whole, "batchnorm=inference"]
+            cost = probe.acc - acc
     elif acc - probe.acc >= max(CLEAR, error):
         verdict = Verdict.FINE
         text = f"{bar}, and the net here {acc:.0%}: more than the frozen features alone give."
@@ -87,30 +91,39 @@ def check(subject: Subject, folder: Path) -> Finding:
 
 
 def siblings(subject: Subject) -> dict[str, list[float]]:
-    """Returns the validation accuracies of the runs beside this one on the same images, by kind of training."""
+    """Returns the validation accuracies of the runs beside this one on the same images, by kind of training.
+
+    Runs of which it is not known that they had these images and this split are left out.
+    """
     if subject.folder is None:
         return {}
-    images = subject.metrics.get("images")
+    own = subject.folder.resolve()
     found: dict[str, list[float]] = {}
-    for path in sorted(subject.folder.resolve().parent.glob("*/metrics.json")):
-        if path.parent == subject.folder.resolve():
+    for folder in sorted(path.parent for path in own.parent.glob("*/metrics.json")):
+        metrics = read_metrics(folder)
+        switches = read_switches(folder, metrics)
+        if folder == own or metrics.get("status") != FINISHED or switches is None:
             continue
-        try:
-            metrics: dict[str, Any] = json.loads(path.read_text())
-            if metrics.get("images") != images or metrics.get("status") != "finished":
-                continue
-            found.setdefault(_kind(metrics), []).append(float(metrics["val"]["acc"]))
-        except (ValueError, KeyError, TypeError):  # another version's run
+        if _data(metrics) is None or _data(metrics) != _data(subject.metrics) or not metrics.get("val"):
             continue
+        random = (metrics.get("weights") or {}).get("source") == "none"
+        found.setdefault(_kind(switches, random), []).append(float(metrics["val"]["acc"]))
     return found
 
 
-def _kind(metrics: dict[str, Any]) -> str:
-    if metrics["weights"]["source"] == "none":
+def _data(metrics: dict[str, Any]) -> tuple[str, str] | None:
+    digests = metrics.get("digests") or {}
+    split, images = digests.get("split"), digests.get("images")
+    return (split, images) if split and images else None
+
+
+def _kind(switches: Switches, random: bool) -> str:
+    if random:
         return "from scratch"
-    if metrics["frozen"] and metrics["batchnorm"] in ("inference", "recalibrate"):
+    policy = switches.batchnorm
+    if switches.backbone.freeze and not (policy.uses_batch or policy.train_affine):
         return "frozen"
-    return "frozen, BatchNorm otherwise" if metrics["frozen"] else "fine-tuned"
+    return "frozen, BatchNorm otherwise" if switches.backbone.freeze else "fine-tuned"
 
 
 def _draw(subject: Subject, means: dict[str, float], path: Path) -> None:

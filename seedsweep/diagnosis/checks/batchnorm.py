@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from seedsweep.batchnorm.policy import norm_layers
+from seedsweep.config.called import batchnorm_called
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.layers import Modes, Shifts, layer_shifts, two_modes
 from seedsweep.diagnosis.remedy import apply
@@ -51,7 +52,7 @@ def check(subject: Subject, folder: Path) -> Finding:
         batches = [net.preprocess(material.train_pixels(order))]
     shifts = layer_shifts(net.backbone, batches)
     evidence: Evidence = {
-        "policy": config.batchnorm.name,
+        "policy": batchnorm_called(config.batchnorm),
         "batch_size": config.data.batch_size,
         "layers": len(shifts.names),
         "layer_shift_median": float(torch.tensor(shifts.shift).median()),
@@ -79,7 +80,12 @@ def check(subject: Subject, folder: Path) -> Finding:
     _draw(shifts, modes, folder / "batchnorm.png", size)
     picture = Path("batchnorm.png")
     verdict, sentence, remedy = _judge(subject, modes, damage)
-    return Finding("batchnorm", TITLE, verdict, MEASURED, sentence, evidence, remedy, picture=picture)
+    cost = None
+    if verdict is Verdict.FAULT and damage is None and subject.is_frozen and subject.val_acc is not None:
+        cost = (
+            subject.rehearsed.acc - subject.val_acc
+        )  # the settings are right: they are what a head is tried with
+    return Finding("batchnorm", TITLE, verdict, MEASURED, sentence, evidence, remedy, cost, picture)
 
 
 def _judge(subject: Subject, modes: Modes | None, damage: float | None) -> tuple[Verdict, str, list[str]]:
@@ -105,7 +111,7 @@ def _judge(subject: Subject, modes: Modes | None, damage: float | None) -> tuple
             )
             return Verdict.FAULT, text, ["batchnorm=inference"]
         text = (
-            f"batchnorm={policy.name} normalises with batches of {size} in training and with stored statistics at "
+            f"BatchNorm normalises with batches of {size} in training and with stored statistics at "
             f"inference; here it costs little ({probe[0].lower()}{probe[1:]})."
         )
         return Verdict.SUSPECT, text, ["batchnorm=inference"]
@@ -125,9 +131,9 @@ def _judge(subject: Subject, modes: Modes | None, damage: float | None) -> tuple
     if subject.kind == "checkpoint" and modes and modes.loss_stored > modes.loss_batch and _is_clear(modes):
         text = (
             f"{seen}: its head was fitted to features that the batch normalised, whatever these settings say, and "
-            "inference normalises otherwise. Train the head again with BatchNorm in inference mode."
+            "inference normalises otherwise. Train the head again, with the stored statistics, as these settings say."
         )
-        return Verdict.FAULT, text, ["batchnorm=inference"]
+        return Verdict.FAULT, text, []
     return Verdict.FINE, "Training and inference normalise with the same stored statistics.", []
 
 

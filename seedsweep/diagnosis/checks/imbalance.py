@@ -16,6 +16,7 @@ MEASURED = "Images of each class in each split, and the accuracy of always answe
 FEW = 10  # training images of a class
 FEW_JUDGED = 5  # validation images of a class: its recall moves in steps of 20 points
 UNEQUAL = 20.0  # largest over smallest class
+BALANCED = "head.class_weights=balanced"
 MOSTLY = 0.8  # share of the largest class from which on accuracy says little
 
 
@@ -48,7 +49,12 @@ def check(subject: Subject, folder: Path) -> Finding:
     if majority >= MOSTLY or ratio >= UNEQUAL:
         parts.append(
             f"the largest class is {ratio:.0f} times the smallest: read macro-F1 and the recall of each class, not "
-            "accuracy alone; head.class_weights=balanced trades the one for the other"
+            "accuracy alone"
+            + (
+                ""
+                if subject.config.head.class_weights == "balanced"
+                else f"; {BALANCED} trades the one for the other"
+            )
         )
     verdict = Verdict.SUSPECT if parts else Verdict.FINE
     if not parts:

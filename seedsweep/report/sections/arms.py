@@ -38,6 +38,7 @@ def section(material: Material) -> Section | None:
     blocks: list[Text | Table] = [Table("Arms, best first", columns, rows, faint=faint)] if done else []
     if done:
         blocks.append(Text(_explained(done), small=True))
+    blocks += [Text(row.departs, small=True) for row in done if row.departs]
     blocks += [
         Text(f"`{row.label}`, seed {seed}, failed: {reason}")
         for row in material.rows

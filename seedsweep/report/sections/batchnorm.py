@@ -13,7 +13,7 @@ ORDER = 50
 TOLD = (
     "One set of un-augmented training images, answered as in training (train mode) and as at inference (eval mode). An "
     "overfitted net answers them in both, a net under the BatchNorm fault only in train mode. Where BatchNorm is "
-    "trained, a gap also means that its running statistics still lag behind."
+    "trained, a gap may also mean that its running statistics still lag behind."
 )
 
 

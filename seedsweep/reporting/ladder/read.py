@@ -12,6 +12,7 @@ import yaml
 
 from seedsweep.reporting.grid import JobResult
 from seedsweep.reporting.scores import majority_share
+from seedsweep.runs.record import policy_of, scaling_of
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,8 @@ class Arm:
         after: name of the arm that it differs from in one thing.
         label: that thing, for a picture.
         change: that thing, in a few words.
-        scaling: ``preprocess.name``.
-        policy: ``batchnorm.name``.
+        scaling: what its ``preprocess`` is called by its switches.
+        policy: what its ``batchnorm`` is called by its switches.
         others: all other settings, to tell which arms differ in these two alone.
         accs: validation accuracy, by seed.
         test_accs: test accuracy, by seed.
@@ -148,8 +149,8 @@ def _arm(name: str, rung: dict[str, Any], config: dict[str, Any]) -> Arm:
         rung.get("after", ""),
         rung.get("label") or name,
         rung.get("change") or name,
-        config["preprocess"]["name"],
-        config["batchnorm"]["name"],
+        scaling_of(config),
+        policy_of(config),
         others,
     )
 
