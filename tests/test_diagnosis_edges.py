@@ -13,7 +13,7 @@ import torch
 from composed import config_of
 from PIL import Image
 
-from seedsweep.backbones.weights import WeightsUnreachableError
+from seedsweep.backbones.weights import WeightsOrigin, WeightsUnreachableError
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.diagnosis import verdict
@@ -214,6 +214,7 @@ def test_imbalanced_images(rare: int, wanted: Verdict, tmp_path: Path, monkeypat
         probe=Probe(acc, predicted, 1.0, np.full(len(STRENGTHS), acc), acc),
         material=SimpleNamespace(val_labels=torch.from_numpy(labels), classes=["a", "b"]),
         prepared=SimpleNamespace(table=SimpleNamespace(classes=["a", "b"])),
+        trunk=SimpleNamespace(origin=SimpleNamespace(name="net", weights=WeightsOrigin("none"))),
     )  # fmt: skip
     for check in (baselines.check, backbone_fit.check):
         finding = check(subject, tmp_path)

@@ -77,6 +77,8 @@ def check(parsed: Namespace) -> bool:
         config = _validate(cfg, parsed.overrides)
         if config.task == "study":
             _check_space(name, config, parsed.overrides, set())
+        if config.task == "train" and not cfg.resume:
+            _refuse_idle(config, fixed)
         if not parsed.cfg and not parsed.info:
             _check_images(config)
             _refuse_used_folder(cfg, config)
@@ -225,6 +227,15 @@ def _validate(cfg: DictConfig, overrides: list[str]) -> Config:
         return to_config(cfg)
     except OmegaConfBaseException as error:
         raise SeedsweepError(sentence(error, overrides)) from error
+
+
+def _refuse_idle(config: Config, given: list[Override]) -> None:
+    """Stops where a setting is given that the run has no use for; in a grid another arm may have."""
+    if config.optim.name != "sgd" and any(override.key_or_group == "optim.momentum" for override in given):
+        raise SeedsweepError(
+            f"optim.momentum is given, but optim.name={config.optim.name} has none to set: leave it out, or take "
+            "optim=sgd."
+        )
 
 
 def _check_images(config: Config) -> None:

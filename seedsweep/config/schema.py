@@ -141,6 +141,12 @@ class BatchNormConfig:
 
     def __post_init__(self) -> None:
         one_of("batchnorm.training_statistics", self.training_statistics, ("batch", "stored"))
+        if self.training_statistics == "stored" and self.update_statistics:
+            raise SeedsweepError(
+                "batchnorm.training_statistics=stored normalises with statistics that stay as they are, but "
+                "batchnorm.update_statistics=true moves them: take batchnorm.update_statistics=false, or "
+                "batchnorm.training_statistics=batch."
+            )
 
 
 @dataclass
@@ -210,7 +216,11 @@ class FeaturesConfig:
     def __post_init__(self) -> None:
         one_of("features.mode", self.mode, ("auto", "off", "required"))
         at_least("features.views", self.views, 0)
-
+        if self.mode == "off" and self.views:
+            raise SeedsweepError(
+                f"features.views={self.views} asks for views that are stored, but features=off stores nothing: take "
+                "features=auto, or leave features.views out."
+            )
         one_of("features.precision", self.precision, ("float32", "bfloat16"))
         one_of("features.dtype", self.dtype, ("float32", "float16"))
         one_of("features.head_precision", self.head_precision, ("float32", "bfloat16", "auto"))

@@ -244,7 +244,10 @@ def _batchnorm_of(settings: dict[str, Any], content: dict[str, Any]) -> BatchNor
     if layers == 0:
         return BatchNormSwitches(NONE, 0, NONE, False, False, False)
     try:
-        config = BatchNormConfig(**settings["batchnorm"])
+        given = dict(settings["batchnorm"])
+        if given.get("training_statistics") == "stored":
+            given["update_statistics"] = False  # earlier versions took both, and did this
+        config = BatchNormConfig(**given)
         cut = settings["backbone"].get("train_from") is not None and config.train_affine
     except (KeyError, TypeError, AttributeError, SeedsweepError):
         return None
