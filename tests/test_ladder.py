@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -206,3 +207,18 @@ def test_two_rungs_on_the_demo(in_tmp: Path, capsys: pytest.CaptureFixture[str])
     assert content["two_by_two"] is None
     table = [line for line in Path("g/results.csv").read_text().splitlines() if "bn_inference" in line]
     assert len(table) == 1
+
+
+def test_no_ladder_over_data_sets(tmp_path: Path, composed: dict, caplog: pytest.LogCaptureFixture):
+    write_jobs(tmp_path, composed, {"as_asked": [0.3], "scaled_once": [0.5]})
+    assert read_ladder(tmp_path, collect(tmp_path)) is not None
+    close_ladder(tmp_path, collect(tmp_path), Console(quiet=True))
+    assert (tmp_path / "ladder.json").is_file()
+    metrics = tmp_path / "1_scaled_once_s1/metrics.json"
+    content = json.loads(metrics.read_text())
+    content["images"]["val"] = {"a": 90, "b": 10}
+    metrics.write_text(json.dumps(content))
+    with caplog.at_level(logging.WARNING):
+        assert close_ladder(tmp_path, collect(tmp_path), Console(quiet=True)) == ()
+    assert "its rungs were judged by different images" in caplog.text
+    assert not (tmp_path / "ladder.json").exists(), "nobody reads the one of an earlier call for this"

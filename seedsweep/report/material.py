@@ -25,8 +25,8 @@ class Material:
         folder: absolute.
         runs: all that finished; of a study the finalists.
         rows: the arms of a sweep, best first, with their standing.
-        best: the run shown in detail: the run itself; of a sweep the median seed of the best arm; of a study the
-            first run of the winner.
+        best: the run shown in detail: the run itself; of a sweep the median seed of the best arm (of the first data
+            set, where there are several); of a study the first run of the winner.
         result: of a study, its result.json.
         gradcam: photographs to explain; None: what the run's settings say.
     """
@@ -59,6 +59,10 @@ class Material:
     def of_arm(self, label: str) -> list[Run]:
         """Returns an arm's runs."""
         return [run for run in self.runs if run.label == label]
+
+    def of_row(self, row: ArmRow) -> list[Run]:
+        """Returns the runs behind a row: of the arm, judged by the row's images."""
+        return [run for run in self.of_arm(row.label) if run.held_out_by == row.held_out]
 
     @cached_property
     def ladder(self) -> dict[str, Any]:
@@ -112,10 +116,11 @@ def _sweep(folder: Path, results: list[JobResult], gradcam: int | None) -> Mater
     for result in results:
         if result.metrics is not None and (run := read_run(folder / result.folder)) is not None:
             run.__dict__["answers"] = result.answers  # read already
+            run.held_out_by = result.held_out
             runs.append(run)
     material = Material(SWEEP, folder, runs, rows, gradcam=gradcam)
     if runs and rows[0].mean is not None:
-        of_best = sorted(material.of_arm(rows[0].label), key=lambda run: run.accuracy("val") or 0.0)
+        of_best = sorted(material.of_row(rows[0]), key=lambda run: run.accuracy("val") or 0.0)
         material.best = of_best[(len(of_best) - 1) // 2]
     return material
 

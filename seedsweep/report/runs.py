@@ -12,6 +12,7 @@ import yaml
 
 from seedsweep.diagnosis.finding import Finding
 from seedsweep.reporting.answers import Answers, read_answers
+from seedsweep.reporting.held_out import HeldOut
 from seedsweep.reporting.history import read_history
 from seedsweep.runs.record import read_metrics, read_switches, with_departures
 from seedsweep.runs.switches import Switches
@@ -30,6 +31,7 @@ class Run:
         history: rows an epoch, with ``epoch`` from 0.
         config_text: as Hydra wrote it.
         switches: what it really did; None: not known.
+        held_out_by: of a sweep's run, the images that it was judged by.
     """
 
     folder: Path
@@ -37,6 +39,7 @@ class Run:
     history: list[dict[str, float]] = field(default_factory=list)
     config_text: str = ""
     switches: Switches | None = None
+    held_out_by: HeldOut | None = None
 
     @property
     def told(self) -> str:

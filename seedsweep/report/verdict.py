@@ -9,14 +9,14 @@ from seedsweep.report.material import RUN, STUDY, Material
 from seedsweep.report.modes import is_trapped, of_modes, trap
 from seedsweep.report.runs import findings_of
 from seedsweep.report.text import code, listed, p_value, percent, short, span, with_sign
-from seedsweep.reporting.grid import GAP, ArmRow
+from seedsweep.reporting.grid import GAP, SEVERAL, ArmRow, by_data, data_title
 from seedsweep.reporting.scores import majority_share
 
 MOST_NAMED = 3  # arms in a sentence
 
 
 def sentences(material: Material) -> list[str]:
-    """Returns what came out, and why (or how far it can be trusted): two sentences."""
+    """Returns what came out, and why (or how far it can be trusted): two sentences, of a sweep for each data set."""
     if material.kind == STUDY:
         return _of_study(material)
     if material.kind == RUN:
@@ -28,8 +28,18 @@ def _of_sweep(material: Material) -> list[str]:
     done = [row for row in material.rows if row.mean is not None]
     if not done:
         return ["No run of this sweep finished.", "Their reasons stand in the table."]
-    if told := _of_ladder(material):
+    groups = by_data(done)
+    if len(groups) > 1:
+        told = [SEVERAL]
+        for number, group in enumerate(groups, 1):
+            title = data_title(number, group)
+            told += [f"{title[:1].upper()}{title[1:]}.", *_of_ranking(material, group)]
         return told
+    return _of_ladder(material) or _of_ranking(material, done)
+
+
+def _of_ranking(material: Material, done: list[ArmRow]) -> list[str]:
+    """Returns which of the arms that were judged by the same images is best, and why, or what that is worth."""
     best = done[0]
     lead = f"{best.told} answers {percent(best.mean)} % of the validation images{_interval(best)}"
     if best.test_accs:
@@ -40,7 +50,8 @@ def _of_sweep(material: Material) -> list[str]:
     if same:
         names = listed(same) if len(same) <= MOST_NAMED else f"{len(same)} others"
         lead += f"; {names} {'is' if len(same) == 1 else 'are'} as good within noise"
-    return [f"{lead}.", _diagnosed(material) or _why_behind(material, done) or _baseline(done)]
+    whole = len(by_data(material.rows)) == 1  # else a diagnosis may be of a run of another data set
+    return [f"{lead}.", (whole and _diagnosed(material)) or _why_behind(material, done) or _baseline(done)]
 
 
 def _of_ladder(material: Material) -> list[str]:
@@ -68,7 +79,7 @@ def _why_behind(material: Material, done: list[ArmRow]) -> str:
     """Tells the BatchNorm fault, where it is the reason of an arm's place; or else the arm that is furthest behind."""
     trapped = []
     for row in done:
-        run = next((run for run in material.of_arm(row.label) if run.last_modes), None)
+        run = next((run for run in material.of_row(row) if run.last_modes), None)
         if run is not None and is_trapped(run):
             trapped.append((row, run))
     if trapped:

@@ -5,48 +5,38 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from seedsweep.reporting.grid import ArmRow
+from seedsweep.reporting.grid import ArmRow, by_data, data_title, has_several
 from seedsweep.reporting.standing import SAME, SAME_MEANS, UNDECIDED, mark
 from seedsweep.reporting.style import GREY, INK, TRAP, VAL, figure, plain, save, tidy
 
 
 def draw_comparison(rows: list[ArmRow], path: Path) -> None:
-    """Draws validation accuracy with its interval, and bn_gap, of each arm, best on top; failed ones are grey."""
+    """Draws validation accuracy with its interval, and bn_gap, of each arm, best on top; failed ones are grey.
+
+    Where the arms were judged by different images, those of each data set stand together, under its title.
+    """
+    groups = by_data(rows)
+    titles = [data_title(number, group) for number, group in enumerate(groups, 1)]
+    titles = titles if has_several(groups) else []
     names = 0.08 * max((len(row.label) for row in rows), default=0)  # inches of the longest one
-    made = figure(9.6 + names, 1.8 + 0.42 * max(len(rows), 1))
+    made = figure(9.6 + names, 1.8 + 0.42 * max(len(rows) + len(titles), 1))
     acc, gap = made.subplots(1, 2, sharey=True, width_ratios=[2.2, 1])
-    for place, row in enumerate(rows):
-        if row.mean is None:
-            acc.text(0.02, place, "failed", va="center", color=GREY, fontsize=9)
-            continue
-        acc.plot(row.val_accs, [place] * len(row.val_accs), "o", ms=6, alpha=0.45, color=VAL, mew=0)
-        acc.plot([row.mean], [place], "|", ms=16, mew=2.5, color=VAL)
-        right = row.mean < 0.85
-        ends = list(row.val_accs)
-        if row.standing is not None:
-            low, high = row.standing.interval.low, row.standing.interval.high
-            acc.plot([low, high], [place, place], "-", linewidth=1.4, color=VAL, alpha=0.8)
-            ends += [low, high]
-        acc.annotate(
-            f"{row.mean:.3f} {mark(row)}".rstrip(),
-            (max(ends) if right else min(ends), place),
-            xytext=(9 if right else -9, 0),
-            textcoords="offset points",
-            ha="left" if right else "right",
-            va="center",
-            fontsize=9,
-            color=INK,
-        )
-        gap.barh(place, statistics.fmean(row.bn_gaps), height=0.5, color=TRAP, alpha=0.75)
-        gap.plot(row.bn_gaps, [place] * len(row.bn_gaps), ".", ms=5, color=INK, alpha=0.5)
-    majority = next((row.majority for row in rows if row.majority is not None), None)
-    if majority is not None:
-        acc.axvline(majority, color=GREY, linestyle="--", linewidth=1)
-        acc.text(majority + 0.008, -0.6, "always the largest class", va="center", fontsize=8, color=GREY)
-    acc.set_yticks(range(len(rows)), [plain(row.label) for row in rows])
-    acc.set_ylim(len(rows) - 0.4, -0.9)
+    places: list[int] = []
+    y = 0
+    for number, group in enumerate(groups):
+        if titles:
+            acc.text(0.0, y - 0.1, plain(titles[number]), va="center", fontsize=9, weight="bold", color=INK)
+            y += 1
+        for row in group:
+            _draw_arm(acc, gap, row, y)
+            places.append(y)
+            y += 1
+        _draw_baseline(acc, group, y - len(group), y - 1)
+    acc.set_yticks(places, [plain(row.label) for group in groups for row in group])
+    acc.set_ylim(y - 0.4, -0.9)
     acc.set_xlim(0, 1.01)
     judged = any(row.standing for row in rows)
     marks = {mark(row) for row in rows}
@@ -65,3 +55,38 @@ def draw_comparison(rows: list[ArmRow], path: Path) -> None:
     gap.set_xlim(min(low, -0.05), max(high, 0.1))
     gap.xaxis.set_major_locator(MaxNLocator(4))
     save(made, path)
+
+
+def _draw_arm(acc: Axes, gap: Axes, row: ArmRow, place: int) -> None:
+    if row.mean is None:
+        acc.text(0.02, place, "failed", va="center", color=GREY, fontsize=9)
+        return
+    acc.plot(row.val_accs, [place] * len(row.val_accs), "o", ms=6, alpha=0.45, color=VAL, mew=0)
+    acc.plot([row.mean], [place], "|", ms=16, mew=2.5, color=VAL)
+    right = row.mean < 0.85
+    ends = list(row.val_accs)
+    if row.standing is not None:
+        low, high = row.standing.interval.low, row.standing.interval.high
+        acc.plot([low, high], [place, place], "-", linewidth=1.4, color=VAL, alpha=0.8)
+        ends += [low, high]
+    acc.annotate(
+        f"{row.mean:.3f} {mark(row)}".rstrip(),
+        (max(ends) if right else min(ends), place),
+        xytext=(9 if right else -9, 0),
+        textcoords="offset points",
+        ha="left" if right else "right",
+        va="center",
+        fontsize=9,
+        color=INK,
+    )
+    gap.barh(place, statistics.fmean(row.bn_gaps), height=0.5, color=TRAP, alpha=0.75)
+    gap.plot(row.bn_gaps, [place] * len(row.bn_gaps), ".", ms=5, color=INK, alpha=0.5)
+
+
+def _draw_baseline(acc: Axes, group: list[ArmRow], first: int, last: int) -> None:
+    """Draws what always the largest class gives, beside the arms that were judged by the same images."""
+    majority = next((row.majority for row in group if row.majority is not None), None)
+    if majority is None:
+        return
+    acc.plot([majority] * 2, [first - 0.5, last + 0.5], color=GREY, linestyle="--", linewidth=1)
+    acc.text(majority + 0.008, first - 0.6, "always the largest class", va="center", fontsize=8, color=GREY)

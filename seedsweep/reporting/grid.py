@@ -9,6 +9,7 @@ from typing import Any
 
 from seedsweep.claims.standing import Standing
 from seedsweep.reporting.answers import Answers, read_answers
+from seedsweep.reporting.held_out import HeldOut, held_out
 from seedsweep.reporting.scores import majority_share
 from seedsweep.runs.record import FINISHED, read_metrics, with_departures
 from seedsweep.whole import read_json
@@ -25,8 +26,10 @@ class JobResult:
     metrics: dict[str, Any] | None
     reason: str | None = None
     answers: dict[str, Answers] = field(default_factory=dict)  # by split
+    held_out: HeldOut | None = None  # of a finished job
 
 
+SEVERAL = "The runs were judged by different images: each data set has a ranking of its own."
 GAP = 0.05  # of bn_gap, from which on it is spoken of: less is chance on a few hundred images
 
 
@@ -44,6 +47,7 @@ class ArmRow:
     departures: list[str] = field(default_factory=list)  # from the experiment's file, as overrides
     majority: float | None = None
     standing: Standing | None = None  # set by reporting/standing.py
+    held_out: HeldOut | None = None  # the images that all its runs were judged by; None: no run finished
 
     @property
     def departs(self) -> str:
@@ -73,6 +77,8 @@ def collect(sweep_dir: Path) -> list[JobResult]:
     for folder in sorted(sweep_dir.iterdir(), key=job_number):
         metrics, failure = read_metrics(folder), read_json(folder / "failure.json")
         if metrics.get("status") == FINISHED:
+            answers = read_answers(folder)
+            first = answers["val"].paths[0] if "val" in answers else None
             results.append(
                 JobResult(
                     folder.name,
@@ -80,7 +86,8 @@ def collect(sweep_dir: Path) -> list[JobResult]:
                     metrics["experiment"],
                     metrics["seed"],
                     metrics,
-                    answers=read_answers(folder),
+                    answers=answers,
+                    held_out=held_out(folder, metrics, first),
                 )
             )
         elif failure:
@@ -104,14 +111,18 @@ def job_number(folder: Path) -> tuple[int, str]:
 
 
 def arms(results: list[JobResult]) -> list[ArmRow]:
-    """Groups jobs by label; best mean validation accuracy first, arms without a result last."""
-    rows: dict[str, ArmRow] = {}
+    """Groups jobs by the images they were judged by, and by label.
+
+    Data sets in the order of their first jobs; in each the best mean validation accuracy first; arms without a result
+    last. An arm that was judged by several data sets has a row in each.
+    """
+    rows: dict[tuple[str, str], ArmRow] = {}
     for result in results:
-        row = rows.setdefault(result.label, ArmRow(result.label))
-        if result.metrics is None:
-            row.failures.append((result.seed, result.reason or "unknown"))
+        if (metrics := result.metrics) is None:
             continue
-        metrics = result.metrics
+        digest = result.held_out.digest if result.held_out else ""
+        key = digest, result.label
+        row = rows.setdefault(key, ArmRow(result.label, held_out=result.held_out))
         row.val_accs.append(metrics["val"]["acc"])
         row.val_macro_f1s.append(metrics["val"]["macro_f1"])
         if metrics["test"]:
@@ -121,4 +132,41 @@ def arms(results: list[JobResult]) -> list[ArmRow]:
         row.seconds.append(metrics["wall_seconds"])
         row.departures = list(metrics.get("departures") or [])
         row.majority = majority_share(metrics["images"]["val"])
-    return sorted(rows.values(), key=lambda row: -(row.mean if row.mean is not None else -1.0))
+    for result in results:
+        if result.metrics is None:  # nobody knows by which images it would have been judged
+            named = next((row for row in rows.values() if row.label == result.label), None)
+            row = named or rows.setdefault(("", result.label), ArmRow(result.label))
+            row.failures.append((result.seed, result.reason or "unknown"))
+    order = list(dict.fromkeys(digest for digest, _ in rows))
+    place = {id(row): order.index(digest) for (digest, _), row in rows.items()}
+    return sorted(rows.values(), key=lambda row: (row.mean is None, place[id(row)], -(row.mean or 0.0)))
+
+
+def by_data(rows: list[ArmRow]) -> list[list[ArmRow]]:
+    """Returns the arms of each data set, best first.
+
+    Arms without a result follow those of the one data set; where there are several, nobody knows theirs, and they are
+    a list of their own.
+    """
+    found: dict[str, list[ArmRow]] = {}
+    for row in rows:
+        if row.mean is not None:
+            found.setdefault(row.held_out.digest if row.held_out else "", []).append(row)
+    groups = list(found.values())
+    failed = [row for row in rows if row.mean is None]
+    if len(groups) == 1:
+        return [groups[0] + failed]
+    return [*groups, failed] if failed else groups
+
+
+def has_several(groups: list[list[ArmRow]]) -> bool:
+    """Says whether the arms of :func:`by_data` were judged by more than one data set: then each needs its title."""
+    return sum(group[0].mean is not None for group in groups) > 1
+
+
+def data_title(number: int, group: list[ArmRow]) -> str:
+    """Returns what the arms of a data set stand under, ``number`` from 1."""
+    if group[0].mean is None:
+        return "no run finished"
+    told = group[0].held_out
+    return f"data set {number}" + (f" ({told.short}): {told.about}" if told else "")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from seedsweep.reporting.grid import GAP, ArmRow, JobResult
+from seedsweep.reporting.grid import GAP, SEVERAL, ArmRow, JobResult, by_data, data_title, has_several
 from seedsweep.reporting.standing import mark, told
 
 CSV_COLUMNS = (
@@ -19,21 +19,23 @@ CSV_COLUMNS = (
     "epochs", "best_epoch", "val_acc", "val_macro_f1", "test_acc", "test_macro_f1", "train_acc", "bn_gap",
     "bn_gap_last", "wall_seconds", "val_acc_low", "val_acc_high", "val_macro_f1_low", "val_macro_f1_high",
     "test_acc_low", "test_acc_high", "test_macro_f1_low", "test_macro_f1_high", "arm_val_acc", "arm_low", "arm_high",
-    "arm_over", "behind_best", "p_holm", "same_as_best", "departures", "reason",
+    "arm_over", "behind_best", "p_holm", "same_as_best", "departures", "reason", "data",
 )  # fmt: skip
 
 
 def write_results_csv(results: list[JobResult], path: Path, rows: list[ArmRow] | None = None) -> None:
     """Writes a row a job, failed ones with their reason.
 
-    ``..._low`` and ``..._high`` are 95 % intervals: of the run over images, ``arm_...`` of its arm.
+    ``..._low`` and ``..._high`` are 95 % intervals: of the run over images, ``arm_...`` of its arm. ``data`` is the
+    beginning of the digest of the validation and test images: only rows with the same one can be ranked, and
+    ``behind_best`` means the best among them.
 
     Args:
         results: the jobs.
         path: of the file.
         rows: the arms, with their standing.
     """
-    arms = {row.label: row for row in rows or ()}
+    arms = {(row.held_out, row.label): row for row in rows or ()}
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, CSV_COLUMNS)
         writer.writeheader()
@@ -60,8 +62,9 @@ def write_results_csv(results: list[JobResult], path: Path, rows: list[ArmRow] |
                     "bn_gap": _round(m["train_images"]["bn_gap"]),
                     "bn_gap_last": _round(m["train_images"].get("bn_gap_last")),
                     "wall_seconds": round(m["wall_seconds"], 1),
+                    "data": result.held_out.short if result.held_out else "",
                 }
-                row |= _of_run(result) | _of_arm(arms.get(result.label))
+                row |= _of_run(result) | _of_arm(arms.get((result.held_out, result.label)))
             writer.writerow(row)
 
 
@@ -98,7 +101,24 @@ def _round(value: float | None) -> float | str:
 
 
 def print_table(rows: list[ArmRow], console: Console) -> None:
-    """Prints the arms, best first, the majority baseline, and the failures with their reasons."""
+    """Prints the arms of each data set, best first, its majority baseline, and the failures with their reasons."""
+    groups = by_data(rows)
+    several = has_several(groups)
+    if several:
+        console.print(SEVERAL, style="bold", soft_wrap=True)
+    for number, group in enumerate(groups, 1):
+        if several:
+            title = data_title(number, group)
+            console.print(f"\n{title}", style="bold", soft_wrap=True, markup=False)
+        _print_arms(group, console)
+    for row in rows:
+        for reason, seeds in _by_reason(row).items():
+            console.print(
+                f"failed: {row.label} (seed {seeds}): {reason}", style="red", soft_wrap=True, markup=False
+            )
+
+
+def _print_arms(rows: list[ArmRow], console: Console) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("arm", no_wrap=True)
     for name in ("val acc", "± sd", "95 %", "macro-F1", "test acc", "bn_gap", "seconds", "n"):
@@ -128,11 +148,6 @@ def print_table(rows: list[ArmRow], console: Console) -> None:
     for row in rows:
         if row.departs:
             console.print(row.departs, style="dim", soft_wrap=True, markup=False)
-    for row in rows:
-        for reason, seeds in _by_reason(row).items():
-            console.print(
-                f"failed: {row.label} (seed {seeds}): {reason}", style="red", soft_wrap=True, markup=False
-            )
 
 
 def _by_reason(row: ArmRow) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from seedsweep.claims.seeds import over_seeds
 from seedsweep.claims.standing import Standing, standings
-from seedsweep.reporting.grid import ArmRow, JobResult
+from seedsweep.reporting.grid import ArmRow, JobResult, by_data
 
 SPLIT = "val"  # what the arms are ranked by; the test images choose nothing
 SAME = "≈"
@@ -21,12 +21,17 @@ def mark(row: ArmRow) -> str:
 
 
 def judge(rows: list[ArmRow], results: list[JobResult]) -> None:
-    """Sets each row's ``standing``.
+    """Sets each row's ``standing`` among the arms that were judged by the same images.
 
     Args:
-        rows: best first; changed in place.
+        rows: best first in each data set; changed in place.
         results: the jobs that the rows were made of.
     """
+    for group in by_data(rows):
+        _judge(group, [result for result in results if result.held_out == group[0].held_out])
+
+
+def _judge(rows: list[ArmRow], results: list[JobResult]) -> None:
     runs: dict[str, dict[int, JobResult]] = {}
     for result in results:
         if SPLIT in result.answers:

@@ -7,7 +7,7 @@ import statistics
 from seedsweep.report.blocks import Bar, Cell, Column, Number, Section, Table, Text
 from seedsweep.report.material import SWEEP, Material
 from seedsweep.report.text import percent, seconds, span, with_sign
-from seedsweep.reporting.grid import GAP, ArmRow
+from seedsweep.reporting.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
 from seedsweep.reporting.standing import SAME, SAME_MEANS, UNDECIDED, UNDECIDED_MEANS, mark
 
 ORDER = 10
@@ -15,10 +15,26 @@ MEANINGS = {SAME: f"{SAME} same within noise", UNDECIDED: f"{UNDECIDED} too few 
 
 
 def section(material: Material) -> Section | None:
-    """A row an arm."""
+    """A row an arm, in a table for each data set."""
     if material.kind != SWEEP or not material.rows:
         return None
-    done = [row for row in material.rows if row.mean is not None]
+    groups = by_data(material.rows)
+    several = has_several(groups)
+    blocks: list[Text | Table] = [Text(SEVERAL)] if several else []
+    for number, group in enumerate(groups, 1):
+        if done := [row for row in group if row.mean is not None]:
+            about = f"Arms on {data_title(number, group)}, best first" if several else "Arms, best first"
+            blocks += [_table(about, done), Text(_explained(done), small=True)]
+            blocks += [Text(row.departs, small=True) for row in done if row.departs]
+    blocks += [
+        Text(f"`{row.label}`, seed {seed}, failed: {reason}")
+        for row in material.rows
+        for seed, reason in row.failures
+    ]
+    return Section("arms", "Arms", blocks)
+
+
+def _table(about: str, done: list[ArmRow]) -> Table:
     rows = [_row(row) for row in done]
     majority = next((row.majority for row in done if row.majority is not None), None)
     faint = []
@@ -35,16 +51,7 @@ def section(material: Material) -> Section | None:
         Column("time", number=True, extra=True),
         Column("seeds", number=True, extra=True),
     ]
-    blocks: list[Text | Table] = [Table("Arms, best first", columns, rows, faint=faint)] if done else []
-    if done:
-        blocks.append(Text(_explained(done), small=True))
-    blocks += [Text(row.departs, small=True) for row in done if row.departs]
-    blocks += [
-        Text(f"`{row.label}`, seed {seed}, failed: {reason}")
-        for row in material.rows
-        for seed, reason in row.failures
-    ]
-    return Section("arms", "Arms", blocks)
+    return Table(about, columns, rows, faint=faint)
 
 
 def _row(row: ArmRow) -> list[Cell]:

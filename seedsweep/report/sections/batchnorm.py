@@ -20,9 +20,7 @@ TOLD = (
 def section(material: Material) -> Section | None:
     """A row an arm, or the curves of a run."""
     if material.kind == SWEEP:
-        firsts = [
-            next((r for r in material.of_arm(row.label) if r.last_modes), None) for row in material.rows
-        ]
+        firsts = [next((r for r in material.of_row(row) if r.last_modes), None) for row in material.rows]
         runs = [run for run in firsts if run is not None]
     else:
         runs = [material.best] if material.best is not None and material.best.last_modes else []

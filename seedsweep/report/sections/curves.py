@@ -18,7 +18,7 @@ def section(material: Material) -> Section | None:
         figures = [
             _figure(run, "acc", f"{number}", run.label)
             for number, row in enumerate(material.rows)
-            if (run := next((run for run in material.of_arm(row.label) if run.history), None)) is not None
+            if (run := next((run for run in material.of_row(row) if run.history), None)) is not None
         ]
         blocks: list[Block] = [Figures(figures[:SHOWN])] if figures else []
         if len(figures) > SHOWN:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from seedsweep.reporting.grid import JobResult
+from seedsweep.reporting.held_out import HeldOut
 from seedsweep.reporting.scores import majority_share
 from seedsweep.runs.record import policy_of, scaling_of
 
@@ -115,8 +116,9 @@ class Ladder:
 
 
 def read_ladder(folder: Path, results: list[JobResult]) -> Ladder | None:
-    """Reads the arms of a grid's folder; None if its jobs are no rungs, or of more than one net or setting."""
+    """Reads the arms of a grid's folder; None if they are no rungs, or of more than one net, setting or data set."""
     arms: dict[str, Arm] = {}
+    data: set[HeldOut | None] = set()
     for result in results:
         config = _config(folder / result.folder)
         if not (rung := config.get("rung") or {}).get("kind"):
@@ -132,12 +134,19 @@ def read_ladder(folder: Path, results: list[JobResult]) -> Ladder | None:
         if result.metrics is None:
             continue
         metrics = result.metrics
+        data.add(result.held_out)
         arm.accs[result.seed] = metrics["val"]["acc"]
         if metrics["test"]:
             arm.test_accs[result.seed] = metrics["test"]["acc"]
         arm.bn_gaps.append(metrics["train_images"].get("bn_gap_last", metrics["train_images"]["bn_gap"]))
         arm.majority = majority_share(metrics["images"]["val"])
         arm.classes = len(metrics["images"]["val"])
+    if len(data) > 1:
+        log.warning(
+            "no ladder is drawn: its rungs were judged by different images, so that no step between them is a change "
+            "of settings alone; climb again on one data set.",
+        )  # fmt: skip
+        return None
     return Ladder(list(arms.values())) if any(arm.kind == RUNG for arm in arms.values()) else None
 
 

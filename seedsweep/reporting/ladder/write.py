@@ -36,6 +36,8 @@ def close_ladder(folder: Path, results: list[JobResult], console: Console) -> tu
         The names of the files written; none where the grid is no ladder.
     """
     if (ladder := read_ladder(folder, results)) is None:
+        for name in FILES:  # of an earlier call, when it was one
+            (folder / name).unlink(missing_ok=True)
         return ()
     content = as_dict(ladder)
     write_json(folder / "ladder.json", content)

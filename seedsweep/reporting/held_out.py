@@ -1,0 +1,67 @@
+"""Which images a run was judged by: scores on other images are no ranking."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seedsweep.command import shown
+from seedsweep.data.manifest import Row, read_manifest
+from seedsweep.errors import SeedsweepError
+
+HELD_OUT = {"val": "validation", "test": "test"}
+SHOWN = 8  # characters of a digest that tell data sets apart
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The images of validation and test.
+
+    Attributes:
+        digest: SHA-256, in hex, of their names, classes, splits and contents; of an old run without its manifest, of
+            their numbers by class.
+        about: where they lie and how many there are, for a title.
+    """
+
+    digest: str
+    about: str = field(compare=False)
+
+    @property
+    def short(self) -> str:
+        """The beginning of the digest, as tables show it."""
+        return self.digest[:SHOWN]
+
+
+def held_out(folder: Path, metrics: dict[str, Any], first_val: str | None = None) -> HeldOut:
+    """Returns by which images a run was judged.
+
+    Args:
+        folder: of the run, with its manifest.csv.
+        metrics: what its metrics.json holds.
+        first_val: path of its first validation image, from which the folder of the images is known.
+    """
+    counts = {split: sum((metrics["images"].get(split) or {}).values()) for split in HELD_OUT}
+    about = ", ".join(f"{n} {HELD_OUT[split]} images" for split, n in counts.items() if n)
+    try:
+        rows = [row for row in read_manifest(folder / "manifest.csv") if row.split in HELD_OUT]
+    except SeedsweepError:
+        told = {split: metrics["images"].get(split) for split in HELD_OUT}
+        return HeldOut(_digest([json.dumps(told, sort_keys=True)]), about)
+    digest = _digest("\0".join((row.path, row.label, row.split, row.digest or "")) for row in rows)
+    root = _root(rows, first_val)
+    return HeldOut(digest, f"{shown(Path(root))}, {about}" if root else about)
+
+
+def _root(rows: list[Row], first_val: str | None) -> str | None:
+    first = next((row.path for row in rows if row.split == "val"), None)
+    if first is None or first_val is None or not first_val.endswith(f"/{first}"):
+        return None
+    return first_val.removesuffix(f"/{first}")
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,157 @@
+"""Runs judged by different images are not one ranking: a table, a baseline and a verdict for each data set."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from report_folders import CLASSES, N, write_run
+from rich.console import Console
+
+from seedsweep.report.material import read_material
+from seedsweep.report.sections import arms as arms_section
+from seedsweep.report.verdict import sentences
+from seedsweep.reporting import comparison
+from seedsweep.reporting.grid import SEVERAL, ArmRow, arms, by_data, collect
+from seedsweep.reporting.grid_table import print_table, write_results_csv
+from seedsweep.reporting.standing import judge
+
+COUNTS = {"even": {"a": 30, "b": 30}, "skew": {"a": 54, "b": 6}}
+
+
+def manifest(run: Path, data: str, *, changed: str = "") -> None:
+    """Writes a run's manifest, of images whose content depends on the data set."""
+    rows = [
+        ["path", "class", "split", "group", "digest"],
+        ["train/0.jpg", "a", "train", "g", f"{data}{run.name}"],
+    ]
+    for split in ("val", "test"):
+        for n in range(N):
+            name = f"{split}/seed{n}.jpg"
+            digest = f"{data}{n}" + ("changed" if name == changed else "")
+            rows.append([name, CLASSES[n % 3], split, name, digest])
+    with (run / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def job(grid: Path, number: int, label: str, data: str, right: float, seed: int = 1) -> Path:
+    run = grid / f"{number}_{label}_s{seed}"
+    write_run(run, label, seed, right)
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["images"] |= {"val": COUNTS[data], "test": COUNTS[data]}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    manifest(run, data)
+    return run
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    """Two arms on two data sets, and one that failed on a third perhaps: the one is best here, the other there."""
+    grid = tmp_path / "grid"
+    job(grid, 0, "x data.root=even", "even", 0.9)
+    job(grid, 1, "x data.root=skew", "skew", 0.6)
+    job(grid, 2, "y data.root=even", "even", 0.4)
+    job(grid, 3, "y data.root=skew", "skew", 0.95)
+    (grid / "4_z_s1").mkdir()
+    failure = {"reason": "no weights.", "label": "z", "experiment": "z", "seed": 1}
+    (grid / "4_z_s1" / "failure.json").write_text(json.dumps(failure))
+    return grid
+
+
+def judged(grid: Path) -> list[ArmRow]:
+    results = collect(grid)
+    rows = arms(results)
+    judge(rows, results)
+    return rows
+
+
+def test_each_data_set_is_ranked_by_itself(grid: Path):
+    groups = by_data(judged(grid))
+    labels = [[row.label for row in group] for group in groups]
+    assert labels == [
+        ["x data.root=even", "y data.root=even"], ["y data.root=skew", "x data.root=skew"], ["z"],
+    ]  # fmt: skip
+    assert [group[0].majority for group in groups] == [0.5, 0.9, None]
+    for best, behind in groups[:2]:
+        assert best.standing
+        assert best.standing.behind is None
+        assert behind.standing
+        assert behind.standing.behind
+        assert behind.standing.p < 0.05
+        gap = best.mean - behind.mean
+        assert behind.standing.behind.difference.value == pytest.approx(gap), "the best of its own data set"
+
+
+def test_the_terminal_and_the_file_keep_them_apart(grid: Path):
+    rows = judged(grid)
+    console = Console(record=True, width=120)
+    print_table(rows, console)
+    text = console.export_text()
+    one, two, rest = [*re.split(r"data set \d \(\w{8}\): ", text)[1:3], text[text.index("no run finished") :]]
+    assert text.startswith(SEVERAL)
+    assert "photographs, 60 validation images, 60 test images" in one
+    assert "x data.root=even" in one and "0.500" in one and "skew" not in one  # noqa: PT018
+    assert "y data.root=skew" in two and "0.900" in two and "even" not in two  # noqa: PT018
+    assert "failed: z (seed 1): no weights." in rest
+    write_results_csv(collect(grid), grid / "results.csv", rows)
+    table = list(csv.DictReader((grid / "results.csv").open()))
+    by_label = {row["label"]: row for row in table}
+    assert len({row["data"] for row in table}) == 3
+    assert by_label["x data.root=even"]["data"] == by_label["y data.root=even"]["data"] != ""
+    assert by_label["z"]["data"] == ""
+    assert float(by_label["x data.root=skew"]["behind_best"]) == pytest.approx(0.35, abs=0.01)
+    assert by_label["x data.root=even"]["behind_best"] == ""
+
+
+def test_one_data_set_needs_no_title(tmp_path: Path):
+    job(tmp_path, 0, "x", "even", 0.9)
+    run = job(tmp_path, 1, "y", "even", 0.8)
+    console = Console(record=True, width=120)
+    print_table(judged(tmp_path), console)
+    assert "data set" not in console.export_text()
+    manifest(run, "even", changed="val/seed3.jpg")
+    assert len(by_data(judged(tmp_path))) == 2, "one image that was replaced makes another data set"
+
+
+def test_fewer_training_images_are_the_same_question(tmp_path: Path):
+    """Their manifests differ in the training images alone: a learning curve is one ranking."""
+    job(tmp_path, 0, "x", "even", 0.9)
+    job(tmp_path, 1, "y", "even", 0.8)
+    assert len(by_data(judged(tmp_path))) == 1
+
+
+def test_runs_without_a_manifest_are_told_apart_by_their_numbers(tmp_path: Path):
+    for number, data in enumerate(COUNTS):
+        (job(tmp_path, number, data, data, 0.9) / "manifest.csv").unlink()
+    groups = by_data(judged(tmp_path))
+    assert [group[0].majority for group in groups] == [0.5, 0.9]
+
+
+def test_the_report_has_a_verdict_and_a_table_for_each(grid: Path):
+    material = read_material(grid)
+    told = sentences(material)
+    assert told[0] == SEVERAL
+    assert [line[:10] for line in told if line.startswith("Data set")] == ["Data set 1", "Data set 2"]
+    assert "`x data.root=even` answers 90.0 % of the validation images" in told[2]
+    assert "the most of both arms" in told[2]
+    assert "`y data.root=skew` answers 95.0 %" in told[5]
+    assert "Furthest behind is `x data.root=skew`" in told[6]
+    assert material.best.label == "x data.root=even"
+    blocks = arms_section.section(material).blocks
+    tables = [block for block in blocks if hasattr(block, "caption")]
+    assert [table.caption[:18] for table in tables] == ["Arms on data set 1", "Arms on data set 2"]
+    baselines = [row[2] for table in tables for row in table.rows if row[0] == "always the largest class"]
+    assert baselines == ["50.0", "90.0"]
+
+
+def test_the_picture_has_a_title_and_a_baseline_for_each(grid: Path, monkeypatch: pytest.MonkeyPatch):
+    drawn = []
+    save = comparison.save
+    monkeypatch.setattr(comparison, "save", lambda made, path: (drawn.append(made), save(made, path)))
+    comparison.draw_comparison(judged(grid), grid / "comparison.png")
+    texts = [text.get_text() for text in drawn[0].axes[0].texts]
+    assert sum(text.startswith("data set ") for text in texts) == 2
+    assert texts.count("always the largest class") == 2
+    assert Image.open(grid / "comparison.png").height > 300
