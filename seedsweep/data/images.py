@@ -7,8 +7,10 @@ features, stands in ``benchmarks/decoding.md``.
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -18,46 +20,117 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
+from seedsweep.data import values
+from seedsweep.data.opened import (
+    BadImageError,
+    check_memory,
+    check_need,
+    check_regular,
+    coefficients,
+    open_image,
+    to_resize,
+)
 from seedsweep.data.shared import room
+from seedsweep.data.values import FULL, STRIP, Measured, Ranges
 
 JPEG = b"\xff\xd8"
 TURNS = b"Exif\0\0", b"tiff:Orientation"  # EXIF and XMP: they may say how the photograph lies
+PLAIN = 2**26  # pixels; a larger JPEG is Pillow's, and its memory is counted before
 REDUCE_ABOVE = 2  # a JPEG is decoded at 1/2, 1/4 or 1/8 where this many times the target is left on each side
 
 
-class BadImageError(ValueError):
-    """A file that can't be read as an image; the message says why."""
+IMAGE_GIB = 1.5  # a photograph of 108 million pixels takes half of it
 
 
-def read_image(path: Path, size: tuple[int, int] | None = None) -> Tensor:
-    """Reads a JPEG, PNG, BMP, TIFF or WebP file, whatever its mode, and turns it as EXIF says.
+@dataclass(frozen=True)
+class Reading:
+    """How the images of a data set are read: the same for all of them.
 
-    16-bit grey is scaled from its full range; transparency is laid over white.
+    Attributes:
+        ranges: the values of images of more than 8 bits that become black and white.
+        gib: GiB that one image may take while it is decoded and resized.
+    """
+
+    ranges: Ranges = Ranges()
+    gib: float = IMAGE_GIB
+
+
+DEFAULT = Reading()
+
+
+def read_image(path: Path, size: tuple[int, int] | None = None, how: Reading = DEFAULT) -> Tensor:
+    """Reads a file of any format in ``formats``, whatever its mode, and turns it as EXIF says.
+
+    Of several pictures in a file it is the first; transparency is laid over white; colour profiles are not applied.
 
     Args:
         path: the file.
         size: (height, width) to resize to, bilinear with antialiasing; None keeps the image's own.
+        how: of the data set; by default, images of more than 8 bits are scaled by what this file alone tells.
 
     Returns:
         RGB, uint8 [3, H, W]; the three values of a pixel may lie side by side in memory.
 
     Raises:
-        BadImageError: truncated, unreadable, or no image.
+        BadImageError: truncated, unreadable, too large, or no image.
     """
     try:
-        rgb = _jpeg(path, size)
+        rgb = _jpeg(path, size, how.gib)
         if rgb is None:
-            rgb = _any(path, size)
-    except FileNotFoundError as error:
-        raise BadImageError("no such file") from error
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ...
-        reason = "not an image" if "cannot identify" in str(error) else str(error) or type(error).__name__
-        raise BadImageError(reason) from error
+            rgb = _any(path, size, how)
+    except BadImageError:
+        raise
+    except Exception as error:
+        raise BadImageError(why(error, path)) from error
     # with the batch's axis made first, PyTorch knows it for channels_last, and resizes it in half the time
     pixels = torch.from_numpy(rgb)[None].permute(0, 3, 1, 2)
     if size is not None and pixels.shape[2:] != size:
         pixels = functional.interpolate(pixels, size, mode="bilinear", antialias=True)
     return pixels[0]
+
+
+def thumbnail(path: Path, side: int) -> Tensor:
+    """Reads an image, at most ``side`` pixels long; uint8 [3, H, W].
+
+    Raises:
+        BadImageError: as of :func:`read_image`.
+    """
+    try:
+        with open_image(path, IMAGE_GIB) as file:
+            width, height = file.size
+            if _lies(file):
+                width, height = height, width
+    except Exception as error:
+        raise BadImageError(why(error, path)) from error
+    if max(width, height) <= side:
+        return read_image(path)
+    part = side / max(width, height)
+    return read_image(path, (max(1, round(height * part)), max(1, round(width * part))))
+
+
+def measured(path: Path, kind: str, gib: float) -> Measured | None:
+    """Returns the range of an image of a :mod:`values` kind; None if it can't be read, or is of another kind."""
+    try:
+        with open_image(path, gib) as file:
+            if values.kind_of(file) != kind:
+                return None
+            check_memory(file, None, gib)
+            return values.measure(file, _deep(file, path))
+    except Exception:  # whoever reads it says why
+        return None
+
+
+def why(error: Exception, path: Path) -> str:
+    """Returns the reason why a file can't be read, of whatever was raised: Pillow raises errors of many types."""
+    if isinstance(error, BadImageError):
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return "a link to nothing" if path.is_symlink() else "no such file"
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "not an image" if "cannot identify" in str(error) else str(error) or type(error).__name__
 
 
 def unfilled(n: int, size: tuple[int, int], as_decoded: bool = True, final: bool = True) -> Tensor:
@@ -74,8 +147,9 @@ def unfilled(n: int, size: tuple[int, int], as_decoded: bool = True, final: bool
     return batch.permute(0, 3, 1, 2) if as_decoded else batch
 
 
-def _jpeg(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8] | None:
+def _jpeg(path: Path, size: tuple[int, int] | None, gib: float) -> NDArray[np.uint8] | None:
     """Returns the pixels [H, W, 3] of a JPEG that needs neither turning nor reducing; None for any other file."""
+    check_regular(path, gib)
     with path.open("rb") as file:
         content = file.read(len(JPEG))
         if content != JPEG:
@@ -85,26 +159,85 @@ def _jpeg(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8] | None:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-        if colours not in ("YCbCr", "RGB", "Gray") or height * width > (Image.MAX_IMAGE_PIXELS or 0):
+        if colours not in ("YCbCr", "RGB", "Gray") or height * width > PLAIN:
             return None
         if size is not None and min(height / size[0], width / size[1]) >= 2 * REDUCE_ABOVE:
             return None
+        check_need(to_resize(height, width, size), (width, height), gib)
         decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(content)
-    except (ValueError, KeyError):  # Pillow reads some of those, and says what is wrong with the others
+    except (ValueError, KeyError) as error:  # Pillow reads some of those, and says what is wrong with the others
+        if isinstance(error, BadImageError):
+            raise
         return None
     return decoded
 
 
-def _any(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+def _any(path: Path, size: tuple[int, int] | None, how: Reading) -> NDArray[np.uint8]:
     """Returns the pixels [H, W, 3] of any file that Pillow reads."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as file:
-            if size is not None:
-                _reduce(file, size)
+    with open_image(path, how.gib) as file:
+        held = coefficients(file, path)
+        kind = values.kind_of(file)
+        if size is not None:
+            _reduce(file, size)
+        check_memory(file, size, how.gib, held)
+        given = how.ranges.get(kind) if kind else None
+        if kind is None or (given == FULL and file.mode in ("RGB", "RGBA", "CMYK")):
             file.load()  # decodes everything: truncated files fail here
             ImageOps.exif_transpose(file, in_place=True)
-            return np.array(_to_rgb(file))
+            return _in_strips(file.height, file.width, lambda top, end: _rgb(_rows(file, top, end)))
+        deep = _deep(file, path)
+        if given is None:
+            alone = values.measure(file, deep)
+            given = values.decide(kind, [alone]) if alone else FULL
+        low, high = given
+
+        def strip(top: int, end: int) -> NDArray[np.uint8]:
+            part = values.scaled(deep[top:end], low, high)
+            return np.repeat(part[..., None], 3, -1) if part.ndim == 2 else part
+
+        return _in_strips(deep.shape[0], deep.shape[1], strip)
+
+
+def _deep(file: Image.Image, path: Path) -> NDArray[Any]:
+    """Returns the values [H, W] or [H, W, 3] of an image of more than 8 bits, turned as EXIF says.
+
+    Pillow keeps 8 bits of colours. It unpacks the other 8 where it is told that the bytes lie the other way round.
+    """
+    mode, raw = file.mode, values.raw_mode(file)
+    file.load()
+    ImageOps.exif_transpose(file, in_place=True)
+    if mode not in ("RGB", "RGBA", "CMYK"):
+        return np.asarray(file)
+    upper = _in_strips(file.height, file.width, lambda top, end: _rgb(_rows(file, top, end)))
+    swapped = {"B": "L", "L": "B", "N": "B"}  # N is this machine's order: the lower byte first
+    lower = upper
+    if mode == "RGB" and raw.startswith("RGB") and raw[-1] in swapped:
+        with open_image(path, float("inf")) as again:
+            again.tile = [_with_raw_mode(tile, raw[:-1] + swapped[raw[-1]]) for tile in again.tile]  # type: ignore[attr-defined]
+            again.load()
+            ImageOps.exif_transpose(again, in_place=True)
+            lower = np.asarray(again)
+    return upper.astype(np.uint16) * 256 + lower
+
+
+def _with_raw_mode(tile: Any, raw: str) -> Any:
+    args = (raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw
+    return tile._replace(args=args)
+
+
+def _in_strips(height: int, width: int, strip: Callable[[int, int], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Returns [H, W, 3], made of ``strip`` of the first row and the row behind the last one."""
+    step = max(1, STRIP // max(width, 1))
+    if step >= height:
+        return np.ascontiguousarray(strip(0, height))
+    whole = np.empty((height, width, 3), dtype=np.uint8)
+    for top in range(0, height, step):
+        whole[top : top + step] = strip(top, min(top + step, height))
+    return whole
+
+
+def _rows(image: Image.Image, top: int, end: int) -> Image.Image:
+    return image if (top, end) == (0, image.height) else image.crop((0, top, image.width, end))
 
 
 def _reduce(file: Image.Image, size: tuple[int, int]) -> None:
@@ -114,21 +247,20 @@ def _reduce(file: Image.Image, size: tuple[int, int]) -> None:
     to twice the target no more than after saving the JPEG anew.
     """
     height, width = size
-    if file.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # lies on its side: turned after decoding
+    if _lies(file):  # turned after decoding
         height, width = width, height
     file.draft(None, (width * REDUCE_ABOVE, height * REDUCE_ABOVE))
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float64)
-        top = 65535.0 if image.mode != "F" else (1.0 if values.max(initial=0) <= 1 else 255.0)
-        if image.mode == "I" and values.max(initial=0) <= 255:
-            top = 255.0
-        return Image.fromarray((values / top * 255).clip(0, 255).round().astype(np.uint8)).convert("RGB")
+def _lies(file: Image.Image) -> bool:
+    """Says whether an opened file lies on its side, as EXIF says."""
+    return bool(file.getexif().get(ExifTags.Base.Orientation, 1) >= 5)
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Returns the pixels [H, W, 3] of an image of 8 bits or fewer."""
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
+        straight = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
+        rgba = (image.convert(straight) if straight else image).convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))

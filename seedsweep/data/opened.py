@@ -1,0 +1,115 @@
+"""Opens image files: regular ones of known formats, and none that would take more memory than is allowed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import cast
+
+from PIL import ExifTags, Image
+
+from seedsweep.data.formats import formats
+
+Image.MAX_IMAGE_PIXELS = None  # Pillow counts pixels; what is counted here is memory, for any ratio of the sides
+
+GIB = 2**30
+BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # a pixel, in Pillow; else 4
+OWN = {"WEBP": 8, "AVIF": 8, "HEIF": 6, "JPEG2000": 16, "TIFF": 4}  # bytes a pixel that decoders hold beside that
+COEFFICIENT = 2  # bytes; a JPEG of several scans is held whole in coefficients
+SCAN = b"\xff\xda"  # how a scan of a JPEG begins
+WEIGHTS = 40  # bytes that the resize holds for a row or column of the image
+
+
+class BadImageError(ValueError):
+    """A file that can't be read as an image; the message says why."""
+
+
+class TooLargeError(BadImageError):
+    """An image that would take more memory than ``data.image_gib`` allows."""
+
+
+def check_regular(path: Path, gib: float) -> int:
+    """Returns a file's bytes.
+
+    Raises:
+        BadImageError: it is a pipe, a socket, a device or a folder, which might never end.
+        TooLargeError: the file itself takes more memory than is allowed.
+        OSError: there is no such file.
+    """
+    state = os.stat(path)
+    if not stat.S_ISREG(state.st_mode):
+        raise BadImageError("no regular file")
+    if state.st_size > gib * GIB:
+        raise TooLargeError(_sentence(f"its {state.st_size / GIB:.1f} GiB", gib))
+    return state.st_size
+
+
+def open_image(path: Path, gib: float) -> Image.Image:
+    """Opens a file without decoding it.
+
+    Raises:
+        BadImageError: no regular file, or too large.
+        Exception: Pillow's, of many types.
+    """
+    check_regular(path, gib)
+    return Image.open(path, formats=formats())
+
+
+def check_memory(file: Image.Image, size: tuple[int, int] | None, gib: float, held: int = 0) -> None:
+    """Refuses an opened file whose decoding and resizing would take more memory than is allowed.
+
+    Args:
+        file: opened; a JPEG that is to be decoded smaller is set to that already.
+        size: (height, width) that it is resized to; None: it is not.
+        gib: GiB that one image may take.
+        held: bytes that its decoder takes beside the pixels.
+
+    Raises:
+        TooLargeError: the sentence says what it would take.
+    """
+    width, height = file.size
+    a_pixel = BYTES.get(file.mode, 4) * (2 if is_turned(file) else 1) + OWN.get(file.format or "", 0)
+    need = held + width * height * a_pixel + to_resize(height, width, size)
+    check_need(need, (width, height), gib)
+
+
+def to_resize(height: int, width: int, size: tuple[int, int] | None) -> int:
+    """Returns the bytes of an image's RGB pixels and of its resize, which makes it as wide as it will be first."""
+    if size is None:
+        return 3 * height * width
+    return 3 * height * (width + size[1]) + WEIGHTS * (height + width)
+
+
+def check_need(need: int, sides: tuple[int, int], gib: float) -> None:
+    """Refuses an image that needs more than ``gib`` GiB.
+
+    Raises:
+        TooLargeError: it does.
+    """
+    if need > gib * GIB:
+        raise TooLargeError(_sentence(f"{need / GIB:.1f} GiB for {sides[0]:,} x {sides[1]:,} pixels", gib))
+
+
+def is_turned(file: Image.Image) -> bool:
+    """Says whether EXIF wants an opened file turned."""
+    return file.getexif().get(ExifTags.Base.Orientation, 1) != 1
+
+
+def coefficients(file: Image.Image, path: Path) -> int:
+    """Returns the bytes of the coefficients that a JPEG of several scans is held in, however small it is decoded.
+
+    Args:
+        file: opened, not yet set to be decoded smaller.
+        path: of it.
+    """
+    layers = cast("list[tuple[int, int, int, int]]", getattr(file, "layer", []))
+    if not layers or not (file.info.get("progressive") or path.read_bytes().count(SCAN) > 1):
+        return 0
+    most = max(layer[1] for layer in layers) * max(layer[2] for layer in layers)
+    width, height = file.size
+    return int(width * height * COEFFICIENT * sum(layer[1] * layer[2] for layer in layers) / max(most, 1))
+
+
+def _sentence(what: str, gib: float) -> str:
+    return f"reading it takes {what}, more than data.image_gib={gib:g}"
