@@ -9,7 +9,8 @@ import torch
 from PIL import Image, ImageFilter
 
 from seedsweep.data import images
-from seedsweep.data.images import BadImageError, read_image
+from seedsweep.data.images import read_image
+from seedsweep.data.opened import BadImageError
 
 RED = (200, 30, 20)
 

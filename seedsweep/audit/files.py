@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
 
-from seedsweep.data.images import BadImageError, read_image
+from seedsweep.data.images import SIDEWAYS, read_image
+from seedsweep.data.opened import BadImageError, open_image, orientation
+
+LARGEST = (1024, 1024)  # pixels
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,16 @@ def why_unreadable(paths: Sequence[Path]) -> dict[Path, str]:
     bad: dict[Path, str] = {}
     for path in paths:
         try:
-            read_image(path)
+            read_image(path, LARGEST)  # a much larger photograph is decoded reduced, and whole all the same
         except BadImageError as error:
             bad[path] = str(error)
     return bad
 
 
 def _facts(path: Path) -> FileFacts:
-    with Image.open(path) as image:
+    with open_image(path, float("inf")) as image:
         width, height = image.size
-        if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:
+        if orientation(image) >= SIDEWAYS:
             width, height = height, width
         tables: dict[int, Any] = getattr(image, "quantization", None) or {}
         mean = float(np.mean(next(iter(tables.values())))) if tables else 0.0

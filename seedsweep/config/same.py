@@ -20,7 +20,7 @@ SECTIONS = (
 )  # fmt: skip
 # how fast it goes, and what it says
 SETTINGS = {
-    "data": ("workers", "cache_gib"),
+    "data": ("workers", "cache_gib", "image_gib"),
     "trainer": ("progress_bar",),
     "features": ("budget_gib", "batch_size"),
     "experiment": ("teaches",),
@@ -28,7 +28,7 @@ SETTINGS = {
 # what a run that is gone on with may change: how long it trains and where; and its images may have moved, for they are
 # compared by content
 MAY_CHANGE = ("trainer", "features", "experiment", "data.root")
-NOT_OF_THE_SPLIT = ("image_size", "batch_size", "workers", "cache_gib")
+NOT_OF_THE_SPLIT = ("image_size", "batch_size", "workers", "cache_gib", "image_gib")
 
 
 def what_counts(config: Config) -> dict[str, Any]:

@@ -55,7 +55,9 @@ class DataConfig:
     group_regex: str | None = None  # files whose first matching group is equal stay on one side
     manifest: str | None = None  # manifest.csv of an earlier run: use exactly that split
     on_bad_image: str = "error"  # error | skip
+    annotations: str = "ask"  # images that look like masks: ask | skip | keep
     cache_gib: float = 4.0  # resized images are kept in memory up to this size
+    image_gib: float = 1.5  # memory that one image may take while it is read; larger ones are refused
     workers: int = -1  # decoding processes; -1: one per core
     demo: DemoConfig = field(default_factory=DemoConfig)
 
@@ -72,7 +74,9 @@ class DataConfig:
         between("data.test_fraction", self.test_fraction, 0.0, 0.9)
         between("data.val_fraction + data.test_fraction", self.val_fraction + self.test_fraction, 0, 0.95)
         one_of("data.on_bad_image", self.on_bad_image, ("error", "skip"))
+        one_of("data.annotations", self.annotations, ("ask", "skip", "keep"))
         at_least("data.cache_gib", self.cache_gib, 0)
+        between("data.image_gib", self.image_gib, 0.01, 1024)
         at_least("data.workers", self.workers, -1)
 
 

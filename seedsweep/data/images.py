@@ -8,7 +8,7 @@ features, stands in ``benchmarks/decoding.md``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,28 @@ import numpy as np
 import simplejpeg
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
 from seedsweep.data import values
 from seedsweep.data.opened import (
+    COEFFICIENT,
+    SCAN,
     BadImageError,
     check_memory,
     check_need,
     check_regular,
     coefficients,
     open_image,
+    orientation,
     to_resize,
 )
 from seedsweep.data.shared import room
 from seedsweep.data.values import FULL, STRIP, Measured, Ranges
 
+MANY = 2**22  # pixels; what a smaller JPEG takes need not be counted to the byte
+SIDEWAYS = 5  # EXIF's orientations from here on swap height and width
 JPEG = b"\xff\xd8"
 TURNS = b"Exif\0\0", b"tiff:Orientation"  # EXIF and XMP: they may say how the photograph lies
 PLAIN = 2**26  # pixels; a larger JPEG is Pillow's, and its memory is counted before
@@ -51,7 +56,7 @@ class Reading:
         gib: GiB that one image may take while it is decoded and resized.
     """
 
-    ranges: Ranges = Ranges()
+    ranges: Ranges = field(default_factory=Ranges)
     gib: float = IMAGE_GIB
 
 
@@ -98,7 +103,7 @@ def thumbnail(path: Path, side: int) -> Tensor:
     try:
         with open_image(path, IMAGE_GIB) as file:
             width, height = file.size
-            if _lies(file):
+            if orientation(file) >= SIDEWAYS:
                 width, height = height, width
     except Exception as error:
         raise BadImageError(why(error, path)) from error
@@ -163,9 +168,14 @@ def _jpeg(path: Path, size: tuple[int, int] | None, gib: float) -> NDArray[np.ui
             return None
         if size is not None and min(height / size[0], width / size[1]) >= 2 * REDUCE_ABOVE:
             return None
-        check_need(to_resize(height, width, size), (width, height), gib)
+        scans = height * width > MANY and content.count(SCAN) > 1
+        held = 3 * COEFFICIENT * height * width if scans else 0
+        check_need(held + to_resize(height, width, size), (width, height), gib)
         decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(content)
-    except (ValueError, KeyError) as error:  # Pillow reads some of those, and says what is wrong with the others
+    except (
+        ValueError,
+        KeyError,
+    ) as error:  # Pillow reads some of those, and says what is wrong with the others
         if isinstance(error, BadImageError):
             raise
         return None
@@ -247,14 +257,9 @@ def _reduce(file: Image.Image, size: tuple[int, int]) -> None:
     to twice the target no more than after saving the JPEG anew.
     """
     height, width = size
-    if _lies(file):  # turned after decoding
+    if orientation(file) >= SIDEWAYS:  # turned after decoding
         height, width = width, height
     file.draft(None, (width * REDUCE_ABOVE, height * REDUCE_ABOVE))
-
-
-def _lies(file: Image.Image) -> bool:
-    """Says whether an opened file lies on its side, as EXIF says."""
-    return bool(file.getexif().get(ExifTags.Base.Orientation, 1) >= 5)
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import warnings
 from pathlib import Path
 from typing import cast
 
@@ -11,11 +12,15 @@ from PIL import ExifTags, Image
 
 from seedsweep.data.formats import formats
 
-Image.MAX_IMAGE_PIXELS = None  # Pillow counts pixels; what is counted here is memory, for any ratio of the sides
+# of damaged tags: either the pixels can be read all the same, or the file's own sentence says why not
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+# Pillow counts pixels; what is counted here is memory, for any ratio of the sides
+Image.MAX_IMAGE_PIXELS = None
 
 GIB = 2**30
 BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # a pixel, in Pillow; else 4
-OWN = {"WEBP": 8, "AVIF": 8, "HEIF": 6, "JPEG2000": 16, "TIFF": 4}  # bytes a pixel that decoders hold beside that
+# bytes a pixel that decoders hold beside that
+OWN = {"WEBP": 8, "AVIF": 8, "HEIF": 6, "JPEG2000": 16, "TIFF": 4}
 COEFFICIENT = 2  # bytes; a JPEG of several scans is held whole in coefficients
 SCAN = b"\xff\xda"  # how a scan of a JPEG begins
 WEIGHTS = 40  # bytes that the resize holds for a row or column of the image
@@ -69,7 +74,7 @@ def check_memory(file: Image.Image, size: tuple[int, int] | None, gib: float, he
         TooLargeError: the sentence says what it would take.
     """
     width, height = file.size
-    a_pixel = BYTES.get(file.mode, 4) * (2 if is_turned(file) else 1) + OWN.get(file.format or "", 0)
+    a_pixel = BYTES.get(file.mode, 4) * (2 if orientation(file) != 1 else 1) + OWN.get(file.format or "", 0)
     need = held + width * height * a_pixel + to_resize(height, width, size)
     check_need(need, (width, height), gib)
 
@@ -91,9 +96,15 @@ def check_need(need: int, sides: tuple[int, int], gib: float) -> None:
         raise TooLargeError(_sentence(f"{need / GIB:.1f} GiB for {sides[0]:,} x {sides[1]:,} pixels", gib))
 
 
-def is_turned(file: Image.Image) -> bool:
-    """Says whether EXIF wants an opened file turned."""
-    return file.getexif().get(ExifTags.Base.Orientation, 1) != 1
+def orientation(file: Image.Image) -> int:
+    """Returns how an opened file lies, 1 to 8, as EXIF counts; does not decode it.
+
+    Pillow decodes a PNG to look for EXIF behind its pixels: here that counts as upright.
+    """
+    if file.format == "PNG" and not {"exif", "Raw profile type exif"} & set(file.info):
+        return 1
+    given = file.getexif().get(ExifTags.Base.Orientation, 1)
+    return given if isinstance(given, int) else 1
 
 
 def coefficients(file: Image.Image, path: Path) -> int:

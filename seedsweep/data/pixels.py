@@ -14,10 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from seedsweep import cores
-from seedsweep.data.images import BadImageError, read_image, unfilled
+from seedsweep.data.images import DEFAULT, Reading, read_image, unfilled, why
+from seedsweep.data.opened import BadImageError, TooLargeError, check_regular
 from seedsweep.data.seen import Seen, digest_of
 from seedsweep.data.shared import shared_bytes
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import printable
 
 Rows = Sequence[int] | NDArray[np.int64]
 
@@ -30,12 +32,19 @@ class Pixels:
         size: (height, width).
         keep: hold what was decoded in memory.
         seen: the files as they were first read: what is decoded later must be the same content; None: not checked.
+        how: they are read.
     """
 
     def __init__(
-        self, paths: Sequence[Path], size: tuple[int, int], keep: bool, seen: Seen | None = None
+        self,
+        paths: Sequence[Path],
+        size: tuple[int, int],
+        keep: bool,
+        seen: Seen | None = None,
+        how: Reading = DEFAULT,
     ) -> None:
         self.paths = paths
+        self.how = how
         self.seen = seen
         self.size = size
         self.keep = keep
@@ -66,6 +75,8 @@ class Pixels:
                 return batch
             for row in rows[~self._have[rows]]:
                 self._hold(row)
+        except TooLargeError as error:
+            raise SeedsweepError(f"{printable(str(self.paths[row]))}: {error}; give a larger one.") from error
         except BadImageError as error:
             raise SeedsweepError(_changed(self.paths[row], f" ({error})")) from error
         batch = unfilled(len(rows), self.size, as_decoded=False, final=final)
@@ -93,7 +104,7 @@ class Pixels:
             except BadImageError as error:
                 bad[row] = str(error)
 
-        _in_threads(one, rows[~self._have[rows]].tolist(), workers, "reading images")
+        in_threads(one, rows[~self._have[rows]].tolist(), workers, "reading images")
         return dict(sorted(bad.items()))
 
     def read_all(self, workers: int) -> None:
@@ -104,7 +115,7 @@ class Pixels:
     def select(self, rows: list[int]) -> Pixels:
         """Returns the pixels of some rows."""
         seen = self.seen.select(rows) if self.seen else None
-        part = Pixels([self.paths[row] for row in rows], self.size, self.keep, seen)
+        part = Pixels([self.paths[row] for row in rows], self.size, self.keep, seen, self.how)
         if self.keep:
             part._have[:] = self._have[rows]
             held = np.flatnonzero(part._have)
@@ -118,7 +129,7 @@ class Pixels:
             self._have[row] = True
 
     def _decoded(self, row: int) -> Tensor:
-        image = read_image(self.paths[row], self.size)
+        image = read_image(self.paths[row], self.size, self.how)
         if self.seen and self.seen.is_changed(row):  # after reading, so that no change slips in between
             raise SeedsweepError(_changed(self.paths[row], ""))
         return image
@@ -126,8 +137,8 @@ class Pixels:
 
 def _changed(path: Path, reason: str) -> str:
     return (
-        f"{path} was removed or changed while the run went on{reason}: restore it and go on, or begin a new run with "
-        "the images as they are now."
+        f"{printable(str(path))} was removed or changed while the run went on{reason}: restore it and go on, or begin "
+        "a new run with the images as they are now."
     )
 
 
@@ -137,15 +148,17 @@ def digest_files(paths: Sequence[Path], workers: int) -> tuple[list[str], dict[i
 
     def one(row: int) -> None:
         try:
+            check_regular(paths[row], float("inf"))  # a pipe would never end
             digests[row] = digest_of(paths[row])
-        except OSError as error:
-            bad[row] = str(error)
+        except (OSError, BadImageError) as error:
+            bad[row] = why(error, paths[row])
 
-    _in_threads(one, range(len(paths)), workers, "checking files")
+    in_threads(one, range(len(paths)), workers, "checking files")
     return digests, dict(sorted(bad.items()))
 
 
-def _in_threads(one: Callable[[int], None], rows: Sequence[int], workers: int, title: str) -> None:
+def in_threads(one: Callable[[int], None], rows: Sequence[int], workers: int, title: str) -> None:
+    """Calls ``one`` with each of ``rows`` in threads (-1: one a core), with a progress bar."""
     if not rows:
         return
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

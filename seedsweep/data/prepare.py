@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from seedsweep.config.location import path_of
 from seedsweep.config.schema import DataConfig
+from seedsweep.data.annotations import Annotation, find_annotations, joined, refuse, same_object
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.folder import Found, Scan, check_root, scan_folder
 from seedsweep.data.leftout import NAME, LeftOut, read_left_out, tell, write_left_out
 from seedsweep.data.manifest import Row, check_manifest, files_of, read_manifest, warn_of_copies
 from seedsweep.data.pin import Pin, added, check_content
-from seedsweep.data.pixels import Pixels, digest_files
-from seedsweep.data.readable import known_readable, remember_readable
-from seedsweep.data.seen import Seen, Stamp, stamp_of
+from seedsweep.data.pixels import Pixels
+from seedsweep.data.proof import Proved, prove
+from seedsweep.data.seen import stamp_of
 from seedsweep.data.split import groups_of, split_images
 from seedsweep.data.table import SPLITS, ImageTable, write_manifest_once
 from seedsweep.errors import SeedsweepError
@@ -76,20 +77,34 @@ def prepare_images(config: DataConfig, cache_dir: Path, pin: Pin | None = None) 
     size = (config.image_size[0], config.image_size[1])
     paths = tuple(f.path for f in files)
     stamps = tuple(map(stamp_of, paths))
-    pixels, digests, bad = _proved(paths, stamps, size, config.cache_gib, config.workers, cache_dir)
+    limits = config.cache_gib, config.image_gib
+    proved = prove(paths, stamps, size, limits, config.workers, cache_dir)
     tell(left_out)
     if pin and rows:
-        check_content(pin, rows, root, digests)
+        check_content(pin, rows, root, proved.digests)
         if config.manifest is None and (more := added(rows, root, left_out)):
             log.warning("%s", pin.told_of_more(more))
         elif config.manifest:
-            warn_of_copies(rows, digests, pin.name)
-    if bad:
-        left_out += [
-            LeftOut(files[row].path, files[row].label, "unreadable", why) for row, why in bad.items()
-        ]
-        files, pixels, digests = _without_bad(config, files, pixels, digests, bad)
-    return PreparedImages(_table(config, root, files, digests, rows), pixels, left_out)
+            warn_of_copies(rows, proved.digests, pin.name)
+    if proved.bad:
+        left_out += _bad(config, files, proved.bad)
+        files, proved = _without(files, proved, set(proved.bad))
+    annotations: list[Annotation] = []
+    if rows is None:
+        annotations = find_annotations(files, proved.facts)
+        if annotations and config.annotations == "ask":
+            refuse(files, annotations, root)
+        if annotations and config.annotations == "skip":
+            out = [
+                LeftOut(files[a.row].path, files[a.row].label, "annotation(s)", a.why) for a in annotations
+            ]
+            tell(out)
+            left_out += out
+            files, proved = _without(files, proved, {a.row for a in annotations})
+            annotations = []
+    proved.tell()
+    pairs = same_object(files, annotations)
+    return PreparedImages(_table(config, root, files, proved.digests, rows, pairs), proved.pixels, left_out)
 
 
 def pinned_images(config: DataConfig, cache_dir: Path, pin: Pin) -> PreparedImages:
@@ -108,30 +123,12 @@ def pinned_images(config: DataConfig, cache_dir: Path, pin: Pin) -> PreparedImag
     return prepare_images(config, cache_dir, pin)
 
 
-@lru_cache(maxsize=1)  # the jobs of a grid read the files once
-def _proved(
-    paths: tuple[Path, ...],
-    stamps: tuple[Stamp, ...],
-    size: tuple[int, int],
-    cache_gib: float,
-    workers: int,
-    cache_dir: Path,
-) -> tuple[Pixels, list[str], dict[int, str]]:
-    """Digests every file, and decodes those that were never decoded before."""
-    digests, bad = digest_files(paths, workers)
-    keep = len(paths) * 3 * size[0] * size[1] <= cache_gib * 2**30
-    pixels = Pixels(paths, size, keep, Seen(paths, stamps, digests))
-    known = known_readable(cache_dir)
-    unproved = [row for row, digest in enumerate(digests) if digest and digest not in known]
-    bad |= pixels.read(unproved, workers)
-    if proved := {digests[row] for row in unproved if row not in bad}:
-        remember_readable(cache_dir, sorted(proved))
-    return pixels, digests, dict(sorted(bad.items()))
+def _bad(config: DataConfig, files: tuple[Found, ...], bad: dict[int, str]) -> list[LeftOut]:
+    """Returns the files that can't be read as left out, and says so.
 
-
-def _without_bad(
-    config: DataConfig, files: tuple[Found, ...], pixels: Pixels, digests: list[str], bad: dict[int, str]
-) -> tuple[tuple[Found, ...], Pixels, list[str]]:
+    Raises:
+        SeedsweepError: ``data.on_bad_image=error``.
+    """
     listed = "; ".join(
         f"{printable(str(files[row].path))} ({printable(reason)})" for row, reason in bad.items()
     )
@@ -141,12 +138,21 @@ def _without_bad(
         )
     images = "image" if len(bad) == 1 else "images"
     log.warning("skipped %d %s that can't be read: %s", len(bad), images, listed)
-    keep = [row for row in range(len(files)) if row not in bad]
-    return tuple(files[row] for row in keep), pixels.select(keep), [digests[row] for row in keep]
+    return [LeftOut(files[row].path, files[row].label, "unreadable", reason) for row, reason in bad.items()]
+
+
+def _without(files: tuple[Found, ...], proved: Proved, out: set[int]) -> tuple[tuple[Found, ...], Proved]:
+    keep = [row for row in range(len(files)) if row not in out]
+    return tuple(files[row] for row in keep), proved.select(keep)
 
 
 def _table(
-    config: DataConfig, root: Path, files: tuple[Found, ...], digests: list[str], rows: list[Row] | None
+    config: DataConfig,
+    root: Path,
+    files: tuple[Found, ...],
+    digests: list[str],
+    rows: list[Row] | None,
+    pairs: list[tuple[int, int]],
 ) -> ImageTable:
     classes = sorted({f.label for f in files})
     if len(classes) < 2:
@@ -158,7 +164,13 @@ def _table(
     told = {Path(root, row.path): row.group for row in rows or ()}
     groups = [told.get(path) or "" for path in paths]
     if not all(groups):  # of a manifest that tells of none
-        made = groups_of(paths, config.group_regex)
+        made = joined(groups_of(paths, config.group_regex), pairs)
+        if pairs:
+            log.info(
+                "%d %s one object with another file (the same name in one folder, or its annotation): "
+                "each goes into the split of the other",
+                len(pairs), "image shows" if len(pairs) == 1 else "images show",
+            )  # fmt: skip
         groups = [group or other for group, other in zip(groups, made, strict=True)]
     splits = _divided(files, tuple(groups), config.val_fraction, config.test_fraction, config.split_seed)
     table = ImageTable(root, classes, paths, labels, splits, groups, digests)

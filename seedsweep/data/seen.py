@@ -25,7 +25,8 @@ def digest_of(path: Path) -> str:
     Raises:
         OSError: it can't be read.
     """
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

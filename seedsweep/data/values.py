@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Ranges:
 
 
 def kind_of(file: Image.Image) -> str | None:
-    """Returns the kind of an opened, not yet decoded file: SIXTEEN, STATED, THIRTY_TWO or FLOAT; None for 8 bits or fewer."""
+    """Returns the kind of an opened file, before it is decoded: one of the names above; None for 8 bits or fewer."""
     if file.mode[:1] == "I" and file.format in BY_FORMAT:
         return STATED
     if file.mode.startswith("I;16") or (file.mode == "I" and file.format == "PNG"):
@@ -89,10 +90,8 @@ def measure(file: Image.Image, values: NDArray[Any]) -> Measured | None:
     flat = values.reshape(-1)
     flat = flat[:: -(-len(flat) // MOST_VALUES)] if values.dtype.kind == "f" else flat
     flat = flat[np.isfinite(flat)]
-    try:
+    with contextlib.suppress(KeyError, ValueError):
         flat = flat[flat != float(str(tags[NO_DATA]).strip("\0 "))]
-    except (KeyError, ValueError):
-        pass
     if not len(flat):
         return None
     low, high = float(flat.min()), float(flat.max())
@@ -130,12 +129,13 @@ def decide(kind: str, measured: Sequence[Measured]) -> tuple[float, float]:
 def scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     """Returns values as 0..255; what lies beyond ``low`` and ``high`` is clipped, and what is no number is black."""
     share = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
-    return np.nan_to_num(share, nan=0.0).clip(0, 255).round().astype(np.uint8)
+    made: NDArray[np.uint8] = np.nan_to_num(share, nan=0.0).clip(0, 255).round().astype(np.uint8)
+    return made
 
 
-def tell(kind: str, n: int, total: int, low: float, high: float, why: str) -> None:
+def tell(kind: str, n: int, total: int, low: float, high: float) -> None:
     """Logs a decision."""
     log.info(
-        "%d of %d images have values of %s: %g to %g become 0 to 255 in all of them (%s)",
-        n, total, kind, low, high, why,
+        "%d of %d images have values of %s: in all of them %g to %g become 0 to 255, what lies beyond is clipped",
+        n, total, "floating point" if kind == FLOAT else kind, low, high,
     )  # fmt: skip

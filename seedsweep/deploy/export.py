@@ -14,7 +14,8 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from seedsweep.data.images import BadImageError, read_image
+from seedsweep.data.images import Reading, read_image
+from seedsweep.data.opened import BadImageError
 from seedsweep.deploy import formats
 from seedsweep.deploy.load import Trained
 from seedsweep.engines.fold import folded
@@ -82,7 +83,7 @@ def check_images(trained: Trained, files: list[Path], n: int) -> tuple[Tensor, i
         if len(found) == n:
             break
         try:
-            found.append(read_image(path, trained.image_size))
+            found.append(read_image(path, trained.image_size, Reading(trained.ranges)))
         except BadImageError:
             continue
     own = len(found)
@@ -152,7 +153,8 @@ def about(trained: Trained, kind: torch.dtype) -> dict[str, str]:
     """Returns what the file tells its users; every value is text."""
     height, width = trained.image_size
     name = str(kind).removeprefix("torch.")
-    return {
+    ranges = trained.ranges.as_dict()
+    return ({"values": json.dumps(ranges)} if ranges else {}) | {
         "classes": json.dumps(trained.classes, ensure_ascii=False),
         "image_size": json.dumps([height, width]),
         "input": f"RGB pixels 0..255, {name} [B, 3, {height}, {width}], resized bilinear with antialiasing",

@@ -12,6 +12,7 @@ from seedsweep.backbones.build import rebuild_backbone
 from seedsweep.backbones.weights import digest_of
 from seedsweep.config.called import preprocess_called
 from seedsweep.config.schema import HeadConfig, PreprocessConfig
+from seedsweep.data.values import Ranges
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.card import CARD
 from seedsweep.models.checkpoint import not_finite, read_checkpoint
@@ -41,6 +42,11 @@ class Trained:
     card: dict[str, Any]
     path: Path
     digest: str
+
+    @property
+    def ranges(self) -> Ranges:
+        """Returns how images of more than 8 bits were scaled in training; empty if there were none."""
+        return Ranges.from_dict(self.card.get("values") or {})
 
     @property
     def told(self) -> str:

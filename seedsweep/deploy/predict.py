@@ -17,7 +17,12 @@ from torch import Tensor
 
 from seedsweep.config.schema import Config
 from seedsweep.data.ahead import answered, image_bar
-from seedsweep.data.images import BadImageError, read_image, unfilled
+from seedsweep.data.facts import Facts, look
+from seedsweep.data.images import DEFAULT, Reading, read_image, unfilled
+from seedsweep.data.opened import BadImageError
+from seedsweep.data.pixels import in_threads
+from seedsweep.data.proof import decide_ranges
+from seedsweep.data.values import tell as tell_range
 from seedsweep.deploy.load import Trained
 from seedsweep.deploy.tables.columns import Add
 from seedsweep.engines.base import Engine
@@ -78,8 +83,42 @@ class Answer:
         return probabilities.cpu().numpy()
 
 
+def reading_of(images: Sequence[Path], trained: Trained, gib: float, workers: int) -> Reading:
+    """Returns how images are read: as in training; of what was not met there, all files alike.
+
+    Args:
+        images: that are to be answered.
+        trained: tells how images of more than 8 bits were scaled.
+        gib: GiB that one image may take.
+        workers: threads; -1: one a core.
+    """
+    facts = [Facts()] * len(images)
+
+    def one(row: int) -> None:
+        facts[row] = look(images[row], gib, count=False)
+
+    in_threads(one, range(len(images)), workers, "looking at files")
+    ranges = decide_ranges(images, facts, gib, workers, trained.ranges)
+    for kind, low, high in ranges.of:
+        n = sum(each.kind == kind for each in facts)
+        if n and trained.ranges.get(kind) is None:
+            log.warning(
+                "%d images have values of %s, and the checkpoint tells of none in training: by what these images hold, "
+                "%g to %g become 0 to 255 in all of them", n, kind, low, high,
+            )  # fmt: skip
+        elif n:
+            tell_range(kind, n, len(images), low, high)
+    return Reading(ranges, gib)
+
+
 def predict_folder(
-    images: Sequence[Path], root: Path, trained: Trained, answer: Answer, add: Add, batch: int
+    images: Sequence[Path],
+    root: Path,
+    trained: Trained,
+    answer: Answer,
+    add: Add,
+    batch: int,
+    how: Reading = DEFAULT,
 ) -> Answered:
     """Answers ``images`` in order; files that can't be read are left out and named.
 
@@ -90,6 +129,7 @@ def predict_folder(
         answer: pixels to probabilities.
         add: takes paths and probabilities [B, N] of the images that could be read.
         batch: images a pass.
+        how: images are read.
     """
     found = Answered()
     started = time.perf_counter()
@@ -100,7 +140,7 @@ def predict_folder(
         pixels = unfilled(len(some), trained.image_size)
         for path in some:
             try:
-                pixels[len(good)].copy_(read_image(path, trained.image_size))
+                pixels[len(good)].copy_(read_image(path, trained.image_size, how))
                 good.append(path)
             except BadImageError as error:
                 bad.append((path, str(error)))

@@ -6,7 +6,8 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from seedsweep.data.images import BadImageError, read_image
+from seedsweep.data.images import read_image
+from seedsweep.data.opened import BadImageError
 from seedsweep.names import printable
 from seedsweep.reporting.style import GREY, INK, TRAP, figure, save
 

@@ -13,18 +13,22 @@ from seedsweep.models.build import BuiltModel
 CARD = "seedsweep"  # key in the checkpoint
 
 
-def card_of(config: Config, built: BuiltModel, classes: list[str]) -> dict[str, Any]:
+def card_of(
+    config: Config, built: BuiltModel, classes: list[str], values: dict[str, list[float]]
+) -> dict[str, Any]:
     """Returns the card of a net: plain numbers, strings, lists and dicts, which torch reads without running code.
 
     Args:
         config: the run's.
         built: the net, for what ``backbone=auto`` turned out to be.
         classes: names, in the order of the logits.
+        values: of images of more than 8 bits, the lowest and the highest, which became 0 and 255, by kind.
     """
     return {
         "version": seedsweep.__version__,
         "classes": list(classes),
         "image_size": list(config.data.image_size),
+        "values": values,
         "preprocess": asdict(config.preprocess) | {"name": preprocess_called(config.preprocess)},
         "backbone": {
             "name": built.backbone.name,

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seedsweep.data.images import read_image
+from seedsweep.data.images import Reading, read_image
 from seedsweep.deploy.given import find_checkpoint
 from seedsweep.deploy.load import load_trained
 
@@ -45,7 +45,7 @@ def attention(run_dir: Path, paths: list[Path], targets: list[str]) -> list[NDAr
 
     trained = load_trained(find_checkpoint(str(run_dir)))
     net = trained.net
-    images = torch.stack([read_image(path, trained.image_size) for path in paths])
+    images = torch.stack([read_image(path, trained.image_size, Reading(trained.ranges)) for path in paths])
     with torch.no_grad():
         maps = net.backbone(net.preprocess(images))
     tail = _Tail(net.head)

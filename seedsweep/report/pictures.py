@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from seedsweep.data.images import BadImageError, read_image
+from seedsweep.data.images import thumbnail
+from seedsweep.data.opened import BadImageError
 
 SIDE = 260  # pixels of the longer side of a photograph
 WIDEST = 1500  # pixels of a drawn picture
@@ -20,12 +21,10 @@ DARK = 0.22  # what is left of the light where nothing spoke for the answer
 def photograph(path: Path, side: int = SIDE) -> Image.Image | None:
     """Reads a photograph, at most ``side`` pixels long; None if it can't be read any more."""
     try:
-        pixels = read_image(path)
+        pixels = thumbnail(path, side)
     except BadImageError:
         return None
-    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return image
+    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
 
 
 def lit(image: Image.Image, heat: NDArray[np.float64]) -> Image.Image:

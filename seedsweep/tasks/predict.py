@@ -45,12 +45,13 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     trained = load_trained(checkpoint)
     log.info("%s: %s", checkpoint, trained.told)
     tell(walked.left_out)
+    how = deploy.reading_of(images, trained, config.data.image_gib, config.data.workers)
     answer = deploy.Answer(trained, config)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = out.with_name(f"{out.stem}_partial{out.suffix}")
         with table.open_table(part, trained.classes) as add:
-            found = deploy.predict_folder(images, root, trained, answer, add, config.features.batch_size)
+            found = deploy.predict_folder(images, root, trained, answer, add, config.features.batch_size, how)
         if found.interrupted:
             out = part  # half of the answers must not take the place of an earlier whole table
         else:

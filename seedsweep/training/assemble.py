@@ -118,7 +118,9 @@ def _trunk_key(config: Config, prepared: PreparedImages) -> str:
 
 def _train_digest(prepared: PreparedImages) -> str:
     table = prepared.table
-    return hashlib.sha256("".join(table.digests[row] for row in table.indices("train")).encode()).hexdigest()
+    ranges = prepared.pixels.how.ranges.as_dict()
+    content = "".join(table.digests[row] for row in table.indices("train"))
+    return hashlib.sha256((content + (json.dumps(ranges) if ranges else "")).encode()).hexdigest()
 
 
 def _calibrate(net: Backbone, preprocess: Preprocess, config: Config, prepared: PreparedImages) -> None:

@@ -96,7 +96,7 @@ def train(
         trunk = trunk_of(config, prepared)
         images, reason = images_of(config, prepared, trunk)
         module, built = build_module(config, prepared, trunk)
-        module.card = card_of(config, built, prepared.table.classes)
+        module.card = card_of(config, built, prepared.table.classes, prepared.pixels.how.ranges.as_dict())
         height, width = config.data.image_size
         if pictures:
             write_model_summary(module.classifier, run_dir / "model_summary.txt", (3, height, width))

@@ -68,6 +68,8 @@ def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> Fea
     if trunk.cut is not None:
         about["cut"] = trunk.cut.name
     identity = about | {"net": trunk.digest, "preprocess": asdict(config.preprocess)}
+    if ranges := prepared.pixels.how.ranges.as_dict():  # other pixels of the same files
+        identity["values"] = ranges
     identity.pop("weights")
     identity.pop("batchnorm")  # the digest holds its statistics
     space = Space(root, identity, about)

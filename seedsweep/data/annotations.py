@@ -1,0 +1,142 @@
+"""Files beside photographs that are no photographs: masks, label images; and files that show the same object."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from seedsweep.data.facts import Facts
+from seedsweep.data.folder import Found
+from seedsweep.errors import SeedsweepError
+from seedsweep.names import class_of, one_form, printable
+
+WORD = (
+    r"(?:masks?|labels?|annot(?:ation)?s?|seg(?:mentation)?s?|segmentation[ _-]?(?:class|object|masks?)|gts?|"
+    r"ground[ _-]?truths?|mattes?)"
+)
+FOLDER = re.compile(WORD, re.IGNORECASE)
+BEHIND = re.compile(rf"(.+?)[ ._-]+{WORD}(?:[ ._-]*\d+)?", re.IGNORECASE)
+BEFORE = re.compile(rf"{WORD}[ ._-]+(.+)", re.IGNORECASE)
+ALL = 0.9  # with this share of two-valued images they are the data: scans, drawings, silhouettes
+EXAMPLES = 2
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """An image that looks like an annotation.
+
+    Attributes:
+        row: of the file.
+        why: what it looks like.
+        of: row of the photograph that it belongs to; None: not known.
+    """
+
+    row: int
+    why: str
+    of: int | None = None
+
+
+def find_annotations(files: Sequence[Found], facts: Sequence[Facts]) -> list[Annotation]:
+    """Looks for annotations among images.
+
+    Args:
+        files: in class folders.
+        facts: of each.
+    """
+    folders = [file.path.parent for file in files]
+    stems = [one_form(file.path.stem) for file in files]
+    at = {key: row for row, key in reversed(list(enumerate(zip(folders, stems, strict=True))))}
+    photograph = {(folder, stem): row for (folder, stem), row in at.items() if not facts[row].values}
+    for row, key in enumerate(
+        zip(folders, stems, strict=True)
+    ):  # of several files of a name, one of many values
+        if not facts[row].values:
+            photograph.setdefault(key, row)
+    anywhere: dict[tuple[str, str], int] = {}
+    for (_, stem), row in photograph.items():
+        anywhere |= {("", stem): row, (files[row].label, stem): row}
+    found = []
+    for row, (file, folder, stem) in enumerate(zip(files, folders, stems, strict=True)):
+        few = facts[row].values > 0
+        base = next((match[1] for rule in (BEHIND, BEFORE) if (match := rule.fullmatch(stem))), None)
+        partner = photograph.get((folder, stem))
+        if few and partner is not None:
+            found.append(Annotation(row, "beside an image of the same name", partner))
+        elif base is not None and (folder, base) in at:
+            found.append(Annotation(row, f"called {_tail(stem, base)}", at[folder, base]))
+        elif _in_folder(file, few):
+            partner = anywhere.get((file.label, base or stem), anywhere.get(("", base or stem)))
+            found.append(Annotation(row, "in a folder for annotations", partner))
+    known = {each.row for each in found}
+    two = [row for row, each in enumerate(facts) if each.values == 2 and row not in known]
+    if len(two) <= ALL * (len(files) - len(known)):
+        found += [Annotation(row, "of two values only") for row in two]
+    return found
+
+
+def _tail(stem: str, base: str) -> str:
+    """Returns the part of a name that tells what it is, such as `..._mask`."""
+    tail = re.sub(r"\d+$", "", stem.replace(base, "...", 1))
+    return printable(tail.rstrip(" ._-") if tail.startswith("...") else tail)
+
+
+def _in_folder(file: Found, few: bool) -> bool:
+    """Says whether a folder's name tells of annotations; a class may be called so, if it holds photographs."""
+    below = True
+    for folder in file.path.parents:
+        of_class = class_of(folder.name) == file.label
+        if FOLDER.fullmatch(folder.name) and (few or (below and not of_class)):
+            return True
+        if of_class:
+            return False
+    return False
+
+
+def refuse(files: Sequence[Found], annotations: Sequence[Annotation], root: Path) -> None:
+    """Asks what is meant.
+
+    Raises:
+        SeedsweepError: always; one sentence with counts, examples and the two settings.
+    """
+    kinds = Counter(each.why for each in annotations)
+    told = []
+    for why, count in kinds.most_common():
+        rows = [each for each in annotations if each.why == why][:EXAMPLES]
+        examples = ", ".join(printable(os.path.relpath(files[each.row].path, root)) for each in rows)
+        told.append(f"{count} {why} (such as {examples})")
+    raise SeedsweepError(
+        f"{len(annotations)} of {len(files)} images look like masks or other annotations, not like photographs: "
+        f"{'; '.join(told)}. Add data.annotations=skip to leave them out, or data.annotations=keep if they are images "
+        "of their classes."
+    )
+
+
+def same_object(files: Sequence[Found], annotations: Sequence[Annotation]) -> list[tuple[int, int]]:
+    """Returns pairs of rows of one object, to stay on one side of a split: files of one name, masks and images."""
+    first: dict[tuple[Path, str], int] = {}
+    pairs = []
+    for row, file in enumerate(files):
+        other = first.setdefault((file.path.parent, one_form(file.path.stem)), row)
+        if other != row:
+            pairs.append((other, row))
+    return pairs + [(each.of, each.row) for each in annotations if each.of is not None]
+
+
+def joined(groups: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[str]:
+    """Returns the groups after those of each pair became one."""
+    leader: dict[str, str] = {}
+
+    def of(group: str) -> str:
+        while (above := leader.get(group, group)) != group:
+            group = above
+        return group
+
+    for first, second in pairs:
+        one, other = of(groups[first]), of(groups[second])
+        if one != other:
+            leader[other] = one
+    return [of(group) for group in groups]

@@ -1,0 +1,136 @@
+"""Only regular files of listed formats are opened, and none that would take more memory than is allowed."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import EpsImagePlugin, Image
+from test_data_folder import make, prepare
+
+from seedsweep.audit.files import read_facts, why_unreadable
+from seedsweep.data import opened
+from seedsweep.data.images import Reading, read_image, thumbnail
+from seedsweep.data.opened import BadImageError, TooLargeError, check_memory, coefficients
+from seedsweep.errors import SeedsweepError
+
+SMALL = 0.015  # GiB
+
+
+def photo(path: Path, size: tuple[int, int], **how: object) -> Path:
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 255, (9, 12, 3), np.uint8))
+    coarse.resize(size, Image.Resampling.BICUBIC).save(path, **how)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["EPS", "ICO", "TGA", "PCX", "SGI"])
+def test_other_formats_are_not_opened_whatever_they_are_called(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(
+        EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started")
+    )
+    photo(tmp_path / "a.jpg", (20, 20), format=kind)
+    with pytest.raises(BadImageError, match="not an image"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_pipes_and_folders_are_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").mkdir()
+    (tmp_path / "c.jpg").symlink_to("/dev/zero")
+    (tmp_path / "d.jpg").symlink_to("nowhere")
+    (tmp_path / "e.jpg").symlink_to("e.jpg")
+    for name in "abc":
+        with pytest.raises(BadImageError, match="no regular file"):
+            read_image(tmp_path / f"{name}.jpg")
+    with pytest.raises(BadImageError, match="a link to nothing"):
+        read_image(tmp_path / "d.jpg")
+    with pytest.raises(BadImageError, match="symbolic links"):
+        read_image(tmp_path / "e.jpg")
+    root = make(tmp_path / "seeds", {"a": 4, "b": 4})
+    (root / "a" / "d.jpg").symlink_to("nowhere")
+    with pytest.raises(SeedsweepError, match=r"1 of 9 images can't be read.*d.jpg \(a link to nothing\)"):
+        prepare(root)
+
+
+@pytest.mark.parametrize("sides", [(1, 4_000_000), (40_000_000, 1)])
+def test_memory_is_counted_for_any_ratio_of_the_sides(sides: tuple[int, int], tmp_path: Path):
+    """The resize makes an image as wide as it will be first: one of 1 x 4,000,000 takes 2.5 GiB for that."""
+    Image.new("L", sides).save(tmp_path / "a.png", compress_level=1)
+    with pytest.raises(
+        TooLargeError, match=f"GiB for {sides[0]:,} x {sides[1]:,} pixels, more than data.image_gib"
+    ):
+        read_image(tmp_path / "a.png", (224, 224))
+
+
+def test_a_large_jpeg_is_decoded_reduced(tmp_path: Path):
+    path = photo(tmp_path / "a.jpg", (3000, 2000), quality=50)
+    how = Reading(gib=SMALL)
+    image = read_image(path, (48, 48), how)
+    wanted = read_image(path, (48, 48))
+    assert (image.int() - wanted.int()).abs().float().mean() < 1
+    with pytest.raises(
+        TooLargeError, match=re.escape("3,000 x 2,000 pixels, more than data.image_gib=0.015")
+    ):
+        read_image(path, None, how)
+    assert thumbnail(path, 100).shape == (3, 67, 100)
+    assert why_unreadable([path]) == {}
+    assert read_facts([path])[0].width == 3000
+
+
+def test_a_jpeg_of_several_scans_is_held_whole(tmp_path: Path):
+    path = photo(tmp_path / "a.jpg", (3000, 2000), quality=50, progressive=True)
+    with pytest.raises(TooLargeError):
+        read_image(path, (48, 48), Reading(gib=SMALL))
+    with Image.open(path) as file:
+        assert coefficients(file, path) == 3000 * 2000 * 2 * 6 // 4  # 4:2:0
+        with pytest.raises(TooLargeError):
+            check_memory(file, None, 0.05, coefficients(file, path))
+
+
+def test_a_large_file_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with (tmp_path / "a.jpg").open("wb") as file:
+        file.write(b"\xff\xd8\xff")
+        file.truncate(2**33)  # takes no room on the disk
+    with pytest.raises(TooLargeError, match=r"its 8\.0 GiB"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_the_limit_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    root = make(tmp_path / "seeds", {"a": 5, "b": 5})
+    photo(root / "a" / "large.png", (1800, 1500))
+    with pytest.raises(
+        SeedsweepError, match=r"large.png \(reading it takes .* more than data.image_gib=0.015\)"
+    ):
+        prepare(root, image_gib=SMALL)
+    assert len(prepare(root, image_gib=0.2).table.paths) == 11
+    with pytest.raises(SeedsweepError, match="a larger one"):  # it was proved readable, with more memory
+        prepare(root, image_gib=SMALL, cache_gib=0).pixels.batch(range(11))
+
+
+def test_a_png_is_not_decoded_to_find_how_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = photo(tmp_path / "a.png", (60, 40))
+    with opened.open_image(path, 1.0) as file:
+        monkeypatch.setattr(file, "load", lambda: pytest.fail("decoded"))
+        assert opened.orientation(file) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["jpg", "png", "heic"])
+def test_a_photograph_of_108_megapixels_takes_less_than_two_gib(kind: str, tmp_path: Path):
+    script = (
+        "import resource; from pathlib import Path; from seedsweep.data.images import read_image\n"
+        f"x = read_image(Path({str(tmp_path / f'a.{kind}')!r}), (224, 224)); assert x.shape == (3, 224, 224)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
+    )
+    opened.formats()
+    Image.new("RGB", (12000, 9000), "green").save(tmp_path / f"a.{kind}", quality=30)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=True
+    )
+    assert float(done.stdout) < 2

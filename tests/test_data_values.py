@@ -1,0 +1,138 @@
+"""Images of more than 8 bits: one decision for all files of a data set, which a checkpoint keeps."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from deep_images import write_png16, write_tiff16
+from PIL import Image
+from test_data_folder import make, prepare
+
+from seedsweep.data.images import Reading, read_image
+from seedsweep.data.values import FLOAT, SIXTEEN, Measured, Ranges, decide
+from seedsweep.training.assemble import _train_digest
+
+GREY = np.tile(np.arange(0, 240, 3, dtype=np.uint8), (60, 1))
+
+
+def write(
+    path: Path, scale: float, dtype: str = "uint16", offset: float = 0.0, tags: dict[int, float] | None = None
+):
+    Image.fromarray((GREY.astype(float) * scale + offset).astype(dtype)).save(path, tiffinfo=tags or {})
+
+
+@pytest.mark.parametrize(
+    ("scale", "dtype", "offset", "low"),
+    [(257, "float32", 0, 0), (16, "uint16", 0, 0), (1 / 255, "float32", 0, 0), (257, "uint16", 0, 0),
+     (1, "uint16", 0, 0), (64, "uint16", 0, 0), (1, "float32", 0, 0), (1e5, "int32", 0, 0)],
+)  # fmt: skip
+def test_a_file_alone_has_sensible_values(scale: float, dtype: str, offset: float, low: int, tmp_path: Path):
+    write(tmp_path / "a.tif", scale, dtype, offset)
+    image = read_image(tmp_path / "a.tif").float()
+    spans = 255 / 237 if dtype == "int32" else 1  # no usual range: what it spans becomes 0..255
+    assert abs(image.mean() - GREY.mean() * spans) < 1
+    assert image.min() == low
+
+
+def test_small_reflectances_are_stretched(tmp_path: Path):
+    write(tmp_path / "a.tif", 1e-4, "float32", 3e-5)
+    image = read_image(tmp_path / "a.tif")
+    assert (image.min(), image.max()) == (0, 255)
+    assert 110 < image.float().mean() < 135
+
+
+@pytest.mark.parametrize("kind", ["png", "tif-little", "tif-big"])
+def test_colours_of_twelve_bits_in_sixteen(kind: str, tmp_path: Path):
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 4096, (20, 30, 3)).astype(np.uint16)
+    path = tmp_path / f"a.{kind[:3]}"
+    if kind == "png":
+        write_png16(path, values)
+    else:
+        write_tiff16(path, values, "<" if kind == "tif-little" else ">")
+    wanted = torch.from_numpy((values / 4095 * 255).round().astype(np.uint8)).permute(2, 0, 1)
+    assert torch.equal(read_image(path), wanted)
+
+
+def deep_set(root: Path, scale: float = 16) -> Path:
+    make(root, {"a": 1, "b": 1})
+    rng = np.random.default_rng(0)
+    for name, part in (("a", 1.0), ("b", 0.5)):
+        for number in range(6):
+            noise = rng.integers(0, int(255 * scale * part), (40, 40)).astype(np.uint16)
+            write_png16(root / name / f"deep{number}.png", noise)
+    return root
+
+
+def test_all_files_are_scaled_alike(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Each by itself would be white at its own maximum, and the classes of one brightness."""
+    caplog.set_level("INFO")
+    prepared = prepare(deep_set(tmp_path / "d"))
+    assert prepared.pixels.how.ranges == Ranges(((SIXTEEN, 0.0, 4095.0),))
+    table = prepared.table
+    deep = np.asarray([path.name.startswith("deep") for path in table.paths])
+    means = [
+        prepared.pixels.batch(np.flatnonzero(deep & (table.labels == n))).float().mean().item()
+        for n in (0, 1)
+    ]
+    assert means[0] == pytest.approx(2 * means[1], rel=0.03)
+    assert "12 of 14 images have values of 16 bits: in all of them 0 to 4095 become 0 to 255" in caplog.text
+
+
+def test_another_range_is_other_pixels_of_the_same_files(tmp_path: Path):
+    """One bright image more, and the others get darker: what was made of their old pixels must not be used."""
+    root = deep_set(tmp_path / "d")
+    before = prepare(root)
+    write_png16(root / "a" / "bright.png", np.arange(1600, dtype=np.uint16).reshape(40, 40) * 40)
+    after = prepare(root)
+    assert after.pixels.how.ranges.get(SIXTEEN) == (0, 65535)
+    assert _train_digest(before) != _train_digest(after)
+
+
+def test_tags_tell_the_range(tmp_path: Path):
+    stated = Measured(0.1, 0.3, (0.0, 2.0))
+    assert decide(FLOAT, [stated, Measured(0.1, 1.7, (0.0, 2.0))]) == (0.0, 2.0)
+    assert decide(FLOAT, [stated, Measured(0.1, 0.9)]) == (0, 1)  # not in all files
+    assert decide(FLOAT, [Measured(0.1, 0.9, (0.1, 0.9)), Measured(0, 0.8, (0.0, 0.8))]) == (
+        0,
+        1,
+    )  # of each file
+    write(tmp_path / "a.tif", 1 / 255, "float32", tags={340: 0.0, 341: 2.0})
+    assert read_image(tmp_path / "a.tif").max() == round(237 / 255 / 2 * 255)
+
+
+def test_no_data_and_no_numbers_are_no_values(tmp_path: Path):
+    values = GREY.astype(np.float32) / 255
+    values[0, :40], values[1, :40] = -9999, np.nan
+    Image.fromarray(values).save(tmp_path / "a.tif", tiffinfo={42113: "-9999"})
+    image = read_image(tmp_path / "a.tif")
+    assert image[:, 2:].float().mean() == pytest.approx(GREY[2:].mean(), abs=1)
+    assert image[:, :2, :40].max() == 0
+
+
+def test_one_odd_file_darkens_no_others():
+    usual = [Measured(0, 4000)] * 300
+    assert decide(SIXTEEN, [*usual, Measured(0, 65535)]) == (0, 4095)
+    assert decide(SIXTEEN, [Measured(0, 4000)] * 3 + [Measured(0, 65535)]) == (0, 65535)
+    assert decide(FLOAT, [Measured(-1, 1)]) == (-1, 1)
+    assert decide(FLOAT, [Measured(5, 5)]) == (0, 5) or decide(FLOAT, [Measured(5, 5)])[1] > 5
+
+
+def test_a_range_is_kept_in_plain_numbers():
+    ranges = Ranges(((SIXTEEN, 0.0, 4095.0), (FLOAT, -1.0, 1.0)))
+    assert Ranges.from_dict(json.loads(json.dumps(ranges.as_dict()))) == ranges
+
+
+def test_a_given_range_counts_for_every_image(tmp_path: Path):
+    """What predict does with one image: it must not guess anew."""
+    write(tmp_path / "a.png", 1)
+    assert read_image(tmp_path / "a.png").max() == 237
+    how = Reading(Ranges(((SIXTEEN, 0.0, 4095.0),)))
+    assert read_image(tmp_path / "a.png", how=how).max() == round(237 / 4095 * 255)
+
+
+def test_a_stated_maximum_is_taken(tmp_path: Path):
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 1 1023 " + np.asarray([0, 512], ">u2").tobytes())
+    assert read_image(tmp_path / "a.pgm").max() == 128
