@@ -1,7 +1,7 @@
 """Who works on which trial, and what becomes of a trial whose worker died.
 
-A study's trials are laid down beforehand, as WAITING slots, and a worker takes one. Its name (machine, process,
-the process's start) stands in the trial, and a counter that it raises while it lives. A trial whose process is
+A study's trials are laid down beforehand, as WAITING slots, and a worker takes one. Its name (see ``identity``) stands
+in the trial, and a number that it changes while it lives. A trial whose process is
 gone goes back to WAITING with the settings it had, and is run again: none is lost, none done twice. Optuna's
 own heartbeats do this for its RDB storage alone, and file the trial as failed.
 """
@@ -9,8 +9,6 @@ own heartbeats do this for its RDB storage alone, and file the trial as failed.
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -19,17 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 from filelock import FileLock
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from seedsweep.study.identity import host, is_gone, me
+
 log = logging.getLogger(__name__)
 
 WORKER, ALIVE, SLOT = "worker", "alive", "slot"
-BORN_WITHIN = 2.0  # seconds: two readings of a process's start differ by rounding
 DEATHS = 3  # of its workers, after which a trial is given up
 UNSIGNED = 15.0  # seconds that a worker on another machine may take between taking a trial and signing it
 
@@ -138,7 +136,7 @@ class Leases:
 
 
 class Heartbeat:
-    """Raises a trial's counter while the ``with`` block runs.
+    """Changes a trial's sign of life while the ``with`` block runs.
 
     Args:
         trial: being run.
@@ -161,32 +159,6 @@ class Heartbeat:
     def _beat(self) -> None:
         while not self._stop.wait(self.interval):
             try:
-                self.trial.storage.set_trial_user_attr(self.trial._trial_id, ALIVE, time.time())
+                self.trial.storage.set_trial_user_attr(self.trial._trial_id, ALIVE, time.monotonic())
             except Exception as error:  # a database that is away for a moment
                 log.debug("no sign of life written: %s", error)
-
-
-def host() -> str:
-    """Names the machine, and the container on it: equal process ids in two containers are two processes."""
-    try:
-        space = os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        return socket.gethostname()
-    return f"{socket.gethostname()}/{space}"
-
-
-def me() -> dict[str, Any]:
-    """Names this process."""
-    return {"host": host(), "pid": os.getpid(), "born": psutil.Process().create_time()}
-
-
-def is_gone(named: dict[str, Any]) -> bool:
-    """Says whether a process that :func:`me` named has ended; of another machine's nothing is known: False."""
-    if named["host"] != host():
-        return False
-    try:
-        process = psutil.Process(int(named["pid"]))
-        same = abs(process.create_time() - float(named["born"])) < BORN_WITHIN
-        return not same or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True

@@ -30,7 +30,8 @@ from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.config.study_schema import METRICS, OF_THE_STUDY, ParamConfig
 from seedsweep.errors import RefusedError, SeedsweepError
-from seedsweep.study.leases import SLOT, WORKER, is_gone, me
+from seedsweep.study.identity import is_gone, me
+from seedsweep.study.leases import SLOT, WORKER
 from seedsweep.study.search import GRID, build_pruner
 from seedsweep.study.space import Start, dimensions, grid, merged, starts
 from seedsweep.study.storage import open_storage
