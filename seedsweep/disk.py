@@ -15,7 +15,8 @@ UNWRITABLE = {*NO_ROOM, errno.EROFS, errno.EFBIG}
 REFUSED = {errno.EACCES, errno.EPERM, errno.EIO}  # in writing or in reading
 # errors of writing that carry no number: torch's zip writer, numpy's tofile, and tempfile where nothing is writable
 WITHOUT_NUMBER = (
-    r"PytorchStreamWriter|file write failed|\d+ requested and \d+ written|No usable temporary directory"
+    r"inline_container.*unexpected pos|PytorchStreamWriter|iostream error|\d+ requested and \d+ written|"
+    r"No usable temporary directory"
 )
 SHARED = r"insufficient shared memory|Bus error|</torch_"  # torch's words for a full /dev/shm
 PROBE = 2**16  # bytes written to see whether a folder takes any
@@ -35,7 +36,7 @@ def places_of(outputs: Path, cache: Path) -> Places:
 
 
 def sentence(error: BaseException, places: Places) -> str | None:
-    """Says which disk an error is of, and what to do; None: no disk is to blame.
+    """Says which disk an error comes from, and what to do; None: from none.
 
     An error that names no file is looked into: a little is written into each place, and if all of them take it, the
     one with the least room is named as that, not as the culprit.
@@ -62,7 +63,7 @@ def sentence(error: BaseException, places: Places) -> str | None:
 
 
 def _told(path: Path, number: int, places: Places) -> str:
-    way = next((f", or give another {key}" for key, place in places.items() if _is_below(path, place)), "")
+    way = next((f", or give another {key}" for key, place in places.items() if _on_one_way(path, place)), "")
     if number == errno.EFBIG:
         advice = "a file may not become so large here (ulimit -f)"
     elif number in NO_ROOM:
@@ -97,8 +98,10 @@ def _existing(place: Path) -> Path:
     return next(path for path in (place.absolute(), *place.absolute().parents) if path.is_dir())
 
 
-def _is_below(path: Path, place: Path) -> bool:
-    return path.absolute().is_relative_to(place.absolute())
+def _on_one_way(path: Path, place: Path) -> bool:
+    """Says whether one of them lies below the other."""
+    one, other = path.absolute(), place.absolute()
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

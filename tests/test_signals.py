@@ -1,5 +1,6 @@
 """SIGTERM, SIGHUP and Ctrl-C end every task alike; a second signal ends at once; none is swallowed."""
 
+# ruff: noqa: F811
 import os
 import signal
 import subprocess
@@ -87,7 +88,7 @@ def test_a_fork_leaves_it_to_its_parent() -> None:
 def test_a_grid_begins_no_next_job(
     number: int,
     code: int,
-    trainer: Trainer,  # noqa: F811
+    trainer: Trainer,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     trainer.act = lambda config: signal.raise_signal(number)
@@ -102,7 +103,7 @@ def test_a_grid_begins_no_next_job(
 
 
 def test_what_a_library_makes_of_it_is_no_failure(
-    trainer: Trainer,  # noqa: F811
+    trainer: Trainer,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def converts(config: Any) -> None:
@@ -120,7 +121,7 @@ def test_what_a_library_makes_of_it_is_no_failure(
     assert not list(Path().rglob("failure.json")) + list(Path().rglob("error.log"))
 
 
-def test_the_handler_of_the_first_call_is_not_the_second_ones(trainer: Trainer) -> None:  # noqa: F811
+def test_the_handler_of_the_first_call_is_not_the_second_ones(trainer: Trainer) -> None:
     trainer.act = lambda config: signal.raise_signal(signal.SIGTERM)
     assert main(["+experiment=scratch", "hydra.run.dir=r"]) == 143
     trainer.act = lambda config: None

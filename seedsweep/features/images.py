@@ -60,8 +60,13 @@ class FeatureImages:
         self.labels = torch.from_numpy(table.labels)
         self.train_rows = table.indices("train")
         self._train_images = [table.digests[row] for row in self.train_rows]
-        space.touch()
-        self._plain_view = self._ready(space.view(PLAIN), table.digests, None)
+        plain = space.view(PLAIN)
+        try:
+            space.touch()
+        except OSError:
+            if plain.missing(table.digests):  # else it is a store that can be read, on a read-only disk
+                raise
+        self._plain_view = self._ready(plain, table.digests, None)
         self.plain = self._in_memory(MappedRows(self._plain_view, table.digests))
         self._epoch: tuple[int, FeatureRows] | None = None
 
