@@ -70,7 +70,7 @@ def writes_much(config: Any) -> None:
 
 LINES = {
     "run": ["+experiment=scratch", "paths.outputs=there"],
-    "grid": ["-m", "+experiment=scratch,frozen_bn", "paths.outputs=there", "hydra.sweep.dir=there/g"],
+    "grid": ["-m", "+experiment=scratch,frozen_bn", "paths.outputs=there", "paths.multirun=there"],
 }
 
 
@@ -88,7 +88,7 @@ def test_full_before_and_while_it_runs(
     assert len(trainer.calls) == 1, "a grid goes on to no other job"
     fill(small)
     trainer.calls.clear()
-    assert main([*LINES[kind], "seed=5"]) == 2
+    assert main([*LINES[kind], "hydra.sweep.dir=there/b", "hydra.run.dir=there/b"]) == 2
     one_sentence(capsys, "there/", "No space left on device", "make room there, or give another")
     assert not trainer.calls
 
