@@ -25,3 +25,21 @@ class DiskError(SeedsweepError):
 
 class GridEnd(BaseException):
     """Ends a grid for a reason that holds for all its jobs; Hydra goes on after an Exception of one."""
+
+
+class DivergedError(SeedsweepError):
+    """A training whose loss or logits became NaN or infinite. The command line exits with status 1.
+
+    Args:
+        epoch: in which that was seen, from 0.
+        what: was seen: ``the training loss became NaN``.
+        further: the rest of the sentence.
+    """
+
+    def __init__(self, epoch: int, what: str, further: str = "") -> None:
+        super().__init__(epoch, what, further)
+        self.epoch, self.what, self.further = epoch, what, further
+
+    def __str__(self) -> str:
+        """Says in which epoch, and what was seen."""
+        return f"diverged at epoch {self.epoch + 1}: {self.what}{self.further}"

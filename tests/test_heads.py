@@ -12,6 +12,7 @@ from torch.nn import functional
 from seedsweep.config.schema import HeadConfig, OptimConfig
 from seedsweep.data.order import epoch_order, epoch_seed
 from seedsweep.epochs.optimizer import FusedSteps, build_optimizer
+from seedsweep.epochs.sums import divergence
 from seedsweep.heads.blocks import weights_of_a_block
 from seedsweep.heads.company import Company, Setup, pays
 from seedsweep.heads.data import HeadData, HeadSchedule
@@ -247,10 +248,14 @@ def test_a_head_that_diverges_leaves_the_others_alone() -> None:
     schedule = HeadSchedule(3, 0, 8, seed=2)
     company = Company([wild, calm], data(), schedule)
     fit = HeadFit(alone.head, data(), alone.optim, schedule, alone.class_weights, alone.label_smoothing)
+    lost = []
     while not company.done:
-        lost, row = company.epoch()
+        one, row = company.epoch()
+        lost.append(one)
         assert row == pytest.approx(fit.epoch(), rel=1e-5, abs=1e-6)
-    assert lost["train/loss"] != lost["train/loss"]
+    assert [bool(divergence(one)) for one in lost] == [True, False, False]
+    assert lost[1:] == [{}, {}], "it is trained no more"
+    assert company.members[0].best_state == {}
 
 
 def test_features_on_disk_give_the_same() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from seedsweep import disk, signals, streams
-from seedsweep.errors import USER_ERROR, GridEnd, SeedsweepError
+from seedsweep.errors import USER_ERROR, DivergedError, GridEnd, SeedsweepError
 
 OK, SOME_FAILED, DEFECT = 0, 1, 3
 HELP = ("--help", "-h")
@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None, *, checked: bool = False) -> int:
         checked: whether another process has found these arguments in order, and that they are no grid.
 
     Returns:
-        0, 1 (some jobs of a grid failed), 2 (the user can mend it), 3 (a defect), 130 (Ctrl-C), 143 (SIGTERM),
-        129 (SIGHUP).
+        0, 1 (some jobs of a grid failed, or training diverged), 2 (the user can mend it), 3 (a defect), 130 (Ctrl-C),
+        143 (SIGTERM), 129 (SIGHUP).
     """
     of_process = argv is None or checked
     with signals.heard(to_the_end=of_process) as stop:
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None, *, checked: bool = False) -> int:
             if stop.number:
                 return stop.code
             print(f"seedsweep: {' '.join(str(error).split())}", file=sys.stderr)
-            return USER_ERROR
+            return SOME_FAILED if isinstance(error, DivergedError) else USER_ERROR
         except KeyboardInterrupt:
             return stop.code
         except Exception:  # what a library made of the interruption

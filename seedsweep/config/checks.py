@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 from seedsweep.errors import SeedsweepError
 
@@ -53,3 +56,29 @@ def file_name(name: str, value: str) -> None:
         raise SeedsweepError(
             f"{name} is {shown!r}, which {wrong}: give a plain name, for example 'second_try'."
         )
+
+
+def all_finite(config: Any) -> None:
+    """Raises SeedsweepError if a number is NaN or infinite, however deep in dataclasses, dictionaries and lists.
+
+    No setting means anything then: an infinite ``optim.lr`` makes the first step's weights NaN.
+    """
+    for name, value in _numbers(config, ""):
+        if not math.isfinite(value):
+            raise SeedsweepError(f"{name} is {value}, but must be a finite number.")
+
+
+def _numbers(node: Any, name: str) -> Iterator[tuple[str, float]]:
+    if isinstance(node, float):
+        yield name, node
+    elif is_dataclass(node) or isinstance(node, dict):
+        parts = (
+            node.items()
+            if isinstance(node, dict)
+            else ((field.name, getattr(node, field.name)) for field in fields(node))
+        )
+        for key, value in parts:
+            yield from _numbers(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _numbers(value, name)

@@ -182,6 +182,7 @@ class OptimConfig:
         one_of("optim.name", self.name, ("adam", "adamw", "sgd"))
         positive("optim.lr", self.lr)
         at_least("optim.weight_decay", self.weight_decay, 0)
+        between("optim.momentum", self.momentum, 0, 1)
 
 
 @dataclass

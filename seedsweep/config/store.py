@@ -8,6 +8,7 @@ from typing import Any, cast
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from seedsweep.config.checks import all_finite
 from seedsweep.config.schema import Config
 
 NAME = "base_config"
@@ -27,6 +28,12 @@ def to_config(cfg: DictConfig) -> Config:
         SeedsweepError: a value is out of bounds.
         OmegaConfBaseException: a key is unknown, or a value has the wrong type.
     """
+    config = _typed(cfg)
+    all_finite(config)
+    return config
+
+
+def _typed(cfg: DictConfig) -> Config:
     if OmegaConf.get_type(cfg) is Config and _is_known(cfg):  # typed while it was composed
         return Config(**{field.name: _object(cfg[field.name]) for field in fields(Config)})
     names = [str(name) for name in cfg if name != "hydra"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from seedsweep.config.location import path_of
 from seedsweep.config.schema import DiagnoseConfig
 from seedsweep.errors import SeedsweepError
+from seedsweep.runs.record import divergence_of, read_metrics
 
 
 def check_given(options: DiagnoseConfig) -> None:
@@ -28,6 +29,11 @@ def check_given(options: DiagnoseConfig) -> None:
 def check_run(folder: Path) -> Path:
     """Returns the best checkpoint of a finished run; raises SeedsweepError where ``folder`` holds none."""
     best = folder / "checkpoints" / "best.ckpt"
+    if (diverged := divergence_of(read_metrics(folder))) and not best.is_file():
+        raise SeedsweepError(
+            f"diagnose.run={folder} {diverged}; no epoch was finished before, so there is no net to examine. Give its "
+            "settings with a smaller optim.lr to task=diagnose, or train them."
+        )
     if not (folder / "metrics.json").is_file() or not best.is_file():
         raise SeedsweepError(
             f"diagnose.run={folder} is no finished run: its metrics.json and checkpoints/best.ckpt are needed."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -42,13 +44,25 @@ class EpochSums:
 
 
 def validation_metrics(logits: Tensor, labels: Tensor, classes: list[str]) -> dict[str, float]:
-    """Returns ``val/loss``, ``val/acc``, ``val/macro_f1`` and ``val/recall/<class>``."""
+    """Returns ``val/loss`` (NaN if a logit isn't finite), ``val/acc``, ``val/macro_f1`` and ``val/recall/<class>``."""
     result = score(logits, labels, classes)
-    metrics = {"val/loss": result.loss, "val/acc": result.acc, "val/macro_f1": result.macro_f1}
+    loss = (
+        result.loss if bool(torch.isfinite(logits).all()) else math.nan
+    )  # -inf for a wrong class costs no loss
+    metrics = {"val/loss": loss, "val/acc": result.acc, "val/macro_f1": result.macro_f1}
     for name, recall in result.per_class_recall.items():
         if recall is not None:
             metrics[f"val/recall/{name}"] = recall
     return metrics
+
+
+def divergence(metrics: dict[str, float]) -> str | None:
+    """Says which loss of an epoch is NaN or infinite: ``the training loss became NaN``; None: both are finite."""
+    for key, name in (("train/loss", "training loss"), ("val/loss", "validation loss")):
+        value = metrics.get(key, 0.0)
+        if not math.isfinite(value):
+            return f"the {name} became {'NaN' if math.isnan(value) else 'infinite'}"
+    return None
 
 
 def reseed(seed: int, epoch: int) -> None:

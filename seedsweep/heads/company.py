@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seedsweep.config.schema import OptimConfig
 from seedsweep.data.order import epoch_order, epoch_seed
 from seedsweep.epochs.optimizer import FusedSteps
-from seedsweep.epochs.sums import validation_metrics
+from seedsweep.epochs.sums import divergence, validation_metrics
 from seedsweep.features.rows import FeatureRows
 from seedsweep.heads.data import HeadData, HeadSchedule
 from seedsweep.heads.objective import Objective
@@ -116,6 +116,8 @@ class Company:
     def epoch(self) -> list[dict[str, float]]:
         """Trains one epoch and scores it.
 
+        A head whose loss became NaN or infinite leaves; its best weights are those of an epoch before.
+
         Returns:
             The history's columns of each head, in the order of ``setups``; empty for a head that has left.
         """
@@ -127,6 +129,9 @@ class Company:
         leaving = []
         for index, trained, scored in zip(self._present, train, scores, strict=True):
             found[index] = scored | trained
+            if divergence(found[index]):  # its accuracy means nothing, and it would not come back
+                leaving.append(index)
+                continue
             waited = self._note(index, epoch, scored["val/acc"])
             if waited or self.next_epoch == self.schedule.max_epochs:
                 leaving.append(index)

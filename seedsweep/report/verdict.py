@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from seedsweep.diagnosis.finding import Verdict
+from seedsweep.errors import DivergedError
 from seedsweep.report.material import RUN, STUDY, Material
 from seedsweep.report.modes import is_trapped, of_modes, trap
-from seedsweep.report.runs import findings_of
+from seedsweep.report.runs import Run, findings_of
 from seedsweep.report.text import code, listed, p_value, percent, short, span, with_sign
 from seedsweep.reporting.grid import GAP, SEVERAL, ArmRow, by_data, data_title
 from seedsweep.reporting.scores import majority_share
+from seedsweep.runs.record import divergence_of
 
 MOST_NAMED = 3  # arms in a sentence
 
@@ -97,6 +99,8 @@ def _why_behind(material: Material, done: list[ArmRow]) -> str:
 def _of_run(material: Material) -> list[str]:
     run = material.best
     assert run is not None
+    if diverged := divergence_of(run.metrics):
+        return _of_diverged(run, diverged)
     lead = f"{run.told} answers {percent(run.accuracy('val'))} % of the validation images"
     if "val" in run.answers:
         found = run.answers["val"].intervals["acc"]
@@ -107,6 +111,21 @@ def _of_run(material: Material) -> list[str]:
     if counts:
         lead += f", where the largest class alone makes {percent(majority_share(counts))} %"
     return [f"{lead}.", _diagnosed(material) or of_modes(run)]
+
+
+def _of_diverged(run: Run, diverged: DivergedError) -> list[str]:
+    """Returns what is known of a run whose loss became NaN: of its BatchNorm that is nothing."""
+    lead = f"{run.told} {diverged}."
+    if run.accuracy("val") is None:
+        return [
+            lead,
+            "No epoch was finished before, so there is no checkpoint, and nothing else can be said of it.",
+        ]
+    kept, share = int(run.metrics["best_epoch"]) + 1, percent(run.accuracy("val"))
+    return [
+        lead,
+        f"The weights of epoch {kept} were kept: they answer {share} % of the validation images rightly.",
+    ]
 
 
 def _of_study(material: Material) -> list[str]:

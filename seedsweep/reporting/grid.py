@@ -11,7 +11,7 @@ from seedsweep.claims.standing import Standing
 from seedsweep.reporting.answers import Answers, read_answers
 from seedsweep.reporting.held_out import HeldOut, held_out
 from seedsweep.reporting.scores import majority_share
-from seedsweep.runs.record import FINISHED, read_metrics, with_departures
+from seedsweep.runs.record import FINISHED, divergence_of, read_metrics, with_departures
 from seedsweep.whole import read_json
 
 
@@ -25,6 +25,9 @@ class JobResult:
     seed: int
     metrics: dict[str, Any] | None
     reason: str | None = None
+    diverged_at: int | None = (
+        None  # epoch from 1; such a job has no metrics here, for it has no place in a ranking
+    )
     answers: dict[str, Answers] = field(default_factory=dict)  # by split
     held_out: HeldOut | None = None  # of a finished job
 
@@ -44,6 +47,7 @@ class ArmRow:
     bn_gaps: list[float] = field(default_factory=list)  # of the last epoch
     seconds: list[float] = field(default_factory=list)
     failures: list[tuple[int, str]] = field(default_factory=list)  # seed, reason
+    diverged: list[tuple[int, str]] = field(default_factory=list)  # seed, reason: "diverged at epoch 2: ..."
     departures: list[str] = field(default_factory=list)  # from the experiment's file, as overrides
     majority: float | None = None
     standing: Standing | None = None  # set by reporting/standing.py
@@ -90,6 +94,9 @@ def collect(sweep_dir: Path) -> list[JobResult]:
                     held_out=held_out(folder, metrics, first),
                 )
             )
+        elif diverged := divergence_of(metrics):
+            name, seed, at = metrics["experiment"], metrics["seed"], diverged.epoch + 1
+            results.append(JobResult(folder.name, metrics["label"], name, seed, None, str(diverged), at))
         elif failure:
             results.append(
                 JobResult(
@@ -113,8 +120,9 @@ def job_number(folder: Path) -> tuple[int, str]:
 def arms(results: list[JobResult]) -> list[ArmRow]:
     """Groups jobs by the images they were judged by, and by label.
 
-    Data sets in the order of their first jobs; in each the best mean validation accuracy first; arms without a result
-    last. An arm that was judged by several data sets has a row in each.
+    Data sets in the order of their first jobs; in each the best mean validation accuracy first, then arms of which a
+    run diverged (the mean over its other seeds is no fair one); arms without a result last. An arm that was judged by
+    several data sets has a row in each.
     """
     rows: dict[tuple[str, str], ArmRow] = {}
     for result in results:
@@ -136,10 +144,14 @@ def arms(results: list[JobResult]) -> list[ArmRow]:
         if result.metrics is None:  # nobody knows by which images it would have been judged
             named = next((row for row in rows.values() if row.label == result.label), None)
             row = named or rows.setdefault(("", result.label), ArmRow(result.label))
-            row.failures.append((result.seed, result.reason or "unknown"))
+            reasons = row.failures if result.diverged_at is None else row.diverged
+            reasons.append((result.seed, result.reason or "unknown"))
     order = list(dict.fromkeys(digest for digest, _ in rows))
     place = {id(row): order.index(digest) for (digest, _), row in rows.items()}
-    return sorted(rows.values(), key=lambda row: (row.mean is None, place[id(row)], -(row.mean or 0.0)))
+    return sorted(
+        rows.values(),
+        key=lambda row: (row.mean is None, place[id(row)], bool(row.diverged), -(row.mean or 0.0)),
+    )
 
 
 def by_data(rows: list[ArmRow]) -> list[list[ArmRow]]:

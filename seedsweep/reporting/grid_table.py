@@ -45,7 +45,11 @@ def write_results_csv(results: list[JobResult], path: Path, rows: list[ArmRow] |
                 "label": result.label,
                 "experiment": result.experiment,
                 "seed": result.seed,
-                "status": "finished" if result.metrics else "failed",
+                "status": "finished"
+                if result.metrics
+                else "failed"
+                if result.diverged_at is None
+                else "diverged",
                 "reason": result.reason or "",
             }
             if (m := result.metrics) is not None:
@@ -112,10 +116,12 @@ def print_table(rows: list[ArmRow], console: Console) -> None:
             console.print(f"\n{title}", style="bold", soft_wrap=True, markup=False)
         _print_arms(group, console)
     for row in rows:
-        for reason, seeds in _by_reason(row).items():
+        for reason, seeds in _by_reason(row.failures).items():
             console.print(
                 f"failed: {row.label} (seed {seeds}): {reason}", style="red", soft_wrap=True, markup=False
             )
+        for reason, seeds in _by_reason(row.diverged).items():
+            console.print(f"{row.label} (seed {seeds}) {reason}", style="red", soft_wrap=True, markup=False)
 
 
 def _print_arms(rows: list[ArmRow], console: Console) -> None:
@@ -125,11 +131,13 @@ def _print_arms(rows: list[ArmRow], console: Console) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         if row.mean is None:
-            table.add_row(escape(row.label), "failed", *[""] * 6, "0", style="dim")
+            what = row.diverged[0][1].partition(":")[0] if row.diverged else "failed"
+            table.add_row(escape(row.label), what, *[""] * 6, "0", style="dim")
             continue
         gap = statistics.fmean(row.bn_gaps)
         table.add_row(
-            f"{escape(row.label)} {mark(row)}".rstrip(),
+            f"{escape(row.label)} {mark(row)}".rstrip()
+            + (f" ({len(row.diverged)} diverged)" if row.diverged else ""),
             f"{row.mean:.3f}",
             f"{row.spread:.3f}" if row.spread is not None else "",
             f"{row.standing.interval.low:.3f}-{row.standing.interval.high:.3f}" if row.standing else "",
@@ -150,10 +158,10 @@ def _print_arms(rows: list[ArmRow], console: Console) -> None:
             console.print(row.departs, style="dim", soft_wrap=True, markup=False)
 
 
-def _by_reason(row: ArmRow) -> dict[str, str]:
+def _by_reason(reasons: list[tuple[int, str]]) -> dict[str, str]:
     """Returns each reason once, with its seeds."""
     seeds: dict[str, list[str]] = {}
-    for seed, reason in row.failures:
+    for seed, reason in reasons:
         seeds.setdefault(reason, []).append(str(seed))
     return {reason: ", ".join(numbers) for reason, numbers in seeds.items()}
 

@@ -33,8 +33,9 @@ def judge(rows: list[ArmRow], results: list[JobResult]) -> None:
 
 def _judge(rows: list[ArmRow], results: list[JobResult]) -> None:
     runs: dict[str, dict[int, JobResult]] = {}
+    partly = {row.label for row in rows if row.diverged}  # the seeds that are left are no fair sample
     for result in results:
-        if SPLIT in result.answers:
+        if SPLIT in result.answers and result.label not in partly:
             runs.setdefault(result.label, {})[result.seed] = result
     best = rows[0].label if rows else ""
     if best in runs:

@@ -15,7 +15,7 @@ import yaml
 from seedsweep.config.called import augment_called, batchnorm_called, preprocess_called
 from seedsweep.config.groups import key_of
 from seedsweep.config.schema import AugmentConfig, BatchNormConfig, PreprocessConfig
-from seedsweep.errors import SeedsweepError
+from seedsweep.errors import DivergedError, SeedsweepError
 from seedsweep.runs.switches import (
     NONE,
     AugmentSwitches,
@@ -32,7 +32,7 @@ from seedsweep.whole import read_json, write_json
 NAME = "metrics.json"
 VERSION = 2  # 1: without a number, and with names in the place of switches
 UNKNOWN = "unknown"
-FINISHED = "finished"
+FINISHED, INTERRUPTED, DIVERGED = "finished", "interrupted", "diverged"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class RunRecord:
         departures: settings that the run has otherwise than the experiment's file, as overrides.
         label: the arm's name in tables.
         seed: of the run.
-        status: finished | interrupted, or another way in which it ended.
+        status: finished | interrupted | diverged.
         switches: what it really did.
         weights: where the net's weights came from: source, path, digest, note, keras.
         backbone_fallback: why the net stands in for another; None: it doesn't.
@@ -94,11 +94,12 @@ class RunRecord:
         images: numbers of images, by split and class.
         digests: of what went in and came out.
         epochs: that were trained.
-        best_epoch: whose weights were kept, from 0.
+        best_epoch: whose weights were kept, from 0; None: it diverged in its first epoch, and none were.
         scores: by split; None where it was not met.
-        train_images: accuracies in train mode and in eval mode, and bn_gap.
+        train_images: accuracies in train mode and in eval mode, and bn_gap; None: no epoch was finished.
         versions: of libraries.
         wall_seconds: it took.
+        diverged: in which epoch its loss became NaN or infinite, and what was seen; None: it did not.
     """
 
     experiment: str
@@ -115,11 +116,12 @@ class RunRecord:
     images: dict[str, dict[str, int]]
     digests: Digests
     epochs: int
-    best_epoch: int
+    best_epoch: int | None
     scores: dict[str, dict[str, Any] | None]
-    train_images: dict[str, float]
+    train_images: dict[str, float] | None
     versions: dict[str, str]
     wall_seconds: float = 0.0
+    diverged: DivergedError | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what metrics.json holds: the switches, and names of theirs that are true for readers of one word."""
@@ -131,6 +133,8 @@ class RunRecord:
             "label": self.label,
             "seed": self.seed,
             "status": self.status,
+            "diverged_at": self.diverged.epoch + 1 if self.diverged else None,
+            "diverged": self.diverged.what if self.diverged else None,
             "backbone": s.backbone.name,
             "backbone_fallback": self.backbone_fallback,
             "weights": self.weights,
@@ -197,6 +201,13 @@ def read_switches(folder: Path, metrics: dict[str, Any] | None = None) -> Switch
         return _switches_of(_settings(folder), content)
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
+
+
+def divergence_of(metrics: dict[str, Any]) -> DivergedError | None:
+    """Returns in which epoch a run diverged, and what was seen; None: it did not."""
+    if metrics.get("status") != DIVERGED:
+        return None
+    return DivergedError(int(metrics["diverged_at"]) - 1, str(metrics["diverged"]))
 
 
 def add_test_scores(folder: Path, scores: dict[str, Any]) -> None:

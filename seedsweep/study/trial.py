@@ -17,8 +17,9 @@ from optuna.trial import Trial, TrialState
 from seedsweep import disk, signals
 from seedsweep.config.location import cache_of
 from seedsweep.config.study_schema import StudyConfig
-from seedsweep.errors import DiskError
+from seedsweep.errors import DiskError, DivergedError
 from seedsweep.reporting.history import read_history
+from seedsweep.runs.record import divergence_of
 from seedsweep.study.leases import SLOT, Heartbeat, Leases
 from seedsweep.study.plan import EXTRA, Plan
 from seedsweep.study.pruning import should_prune
@@ -117,6 +118,8 @@ def _attempts(
             return TrialState.COMPLETE, value, notes
         except optuna.TrialPruned:
             return TrialState.PRUNED, None, {"epochs": len(read_history(folder / "history.csv"))}
+        except DivergedError as caught:  # and would again
+            return TrialState.FAIL, None, {"reason": str(caught)}
         except (Exception, SystemExit) as caught:  # memory, a setting that does not work, a defect of ours
             signals.check()
             places = disk.places_of(plan.folder, cache_of(plan.config))
@@ -161,6 +164,8 @@ def _train(
             ready=ready,
             prepared=plan.images(config),
         )
+    if diverged := divergence_of(metrics):
+        raise diverged
     rows = read_history(folder / "history.csv")
     notes = {
         "epochs": len(rows),

@@ -25,15 +25,17 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
         stopped: why the launcher ended before its jobs did.
 
     Returns:
-        The number of jobs without a result: failed, ended without a word (a killed process), still running,
+        The number of jobs without a result: failed, diverged, ended without a word (a killed process), still running,
         or never begun where the launcher should have.
     """
     console = Console(highlight=False, width=max(Console().width, 100))
     results = collect(folder) if folder.is_dir() else []
     finished = sum(result.metrics is not None for result in results)
-    jobs = tally(folder, record.is_finished, interrupted=interrupted)
+    jobs = tally(folder, record.is_ended, interrupted=interrupted)
     rows = arms(results)
-    console.print(f"\n{jobs.headline(finished, 'run', 'runs')}\n")
+    diverged = sum(result.diverged_at is not None for result in results)
+    also = f", {diverged} diverged" if diverged else ""
+    console.print(f"\n{jobs.headline(finished, 'run', 'runs')}{also}\n")
     place = shown(folder)
     if rows:
         judge(rows, results)
@@ -50,4 +52,4 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     jobs.tell_how_to_go_on(console, stopped)
     dashboard = command("task=dashboard", ("dashboard.dir", place))
     console.print(f"dashboard  {dashboard}", soft_wrap=True, markup=False)
-    return jobs.missing
+    return jobs.missing + diverged

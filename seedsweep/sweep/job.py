@@ -29,7 +29,7 @@ from seedsweep.config.grammar import setting
 from seedsweep.config.location import cache_of, path_of
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
-from seedsweep.errors import DiskError, GridEnd, RefusedError, SeedsweepError
+from seedsweep.errors import DiskError, DivergedError, GridEnd, RefusedError, SeedsweepError
 from seedsweep.sweep import launchers, notes, record, worker
 from seedsweep.sweep.folder import settle
 from seedsweep.sweep.litter import remove_if_empty
@@ -120,6 +120,9 @@ def _single(cfg: DictConfig, folder: Path) -> None:
     if resume and record.is_finished(folder):
         log.info("%s is finished already: nothing to do", folder)
         return
+    if resume and (ended := record.diverged(folder)):
+        again = ". The same settings would do so again: begin a new run with others, a smaller optim.lr for instance."
+        raise DivergedError(ended.epoch, ended.what, again)
     if not resume and record.holds_run(folder):
         raise SeedsweepError(
             f"{folder} holds a run already: give another hydra.run.dir; {setting('resume', folder)} goes on with it."
@@ -177,6 +180,8 @@ def _grid_job(cfg: DictConfig, folder: Path) -> None:
                 _task(config, folder, label, resume=True)
     except DiskError as caught:
         _end_grid(str(caught), folder, config, label)
+    except DivergedError as caught:  # its metrics.json says so
+        log.warning("%s", caught)
     except SeedsweepError as caught:
         signals.check()
         record.write_error_log(folder)
@@ -196,8 +201,9 @@ def _settled(grid: Path, folder: Path, config: Config, label: str, digest: str) 
     """Says whether there is nothing to train: the job is finished, or its folder is another's."""
     earlier = [other for other in _folders(grid, folder) if _config_of(other) == digest]
     for other in earlier:
-        if record.is_finished(other):
-            log.info("finished already%s", "" if other == folder else f" in {other.name}")
+        if record.is_ended(other):
+            ended = record.diverged(other)
+            log.info("%s already%s", ended or "finished", "" if other == folder else f" in {other.name}")
             (other / "failure.json").unlink(missing_ok=True)
             return True
     if _config_of(folder) not in (None, digest) and record.holds_run(folder):

@@ -15,6 +15,8 @@ from filelock import FileLock, Timeout
 from seedsweep.config.location import study_of
 from seedsweep.config.same import split_settings, what_counts
 from seedsweep.config.schema import Config
+from seedsweep.errors import DivergedError
+from seedsweep.runs.record import divergence_of, read_metrics
 from seedsweep.runs.record import is_finished as is_finished  # what became of a job is asked for here
 from seedsweep.whole import read_json, write_json
 
@@ -38,6 +40,16 @@ def pin_of(folder: Path) -> Path | None:
     """Returns the manifest that a grid's job shares with others; None of a run by itself."""
     pin = read_json(folder / JOB).get("pin")
     return Path(os.path.normpath(folder / pin)) if pin else None
+
+
+def diverged(folder: Path) -> DivergedError | None:
+    """Returns how the run in ``folder`` diverged: the same settings would do so again; None: it did not."""
+    return divergence_of(read_metrics(folder))
+
+
+def is_ended(folder: Path) -> bool:
+    """Says whether there is nothing left to train in ``folder``: it is finished, or diverged."""
+    return is_finished(folder) or diverged(folder) is not None
 
 
 def holds_run(folder: Path) -> bool:

@@ -22,7 +22,15 @@ from seedsweep.reporting.confusion import draw_confusion
 from seedsweep.reporting.curves import draw_curves
 from seedsweep.reporting.predictions import write_predictions
 from seedsweep.reporting.scores import score
-from seedsweep.runs.record import FINISHED, Digests, FeaturesUsed, RunRecord, write_record
+from seedsweep.runs.record import (
+    DIVERGED,
+    FINISHED,
+    INTERRUPTED,
+    Digests,
+    FeaturesUsed,
+    RunRecord,
+    write_record,
+)
 from seedsweep.tracking.tensorboard import RunTensorBoard
 from seedsweep.training.hparams import write_finished
 from seedsweep.training.module import ArmModule
@@ -32,7 +40,6 @@ from seedsweep.versions import versions
 
 log = logging.getLogger(__name__)
 
-INTERRUPTED = "interrupted"
 SPLITS = ("train", "val", "test")
 GALLERY = 24  # worst mistakes shown
 
@@ -82,7 +89,8 @@ class ArmRun:
 def finish_run(run: ArmRun, rows: list[dict[str, float]], outcome: Outcome) -> dict[str, Any]:
     """Scores the checkpoint chosen on validation on every split, once, and writes the results.
 
-    A run that was interrupted never meets the test images.
+    A run that was interrupted, or diverged, never meets the test images. One that diverged in its first epoch has no
+    checkpoint, and no scores.
 
     Args:
         run: its module has the weights of that checkpoint.
@@ -93,7 +101,10 @@ def finish_run(run: ArmRun, rows: list[dict[str, float]], outcome: Outcome) -> d
         What ``metrics.json`` holds.
     """
     config, module, images, best = run.config, run.module, run.images, outcome.best_epoch
-    status = INTERRUPTED if outcome.interrupted else FINISHED
+    status = INTERRUPTED if outcome.interrupted else DIVERGED if outcome.diverged else FINISHED
+    if best < 0:
+        run.board.close()
+        return write_record(run.folder, _record(run, rows, outcome, status, dict.fromkeys(SPLITS)))
     module.eval()
     table = images.prepared.table
     scores: dict[str, Any] = {}
@@ -135,7 +146,7 @@ def _record(
 ) -> RunRecord:
     config, built, table = run.config, run.built, run.images.prepared.table
     best = run.folder / "checkpoints" / "best.ckpt"
-    modes = rows[outcome.best_epoch]
+    modes = rows[outcome.best_epoch] if rows else None
     return RunRecord(
         experiment=config.experiment.name,
         departures=departures(config),
@@ -156,7 +167,7 @@ def _record(
             digest_of(best) if best.is_file() else None,
         ),
         epochs=len(rows),
-        best_epoch=outcome.best_epoch,
+        best_epoch=outcome.best_epoch if rows else None,
         scores=scores,
         train_images={
             "acc_train_mode": modes["train_images/acc_train_mode"],
@@ -164,8 +175,12 @@ def _record(
             "bn_gap": modes["bn_gap"],
             # in the trap the best epoch is often the first, its gap still small
             "bn_gap_last": rows[-1]["bn_gap"],
-        },
+        }
+        if modes
+        else None,
         versions=versions(),
+        wall_seconds=time.perf_counter() - run.started,
+        diverged=outcome.diverged,
     )
 
 

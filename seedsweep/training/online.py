@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from seedsweep import signals
 from seedsweep.config.schema import Config
 from seedsweep.data.datamodule import ImageDataModule
-from seedsweep.errors import SeedsweepError
+from seedsweep.errors import DivergedError, SeedsweepError
 from seedsweep.models.checkpoint import BEST, PREVIOUS, read_checkpoint
 from seedsweep.training.checkpoints import CheckpointFiles, KeepBestAndLast, checkpoint_to_resume
 from seedsweep.training.module import ArmModule
@@ -51,15 +51,20 @@ def fit_online(
     folder = run_dir / "checkpoints"
     checkpoint = checkpoint_to_resume(folder, module.state_dict()) if resume else None
     trainer = _trainer(config, run_dir, _callbacks(config, folder, images, recorder))
-    interrupted = not _fit(trainer, module, images, checkpoint)
-    if interrupted and not (folder / BEST).is_file():  # none yet: it came before the first epoch's checkpoint
-        return Outcome(-1, True, TRAINED_IN[config.trainer.precision])
+    interrupted, diverged = False, None
+    try:
+        interrupted = not _fit(trainer, module, images, checkpoint)
+    except DivergedError as error:
+        diverged = error
+    # none yet: it ended before the checkpoint of the first epoch
+    if not recorder.rows or not (folder / BEST).is_file():
+        return Outcome(-1, interrupted, TRAINED_IN[config.trainer.precision], diverged)
     module.to(trainer.strategy.root_device)
     saved = read_checkpoint(folder / BEST)
     module.load_state_dict(saved["state_dict"])
     if not interrupted:
         (folder / PREVIOUS).unlink(missing_ok=True)
-    return Outcome(int(saved["epoch"]), interrupted, TRAINED_IN[config.trainer.precision])
+    return Outcome(int(saved["epoch"]), interrupted, TRAINED_IN[config.trainer.precision], diverged)
 
 
 def _callbacks(config: Config, folder: Path, images: ImageDataModule, recorder: Recorder) -> list[Callback]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from seedsweep.epochs.sums import divergence
+from seedsweep.errors import DivergedError
 from seedsweep.reporting.history import write_history
 from seedsweep.tracking.tensorboard import RunTensorBoard
 from seedsweep.training.module import ArmModule
@@ -59,7 +61,12 @@ class Recorder(pl.Callback):
             max_epochs: for the line in the log.
             metrics: of the epoch, by name of history column.
             lr: learning rate of its last step.
+
+        Raises:
+            DivergedError: its loss is NaN or infinite: it is not written down, for its scores mean nothing.
         """
+        if what := divergence(metrics):
+            raise DivergedError(epoch, what)
         row = {"epoch": float(epoch), **metrics, "lr": lr, "seconds": time.perf_counter() - self._started}
         self.rows.append(row)
         write_history(self.rows, self.folder / "history.csv")

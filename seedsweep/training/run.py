@@ -76,7 +76,7 @@ def train(
         pin: the images that the runs beside this one began with, or where to write them.
 
     Returns:
-        What ``metrics.json`` holds.
+        What ``metrics.json`` holds; its ``status`` is "diverged" where the loss became NaN or infinite.
 
     Raises:
         SeedsweepError: bad input, before any training.
@@ -136,7 +136,9 @@ def train(
         if outcome.interrupted and (not recorder.rows or outcome.best_epoch < 0):
             board.close()
             raise KeyboardInterrupt
-        if isinstance(images, FeatureImages):
+        if outcome.diverged:
+            log.warning("training ends here: it %s", outcome.diverged)
+        if isinstance(images, FeatureImages) and outcome.best_epoch >= 0:
             save_checkpoint(module, run_dir / "checkpoints/best.ckpt", outcome.best_epoch, whole=pictures)
         metrics = finish_run(
             ArmRun(

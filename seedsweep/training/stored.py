@@ -17,6 +17,7 @@ from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.engines.base import Engine
 from seedsweep.engines.select import build_engine, engine_name
+from seedsweep.errors import DivergedError
 from seedsweep.features.activations import ActivationDataModule
 from seedsweep.features.images import FeatureImages, Pass
 from seedsweep.features.rows import FeatureRows
@@ -112,7 +113,7 @@ def fit_stored(
         module.class_weights,
         module.label_smoothing,
     )
-    interrupted = False
+    interrupted, diverged = False, None
     best: tuple[int, dict[str, torch.Tensor]] = (-1, {})
     try:
         while not fit.done:
@@ -123,12 +124,14 @@ def fit_stored(
                 best = (fit.best_epoch, fit.best_state)
     except KeyboardInterrupt:
         interrupted = True
+    except DivergedError as error:
+        diverged = error
     # it may have come between an epoch and its row: weights that no row tells of are not kept
     if fit.best_epoch < len(recorder.rows):
         best = (fit.best_epoch, fit.best_state)
     if best[1]:
         head.load_state_dict(best[1])
-    return Outcome(best[0], interrupted, "bfloat16" if schedule.bfloat16 else "float32")
+    return Outcome(best[0], interrupted, "bfloat16" if schedule.bfloat16 else "float32", diverged)
 
 
 def fit_upper(

@@ -31,6 +31,11 @@ def section(material: Material) -> Section | None:
         for row in material.rows
         for seed, reason in row.failures
     ]
+    blocks += [
+        Text(f"`{row.label}`, seed {seed}, {reason}.")
+        for row in material.rows
+        for seed, reason in row.diverged
+    ]
     return Section("arms", "Arms", blocks)
 
 

@@ -8,6 +8,7 @@ from seedsweep.report.plots import modes
 from seedsweep.report.runs import Run
 from seedsweep.report.text import percent, with_sign
 from seedsweep.reporting.grid import GAP
+from seedsweep.runs.record import divergence_of
 
 ORDER = 50
 TOLD = (
@@ -22,6 +23,8 @@ def section(material: Material) -> Section | None:
     if material.kind == SWEEP:
         firsts = [next((r for r in material.of_row(row) if r.last_modes), None) for row in material.rows]
         runs = [run for run in firsts if run is not None]
+    elif material.best is not None and divergence_of(material.best.metrics):
+        return None  # what came before NaN is no sample of anything
     else:
         runs = [material.best] if material.best is not None and material.best.last_modes else []
     if not runs:
