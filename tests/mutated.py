@@ -78,4 +78,4 @@ def files(draw: st.DrawFn) -> tuple[str, bytes]:
             del content[at : at + draw(st.integers(1, 50))]
         elif kind == "other":
             content[at:at] = draw(st.binary(max_size=8))
-    return draw(st.sampled_from((name, "x.jpg", "x.png", "x.tif"))), bytes(content)
+    return draw(st.sampled_from((f"x.{name}", "x.jpg", "x.png", "x.tif"))), bytes(content)
