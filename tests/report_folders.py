@@ -26,10 +26,12 @@ N = 60
 CLASSES = ["intact", "broken", "mouldy"]
 
 
-def switches(policy: str, layers: int = 49) -> dict[str, object]:
-    """Returns the switches of a frozen run under a policy of conf/batchnorm, as its record holds them."""
+def switches(policy: str, layers: int = 49, **otherwise: object) -> dict[str, object]:
+    """Returns the switches of a frozen run under a policy of conf/batchnorm (but ``otherwise``), as its record does."""
     config = BatchNormConfig(**yaml.safe_load((conf_dir() / "batchnorm" / f"{policy}.yaml").read_text()))
-    norm = BatchNormSwitches(policy, layers, *dataclasses.astuple(config)[1:])
+    norm = BatchNormSwitches(
+        policy, layers, *dataclasses.astuple(dataclasses.replace(config, **otherwise))[1:]
+    )
     augment = AugmentSwitches("none", 0, [0, 0], 0, 0, False, False, 0)
     backbone = BackboneSwitches("a net", "own", True, None)
     return Switches(

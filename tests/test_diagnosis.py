@@ -111,9 +111,10 @@ def test_faults_that_hide_each_other_are_all_named(tmp_path: Path):
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real run in the trap."""
+    """A real run in the trap, called after the experiment that is not."""
     folder = tmp_path_factory.mktemp("runs") / "trap"
-    small = [BATCHWISE, "data.batch_size=4", "trainer.max_epochs=2"]
+    otherwise = ["+experiment=frozen_bn", "batchnorm.training_statistics=batch"]
+    small = [*otherwise, "data.batch_size=4", "trainer.max_epochs=2"]
     assert main([*SMALL, *small, f"hydra.run.dir={folder}"]) == 0
     return folder
 
@@ -127,15 +128,17 @@ def test_a_finished_run(run_folder: Path, in_tmp: Path, capsys: pytest.CaptureFi
     findings = [Finding.from_dict(entry) for entry in content["findings"]]
     causes = [finding for finding in findings if finding.check in CAUSES]
     assert (causes[0].check, causes[0].verdict) == ("batchnorm", Verdict.FAULT)
-    assert causes[0].remedy == ["batchnorm=inference"]
+    assert causes[0].remedy == ["batchnorm.training_statistics=stored"]  # a choice would be overridden
     assert causes[0].evidence["acc_batch_statistics"] > causes[0].evidence["acc_stored_statistics"] + 0.1  # type: ignore[operator]
     metrics = json.loads((run_folder / "metrics.json").read_text())
     assert content["numbers"]["val_acc"] == metrics["val"]["acc"]
     assert content["numbers"]["rehearsed"] == pytest.approx(metrics["val"]["acc"], abs=0.1)
     assert all((run_folder / "diagnosis" / f.picture).is_file() for f in findings if f.picture)
     out = capsys.readouterr().out
-    assert "batchnorm=inference" in out
+    assert "batchnorm.training_statistics=stored" in out
+    assert "batchnorm=inference" not in out
     assert "BatchNorm regime" in out
+    assert causes[0].evidence["policy"] == "batch_stats"
 
 
 def test_a_checkpoint_tells_the_fault_without_its_settings(run_folder: Path, tmp_path: Path):

@@ -1,5 +1,6 @@
 """The record of a run: what it says is what the net does, and it is strict JSON."""
 
+import ast
 import json
 import math
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Any
 import pytest
 from composed import config_of
 
+import seedsweep
 from seedsweep.cli.main import main
 from seedsweep.config.called import augment_called, batchnorm_called, preprocess_called, rename
 from seedsweep.config.departures import departures
+from seedsweep.deploy.load import load_trained
+from seedsweep.diagnosis.remedy import Said, proved
 from seedsweep.runs.record import read_metrics, read_switches
 from seedsweep.runs.switches import Switches
 from seedsweep.whole import strict, write_json
@@ -166,3 +170,60 @@ def test_no_experiment_or_rung_departs_from_itself():
         assert departures(config_of(f"+experiment={path.stem}")) == [], path
     for rung in ("00_as_asked", "09_finetuned", "back_finetuned_scaled_twice", "cell_inference_scaled_twice"):
         assert departures(config_of(f"+rung={rung}")) == [], rung
+
+
+@pytest.mark.parametrize(
+    ("remedy", "said", "expected"),
+    [
+        (["batchnorm=inference"], ["batchnorm=batch_stats"], ["batchnorm=inference"]),
+        (["batchnorm=inference"], ["+experiment=frozen_inception"], ["batchnorm=inference"]),
+        (["batchnorm=inference"], ["+experiment=frozen_bn"], []),  # it has that
+        (["batchnorm=inference"], ["batchnorm=batch_stats", "batchnorm.training_statistics=stored"], []),
+        (
+            ["batchnorm=inference"], ["+experiment=frozen_bn", "batchnorm.training_statistics=batch"],
+            ["batchnorm.training_statistics=stored"],
+        ),
+        (["preprocess=auto"], ["preprocess.rescale=true"], ["preprocess.rescale=false"]),
+        (["optim.lr=3e-05"], ["optim.lr=0.1", "+experiment=finetune_bn"], ["optim.lr=3e-05"]),
+        (["optim.lr=0.1"], ["optim.lr=0.1"], []),
+        (["backbone.freeze=true", "batchnorm=inference"], ["+experiment=finetune_upper"], []),  # is refused
+        (
+            ["backbone.freeze=true", "backbone.train_from=null", "batchnorm=inference"], ["+experiment=finetune_upper"],
+            ["backbone.freeze=true", "backbone.train_from=null", "batchnorm=inference"],
+        ),
+        (["optim.lr=1e-4"], ["+experiment=gone"], []),
+    ],
+)  # fmt: skip
+def test_a_remedy_is_proved_on_the_command_line(remedy: list[str], said: list[str], expected: list[str]):
+    assert proved(remedy, None, Said(said)) == expected
+
+
+def test_a_choice_named_by_hand_changes_nothing():
+    config = config_of("batchnorm=inference", "batchnorm.name=mine")
+    assert proved(["batchnorm=inference"], config, None) == []
+    assert proved(["batchnorm=batch_stats"], config, None) == ["batchnorm=batch_stats"]
+
+
+def test_no_json_is_written_that_could_be_bare():
+    """``json.dumps`` writes NaN unless it is told not to."""
+    calls = []
+    for path in sorted(Path(seedsweep.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("json.dumps", "json.dump"):
+                strictly = any(word.arg == "allow_nan" for word in node.keywords)
+                calls.append((path.name, strictly))
+    assert len(calls) > 10
+    assert [name for name, strictly in calls if not strictly] == []
+
+
+def test_a_checkpoint_beside_another_runs_record_is_told(folder: Path, caplog: pytest.LogCaptureFixture):
+    best = folder / "checkpoints" / "best.ckpt"
+    trained = load_trained(best)
+    assert caplog.text == ""
+    assert "inputs as preprocess=rescale_twice scales them" in trained.told
+    assert Switches.from_dict(trained.card["switches"]) == read_switches(folder)
+    record = (folder / "metrics.json").read_text()
+    (folder / "metrics.json").write_text(record.replace(trained.digest, "0" * 64))
+    load_trained(best)
+    (folder / "metrics.json").write_text(record)
+    assert "is not the file that this run's metrics.json speaks of" in caplog.text

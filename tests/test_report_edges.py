@@ -13,6 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
 from report_folders import switches, write_run, write_study, write_sweep
+from rich.console import Console
 from test_cli import Stub
 
 from seedsweep.claims.calibration import SMALLEST, calibrate, scaled
@@ -27,6 +28,7 @@ from seedsweep.report.sections import calibration, confusion
 from seedsweep.report.verdict import sentences
 from seedsweep.report.write import write_report
 from seedsweep.reporting.answers import Answers
+from seedsweep.reporting.grid_table import print_table
 from seedsweep.training import run as training
 
 
@@ -282,3 +284,58 @@ def test_drawn_numbers_stand_on_a_scale(tmp_path: Path):
     assert all(re.findall(r"<span>([^<]+)</span>", scale) == ["0", "50", "100 %"] for scale in drawn)
     for label in (">epoch<", ">accuracy<", ">loss<", ">share of right answers<", ">confidence<"):
         assert label in page
+
+
+FROZEN_BN = {"label": "frozen_bn", "departures": ["batchnorm.training_statistics=batch"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        # called frozen_bn, and its switches are those of batch_stats: nothing is trained that could lag behind
+        (FROZEN_BN | {"switches": switches("batch_stats")}, "for its BatchNorm layers normalise with other statistics"),
+        ({"switches": switches("train", update_statistics=False)}, "normalise with other statistics"),
+        ({"switches": switches("train")}, "BatchNorm's running statistics may lag behind the trained weights"),
+        ({"switches": switches("inference")}, "its BatchNorm layers normalise alike in both, so the reason is another"),
+        ({"switches": None}, "how its BatchNorm layers were set is not known"),
+    ],
+)  # fmt: skip
+def test_a_gap_is_explained_by_the_switches_alone(changes: dict[str, Any], says: str, tmp_path: Path):
+    write_run(tmp_path / "r", "arm", 1, 0.7, (0.9, 0.3))
+    amend(tmp_path / "r", **changes)
+    first, second = sentences(read_material(tmp_path / "r"))
+    assert says in second
+    assert ("may lag" in second) == ("may lag" in says)
+    if "departures" in changes:
+        assert first.startswith("`frozen_bn` (with `batchnorm.training_statistics=batch`) answers 70.0 %")
+
+
+def test_the_comparison_changes_what_the_run_did(tmp_path: Path):
+    """A choice of a group would be overridden by the run's own single value: the advice is a single value, too."""
+    write_run(tmp_path / "r", "frozen_bn", 1, 0.8, batchnorm="batch_stats")
+    amend(tmp_path / "r", images={"val": {"a": 30, "b": 30}})
+    path = tmp_path / "r" / ".hydra" / "hydra.yaml"
+    said = json.loads(path.read_text())
+    said["hydra"]["overrides"]["task"] = ["+experiment=frozen_bn", "batchnorm.training_statistics=batch"]
+    path.write_text(json.dumps(said))
+    assert (
+        "compare with `batchnorm.training_statistics=stored`." in sentences(read_material(tmp_path / "r"))[1]
+    )
+    path.unlink()  # no command line is known that it could be proved on
+    assert "compare with" not in sentences(read_material(tmp_path / "r"))[1]
+
+
+def test_an_arm_that_departs_from_its_experiment_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_sweep(tmp_path)
+    for run in tmp_path.glob("*_good_*"):
+        amend(run, departures=["batchnorm.training_statistics=batch"])
+    write_report(tmp_path)
+    plain = (tmp_path / "report.md").read_text()
+    said = "good (with batchnorm.training_statistics=batch): the experiment of this name says otherwise."
+    assert said in plain.replace("\\", "")
+    material = read_material(tmp_path)
+    assert sentences(material)[0].startswith(
+        "`good` (with `batchnorm.training_statistics=batch`) answers 90.0 %"
+    )
+    print_table(material.rows, Console())
+    assert said in " ".join(capsys.readouterr().out.split())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from seedsweep.backbones.fitting import WeightsMisfitError
 from seedsweep.backbones.tensors import WeightFile
+from seedsweep.config.called import preprocess_called
+from seedsweep.config.schema import PreprocessConfig
 from seedsweep.errors import SeedsweepError
 
 
@@ -63,7 +65,7 @@ def about(file: WeightFile) -> str:
         return ""
     began, run = card["backbone"]["weights"], f"run of {card['experiment']}"
     lines = [f"a checkpoint of seedsweep, {card['backbone']['name']} of a {run}, which began with {began}"]
-    policy = card.get("batchnorm_switches")
+    policy = (card.get("switches") or {}).get("batchnorm")
     if not any(name.endswith("running_mean") for name in file.tensors):
         pass  # no BatchNorm
     elif policy is None:
@@ -74,7 +76,7 @@ def about(file: WeightFile) -> str:
         lines.append("BatchNorm statistics re-estimated on that run's images")
     else:
         lines.append("BatchNorm statistics as that run found them")
-    scaling = card["preprocess"]
-    if not scaling.get("normalise", True) or scaling.get("rescale"):
-        lines.append(f"trained on inputs as preprocess={scaling['name']} scales them")
+    scaling = PreprocessConfig(**card["preprocess"])
+    if not scaling.normalise or scaling.rescale:
+        lines.append(f"trained on inputs as preprocess={preprocess_called(scaling)} scales them")
     return "; ".join(lines)

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from seedsweep.config.grammar import setting
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import AugmentConfig, BatchNormConfig, Config, PreprocessConfig
 
@@ -49,26 +50,19 @@ def rename(config: Config) -> None:
     config.preprocess.name = preprocess_called(config.preprocess)
 
 
-def written(key: str, value: Any) -> str:
-    """Returns a setting as the command line takes it, ``augment.shift=[0.1,0.1]``."""
-    if isinstance(value, bool) or value is None:
-        return f"{key}={'null' if value is None else str(value).lower()}"
-    if isinstance(value, list):
-        return f"{key}=[{','.join(str(each) for each in value)}]"
-    if isinstance(value, float):
-        short = f"{value:g}"
-        return f"{key}={short if float(short) == value else repr(value)}"
-    return f"{key}={value}"
+def told(key: str, value: Any) -> str:
+    """Returns a setting as the command line takes it, ``augment.rotation=20`` for a rotation of 20.0."""
+    return setting(key, int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _values(config: AugmentConfig | BatchNormConfig | PreprocessConfig) -> dict[str, Any]:
     return {key: value for key, value in asdict(config).items() if key != "name"}
 
 
-def _called(group: str, content: dict[str, Any], told: dict[str, Any]) -> str:
+def _called(group: str, content: dict[str, Any], shown: dict[str, Any]) -> str:
     values = {key: value for key, value in content.items() if key != "name"}
     name = next((name for name, known in _shipped(group) if known == values), None)
-    return name or f"{CUSTOM} ({', '.join(written(key, value) for key, value in told.items())})"
+    return name or f"{CUSTOM} ({', '.join(told(key, value) for key, value in shown.items())})"
 
 
 @cache

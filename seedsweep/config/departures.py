@@ -11,10 +11,11 @@ from typing import Any
 import yaml
 from hydra.core.hydra_config import HydraConfig
 
-from seedsweep.config.called import written
+from seedsweep.config.called import told
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NOT_SETTINGS = ("experiment", "rung", "hydra", "defaults")
 CHANGES_NOTHING = ("name", "teaches")  # of a section: what it is called
 NAMED = ("backbone", "optim", "data")  # sections whose name is a setting
@@ -67,7 +68,7 @@ def _find(group: str, choice: str, folders: Sequence[Path]) -> Path | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = yaml.load(path.read_text(encoding="utf-8"), LOADER)
     return content if isinstance(content, dict) else {}
 
 
@@ -127,5 +128,5 @@ def _differences(stated: dict[str, Any], content: dict[str, Any], path: tuple[st
         if isinstance(value, dict) and isinstance(content[key], dict):
             found += _differences(value, content[key], (*path, key))
         elif value != content[key]:
-            found.append(written(".".join((*path, key)), content[key]))
+            found.append(told(".".join((*path, key)), content[key]))
     return found

@@ -44,7 +44,7 @@ def as_text(text: str) -> str:
 def written(value: Any) -> str:
     """Writes any value as Hydra's grammar has it: a text, a number, true, null, a list, a dictionary."""
     if isinstance(value, bool) or value is None:
-        return json.dumps(value)
+        return json.dumps(value, allow_nan=False)
     if isinstance(value, (str, Path)):
         return as_text(str(value))
     if isinstance(value, dict):

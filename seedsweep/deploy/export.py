@@ -154,9 +154,9 @@ def about(trained: Trained, kind: torch.dtype) -> dict[str, str]:
     height, width = trained.image_size
     name = str(kind).removeprefix("torch.")
     ranges = trained.ranges.as_dict()
-    return ({"values": json.dumps(ranges)} if ranges else {}) | {
-        "classes": json.dumps(trained.classes, ensure_ascii=False),
-        "image_size": json.dumps([height, width]),
+    return ({"values": json.dumps(ranges, allow_nan=False)} if ranges else {}) | {
+        "classes": json.dumps(trained.classes, ensure_ascii=False, allow_nan=False),
+        "image_size": json.dumps([height, width], allow_nan=False),
         "input": f"RGB pixels 0..255, {name} [B, 3, {height}, {width}], resized bilinear with antialiasing",
         "output": f"probabilities, float32 [B, {len(trained.classes)}], in the order of classes",
         "checkpoint_sha256": trained.digest,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from seedsweep.models.card import CARD
 from seedsweep.models.checkpoint import not_finite, read_checkpoint
 from seedsweep.models.classifier import Classifier, Head
 from seedsweep.preprocess.scaling import Preprocess
+from seedsweep.runs.record import read_metrics
+
+log = logging.getLogger(__name__)
 
 PREFIX = "classifier."  # of the net's keys in the checkpoint
 
@@ -94,7 +98,21 @@ def load_trained(path: Path) -> Trained:
             "with a smaller optim.lr for instance."
         )
     height, width = card["image_size"]
-    return Trained(net.eval(), list(card["classes"]), (height, width), card, path, digest_of(path))
+    digest = digest_of(path)
+    _compare_with_record(path, digest)
+    return Trained(net.eval(), list(card["classes"]), (height, width), card, path, digest)
+
+
+def _compare_with_record(path: Path, digest: str) -> None:
+    """Warns where the best.ckpt of a run is not the file that the run's record speaks of."""
+    if path.name != "best.ckpt" or path.parent.name != "checkpoints":
+        return
+    known = (read_metrics(path.absolute().parents[1]).get("digests") or {}).get("checkpoint")
+    if known and known != digest:
+        log.warning(
+            "%s is not the file that this run's metrics.json speaks of: the accuracies there are not this net's",
+            path,
+        )
 
 
 def _build(card: dict[str, Any]) -> Classifier:

@@ -116,7 +116,8 @@ class Material:
                 asdict(policy),
                 config.data.image_size,
                 config.data.batch_size if batchwise else 0,
-            ]
+            ],
+            allow_nan=False,
         )
         if key not in self._answers:
             made = self._batchwise(config) if batchwise else None

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from seedsweep.config.called import rename, written
+from seedsweep.config.called import rename, told
 from seedsweep.config.compose import composed
 from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
@@ -116,7 +116,7 @@ def proved(remedy: list[str], config: Config | None, said: Said | None) -> list[
         return remedy
     before, wanted = _content(apply(config, [])), _content(apply(config, remedy))
     values = [
-        written(f"{section}.{key}", value)
+        told(f"{section}.{key}", value)
         for section, content in wanted.items()
         if isinstance(content, dict)
         for key, value in content.items()

@@ -108,7 +108,7 @@ class Space:
     """
 
     def __init__(self, root: Path, identity: dict[str, Any], about: dict[str, Any]) -> None:
-        content = json.dumps({"format": FORMAT, **identity}, sort_keys=True)
+        content = json.dumps({"format": FORMAT, **identity}, sort_keys=True, allow_nan=False)
         self.key = hashlib.sha256(content.encode()).hexdigest()[:16]
         self.folder = root / self.key
         self.about = about
@@ -136,5 +136,5 @@ class Space:
 
 def view_name(augment: dict[str, Any], seed: int, view: int) -> str:
     """Names a draw of an augmentation with these settings and seed."""
-    digest = hashlib.sha256(json.dumps(augment, sort_keys=True).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps(augment, sort_keys=True, allow_nan=False).encode()).hexdigest()[:12]
     return f"{augment['name']}-{digest}-s{seed}-v{view:03d}"

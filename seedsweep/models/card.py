@@ -9,6 +9,7 @@ import seedsweep
 from seedsweep.config.called import batchnorm_called, preprocess_called
 from seedsweep.config.schema import Config
 from seedsweep.models.build import BuiltModel
+from seedsweep.models.effective import effective
 
 CARD = "seedsweep"  # key in the checkpoint
 
@@ -39,6 +40,6 @@ def card_of(
         "head": asdict(config.head),
         "experiment": config.experiment.name,
         "batchnorm": batchnorm_called(config.batchnorm),
-        "batchnorm_switches": asdict(config.batchnorm),
         "seed": config.seed,
+        "switches": effective(config, built).as_dict(),
     }

@@ -130,6 +130,6 @@ def _backbone_of(built: BuiltModel, library: str) -> BackboneSwitches:
 
 def _drops(module: nn.Module) -> bool:
     """Says whether a module leaves out something at random in training: Dropout, and timm's DropPath and kin."""
-    named = type(module).__name__.startswith(("Dropout", "DropPath", "DropBlock", "PatchDropout"))
-    share = getattr(module, "p", None) or getattr(module, "drop_prob", None) or getattr(module, "prob", None)
-    return named and bool(share)
+    if not type(module).__name__.startswith(("Dropout", "DropPath", "DropBlock", "PatchDropout")):
+        return False
+    return any(getattr(module, name, None) for name in ("p", "drop_prob", "prob"))

@@ -214,4 +214,4 @@ SECTIONS = (
 
 
 def _key(trial: optuna.trial.FrozenTrial) -> str:
-    return json.dumps(sorted(trial.user_attrs.get("settings", [])))
+    return json.dumps(sorted(trial.user_attrs.get("settings", [])), allow_nan=False)

@@ -26,12 +26,16 @@ JOB = "job.json"  # of a job of a grid: what it is
 
 def digest(config: Config) -> str:
     """Returns what must be equal for a job to be the same job: everything but where it is written."""
-    return hashlib.sha256(json.dumps(what_counts(config), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(what_counts(config), sort_keys=True, allow_nan=False).encode()
+    ).hexdigest()
 
 
 def write_run(grid: Path, folder: Path, config: Config, label: str) -> None:
     """Notes which run a job of a grid trains, and where the images of all jobs with its split are written down."""
-    split = hashlib.sha256(json.dumps(split_settings(config.data), sort_keys=True).encode()).hexdigest()[:8]
+    split = hashlib.sha256(
+        json.dumps(split_settings(config.data), sort_keys=True, allow_nan=False).encode()
+    ).hexdigest()[:8]
     pin = os.path.relpath(grid / f"manifest_{split}.csv", folder)  # the grid may be moved
     write_json(folder / JOB, {"config": digest(config), "label": label, "pin": pin})
 

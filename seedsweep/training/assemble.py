@@ -113,7 +113,7 @@ def _trunk_key(config: Config, prepared: PreparedImages) -> str:
         "split_seed": config.data.split_seed if config.batchnorm.recalibrate else None,
         "cwd": str(Path.cwd()),  # backbone.weights may be a relative path
     }
-    return json.dumps(content, sort_keys=True)
+    return json.dumps(content, sort_keys=True, allow_nan=False)
 
 
 def _train_digest(prepared: PreparedImages) -> str:
@@ -134,7 +134,7 @@ def _calibrate(net: Backbone, preprocess: Preprocess, config: Config, prepared: 
         config.data.split_seed,
         _train_digest(prepared),
     ]
-    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()[:32]
     path = cache_of(config) / "statistics" / f"{key}.safetensors"
     if load_statistics(net, path):
         return

@@ -71,4 +71,4 @@ def _shared(config: Config) -> str:
     content = asdict(config)
     for key in OF_ONE_HEAD:
         content.pop(key)
-    return json.dumps(content, sort_keys=True, default=str)
+    return json.dumps(content, sort_keys=True, default=str, allow_nan=False)

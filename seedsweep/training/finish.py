@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from seedsweep.backbones.weights import digest_of
-from seedsweep.config.departures import departures
 from seedsweep.config.schema import Config
 from seedsweep.features.images import FeatureImages
 from seedsweep.models.build import BuiltModel
@@ -55,6 +54,7 @@ class ArmRun:
         module: what is trained.
         built: the net's origin.
         images: the data.
+        departures: settings that the experiment's file says otherwise.
         reason: why the images go online; None: their features are stored.
         board: TensorBoard's writers; closed at the end.
         started: ``time.perf_counter()`` at the start of the run.
@@ -68,6 +68,7 @@ class ArmRun:
     module: ArmModule
     built: BuiltModel
     images: Images
+    departures: list[str]
     reason: str | None
     board: RunTensorBoard
     started: float
@@ -149,7 +150,7 @@ def _record(
     modes = rows[outcome.best_epoch] if rows else None
     return RunRecord(
         experiment=config.experiment.name,
-        departures=departures(config),
+        departures=run.departures,
         label=run.label,
         seed=config.seed,
         status=status,

@@ -98,11 +98,12 @@ def train(
         module, built = build_module(config, prepared, trunk)
         module.card = card_of(config, built, prepared.table.classes, prepared.pixels.how.ranges.as_dict())
         height, width = config.data.image_size
+        departed = departures(config)
         if pictures:
             write_model_summary(module.classifier, run_dir / "model_summary.txt", (3, height, width))
         log.info(
             "%s: %s (%s), %s, %s",
-            with_departures(label, departures(config)),
+            with_departures(label, departed),
             built.backbone.name,
             built.backbone.weights.note or built.backbone.weights.source,
             batchnorm_told(
@@ -142,7 +143,18 @@ def train(
             save_checkpoint(module, run_dir / "checkpoints/best.ckpt", outcome.best_epoch, whole=pictures)
         metrics = finish_run(
             ArmRun(
-                config, run_dir, label, module, built, images, reason, board, started, pictures, meet_test
+                config,
+                run_dir,
+                label,
+                module,
+                built,
+                images,
+                departed,
+                reason,
+                board,
+                started,
+                pictures,
+                meet_test,
             ),
             recorder.rows,
             outcome,

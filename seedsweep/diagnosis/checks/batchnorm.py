@@ -116,10 +116,16 @@ def _judge(subject: Subject, modes: Modes | None, damage: float | None) -> tuple
         )
         return Verdict.SUSPECT, text, ["batchnorm=inference"]
     if policy.training_statistics == "batch" and policy.train_affine:
+        if gap >= LAG and not policy.update_statistics:
+            text = (
+                f"{seen}: scale and shift are trained on the batch's statistics, but the stored ones, which inference "
+                "takes, never move."
+            )
+            return Verdict.FAULT, text, ["batchnorm.update_statistics=true"]
         if gap >= LAG:
             text = (
-                f"{seen}: the running statistics lag behind the weights, for there were few steps. Train longer, or "
-                "with smaller batches (but not below 16)."
+                f"{seen}: the running statistics may lag behind the weights, which more epochs would show, or the "
+                f"batches of {size} may be too small."
             )
             return Verdict.SUSPECT, text, ["trainer.max_epochs=" + str(2 * subject.config.trainer.max_epochs)]
         if modes is None:
