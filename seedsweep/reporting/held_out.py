@@ -50,7 +50,7 @@ def held_out(folder: Path, metrics: dict[str, Any], first_val: str | None = None
         rows = [row for row in read_manifest(folder / "manifest.csv") if row.split in HELD_OUT]
     except SeedsweepError:
         told = {split: metrics["images"].get(split) for split in HELD_OUT}
-        return HeldOut(_digest([json.dumps(told, sort_keys=True)]), about)
+        return HeldOut(_digest([json.dumps(told, sort_keys=True, allow_nan=False)]), about)
     digest = _digest("\0".join((row.path, row.label, row.split, row.digest or "")) for row in rows)
     root = _root(rows, first_val)
     return HeldOut(digest, f"{shown(Path(root))}, {about}" if root else about)
