@@ -120,7 +120,9 @@ def _train_digest(prepared: PreparedImages) -> str:
     table = prepared.table
     ranges = prepared.pixels.how.ranges.as_dict()
     content = "".join(table.digests[row] for row in table.indices("train"))
-    return hashlib.sha256((content + (json.dumps(ranges) if ranges else "")).encode()).hexdigest()
+    return hashlib.sha256(
+        (content + (json.dumps(ranges, allow_nan=False) if ranges else "")).encode()
+    ).hexdigest()
 
 
 def _calibrate(net: Backbone, preprocess: Preprocess, config: Config, prepared: PreparedImages) -> None:
