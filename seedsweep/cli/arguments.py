@@ -9,11 +9,11 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from seedsweep.cli.values import as_meant
 from seedsweep.cli.words import RESUME, as_overrides
 from seedsweep.config.checks import file_name
 from seedsweep.config.grammar import split, text_of
 from seedsweep.config.groups import key_of, plus
+from seedsweep.config.values import as_meant
 from seedsweep.errors import SeedsweepError
 
 # tasks that leave nothing in a run folder: Hydra makes none

@@ -22,7 +22,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.cli.sentences import choices_of, sentence, unknown_choice, unreadable
 from seedsweep.cli.study_names import Job, check_names
-from seedsweep.cli.values import how_to_quote
 from seedsweep.config.checks import file_name
 from seedsweep.config.grammar import setting, text_of
 from seedsweep.config.groups import key_of
@@ -31,6 +30,7 @@ from seedsweep.config.same import check_same_split, refuse_other_settings
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.config.study_schema import OF_THE_STUDY
+from seedsweep.config.values import how_to_quote
 from seedsweep.data.folder import check_root
 from seedsweep.errors import SeedsweepError
 from seedsweep.study.space import merged, probes

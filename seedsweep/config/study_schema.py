@@ -10,6 +10,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.config.checks import at_least, between, file_name, one_of, positive
+from seedsweep.config.grammar import written
 from seedsweep.errors import SeedsweepError
 
 # beginnings of keys that are no settings of a trial
@@ -36,12 +37,15 @@ class ParamConfig:
             raise SeedsweepError(f"{name} needs either choices, or low and high.")
         if self.choices is not None and not self.choices:
             raise SeedsweepError(f"{name}: choices is empty.")
+        texts = [written(choice) for choice in self.choices or ()]
+        if twice := next((text for text in texts if texts.count(text) > 1), None):
+            raise SeedsweepError(f"{name}: choices has {twice} twice.")
         if self.low is not None and self.high is not None:
             if self.low > self.high:
                 raise SeedsweepError(f"{name}: low is {self.low}, above high, {self.high}.")
             if self.log:
                 positive(f"{name}.low, on a log scale,", self.low)
-        at_least(f"{name}.points", self.points, 2)
+        between(f"{name}.points", self.points, 2, 1000)
 
 
 def _param(name: str, value: Any) -> ParamConfig:

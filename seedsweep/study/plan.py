@@ -29,6 +29,7 @@ from seedsweep.config.same import check_same_split, differences, flat, what_coun
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.config.study_schema import METRICS, OF_THE_STUDY, ParamConfig
+from seedsweep.config.values import as_meant
 from seedsweep.errors import RefusedError, SeedsweepError
 from seedsweep.study.identity import is_gone, me
 from seedsweep.study.leases import SLOT, WORKER
@@ -119,7 +120,7 @@ def read_plan(config: Config) -> Plan:
     study = config.study
     given = [o for o in hydra.overrides.task if key_of(o).split(".")[0] not in OF_THE_STUDY]
     theirs = {key_of(override) for override in given}
-    settings = [plus(o) for o in study.settings if key_of(o) not in theirs]
+    settings = [plus(as_meant(o)) for o in study.settings if key_of(o) not in theirs]
     sources = hydra.runtime.config_sources
     folders = [source.path for source in sources if source.provider == "command-line"]
     name = str(hydra.job.config_name or "config")

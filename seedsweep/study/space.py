@@ -12,9 +12,10 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import BaseTrial, Trial
 
-from seedsweep.config.grammar import setting
+from seedsweep.config.grammar import setting, written
 from seedsweep.config.groups import key_of, plus
 from seedsweep.config.study_schema import ParamConfig, StudyConfig
+from seedsweep.config.values import as_meant
 from seedsweep.errors import SeedsweepError
 from seedsweep.study.redraw import undrawn
 
@@ -55,8 +56,8 @@ def dimensions(study: StudyConfig) -> list[ParamConfig]:
 def suggest(trial: BaseTrial, space: list[ParamConfig]) -> list[str]:
     """Draws a value for every dimension that applies; returns them as overrides."""
     if isinstance(trial, Trial) and _is_half_drawn(trial.params, space):
-        with undrawn(trial) as written:
-            drawn = _draw(trial, space, written)
+        with undrawn(trial) as known:
+            drawn = _draw(trial, space, known)
     else:
         drawn = _draw(trial, space, {})
     return [setting(key, value) for key, value in drawn.items()]
@@ -75,9 +76,9 @@ def starts(study: StudyConfig, space: list[ParamConfig]) -> list[Start]:
         for text in entry:
             key, value = _read(text)
             if key in by_key:
-                start.fixed[key] = _checked(by_key[key], value)
+                start.fixed[key] = _label(by_key[key], _checked(by_key[key], value))
             else:
-                start.overrides.append(plus(text))
+                start.overrides.append(plus(as_meant(text)))
         found.append(start)
     return found
 
@@ -97,22 +98,23 @@ def grid(space: list[ParamConfig], seed: int) -> list[Start]:
                 "lower `points`, or take another sampler."
             )
     random.Random(seed).shuffle(found)
-    return [Start(fixed) for fixed in found]
+    by_key = {param.key: param for param in space}
+    return [Start({key: _label(by_key[key], value) for key, value in fixed.items()}) for fixed in found]
 
 
 def probes(study: StudyConfig) -> Iterator[list[str]]:
     """Yields sets of overrides that together touch every end and choice of the space, for a check beforehand."""
-    space = dimensions(study)
+    space, shared = dimensions(study), [as_meant(text) for text in study.settings]
     for start in starts(study, space):
         if start.overrides:
-            yield [*study.settings, *start.overrides]
+            yield [*shared, *start.overrides]
     free = [param for param in space if param.when is None]
     for number in range(max((len(_ends(param)) for param in free), default=0)):
         values = {param.key: _ends(param) for param in free}
-        yield [*study.settings, *(setting(key, ends[number % len(ends)]) for key, ends in values.items())]
+        yield [*shared, *(setting(key, ends[number % len(ends)]) for key, ends in values.items())]
     for param in space:
         for value in _ends(param) if param.when is not None else []:
-            yield [*study.settings, plus(str(param.when)), setting(param.key, value)]
+            yield [*shared, plus(as_meant(str(param.when))), setting(param.key, value)]
 
 
 def merged(*parts: list[str]) -> list[str]:
@@ -166,24 +168,25 @@ def _applies(param: ParamConfig, drawn: Mapping[str, Value]) -> bool:
     return key in drawn and drawn[key] == value
 
 
-def _draw(trial: BaseTrial, space: list[ParamConfig], written: Mapping[str, Value]) -> dict[str, Value]:
-    """Draws a value for every dimension that applies; of ``written`` ones a worker's that was killed counts."""
+def _draw(trial: BaseTrial, space: list[ParamConfig], known: Mapping[str, Value]) -> dict[str, Value]:
+    """Draws a value for every dimension that applies; of ``known`` ones a worker's that was killed counts."""
     drawn: dict[str, Value] = {}
     for param in space:
         if _applies(param, drawn):
-            value = _suggest(trial, param)
-            drawn[param.key] = written.get(param.key, value)
+            label = _suggest(trial, param)
+            drawn[param.key] = _value(param, known.get(param.key, label))
     return drawn
 
 
-def _is_half_drawn(written: Mapping[str, Value], space: list[ParamConfig]) -> bool:
+def _is_half_drawn(drawn: Mapping[str, Value], space: list[ParamConfig]) -> bool:
     """Says whether a worker was killed after it had drawn some of a trial's values, and not all."""
-    return bool(written) and any(param.key not in written for param in space if _applies(param, written))
+    values = {param.key: _value(param, drawn[param.key]) for param in space if param.key in drawn}
+    return bool(drawn) and any(param.key not in drawn for param in space if _applies(param, values))
 
 
 def _suggest(trial: BaseTrial, param: ParamConfig) -> Value:
     if param.choices is not None:
-        choice: Value = trial.suggest_categorical(param.key, param.choices)
+        choice: Value = trial.suggest_categorical(param.key, _labels(param))
         return choice
     low, high = _range(param)
     if param.integer:
@@ -193,18 +196,47 @@ def _suggest(trial: BaseTrial, param: ParamConfig) -> Value:
 
 def _read(text: str) -> tuple[str, Any]:
     try:
-        override = OverridesParser.create().parse_override(text.lstrip("+"))
+        override = OverridesParser.create().parse_override(as_meant(text.lstrip("+")))
         return override.key_or_group, override.value()
     except Exception as error:
         raise SeedsweepError(f"'{text}' in the study can't be read: write KEY=VALUE.") from error
 
 
-def _checked(param: ParamConfig, value: Any) -> Value:
+def _labels(param: ParamConfig) -> list[Value]:
+    """Returns what Optuna knows the choices by: themselves, or their text where it could not tell them apart.
+
+    It keeps plain values alone, and takes 1, 1.0 and true for one.
+    """
+    choices = param.choices or []
+    is_plain = all(each is None or isinstance(each, (str, int, float)) for each in choices)
+    return (
+        list(choices)
+        if is_plain and len(set(choices)) == len(choices)
+        else [written(each) for each in choices]
+    )
+
+
+def _value(param: ParamConfig, label: Value) -> Any:
+    return label if param.choices is None else param.choices[_labels(param).index(label)]
+
+
+def _label(param: ParamConfig, value: Any) -> Value:
+    if param.choices is None:
+        plain: Value = value
+        return plain
+    return _labels(param)[param.choices.index(value)] if _labels(param) == param.choices else written(value)
+
+
+def _checked(param: ParamConfig, value: Any) -> Any:
     if param.choices is not None:
-        if value not in param.choices:
+        same = [
+            each
+            for each in param.choices
+            if each == value and isinstance(each, bool) == isinstance(value, bool)
+        ]
+        if not same:
             raise SeedsweepError(f"study.first: {param.key}={value} is none of its choices, {param.choices}.")
-        checked: Value = value
-        return checked
+        return same[0]
     low, high = _range(param)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise SeedsweepError(f"study.first: {param.key}={value} does not lie between {low:g} and {high:g}.")
