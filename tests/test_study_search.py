@@ -145,7 +145,7 @@ MISTAKES = {
     "sampler.options.n_start=3": "sampler.options don't suit TPESampler",
     "pruner.options.n=3": "pruner.options don't suit NopPruner",
     "storage=postgres": "storage.url is not set",
-    "study.name=a/b": "without '/'",
+    "study.name=a/b": "holds a '/'",
 }
 
 

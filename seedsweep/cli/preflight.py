@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -37,6 +38,8 @@ from seedsweep.study.space import merged, probes
 from seedsweep.sweep.record import holds_run, is_finished
 
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
+CIRCLE = "settings or files refer to one another in a circle (${...}, or defaults that lead back to their own file)."
+MOST_JOBS = 10_000  # of a grid
 NAMES = ("experiment.name", "study.name")
 WITH_IMAGES = ("train", "study")  # tasks that read them; a diagnosis does where it has nothing but settings
 
@@ -123,6 +126,8 @@ def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -
         )
     here = str(cfg.hydra.launcher.get("_target_")).endswith(".BasicLauncher")
     choices = [_values(override) for override in merged.values()]
+    if (number := math.prod(map(len, choices))) > MOST_JOBS:
+        raise SeedsweepError(f"this grid has {number:,} jobs, but at most {MOST_JOBS:,} can run: sweep less.")
     for override, lines in zip(merged.values(), choices, strict=True):
         if override.key_or_group in NAMES:  # all of them: a folder is made by each
             for line in lines:
@@ -163,10 +168,23 @@ def _values(override: Override) -> list[str]:
     if _is_range(override):
         ends: Any = override.value()
         return [f"{key}={ends.start}", f"{key}={ends.end}"]
+    if (number := _length(override)) > MOST_JOBS:
+        line = override.input_line
+        raise SeedsweepError(f"{line} has {number:,.0f} values, but a grid has at most {MOST_JOBS:,} jobs.")
     values = [f"{key}={value}" for value in override.sweep_string_iterator()]
     if not values:
         raise SeedsweepError(f"{override.input_line} matches nothing.")
     return values
+
+
+def _length(override: Override) -> float:
+    """Returns how many values a range has, without making them; of all else 0."""
+    sweep: Any = override.value()
+    if not isinstance(sweep, RangeSweep):
+        return 0
+    if not sweep.step or any(not math.isfinite(each or 0) for each in (sweep.start, sweep.stop, sweep.step)):
+        raise SeedsweepError(f"{override.input_line} has no end: write range(START,STOP,STEP).")
+    return max(0.0, math.ceil((float(sweep.stop or 0) - float(sweep.start or 0)) / float(sweep.step)))
 
 
 def _names_first(overrides: list[Override]) -> None:
@@ -203,6 +221,8 @@ def _compose(name: str, overrides: list[str]) -> DictConfig:
         return compose(name, overrides, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise SeedsweepError(sentence(error, overrides)) from error
+    except RecursionError as error:
+        raise SeedsweepError(CIRCLE) from error
 
 
 def _check_space(name: str, config: Config, overrides: list[str], composed: set[tuple[str, ...]]) -> None:

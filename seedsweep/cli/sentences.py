@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from hydra import compose
@@ -13,7 +14,11 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seedsweep.command import shown
+from seedsweep.config.grammar import text_of
+from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
+from seedsweep.config.yaml_file import line_of
 
 LAUNCHERS = {  # what conf/hydra/launcher/ builds on: the package that brings it, which is our extra of that name
     "joblib": ("hydra-joblib-launcher", "joblib"),
@@ -54,6 +59,7 @@ def sentence(error: Exception, overrides: list[str]) -> str:
     """
     cause = error.__cause__ or error
     text = f"{error}\n{cause}"
+    key = found[1] if (found := re.search(r"full_key: (\S+)", text)) else ""
     if match := re.search(r"Cannot find primary config '([^']+)'", text):
         return f"--config-name {match[1]} is no file of {conf_dir()}."
     if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
@@ -63,14 +69,13 @@ def sentence(error: Exception, overrides: list[str]) -> str:
     if match := re.search(r"Could not delete from config\. '([^']+)' does not exist", text):
         return _unknown_key(match[1])
     if match := re.search(r"Interpolation key '([^']+)' not found", text):
-        return f"${{{match[1]}}} refers to nothing; " + _hint(match[1])
-    key = found[1] if (found := re.search(r"full_key: (\S+)", text)) else ""
+        return f"${{{match[1]}}} refers to nothing; " + _hint(match[1]) + _where(key, overrides)
     if re.search(r"[Kk]ey '\w+' (?:is )?not in|not in struct", text):
         for override in overrides:
             name = override.split("=", 1)[0].lstrip("+~")
             if name not in _known_keys(name.startswith("hydra")):
                 return _unknown_key(name)
-        return _unknown_key(key)
+        return _unknown_key(key) + _where(key, overrides)
     if match := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):
         return f"{match[1]} exists already: leave out the + before it."
     if match := re.search(r"Multiple values for ([\w/]+)|([\w/]+) appears more than once", text):
@@ -78,8 +83,25 @@ def sentence(error: Exception, overrides: list[str]) -> str:
     if "missing mandatory value" in text and key:
         return f"{key} has no value: choose {key}={' or '.join(choices_of(key)) or '...'}."
     if key:
-        return _wrong_value(key, str(cause).splitlines()[0])
+        return _wrong_value(key, str(cause).splitlines()[0]) + _where(key, overrides)
     return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+
+
+def _where(key: str, overrides: list[str]) -> str:
+    """Says which file of --config-dir sets ``key``, and in which line, where it is one and no override does."""
+    hydra = GlobalHydra.instance()
+    if not hydra.is_initialized() or any(key_of(override) == key for override in overrides):
+        return ""
+    chosen = {(key_of(o), text_of(o.partition("=")[2])) for o in overrides}
+    found = []
+    for source in hydra.config_loader().get_sources():
+        if source.provider == "command-line":
+            root = Path(source.path)
+            files = [root / group / f"{choice}.yaml" for group, choice in chosen] + [root / "config.yaml"]
+            for path in files:
+                line = line_of(path, str(path.parent.relative_to(root)).strip("."), re.split(r"\[", key)[0])
+                found += [f" It stands in {shown(path)}, line {line}."] if line else []
+    return found[0] if len(found) == 1 else ""
 
 
 def _wrong_value(key: str, reason: str) -> str:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seedsweep.config.checks import all_finite
 from seedsweep.config.schema import Config
+from seedsweep.config.source import use_our_source
 
 NAME = "base_config"
 
@@ -19,6 +20,7 @@ def register_schema() -> None:
     store = ConfigStore.instance()
     if f"{NAME}.yaml" not in store.repo:  # to store it again takes 17 ms
         store.store(name=NAME, node=Config)
+    use_our_source()
 
 
 def to_config(cfg: DictConfig) -> Config:
