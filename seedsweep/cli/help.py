@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
-import yaml
 from rich.console import Console
 from rich.markup import escape
 
 from seedsweep.cli.sentences import choices_of
 from seedsweep.config.location import conf_dir, path_of
+from seedsweep.config.yaml_file import read_yaml
+from seedsweep.errors import SeedsweepError
 
 GROUPS = ("data", "augment", "preprocess", "backbone", "batchnorm", "head", "optim", "trainer", "features")
 
@@ -66,8 +67,7 @@ def print_help(args: list[str]) -> None:
     console.print("[bold]Experiments[/bold] (+experiment=)")
     for folder in folders:
         for path in sorted((folder / "experiment").glob("*.yaml")):
-            content: dict[str, Any] = yaml.safe_load(path.read_text())
-            console.print(f"  {path.stem:<20} {escape(content.get('experiment', {}).get('teaches', ''))}")
+            console.print(f"  {escape(path.stem):<20} {escape(_teaches(path))}")
     sweeps = sorted(path.stem for folder in folders for path in (folder / "sweep").glob("*.yaml"))
     console.print(f"\n[bold]Sweeps[/bold] (-m +sweep=)  {', '.join(sweeps)}")
     console.print("\n[bold]Groups[/bold]")
@@ -78,3 +78,12 @@ def print_help(args: list[str]) -> None:
         console.print(f"  {key:<20} {escape(default):<12} {meaning}")
     console.print('\nShell completion: eval "$(seedsweep -sc install=bash)"')
     console.print("The whole configuration: --cfg job. Hydra's own options: --hydra-help.")
+
+
+def _teaches(path: Path) -> str:
+    """Returns what an experiment's file says of itself, or what is wrong with it."""
+    try:
+        experiment = read_yaml(path, "experiment")[0].get("experiment")
+    except SeedsweepError as error:
+        return str(error)
+    return str(experiment.get("teaches", "")) if isinstance(experiment, dict) else ""

@@ -223,6 +223,17 @@ def _compose(name: str, overrides: list[str]) -> DictConfig:
         raise SeedsweepError(sentence(error, overrides)) from error
     except RecursionError as error:
         raise SeedsweepError(CIRCLE) from error
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        AssertionError,
+    ) as error:  # of Hydra, which trusts files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SeedsweepError(
+            f"these settings and files can't be put together: {reason.rstrip('.')}."
+        ) from error
 
 
 def _check_space(name: str, config: Config, overrides: list[str], composed: set[tuple[str, ...]]) -> None:

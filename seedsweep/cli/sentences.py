@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
@@ -18,6 +18,7 @@ from seedsweep.command import shown
 from seedsweep.config.grammar import text_of
 from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
+from seedsweep.config.schema import Config
 from seedsweep.config.yaml_file import line_of
 
 LAUNCHERS = {  # what conf/hydra/launcher/ builds on: the package that brings it, which is our extra of that name
@@ -83,7 +84,17 @@ def sentence(error: Exception, overrides: list[str]) -> str:
     if "missing mandatory value" in text and key:
         return f"{key} has no value: choose {key}={' or '.join(choices_of(key)) or '...'}."
     if key:
-        return _wrong_value(key, str(cause).splitlines()[0]) + _where(key, overrides)
+        reasons = [
+            line.strip() for line in str(cause).splitlines() if "raised while composing config" not in line
+        ]
+        return _wrong_value(key, reasons[0]) + _where(key, overrides)
+    if match := re.search(r"Merge error: (\w+) is not a subclass of (\w+)", text):
+        names = [
+            name for name, kind in get_type_hints(Config).items() if getattr(kind, "__name__", "") == match[2]
+        ]
+        return f"{' or '.join(names) or match[2]} is a {match[1]}, but must be settings: key: value." + _file(
+            text
+        )
     return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
 
 
@@ -102,6 +113,11 @@ def _where(key: str, overrides: list[str]) -> str:
                 line = line_of(path, str(path.parent.relative_to(root)).strip("."), re.split(r"\[", key)[0])
                 found += [f" It stands in {shown(path)}, line {line}."] if line else []
     return found[0] if len(found) == 1 else ""
+
+
+def _file(text: str) -> str:
+    found = re.search(r"In '([^']+)'", text)
+    return f" It stands in {found[1]}.yaml." if found else ""
 
 
 def _wrong_value(key: str, reason: str) -> str:

@@ -11,16 +11,25 @@ from typing import Any
 from seedsweep.errors import SeedsweepError
 
 
-def at_least(name: str, value: float, low: float) -> None:
-    """Raises SeedsweepError unless ``value >= low``."""
+def at_least(name: str, value: float, low: float, most: float = math.inf) -> None:
+    """Raises SeedsweepError unless ``value`` is finite and ``low <= value <= most``."""
     if not value >= low:
         raise SeedsweepError(f"{name} is {value}, but must be at least {low}.")
+    _at_most(name, value, most)
 
 
-def positive(name: str, value: float) -> None:
-    """Raises SeedsweepError unless ``value > 0``."""
+def positive(name: str, value: float, most: float = math.inf) -> None:
+    """Raises SeedsweepError unless ``value`` is finite and ``0 < value <= most``."""
     if not value > 0:
         raise SeedsweepError(f"{name} is {value}, but must be greater than 0.")
+    _at_most(name, value, most)
+
+
+def _at_most(name: str, value: float, most: float) -> None:
+    if not math.isfinite(value):
+        raise SeedsweepError(f"{name} is {value}, but must be a finite number.")
+    if value > most:
+        raise SeedsweepError(f"{name} is {value:,}, but can be at most {most:,}.")
 
 
 def between(name: str, value: float, low: float, high: float) -> None:

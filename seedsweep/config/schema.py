@@ -20,6 +20,8 @@ from seedsweep.errors import SeedsweepError
 
 TASKS = Path(__file__).resolve().parents[1] / "tasks"  # a file each; not imported here
 
+LARGEST_BATCH, MOST_EPOCHS, MOST_IMAGES = 65_536, 100_000, 10_000_000  # a typing error asks for more
+
 
 @dataclass
 class PathsConfig:
@@ -38,7 +40,8 @@ class DemoConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        at_least("data.demo.n_images", self.n_images, 70)
+        at_least("data.demo.n_images", self.n_images, 70, 100_000)
+        between("data.demo.seed", self.seed, 0, 2**32 - 1)
 
 
 @dataclass
@@ -68,8 +71,8 @@ class DataConfig:
                 f"data.image_size is {list(self.image_size)}, but must be two numbers: [height, width]."
             )
         for side in self.image_size:
-            at_least("data.image_size", side, 16)
-        at_least("data.batch_size", self.batch_size, 1)
+            at_least("data.image_size", side, 16, 4096)
+        at_least("data.batch_size", self.batch_size, 1, LARGEST_BATCH)
         between("data.val_fraction", self.val_fraction, 0.01, 0.9)
         between("data.test_fraction", self.test_fraction, 0.0, 0.9)
         between("data.val_fraction + data.test_fraction", self.val_fraction + self.test_fraction, 0, 0.95)
@@ -77,7 +80,8 @@ class DataConfig:
         one_of("data.annotations", self.annotations, ("ask", "skip", "keep"))
         at_least("data.cache_gib", self.cache_gib, 0)
         between("data.image_gib", self.image_gib, 0.01, 1024)
-        at_least("data.workers", self.workers, -1)
+        between("data.split_seed", self.split_seed, 0, 2**32 - 1)
+        at_least("data.workers", self.workers, -1, 1024)
 
 
 @dataclass
@@ -97,6 +101,10 @@ class AugmentConfig:
         between("augment.rotation", self.rotation, 0, 180)
         for value in self.shift:
             between("augment.shift", value, 0, 1)
+        if len(self.shift) != 2:
+            raise SeedsweepError(
+                f"augment.shift is {list(self.shift)}, but must be two numbers: [height, width], as shares of a side."
+            )
         between("augment.shear", self.shear, 0, 89)
         between("augment.zoom", self.zoom, 0, 0.95)
         between("augment.brightness", self.brightness, 0, 1)
@@ -164,7 +172,7 @@ class HeadConfig:
 
     def __post_init__(self) -> None:
         between("head.label_smoothing", self.label_smoothing, 0, 0.9)
-        at_least("head.width", self.width, 0)
+        at_least("head.width", self.width, 0, 65_536)
         between("head.dropout", self.dropout, 0, 0.99)
         one_of("head.class_weights", self.class_weights, ("none", "balanced"))
 
@@ -198,11 +206,11 @@ class TrainerConfig:
     progress_bar: bool = True
 
     def __post_init__(self) -> None:
-        at_least("trainer.max_epochs", self.max_epochs, 1)
-        at_least("trainer.patience", self.patience, 0)
+        at_least("trainer.max_epochs", self.max_epochs, 1, MOST_EPOCHS)
+        at_least("trainer.patience", self.patience, 0, MOST_EPOCHS)
         one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
         one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "16-mixed"))
-        at_least("trainer.probe_images", self.probe_images, 0)
+        at_least("trainer.probe_images", self.probe_images, 0, MOST_IMAGES)
 
 
 @dataclass
@@ -220,7 +228,7 @@ class FeaturesConfig:
 
     def __post_init__(self) -> None:
         one_of("features.mode", self.mode, ("auto", "off", "required"))
-        at_least("features.views", self.views, 0)
+        at_least("features.views", self.views, 0, MOST_EPOCHS)
         if self.mode == "off" and self.views:
             raise SeedsweepError(
                 f"features.views={self.views} asks for views that are stored, but features=off stores nothing: take "
@@ -229,7 +237,7 @@ class FeaturesConfig:
         one_of("features.precision", self.precision, ("float32", "bfloat16"))
         one_of("features.dtype", self.dtype, ("float32", "float16"))
         one_of("features.head_precision", self.head_precision, ("float32", "bfloat16", "auto"))
-        at_least("features.batch_size", self.batch_size, 1)
+        at_least("features.batch_size", self.batch_size, 1, LARGEST_BATCH)
         positive("features.budget_gib", self.budget_gib)
 
 
@@ -266,7 +274,7 @@ class DiagnoseConfig:
     images: int = 1000  # of training, and of validation, that are looked at
 
     def __post_init__(self) -> None:
-        at_least("diagnose.images", self.images, 20)
+        at_least("diagnose.images", self.images, 20, MOST_IMAGES)
 
 
 @dataclass
@@ -288,7 +296,7 @@ class ExportConfig:
 
     def __post_init__(self) -> None:
         one_of("export.input", self.input, ("uint8", "float32"))
-        at_least("export.images", self.images, 2)
+        at_least("export.images", self.images, 2, 10_000)
 
 
 @dataclass

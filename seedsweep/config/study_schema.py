@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from dataclasses import fields as dataclass_fields
 from typing import Any, cast
@@ -41,6 +42,8 @@ class ParamConfig:
         if twice := next((text for text in texts if texts.count(text) > 1), None):
             raise SeedsweepError(f"{name}: choices has {twice} twice.")
         if self.low is not None and self.high is not None:
+            at_least(f"{name}.low", self.low, -sys.float_info.max)
+            at_least(f"{name}.high", self.high, -sys.float_info.max)
             if self.low > self.high:
                 raise SeedsweepError(f"{name}: low is {self.low}, above high, {self.high}.")
             if self.log:
@@ -84,15 +87,15 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         self.space = {name: _param(name, value) for name, value in self.space.items()}
-        at_least("study.n_trials", self.n_trials, 1)
+        at_least("study.n_trials", self.n_trials, 1, 100_000)
         one_of("study.metric", self.metric, tuple(METRICS))
         one_of("study.rule", self.rule, ("tail", "checkpoint"))
-        at_least("study.tail", self.tail, 1)
-        at_least("study.finalists", self.finalists, 1)
+        at_least("study.tail", self.tail, 1, 100_000)
+        at_least("study.finalists", self.finalists, 1, 1000)
         between("study.finalist_seeds", self.finalist_seeds, 1, 1000)
         between("study.workers", self.workers, 1, 256)
         between("study.company", self.company, 1, 256)
-        at_least("study.job", self.job, 0)
+        at_least("study.job", self.job, 0, 100_000)
         between("study.seed", self.seed, 0, 2**31 - 1)
         positive("study.heartbeat", self.heartbeat)
         positive("study.grace", self.grace)

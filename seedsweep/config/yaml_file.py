@@ -51,7 +51,8 @@ def read_yaml(path: Path, group: str) -> tuple[dict[str, Any], str]:
                 value.tag = "tag:yaml.org,2002:str"
         return loader.construct_document(node), text  # type: ignore[no-any-return]
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        is_open = "quoted scalar" in str(error.context)
+        mark = error.context_mark if is_open else error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}" if mark else ""
         raise SeedsweepError(f"{shown(path)}{place}: {_reason(error)}.") from error
     except yaml.reader.ReaderError as error:
@@ -112,6 +113,8 @@ def _reason(error: yaml.MarkedYAMLError) -> str:
     problem = str(error.problem or error.context or "it is not YAML")
     if "'\\t'" in problem:
         return "a tab stands where YAML wants spaces"
+    if "quoted scalar" in str(error.context):
+        return "the quote that begins here is not closed, or holds what a quote can't"
     if "duplicate key" in problem:
         return problem.replace("found duplicate key", "this key stands there twice:")
     return f"it is not YAML ({problem})"
