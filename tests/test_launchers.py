@@ -3,15 +3,20 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import pytest
 from hydra.core.config_store import ConfigStore
 from joblib.externals.loky import get_reusable_executor
+from kill_campaign import NET, of_run
 from omegaconf import OmegaConf
 
 from seedsweep import cores
@@ -148,6 +153,35 @@ def test_submitit_here_with_a_failing_and_a_preempted_job(
     monkeypatch.setenv("SEEDSWEEP_TEST_ACT", "preempt scratch 2")
     assert main(["resume=a grid"]) == 0
     assert begun() == ["frozen_bn 2", *["scratch 2"] * 3], "preempted, it is begun again by submitit"
+
+
+@pytest.mark.slow
+def test_a_preempted_job_goes_on_after_its_last_whole_epoch(in_tmp: Path) -> None:
+    """SIGTERM and SIGUSR2 are what SLURM and submitit send; the real net is trained."""
+    words = ["-m", *NET, "features=off", "trainer.max_epochs=6", "seed=1", "report.write=false"]
+    command = [sys.executable, "-m", "seedsweep", *words, "hydra.sweep.dir=g", "hydra/launcher=slurm_local"]
+    log = in_tmp / "g/0_frozen_bn_s1/run.log"
+    with Path("out.txt").open("wb") as out, psutil.Popen(command, stdout=out, stderr=out) as grid:
+        wait_for(lambda: log.is_file() and "epoch  3/6" in log.read_text())
+        [task] = [p for p in grid.children(recursive=True) if "submitit.core._submit" in p.cmdline()]
+        task.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        task.send_signal(signal.SIGUSR2)
+        assert grid.wait(300) == 0, Path("out.txt").read_text()
+    said = log.read_text()
+    assert [said.count(f"epoch {n:2d}/6") for n in (1, 2)] == [1, 1], "they are not trained again"
+    printed = "".join(path.read_text() for path in Path("g/.submitit").rglob("*_log.*"))
+    assert "Bypassing signal SIGTERM" in printed
+    assert "Requeued job" in printed
+    assert subprocess.run([*command[:3], *words, "hydra.sweep.dir=whole"], check=False).returncode == 0
+    assert of_run(log.parent) == of_run(in_tmp / "whole/0_frozen_bn_s1")
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 300
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 SLURM = {

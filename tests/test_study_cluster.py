@@ -15,7 +15,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from test_study_killed import TINY
+from kill_campaign import TINY
 
 HAS_RAY = find_spec("ray") is not None and find_spec("hydra_plugins.hydra_ray_launcher") is not None
 INITDB = shutil.which("initdb") or next(

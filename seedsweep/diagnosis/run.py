@@ -11,12 +11,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from seedsweep import disk, signals
 from seedsweep.diagnosis import checks
 from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.diagnosis.remedy import proved
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.diagnosis.verdict import Diagnosis, judge
-from seedsweep.errors import SeedsweepError
+from seedsweep.errors import DiskError, SeedsweepError
 from seedsweep.sweep.record import reason_of
 from seedsweep.whole import write_json
 
@@ -32,7 +33,7 @@ def diagnose(subject: Subject, folder: Path, only: list[str] | None = None) -> D
         only: names of checks; default: all.
 
     Raises:
-        SeedsweepError: the images, net or weights can't be had.
+        SeedsweepError: the images, net or weights can't be had, or the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
@@ -68,6 +69,9 @@ def _findings(module: ModuleType, name: str, subject: Subject, folder: Path) -> 
     except SeedsweepError as error:  # one check that can't be made leaves the others
         return [_unknown(module, name, str(error))]
     except Exception as error:  # a defect of ours: a long diagnosis is not thrown away for it
+        signals.check()
+        if told := disk.sentence(error, {"hydra.run.dir": folder}):
+            raise DiskError(told) from error
         log.exception("the check %s failed; the others go on", name)
         return [_unknown(module, name, f"the check itself failed ({reason_of(error)}); the log says where.")]
     return list(found) if isinstance(found, list) else [found]
