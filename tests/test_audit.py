@@ -26,9 +26,11 @@ from seedsweep.audit.labels import (
 from seedsweep.config.schema import Config
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.images import read_image
+from seedsweep.data.leftout import sentences
 from seedsweep.diagnosis.audited import Answered
 from seedsweep.diagnosis.checks import imbalance, label_errors
 from seedsweep.diagnosis.checks import photographs as photographs_check
+from seedsweep.diagnosis.checks.data_files import left_out
 from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.diagnosis.run import _findings, diagnose
 from seedsweep.diagnosis.run import found_checks as found
@@ -145,6 +147,23 @@ def test_everything_planted_is_found(tmp_path: Path):
     accused = {example[0] for example in findings["Label errors"].evidence["examples"]}
     assert len(accused & flipped) >= 0.5 * len(accused)
     assert len(accused & flipped) >= 0.25 * len(flipped)
+
+
+def test_files_that_are_not_used_are_in_the_diagnosis(tmp_path: Path):
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for number in range(3):
+            noise = np.random.default_rng(number).integers(0, 255, (300, 300, 3), np.uint8)
+            Image.fromarray(noise).save(tmp_path / label / f"{number}.png")
+    (tmp_path / "a" / "x.cr2").write_bytes(b"...")
+    (tmp_path / "a" / "torn.png").write_bytes(b"...")
+    known = {path for path in tmp_path.rglob("?.png") if path.name != "2.png"}
+    bad, others = left_out(tmp_path, known)
+    assert {path.name: reason for path, reason in bad.items()} == {"torn.png": "not an image"}
+    assert sentences(others) == [
+        "1 .cr2 of class a (raw files of cameras are not read: export them as JPEG or TIFF)",
+        "1 image(s) of class a, 1 of class b (readable, but not among those of the run)",
+    ]
 
 
 def test_a_class_in_another_light_is_told_by_its_colour(tmp_path: Path):

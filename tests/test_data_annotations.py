@@ -1,5 +1,6 @@
 """Masks and label images are no photographs: asked about, left out or kept, and never on both sides of a split."""
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -148,3 +149,13 @@ def test_a_class_of_photographs_may_be_called_so(name: str, tmp_path: Path):
 def test_groups_join():
     assert joined(["a", "b", "c", "d"], [(0, 1), (2, 3), (3, 1)]) == ["c", "c", "c", "c"]
     assert joined(["a", "a", "b"], []) == ["a", "a", "b"]
+
+
+def test_one_name_in_both_forms_of_unicode_is_one_object(tmp_path: Path):
+    for name in ("a", "b"):
+        for number in range(6):
+            for form in ("NFC", "NFD"):
+                photograph(tmp_path / name / f"{unicodedata.normalize(form, 'é')}{number}.png")
+    table = prepare(tmp_path).table
+    assert len(table.paths) == 24
+    assert len(set(table.groups)) == 12

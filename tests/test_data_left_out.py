@@ -190,3 +190,15 @@ def test_all_small_classes_are_named_at_once(tmp_path: Path):
         SeedsweepError, match="Class c has 1 image, d has 2, e has 1, fewer than the 3 splits"
     ):
         prepare(tmp_path)
+
+
+def test_what_lies_in_splits_has_its_class(tmp_path: Path):
+    make(tmp_path / "train", {"a": 4, "b": 4})
+    make(tmp_path / "val", {"a": 4, "b": 4})
+    for place in ("train/a/deep/x.cr2", "val/x.cr2", "train/@eaDir/x.png"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(b"...")
+    found = {
+        each.path.relative_to(tmp_path).as_posix(): each.label for each in scan_folder(tmp_path).left_out
+    }
+    assert found == {"train/a/deep/x.cr2": "a", "val/x.cr2": "", "train/@eaDir/x.png": ""}

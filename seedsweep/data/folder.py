@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from seedsweep.config.location import path_of
@@ -154,15 +154,17 @@ def _of_splits(root: Path, top: dict[Path, Walked], by_split: dict[str, list[Pat
     left_out: list[LeftOut] = []
     for split, folders in by_split.items():
         for folder in folders:
-            classes = folders_in(folder)
-            _tell_forms(classes)
-            loose = loose_files(folder)
-            left_out += loose.left_out
-            left_out += [LeftOut(path, "", "image(s)", NO_CLASS) for path in loose.images]
-            for label in classes:
-                below = walk(label, class_of(label.name))
-                found += [Found(path, class_of(label.name), split) for path in below.images]
-                left_out += below.left_out
+            _tell_forms(folders_in(folder))
+            classes = {each.name: class_of(each.name) for each in folders_in(folder)}
+            for path in top[folder].images:
+                first, *below = path.relative_to(folder).parts
+                if below:
+                    found.append(Found(path, classes[first], split))
+                else:
+                    left_out.append(LeftOut(path, "", "image(s)", NO_CLASS))
+            for each in top[folder].left_out:
+                first, *below = each.path.relative_to(folder).parts
+                left_out.append(replace(each, label=classes.get(first, "") if below else ""))
     splits = [folder for folders in by_split.values() for folder in folders]
     left_out += [
         LeftOut(path, "", "image(s)", f"folder {printable(folder.name)} is none of train, val, test")

@@ -73,4 +73,11 @@ def left_out(root: Path, known: set[Path]) -> tuple[dict[Path, str], list[LeftOu
         scan = scan_folder(root)
     except (SeedsweepError, OSError):  # a manifest may name files of a folder that is no data set by itself
         return {}, []
-    return why_unreadable([found.path for found in scan.found if found.path not in known]), scan.left_out
+    others = [found for found in scan.found if found.path not in known]
+    bad = why_unreadable([found.path for found in others])
+    unused = [
+        LeftOut(found.path, found.label, "image(s)", "readable, but not among those of the run")
+        for found in others
+        if found.path not in bad
+    ]
+    return bad, scan.left_out + unused
