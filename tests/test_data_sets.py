@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from report_folders import CLASSES, N, write_run
 from rich.console import Console
@@ -16,7 +17,9 @@ from seedsweep.report.verdict import sentences
 from seedsweep.reporting import comparison
 from seedsweep.reporting.grid import SEVERAL, ArmRow, arms, by_data, collect
 from seedsweep.reporting.grid_table import print_table, write_results_csv
+from seedsweep.reporting.scores import majority_macro_f1, score
 from seedsweep.reporting.standing import judge
+from seedsweep.reporting.study.several import print_studies, read_results, write_studies_csv
 
 COUNTS = {"even": {"a": 30, "b": 30}, "skew": {"a": 54, "b": 6}}
 
@@ -155,3 +158,47 @@ def test_the_picture_has_a_title_and_a_baseline_for_each(grid: Path, monkeypatch
     assert sum(text.startswith("data set ") for text in texts) == 2
     assert texts.count("always the largest class") == 2
     assert Image.open(grid / "comparison.png").height > 300
+
+
+def study(folder: Path, mean: float, data: dict[str, object] | None, metric: str = "macro_f1") -> None:
+    folder.mkdir(parents=True)
+    winner = {"mean": mean, "sd": 0.0, "values": [mean], "trial": 0, "settings": [], "test": {}}
+    result = {
+        "study": folder.name, "metric": metric, "rule": "of the last epoch", "trials": {}, "winner": winner,
+        "best_config": "", "data": data,
+    }  # fmt: skip
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+def test_studies_on_several_data_sets(tmp_path: Path):
+    even = {"digest": "1" * 64, "about": "even, 6 validation images", "largest_class": {"macro_f1": 1 / 3}}
+    skew = {"digest": "2" * 64, "about": "skew, 9 validation images", "largest_class": {"macro_f1": 0.47}}
+    for name, mean, data in (("a", 0.5, even), ("b", 0.9, skew), ("c", 0.8, even)):
+        study(tmp_path / name, mean, data)
+    results = read_results({tmp_path / name: True for name in "abc"})
+    assert [result["study"] for result in results] == ["c", "a", "b"], "best first in each"
+    console = Console(record=True, width=120)
+    print_studies(results, console)
+    text = console.export_text()
+    one, two = text[text.index("data set 1 (11111111): even") :].split("data set 2 (22222222): skew")
+    assert one.index("macro-F1 0.800") < one.index("macro-F1 0.500") < one.index("macro-F1 0.333")
+    assert "always the largest class" in two
+    assert "macro-F1 0.470" in two
+    write_studies_csv(results, tmp_path / "results.csv")
+    table = list(csv.DictReader((tmp_path / "results.csv").open()))
+    assert [row["data"] for row in table] == ["11111111", "11111111", "22222222"]
+
+
+def test_studies_of_earlier_versions_are_one_table(tmp_path: Path):
+    for name, mean in (("a", 0.5), ("b", 0.9)):
+        study(tmp_path / name, mean, None)
+    console = Console(record=True, width=120)
+    print_studies(read_results({tmp_path / name: True for name in "ab"}), console)
+    assert "data set" not in console.export_text()
+
+
+def test_the_largest_class_by_macro_f1():
+    labels = torch.tensor([0] * 7 + [1] * 2 + [2])
+    always = torch.nn.functional.one_hot(torch.zeros(10, dtype=torch.long), 4).float()
+    counts = {"a": 7, "b": 2, "c": 1, "d": 0}
+    assert majority_macro_f1(counts) == pytest.approx(score(always, labels, list(counts)).macro_f1)

@@ -259,6 +259,7 @@ def test_jobs_of_a_grid_share_their_images(
     from seedsweep.training import run
 
     trained = run.train
+    kept = (root / "a/im_5.png").read_bytes()
     steps = [lambda: shutil.copy(root / "a/im_0.png", root / "a/later.png"), (root / "a/im_5.png").unlink]
 
     def between(*args: object, **named: object) -> object:
@@ -278,6 +279,16 @@ def test_jobs_of_a_grid_share_their_images(
     assert pinned.read_bytes() == manifests[0].read_bytes()
     assert not (jobs[2] / "metrics.json").exists()
     assert json.loads((jobs[2] / "failure.json").read_text())["reason"].startswith("the images below")
+    assert main(["resume=g"]) == 2, "at once, before any job"
+    said = capsys.readouterr().err
+    assert "are not those that the grid in g began with: of 20, 1 is missing (a/im_5.png)" in said
+    shutil.copy(root / "a/later.png", root / "a/im_5.png")
+    assert main(["resume=g"]) == 2, "another image under its name"
+    assert "1 is changed in content (a/im_5.png)" in capsys.readouterr().err
+    (root / "a/im_5.png").write_bytes(kept)
+    assert main(["resume=g"]) == 0
+    (root / "a/im_5.png").unlink()
+    assert main(["resume=g"]) == 0, "nothing is to go: its table again"
 
 
 STUDY = [

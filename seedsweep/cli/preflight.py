@@ -35,6 +35,7 @@ from seedsweep.config.values import how_to_quote
 from seedsweep.data.folder import check_root
 from seedsweep.errors import SeedsweepError
 from seedsweep.study.space import merged, probes
+from seedsweep.sweep.pins import check_pin
 from seedsweep.sweep.record import holds_run, is_finished
 
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
@@ -140,11 +141,14 @@ def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -
             ([*base[:place], value, *base[place + 1 :]], counts) for value in values[1:MOST_VALUES]
         ]
     studies = []
+    pins: set[Path] = set()
     for lines, counts in alternatives:
         composed = _compose(name, lines)
         config = _validate(composed, lines)
         if here:  # another launcher's machines may see other disks
             _check_images(config)
+        if here and config.task == "train" and (grid := _grid_folder(composed)):
+            check_pin(grid, config, pins)
         if config.task == "study":
             studies.append((Job(composed, config, lines), counts))
     check_names((job for job, _ in studies), at_once=not here)
@@ -152,6 +156,14 @@ def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -
     for job, counts in studies:
         if counts:
             _check_space(name, job.config, job.lines, seen)
+
+
+def _grid_folder(composed: DictConfig) -> Path | None:
+    """Returns a grid's folder; None where its name needs what only the running grid knows."""
+    try:
+        return Path(composed.hydra.sweep.dir)
+    except OmegaConfBaseException:
+        return None
 
 
 def _changes_space(override: Override) -> bool:

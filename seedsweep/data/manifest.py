@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import logging
@@ -13,11 +14,13 @@ from pathlib import Path
 from seedsweep.data.folder import SPLIT_NAMES, Found
 from seedsweep.data.table import SPLITS
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import printable
 
 log = logging.getLogger(__name__)
 
 NEEDED = ("path", "class", "split")  # group and digest may be missing
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+UTF_8 = "UTF-8"
 SHOWN = 3  # of many names
 
 
@@ -33,12 +36,14 @@ class Row:
     line: int
 
 
-def read_manifest(path: Path, name: str | None = None) -> list[Row]:
-    """Reads a manifest's rows: UTF-8 or Latin-1, separated by commas, semicolons or tabs.
+def read_manifest(path: Path, name: str | None = None, root: Path | None = None) -> list[Row]:
+    """Reads a manifest's rows: UTF-8, UTF-16 or Latin-1, separated by commas, semicolons or tabs.
 
     Args:
         path: of the file.
         name: what sentences call it; default: its path.
+        root: where its relative paths begin: of two readings of a file that is no UTF-8, the one is taken whose images
+            are there.
 
     Raises:
         SeedsweepError: no such file, or not a manifest; says which line.
@@ -47,36 +52,45 @@ def read_manifest(path: Path, name: str | None = None) -> list[Row]:
     if not path.is_file():
         raise SeedsweepError(f"{name} is no file; give the manifest.csv of an earlier run.")
     try:
-        text = _text(path.read_bytes(), name)
-        rows = list(_rows(text, name))
+        texts = _texts(path.read_bytes())
+        read = {encoding: list(_rows(text, name)) for encoding, text in texts.items()}
     except OSError as error:
         raise SeedsweepError(f"{name} can't be read ({error.strerror}).") from error
     except csv.Error as error:
         raise SeedsweepError(f"{name} is damaged, or no CSV file ({error}).") from error
-    if not rows:
+    encoding = next(iter(read))
+    if len(read) > 1 and root is not None:
+        encoding = max(read, key=lambda each: sum(Path(root, row.path).is_file() for row in read[each]))
+    if encoding != UTF_8 and root is not None:
+        log.info("%s is read as %s", name, encoding)
+    head = texts[encoding].split("\n", 1)[0]
+    if (delimiter := _delimiter(head)) != "," and root is not None:
+        log.info("%s: its columns are separated by %s", name, DELIMITERS[delimiter])
+    if not (rows := read[encoding]):
         raise SeedsweepError(f"{name} has no rows: a manifest has one for each image.")
     return rows
 
 
-def _text(content: bytes, name: str) -> str:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        log.info("%s is read as UTF-16", name)
-        return content.decode("utf-16", "replace")
+def _texts(content: bytes) -> dict[str, str]:
+    """Returns the content as text, by encoding: one, or two where bytes are no UTF-8."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return {"UTF-16": content.decode("utf-16", "replace")}
     try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        pass
-    if content.startswith(b"path,class,split,group,digest"):  # our own: names of files that are not UTF-8
-        return content.decode("utf-8", "surrogateescape")
-    log.info("%s is not UTF-8: read as Latin-1", name)
-    return content.decode("latin-1")
+        return {UTF_8: content.decode("utf-8-sig")}
+    except UnicodeDecodeError:  # names of files that are no UTF-8, or a spreadsheet's file
+        raw = content.decode("utf-8", "surrogateescape")
+        return {
+            "bytes that are no UTF-8, as in the names of its files": raw,
+            "Latin-1": content.decode("latin-1"),
+        }
+
+
+def _delimiter(head: str) -> str:
+    return max(DELIMITERS, key=head.count)
 
 
 def _rows(text: str, name: str) -> Iterator[Row]:
-    head = text.split("\n", 1)[0]
-    delimiter = max(DELIMITERS, key=head.count)
-    if delimiter != ",":
-        log.info("%s: its columns are separated by %s", name, DELIMITERS[delimiter])
+    delimiter = _delimiter(text.split("\n", 1)[0])
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     columns = [cell.strip().lower() for cell in next(reader, [])]
     if lacking := [column for column in NEEDED if column not in columns]:
@@ -179,4 +193,4 @@ def warn_of_copies(rows: list[Row], digests: list[str], name: str) -> None:
 
 def some(names: list[str], between: str = ", ") -> str:
     """Returns the first few names, and that there are more."""
-    return between.join(names[:SHOWN]) + (f"{between}..." if len(names) > SHOWN else "")
+    return between.join(map(printable, names[:SHOWN])) + (f"{between}..." if len(names) > SHOWN else "")

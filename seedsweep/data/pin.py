@@ -65,6 +65,11 @@ class Pin:
         """What sentences call the file where a user gave it."""
         return self.began.removesuffix(" names")
 
+    @property
+    def left_out(self) -> Path:
+        """The list, beside the manifest, of files that are not used."""
+        return self.path.with_name(self.path.name.replace("manifest", "left_out"))
+
     def told_of_more(self, names: list[str]) -> str:
         """Returns the line about images that are not among those of the pin."""
         one = len(names) == 1

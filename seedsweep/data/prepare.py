@@ -15,7 +15,7 @@ from seedsweep.config.schema import DataConfig
 from seedsweep.data.annotations import Annotation, find_annotations, joined, refuse, same_object
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.folder import Found, Scan, check_root, scan_folder
-from seedsweep.data.leftout import NAME, LeftOut, read_left_out, tell, write_left_out
+from seedsweep.data.leftout import LeftOut, read_left_out, tell, write_left_out
 from seedsweep.data.manifest import Row, check_manifest, files_of, read_manifest, warn_of_copies
 from seedsweep.data.pin import Pin, added, check_content
 from seedsweep.data.pixels import Pixels
@@ -64,11 +64,11 @@ def prepare_images(config: DataConfig, cache_dir: Path, pin: Pin | None = None) 
         root = path_of(config.root).resolve()
     rows = None
     if pin is not None:
-        rows = read_manifest(pin.path)
-        scan = Scan(files_of(rows, root), read_left_out(pin.path.with_name(NAME), root))
+        rows = read_manifest(pin.path, root=root)
+        scan = Scan(files_of(rows, root), read_left_out(pin.left_out, root))
     elif config.manifest:
         pin = Pin.given(config.manifest)
-        rows = read_manifest(pin.path, pin.name)
+        rows = read_manifest(pin.path, pin.name, root)
         check_manifest(rows, root, pin.name)
         scan = Scan(files_of(rows, root), [])
     else:
@@ -118,7 +118,7 @@ def pinned_images(config: DataConfig, cache_dir: Path, pin: Pin) -> PreparedImag
     if not pin.path.is_file():
         prepared = prepare_images(config, cache_dir)
         if write_manifest_once(prepared.table, pin.path):
-            write_left_out(prepared.left_out, prepared.table.root, pin.path.with_name(NAME))
+            write_left_out(prepared.left_out, prepared.table.root, pin.left_out)
             return prepared
     return prepare_images(config, cache_dir, pin)
 

@@ -44,12 +44,12 @@ def held_out(folder: Path, metrics: dict[str, Any], first_val: str | None = None
         metrics: what its metrics.json holds.
         first_val: path of its first validation image, from which the folder of the images is known.
     """
-    counts = {split: sum((metrics["images"].get(split) or {}).values()) for split in HELD_OUT}
+    told = {split: (metrics.get("images") or {}).get(split) or {} for split in HELD_OUT}
+    counts = {split: sum(by_class.values()) for split, by_class in told.items()}
     about = ", ".join(f"{n} {HELD_OUT[split]} images" for split, n in counts.items() if n)
     try:
         rows = [row for row in read_manifest(folder / "manifest.csv") if row.split in HELD_OUT]
     except SeedsweepError:
-        told = {split: metrics["images"].get(split) for split in HELD_OUT}
         return HeldOut(_digest([json.dumps(told, sort_keys=True, allow_nan=False)]), about)
     digest = _digest("\0".join((row.path, row.label, row.split, row.digest or "")) for row in rows)
     root = _root(rows, first_val)

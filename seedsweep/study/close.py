@@ -16,9 +16,13 @@ from seedsweep.command import Word, command, shown
 from seedsweep.config.groups import shortened
 from seedsweep.config.study_schema import METRICS
 from seedsweep.errors import SeedsweepError
+from seedsweep.reporting.answers import read_answers
+from seedsweep.reporting.held_out import held_out
+from seedsweep.reporting.scores import majority_macro_f1, majority_share
 from seedsweep.reporting.study.draw import draw_study
 from seedsweep.reporting.study.several import score_text
 from seedsweep.reporting.study.tables import print_study, write_trials_csv
+from seedsweep.runs.record import read_metrics
 from seedsweep.study.finalists import Finalist, meet_test, met_before, ranking, write_best
 from seedsweep.study.plan import Plan, slots
 from seedsweep.whole import write_json
@@ -69,12 +73,23 @@ def close_study(study: optuna.Study, finals: optuna.Study, plan: Plan, started: 
             "test": {"seeds": test, "met_before_by": before, **_spread(test)},
         },
         "best_config": str(best),
+        "data": _data(winner.folders[0]),
         "trial_seconds": sum(float(t.user_attrs.get("seconds", 0)) for t in slots(study)),
         "wall_seconds": time.perf_counter() - started,  # of this call, which may have resumed an earlier one
     }
     write_json(plan.folder / "result.json", result)
     _say(console, plan, ranked, test, before, best, bool(pictures))
     return result
+
+
+def _data(run: Path) -> dict[str, Any]:
+    """Returns by which images the study was judged, and what always the largest class gives on them."""
+    metrics = read_metrics(run)
+    val = read_answers(run, ("val",)).get("val")
+    found = held_out(run, metrics, val.paths[0] if val else None)
+    counts = (metrics.get("images") or {}).get("val") or {}
+    largest = {"acc": majority_share(counts), "macro_f1": majority_macro_f1(counts)} if counts else {}
+    return {"digest": found.digest, "about": found.about, "largest_class": largest}
 
 
 def _as_dict(finalist: Finalist, folder: Path) -> dict[str, Any]:

@@ -33,11 +33,14 @@ def digest(config: Config) -> str:
 
 def write_run(grid: Path, folder: Path, config: Config, label: str) -> None:
     """Notes which run a job of a grid trains, and where the images of all jobs with its split are written down."""
-    split = hashlib.sha256(
-        json.dumps(split_settings(config.data), sort_keys=True, allow_nan=False).encode()
-    ).hexdigest()[:8]
-    pin = os.path.relpath(grid / f"manifest_{split}.csv", folder)  # the grid may be moved
+    pin = os.path.relpath(shared_manifest(grid, config), folder)  # the grid may be moved
     write_json(folder / JOB, {"config": digest(config), "label": label, "pin": pin})
+
+
+def shared_manifest(grid: Path, config: Config) -> Path:
+    """Returns where the jobs of a grid that ask for the same split have it written down."""
+    settings = json.dumps(split_settings(config.data), sort_keys=True, allow_nan=False)
+    return grid / f"manifest_{hashlib.sha256(settings.encode()).hexdigest()[:8]}.csv"
 
 
 def pin_of(folder: Path) -> Path | None:

@@ -13,17 +13,18 @@ from rich.table import Table
 
 from seedsweep.config.groups import shortened
 from seedsweep.config.study_schema import METRICS
+from seedsweep.reporting.held_out import SHOWN
 from seedsweep.whole import read_json, replacing
 
 CSV_COLUMNS = (
     "study", "experiment", "seed", "state", "metric", "rule", "mean", "sd", "seeds", "test_acc", "test_acc_sd",
     "test_macro_f1", "test_macro_f1_sd", "finished_trials", "pruned_trials", "failed_trials", "trial",
-    "settings", "config",
+    "settings", "config", "data",
 )  # fmt: skip
 
 
 def read_results(studies: Mapping[Path, bool]) -> list[dict[str, Any]]:
-    """Returns what the studies' result.json say, best winner first where all are measured alike.
+    """Returns what the studies' result.json say, by data set; the best winner first where all are measured alike.
 
     Args:
         studies: folders, and whether the study came to its end now; otherwise its result, if it has one, is that of an
@@ -34,9 +35,23 @@ def read_results(studies: Mapping[Path, bool]) -> list[dict[str, Any]]:
         for folder, finished in studies.items()
         if (result := read_json(folder / "result.json"))
     ]
-    if are_alike(found):
-        found.sort(key=lambda result: -float(result["winner"]["mean"]))
-    return found
+    groups = by_data(found)
+    for group in groups:
+        if are_alike(group):
+            group.sort(key=lambda result: -float(result["winner"]["mean"]))
+    return [result for group in groups for result in group]
+
+
+def by_data(results: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Returns the studies that were judged by the same images together; those of which that is not known, too."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        groups.setdefault(_data(result).get("digest", ""), []).append(result)
+    return list(groups.values())
+
+
+def _data(result: dict[str, Any]) -> dict[str, Any]:
+    return result.get("data") or {}  # studies of earlier versions say nothing
 
 
 def are_alike(results: Sequence[dict[str, Any]]) -> bool:
@@ -58,12 +73,27 @@ def write_studies_csv(results: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def print_studies(results: Sequence[dict[str, Any]], console: Console) -> None:
-    """Prints a line a study: what its winner reaches, and its settings.
+    """Prints a line a study: what its winner reaches, and its settings. Each data set has a table of its own.
 
     Args:
         results: see :func:`read_results`.
         console: where to print.
     """
+    groups = by_data(results)
+    if len(groups) > 1:
+        console.print(
+            "The studies were judged by different images: each data set has a ranking of its own.",
+            style="bold",
+        )
+    for number, group in enumerate(groups, 1):
+        if len(groups) > 1:
+            told = _data(group[0])
+            title = f"data set {number}" + (f" ({told['digest'][:SHOWN]}): {told['about']}" if told else "")
+            console.print(f"\n{title}", style="bold", soft_wrap=True, markup=False)
+        _print_table(group, console)
+
+
+def _print_table(results: Sequence[dict[str, Any]], console: Console) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("study", no_wrap=True)
     table.add_column("the winner on val, ± sd", justify="right", no_wrap=True)
@@ -78,6 +108,10 @@ def print_studies(results: Sequence[dict[str, Any]], console: Console) -> None:
             "" if test is None else score_text(test, row["test_acc_sd"], row["seeds"]),
             escape(", ".join(map(shortened, result["winner"]["settings"])) or "as it stands"),
         )
+    largest = _data(results[0]).get("largest_class") or {}
+    for metric in dict.fromkeys(result["metric"] for result in results):
+        if metric in largest:
+            table.add_row("always the largest class", f"{METRICS[metric]} {largest[metric]:.3f}", style="dim")
     console.print(table)
     if not are_alike(results):
         console.print("not ranked: these studies go by different metrics or rules", style="dim")
@@ -106,6 +140,7 @@ def _row(result: dict[str, Any]) -> dict[str, Any]:
         "trial": winner["trial"],
         "settings": ", ".join(winner["settings"]),
         "config": result["best_config"],
+        "data": _data(result).get("digest", "")[:SHOWN],
     }
     for name in ("acc", "macro_f1"):
         scores = winner["test"].get(name, {})
