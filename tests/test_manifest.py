@@ -149,6 +149,12 @@ def test_two_names_of_one_file_are_one_image(root: Path, tmp_path: Path):
         read(root, written(rows, tmp_path / "m.csv"))
 
 
+def test_a_device_is_no_image(root: Path, tmp_path: Path):
+    rows = [*table(), ["/dev/zero", "gut", "test"]]
+    with pytest.raises(SeedsweepError, match=r"1 is missing \(/dev/zero\)"):
+        read(root, written(rows, tmp_path / "m.csv"))
+
+
 def test_images_elsewhere_and_copies_are_said(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     elsewhere = tmp_path / "copy.png"
     elsewhere.write_bytes((root / "gut/x_2.png").read_bytes())

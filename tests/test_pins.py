@@ -91,6 +91,18 @@ def test_images_that_are_not_those_of_the_beginning_are_named(root: Path, pin: P
     assert "restore them, or begin a new run (the command without resume=" in said
 
 
+def test_a_damaged_pin_says_what_it_was(root: Path, pin: Pin, tmp_path: Path):
+    lines = pin.path.read_text().splitlines()
+    lines[4] = lines[4][:20]
+    pin.path.write_text("\n".join(lines))
+    with pytest.raises(RefusedError) as caught:
+        pinned_images(settings(root), tmp_path, pin)
+    said = str(caught.value)
+    assert "manifest.csv, line 5, has too few cells" in said
+    assert "It names the images that the run in" in said
+    assert "began with: restore it, or begin a new run" in said
+
+
 @pytest.mark.parametrize("bad", ["error", "skip"])
 def test_a_pinned_image_that_became_unreadable_is_not_skipped(bad: str, root: Path, pin: Pin, tmp_path: Path):
     (root / "a/im_0.png").write_text("no image")

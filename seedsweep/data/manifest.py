@@ -53,6 +53,8 @@ def read_manifest(path: Path, name: str | None = None, root: Path | None = None)
         raise SeedsweepError(f"{name} is no file; give the manifest.csv of an earlier run.")
     try:
         texts = _texts(path.read_bytes())
+        if any("\0" in text for text in texts.values()):
+            raise SeedsweepError(f"{name} is damaged, or no text: it holds zero bytes.")
         read = {encoding: list(_rows(text, name)) for encoding, text in texts.items()}
     except OSError as error:
         raise SeedsweepError(f"{name} can't be read ({error.strerror}).") from error
@@ -60,7 +62,7 @@ def read_manifest(path: Path, name: str | None = None, root: Path | None = None)
         raise SeedsweepError(f"{name} is damaged, or no CSV file ({error}).") from error
     encoding = next(iter(read))
     if len(read) > 1 and root is not None:
-        encoding = max(read, key=lambda each: sum(Path(root, row.path).is_file() for row in read[each]))
+        encoding = max(read, key=lambda each: sum(os.path.isfile(Path(root, row.path)) for row in read[each]))
     if encoding != UTF_8 and root is not None:
         log.info("%s is read as %s", name, encoding)
     head = texts[encoding].split("\n", 1)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from seedsweep.config.location import path_of
 from seedsweep.data.folder import scan_folder
 from seedsweep.data.leftout import LeftOut
-from seedsweep.data.manifest import Row, some
+from seedsweep.data.manifest import Row, read_manifest, some
 from seedsweep.errors import RefusedError, SeedsweepError
 
 
@@ -79,6 +80,20 @@ class Pin:
         )
 
 
+def read_pin(pin: Pin, root: Path) -> list[Row]:
+    """Reads the rows of a pin; relative paths begin at ``root``.
+
+    Raises:
+        RefusedError: the file is damaged.
+    """
+    try:
+        return read_manifest(pin.path, root=root)
+    except SeedsweepError as error:
+        raise RefusedError(
+            f"{error} It names the images that {pin.began}: restore it, or {pin.anew}."
+        ) from error
+
+
 def check_content(pin: Pin, rows: Sequence[Row], root: Path, digests: Sequence[str]) -> None:
     """Compares images with a manifest.
 
@@ -96,7 +111,7 @@ def check_content(pin: Pin, rows: Sequence[Row], root: Path, digests: Sequence[s
     other: list[str] = []
     for row, digest in zip(rows, digests, strict=True):
         if not digest:
-            (unread if Path(root, row.path).is_file() else missing).append(row.path)
+            (unread if os.path.isfile(Path(root, row.path)) else missing).append(row.path)
         elif row.digest not in (None, digest):
             other.append(row.path)
     kinds = ((missing, "missing"), (unread, "unreadable"), (other, "changed in content"))

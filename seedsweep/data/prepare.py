@@ -17,7 +17,7 @@ from seedsweep.data.demo import ensure_demo
 from seedsweep.data.folder import Found, Scan, check_root, scan_folder
 from seedsweep.data.leftout import LeftOut, read_left_out, tell, write_left_out
 from seedsweep.data.manifest import Row, check_manifest, files_of, read_manifest, warn_of_copies
-from seedsweep.data.pin import Pin, added, check_content
+from seedsweep.data.pin import Pin, added, check_content, read_pin
 from seedsweep.data.pixels import Pixels
 from seedsweep.data.proof import Proved, prove
 from seedsweep.data.seen import stamp_of
@@ -64,7 +64,7 @@ def prepare_images(config: DataConfig, cache_dir: Path, pin: Pin | None = None) 
         root = path_of(config.root).resolve()
     rows = None
     if pin is not None:
-        rows = read_manifest(pin.path, root=root)
+        rows = read_pin(pin, root)
         scan = Scan(files_of(rows, root), read_left_out(pin.left_out, root))
     elif config.manifest:
         pin = Pin.given(config.manifest)

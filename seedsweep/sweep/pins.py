@@ -7,8 +7,8 @@ from pathlib import Path
 
 from seedsweep.config.location import path_of
 from seedsweep.config.schema import Config
-from seedsweep.data.manifest import Row, read_manifest
-from seedsweep.data.pin import Pin, check_content
+from seedsweep.data.manifest import Row
+from seedsweep.data.pin import Pin, check_content, read_pin
 from seedsweep.data.seen import digest_of
 from seedsweep.sweep.naming import count, varied
 from seedsweep.sweep.record import JOB, digest, is_finished, shared_manifest
@@ -30,10 +30,11 @@ def check_pin(grid: Path, config: Config, checked: set[Path]) -> None:
     if config.data.root is None or path in checked or not path.is_file() or not _is_wanted(grid, config):
         return
     checked.add(path)
-    root, rows = path_of(config.data.root).resolve(), read_manifest(path)
+    root, pin = path_of(config.data.root).resolve(), Pin.of_grid(path)
+    rows = read_pin(pin, root)
     with ThreadPoolExecutor() as pool:
         digests = list(pool.map(lambda row: _digest(root, row), rows))
-    check_content(Pin.of_grid(path), rows, root, digests)
+    check_content(pin, rows, root, digests)
 
 
 def _digest(root: Path, row: Row) -> str:
