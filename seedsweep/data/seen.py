@@ -24,8 +24,10 @@ def digest_of(path: Path) -> str:
     """Returns the SHA-256 of a file's bytes, in hex.
 
     Raises:
-        OSError: it can't be read.
+        OSError: it can't be read, or is no regular file: a pipe or a device may have no end.
     """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{path} is no regular file")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
