@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,20 @@ import pytest
 import torch
 from composed import config_of
 
-from seedsweep.backbones import keras_twin
+from seedsweep.backbones import keras_twin, nets
 from seedsweep.backbones.build import build_backbone
-from seedsweep.backbones.keras_file import read_keras, read_keras_classifier
+from seedsweep.backbones.keras_file import dense_of, read_keras
 from seedsweep.backbones.keras_head import head_of, is_ours
 from seedsweep.backbones.nets import inception_v3
 from seedsweep.config.schema import BackboneConfig
 from seedsweep.diagnosis.keras_model import of_keras
+from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
 from seedsweep.training.assemble import digest_of_net
 
 SIDE = 96
 KINDS = ("flat.h5", "flat.keras", "notop.weights.h5", "nested.h5", "nested.keras", "keras2.h5")
+PAST = ("past.h5", "past.keras")
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,19 @@ def classifier(keras: Any, base: Any, nested: bool) -> Any:
         keras.layers.Dense(1024, activation="relu"),
         keras.layers.Dense(7, activation="softmax"),
     ]
+    if nested:
+        return keras.Sequential([base, *tail])
+    answer = base.output
+    for layer in tail:
+        answer = layer(answer)
+    return keras.Model(base.input, answer)
+
+
+def past_any_head(keras: Any, base: Any, nested: bool) -> Any:
+    """A head that none of ours can be: BatchNormalization at its beginning and within, and a model in the model."""
+    k = keras.layers
+    inner = keras.Sequential([keras.Input((8,)), k.Dense(8), k.BatchNormalization(), k.Dense(5)])
+    tail = [k.BatchNormalization(), k.Flatten(), k.Dense(8), k.BatchNormalization(), k.Dropout(0.5), inner]
     if nested:
         return keras.Sequential([base, *tail])
     answer = base.output
@@ -105,6 +121,8 @@ def inception(keras: Any, photographs: np.ndarray, tmp_path_factory: pytest.Temp
         layer.trainable = False
     nested.save(folder / "nested.h5")
     nested.save(folder / "nested.keras")
+    past_any_head(keras, base, nested=True).save(folder / "past.h5")
+    past_any_head(keras, base, nested=False).save(folder / "past.keras")
     as_downloaded(folder / "flat.h5", folder / "keras2.h5")
     scaled = keras.applications.inception_v3.preprocess_input(photographs.copy())
     return folder, base.predict(scaled, verbose=0), flat.predict(scaled, verbose=0)
@@ -117,7 +135,7 @@ def features(net: Any, photographs: np.ndarray) -> torch.Tensor:
         return net.eval()((images - mean) / std).permute(0, 2, 3, 1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS + PAST)
 def test_inception_answers_as_keras_does(inception: Any, photographs: np.ndarray, kind: str) -> None:
     folder, wanted, _ = inception
     built = build_backbone(BackboneConfig(name="inception_v3", weights=str(folder / kind)))
@@ -149,15 +167,15 @@ def test_the_engines_take_it(inception: Any, photographs: np.ndarray) -> None:
 def test_the_whole_classifier(inception: Any, photographs: np.ndarray) -> None:
     folder, wanted, answer = inception
     for kind in ("flat.h5", "flat.keras", "nested.h5"):
-        read = read_keras_classifier(folder / kind)
+        read = dense_of(read_keras(folder / kind))
+        assert read is not None
         assert is_ours(head_of(folder / kind) or []), head_of(folder / kind)
         assert read.sizes == (2048, 1024, 7)
         (first, bias), (last, offset) = read.dense
         pooled = torch.tensor(wanted).mean((1, 2))
         logits = torch.relu(pooled @ first.T + bias) @ last.T + offset
         np.testing.assert_allclose(logits.softmax(1).numpy(), answer, rtol=0, atol=1e-4)
-    with pytest.raises(SeedsweepError, match="no Dense layers"):
-        read_keras_classifier(folder / "notop.weights.h5")
+    assert dense_of(read_keras(folder / "notop.weights.h5")) is None
 
 
 def test_the_whole_classifier_is_diagnosed(inception: Any, photographs: np.ndarray) -> None:
@@ -170,7 +188,7 @@ def test_the_whole_classifier_is_diagnosed(inception: Any, photographs: np.ndarr
     with torch.no_grad():
         found = subject.net(torch.tensor(photographs).permute(0, 3, 1, 2)).softmax(1)
     np.testing.assert_allclose(found.numpy(), answer, rtol=0, atol=1e-4)
-    with pytest.raises(SeedsweepError, match="no Dense layers"):
+    with pytest.raises(SeedsweepError, match=r"no Dense layers .*train a new head .*backbone=inception_v3"):
         of_keras(folder / "notop.weights.h5", config)
     config.backbone.name = "vgg16"
     with pytest.raises(SeedsweepError, match="doesn't fit vgg16"):
@@ -187,7 +205,10 @@ def test_vgg16_answers_as_keras_does(keras: Any, photographs: np.ndarray, tmp_pa
     as_downloaded(tmp_path / "vgg.h5", tmp_path / "keras1.h5", first=True)
     wanted = model.predict(keras.applications.vgg16.preprocess_input(photographs.copy()), verbose=0)
     assert np.abs(wanted).max() > 0.5
-    for name, backbone in (("vgg.h5", "auto"), ("vgg.weights.h5", "vgg16"), ("keras1.h5", "vgg16")):
+    past_any_head(keras, model, nested=False).save(tmp_path / "past.h5")
+    past_any_head(keras, model, nested=True).save(tmp_path / "past.keras")
+    files = {"vgg.h5": "auto", "vgg.weights.h5": "vgg16", "keras1.h5": "vgg16"} | dict.fromkeys(PAST, "vgg16")
+    for name, backbone in files.items():
         built = build_backbone(BackboneConfig(name=backbone, weights=str(tmp_path / name)))
         assert built.name == "vgg16"
         np.testing.assert_allclose(features(built.net, photographs).numpy(), wanted, rtol=0, atol=1e-4)
@@ -240,33 +261,81 @@ HEADS = {
 }  # fmt: skip
 
 
-def small(keras: Any, layers: list[Any]) -> Any:
-    """A net that ends as VGG16 does, inside a model, and a head; too small for a backbone of ours."""
+POCKET = """
+from torch import nn
+from seedsweep.backbones.base import IMAGENET, Backbone, Source
+from seedsweep.backbones.keras_twin import KerasTwin
+
+SOURCE = Source()
+KERAS = KerasTwin(IMAGENET, lambda trunk, numbered: ["0"])
+
+def build():
+    return Backbone(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)), 4, IMAGENET, min_size=16)
+"""
+
+
+@pytest.fixture
+def pocket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backbone of ours whose twin ends as VGG16 does."""
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets" / "pocket.py").write_text(POCKET)
+    monkeypatch.setattr(nets, "__path__", [*nets.__path__, str(tmp_path / "nets")])
+    monkeypatch.delitem(sys.modules, "seedsweep.backbones.nets.pocket", raising=False)
+
+
+def small(keras: Any, layers: list[Any], units: int = 4) -> Any:
+    """A net that ends as VGG16 does, inside a model, and a head."""
     base = keras.Sequential(
         [
             keras.Input((16, 16, 3)),
-            keras.layers.Conv2D(4, 3, activation="relu", name="block5_conv3"),
+            keras.layers.Conv2D(units, 3, padding="same", activation="relu", name="block5_conv3"),
             keras.layers.MaxPooling2D(name="block5_pool"),
         ]
     )
     return keras.Sequential([base, *layers])
 
 
-def opened(path: Path) -> None:
-    of_keras(path, config_of("backbone=vgg16", "data.demo.n_images=70"))
+def opened(path: Path, *overrides: str) -> Subject:
+    config = config_of("backbone=vgg16", "backbone.name=pocket", "data.demo.n_images=70", *overrides)
+    return of_keras(path, config)
+
+
+def advised(message: str) -> list[str]:
+    """Returns the settings that a sentence advises."""
+    found = re.search(
+        r"train a new head on its backbone with (backbone=\S+) (backbone\.weights=\S+)\.$", message
+    )
+    assert found, message
+    return list(found.groups())
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.parametrize("said", HEADS)
-def test_a_head_that_is_not_ours_is_refused(keras: Any, said: str, suffix: str, tmp_path: Path) -> None:
+def test_a_head_that_is_not_ours_is_refused(
+    keras: Any, said: str, suffix: str, tmp_path: Path, pocket: None
+) -> None:
     path = tmp_path / f"net{suffix}"
-    small(keras, HEADS[said](keras.layers)).save(path)
+    model = small(keras, HEADS[said](keras.layers))
+    model.save(path)
     with pytest.raises(SeedsweepError, match=re.escape(said)) as caught:
         opened(path)
-    assert f"backbone.weights={path}" in str(caught.value)
+    name, weights = (setting.partition("=")[2] for setting in advised(str(caught.value)))
+    built = build_backbone(BackboneConfig(name=name, weights=weights))  # the advice works
+    kernel = model.layers[0].layers[0].get_weights()[0]
+    np.testing.assert_array_equal(built.net.net[0].weight.numpy(force=True), kernel.transpose(3, 2, 0, 1))
 
 
-def test_a_head_that_is_ours(keras: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_advised_is_not_advised_of_another_backbone(keras: Any, tmp_path: Path, pocket: None) -> None:
+    path = tmp_path / "net.keras"
+    k = keras.layers
+    small(keras, [k.GlobalMaxPooling2D(), k.Dense(7, activation="softmax")], units=5).save(path)
+    with pytest.raises(SeedsweepError, match="doesn't fit pocket: its layers in a row have other shapes"):
+        opened(path)
+
+
+def test_a_head_that_is_ours(
+    keras: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, pocket: None
+) -> None:
     """Each written another way."""
     k = keras.layers
     caplog.set_level("INFO")
@@ -288,6 +357,21 @@ def test_a_head_that_is_ours(keras: Any, tmp_path: Path, caplog: pytest.LogCaptu
         assert is_ours(head_of(path) or []), head_of(path)
     model = small(keras, HEADS["GlobalAveragePooling2D, Dense(4, LeakyReLU), Dense(7, softmax)"](k))
     model.save_weights(tmp_path / "net.weights.h5")
-    with pytest.raises(SeedsweepError, match="doesn't fit vgg16"):  # the head passes, the small net does not
-        opened(tmp_path / "net.weights.h5")
+    assert opened(tmp_path / "net.weights.h5").net is not None
     assert "weights alone: taken for GlobalAveragePooling2D, Dense(4, relu), Dense(7, softmax)" in caplog.text
+
+
+def test_what_a_file_of_weights_alone_holds_beside_dense_layers_is_named(
+    keras: Any, tmp_path: Path, pocket: None
+) -> None:
+    k = keras.layers
+    model = small(keras, [k.GlobalAveragePooling2D(), k.Dense(4), k.BatchNormalization(), k.Dense(7)])
+    model.save_weights(tmp_path / "net.weights.h5")
+    # right behind the pooling of VGG16, where BatchNormalization might be the backbone's
+    small(keras, [k.BatchNormalization(), k.GlobalAveragePooling2D(), k.Dense(7)]).save(
+        tmp_path / "net.keras"
+    )
+    for name in ("net.weights.h5", "net.keras"):
+        with pytest.raises(SeedsweepError, match="has 1 x BatchNormalization beside its backbone") as caught:
+            opened(tmp_path / name)
+        assert advised(str(caught.value))[0] == "backbone=pocket"

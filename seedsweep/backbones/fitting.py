@@ -90,7 +90,7 @@ def fit_by_name(
         kind = FurtherBlocksError if deeper else WeightsMisfitError
         raise kind(f"{path} doesn't fit {name}: {_why_not(places, wanted, tensors)}.")
     prefix = serving[0].prefix
-    _load(net, {key: tensors.get(prefix + key, value) for key, value in wanted.items()}, name, path)
+    load_whole(net, {key: tensors.get(prefix + key, value) for key, value in wanted.items()}, name, path)
     if len(serving) == 1:
         return ""
     labels = [place.prefix.rstrip(".") or "the outermost names" for place in places if place.serves]
@@ -188,7 +188,7 @@ def fit_in_order(net: nn.Module, tensors: dict[str, Tensor], name: str, path: Pa
     values = [value for key, value in tensors.items() if not key.startswith(CLASSIFIERS)]
     if [v.shape for v in values] != [v.shape for v in wanted.values()]:
         raise WeightsMisfitError(f"{path} doesn't fit {name}: its tensors differ in number or shape.")
-    _load(net, dict(zip(wanted, values, strict=True)), name, path)
+    load_whole(net, dict(zip(wanted, values, strict=True)), name, path)
 
 
 def fit_through_timm(net: nn.Module, tensors: dict[str, Tensor], model: str, name: str, path: Path) -> None:
@@ -220,7 +220,7 @@ def fit_through_timm(net: nn.Module, tensors: dict[str, Tensor], model: str, nam
         raise WeightsMisfitError(f"{path} doesn't fit {name} ({reason}).") from error
     if left:
         raise WeightsMisfitError(f"{path} doesn't fit {name}: it lacks {_some(left)}.")
-    _load(net, {key: loaded[key] for key in wanted}, name, path)
+    load_whole(net, {key: loaded[key] for key in wanted}, name, path)
 
 
 def tables_of(tensors: dict[str, Tensor], least: int) -> Iterator[dict[str, Tensor]]:
@@ -259,7 +259,7 @@ def _quiet_timm() -> Iterator[None]:
         builder.setLevel(before)
 
 
-def _load(net: nn.Module, given: dict[str, Tensor], name: str, path: Path) -> None:
+def load_whole(net: nn.Module, given: dict[str, Tensor], name: str, path: Path) -> None:
     """Fills a net whole, or not at all where a value is not finite."""
     wanted = net.state_dict()
     state = {key: value.to(wanted[key].dtype) for key, value in given.items()}

@@ -32,31 +32,43 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class KerasLayer:
-    """A layer with weights; ``arrays`` in Keras' order: kernel, bias; or gamma (if scaled), beta, mean, variance."""
+    """A layer with weights; ``arrays`` in Keras' order: kernel, bias; or gamma (if scaled), beta, mean, variance.
+
+    ``model`` names the model that the layer belongs to: empty for the outermost one, where models are in a model.
+    """
 
     name: str
     arrays: list[Array]
+    model: str = ""
 
     @property
     def kind(self) -> str:
         """Returns conv, dense, norm or other."""
         first = self.arrays[0].ndim
-        if first == 1 and len(self.arrays) in (3, 4):
+        if len(self.arrays) in (3, 4) and all(array.ndim == 1 for array in self.arrays):
             return "norm"
         return {4: "conv", 2: "dense"}.get(first, "other")
 
 
 @dataclass(frozen=True)
 class KerasFile:
-    """The layers with weights of a file, in Keras' order, or ``numbered``: in the order of their names' numbers."""
+    """The layers with weights of a file, in Keras' order.
+
+    ``numbered`` names the models in it whose layers are in the order of their names' numbers instead.
+    """
 
     path: Path
     layers: list[KerasLayer]
-    numbered: bool = False
+    numbered: frozenset[str] = frozenset()
 
-    def of(self, kind: str) -> list[KerasLayer]:
-        """Returns the layers of a kind, in order."""
-        return [layer for layer in self.layers if layer.kind == kind]
+    def of(self, kind: str, model: str | None = None) -> list[KerasLayer]:
+        """Returns the layers of a kind, in order; of one model, or of all."""
+        return [layer for layer in self.layers if layer.kind == kind and model in (None, layer.model)]
+
+    @property
+    def models(self) -> list[str]:
+        """The models in it that have layers with weights, in order."""
+        return list(dict.fromkeys(layer.model for layer in self.layers))
 
 
 @dataclass(frozen=True)
@@ -96,7 +108,7 @@ def read_keras(path: Path) -> KerasFile:
             if "layer_names" in group.attrs or "layer_names0" in group.attrs:
                 layers, numbered = _legacy(group)
             else:
-                layers, numbered = _by_class(content), False
+                layers, numbered = _by_class(content), frozenset()
     except Exception as error:  # OSError, KeyError, BadZipFile, ...
         raise _unreadable(path) from error
     if not layers:
@@ -104,13 +116,8 @@ def read_keras(path: Path) -> KerasFile:
     return KerasFile(path, layers, numbered)
 
 
-def read_keras_classifier(path: Path) -> KerasClassifier:
-    """Reads a classifier that ends in Dense layers, as in Keras' tutorials (pooled features, Dense, Dense).
-
-    Raises:
-        SeedsweepError: not a weight file of Keras, or it has no such head.
-    """
-    file = read_keras(path)
+def dense_of(file: KerasFile) -> KerasClassifier | None:
+    """Returns the Dense layers of a classifier that ends in them, as in Keras' tutorials; None: they make no chain."""
     dense = [
         (torch.tensor(layer.arrays[0].T), torch.tensor(layer.arrays[1]))
         for layer in file.of("dense")
@@ -118,28 +125,25 @@ def read_keras_classifier(path: Path) -> KerasClassifier:
     ]
     sizes = tuple(weight.shape[1] for weight, _ in dense[:1]) + tuple(weight.shape[0] for weight, _ in dense)
     if not dense or any(len(bias) != after.shape[1] for (_, bias), (after, _) in itertools.pairwise(dense)):
-        raise SeedsweepError(
-            f"{path} has no Dense layers that follow one another, so it is no whole classifier: use it with "
-            "backbone.weights=FILE, and train a head."
-        )
+        return None
     return KerasClassifier(file, dense, sizes)
 
 
-def _legacy(group: Any) -> tuple[list[KerasLayer], bool]:
-    """Reads the layout with name lists; a model inside a model is one "layer" there, whose parts are told by name."""
+def _legacy(group: Any) -> tuple[list[KerasLayer], frozenset[str]]:
+    """Reads the layout with name lists; a model inside a model is one "layer" there, whose parts are known by name."""
     layers: list[KerasLayer] = []
-    numbered = False
+    numbered: set[str] = set()
     for name in _names(group, "layer_names"):
         parts: dict[str, list[Array]] = {}
         for weight in _names(group[name], "weight_names"):
             parts.setdefault(weight.rpartition("/")[0], []).append(_array(group[name][weight]))
         if len(parts) > 1:
             # the trainable weights stand before the others, so only the numbers in the names tell the order
-            numbered = True
-            layers += [KerasLayer(part, parts[part]) for part in sorted(parts, key=_natural)]
+            numbered.add(name)
+            layers += [KerasLayer(part, parts[part], name) for part in sorted(parts, key=_natural)]
         else:
             layers += [KerasLayer(name, arrays) for arrays in parts.values()]
-    return layers, numbered
+    return layers, frozenset(numbered)
 
 
 def _by_class(content: Any) -> list[KerasLayer]:
@@ -153,7 +157,11 @@ def _by_class(content: Any) -> list[KerasLayer]:
 
     content.visititems(visit)
     return [
-        KerasLayer(name, [array for _, array in sorted(found[name], key=lambda pair: pair[0])])
+        KerasLayer(
+            name,
+            [array for _, array in sorted(found[name], key=lambda pair: pair[0])],
+            name.rpartition("/")[0],
+        )
         for name in sorted(found, key=_natural)
     ]
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from seedsweep.backbones.base import Backbone, InputSpec
-from seedsweep.backbones.fitting import WeightsMisfitError
-from seedsweep.backbones.keras_file import KerasLayer, read_keras
+from seedsweep.backbones.fitting import COUNTER, WeightsMisfitError, load_whole
+from seedsweep.backbones.keras_file import KerasFile, KerasLayer, read_keras
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class KerasTwin:
 def fit_keras(net: nn.Module, path: Path, name: str, twin: KerasTwin | None) -> None:
     """Loads a Keras file into the trunk of the net that has the same name there.
 
-    Dense layers are left aside. Where Keras' BatchNorm has no gamma, ours becomes 1.
+    Whatever stands behind that trunk in the file is left aside. Where Keras' BatchNorm has no gamma, ours becomes 1.
 
     Args:
         net: the trunk, filled in place, and only if everything fits.
@@ -46,41 +46,82 @@ def fit_keras(net: nn.Module, path: Path, name: str, twin: KerasTwin | None) -> 
 
     Raises:
         WeightsMisfitError: another net.
-        SeedsweepError: not a weight file of Keras.
+        SeedsweepError: not a weight file of Keras, or a value is not finite.
     """
     file = read_keras(path)
     if twin is None:
         raise WeightsMisfitError(
-            f"{path} is a Keras file, which {name} can't read: InceptionV3 and VGG16 can (backbone=inception_v3)."
+            f"{path} is a Keras file, which {name} can't read: those of InceptionV3 and VGG16 can be read "
+            "(backbone=inception_v3, backbone=vgg16)."
         )
-    names = twin.in_order(net, file.numbered)
-    convs, norms = file.of("conv"), file.of("norm")
-    wanted_norms = sum(isinstance(module, nn.BatchNorm2d) for module in net.modules())
-    for what, there, ours in (
-        ("convolutions", len(convs), len(names)),
-        ("BatchNorm layers", len(norms), wanted_norms),
-    ):
-        if there != ours:
-            raise WeightsMisfitError(
-                f"{path} doesn't fit {name}: it has {there} {what}, where {name} has {ours}."
-            )
+    for model in file.models:
+        names = twin.in_order(net, model in file.numbered)
+        convs = _run(file.of("conv", model), [_conv_of(net, where) for where in names])
+        norms = _run(file.of("norm", model), [norm for where in names for norm in _norm_of(net, where)])
+        if convs is not None and norms is not None:
+            break
+    else:
+        raise WeightsMisfitError(f"{path} doesn't fit {name}: {_why_not(file, net, name)}.")
     state: dict[str, Tensor] = {}
-    for place, where in enumerate(names):
-        module = net.get_submodule(where)
-        if isinstance(module, nn.Conv2d):
-            state |= _convolution(where, convs[place], flip=twin.bgr and place == 0)
-        else:  # a convolution with its BatchNorm
-            state |= _convolution(f"{where}.conv", convs[place], flip=twin.bgr and place == 0)
-            state |= _norm(f"{where}.bn", norms[place])
-    present = net.state_dict()
-    wrong = [k for k, v in state.items() if k not in present or present[k].shape != v.shape]
-    lacking = [k for k in present if k not in state and not k.endswith("num_batches_tracked")]
-    if wrong or lacking:
-        raise WeightsMisfitError(
-            f"{path} doesn't fit {name}: it {'has other shapes for' if wrong else 'lacks'} "
-            f"{', '.join((wrong or lacking)[:3])}."
-        )
-    net.load_state_dict(present | state)
+    left = iter(norms)
+    for place, (where, layer) in enumerate(zip(names, convs, strict=True)):
+        conv, norm = _parts(net, where)
+        state |= _convolution(conv, layer, flip=twin.bgr and place == 0)
+        if norm:
+            state |= _norm(norm, next(left))
+    wanted = net.state_dict()
+    lacking = [key for key in wanted if key not in state and not key.endswith(COUNTER)]
+    if lacking:
+        raise WeightsMisfitError(f"{path} doesn't fit {name}: it lacks {', '.join(lacking[:3])}.")
+    load_whole(net, wanted | state, name, path)
+
+
+def _parts(net: nn.Module, where: str) -> tuple[str, str]:
+    """Returns the names of a convolution and of its BatchNorm; the second is empty where it has none."""
+    alone = isinstance(net.get_submodule(where), nn.Conv2d)
+    return (where, "") if alone else (f"{where}.conv", f"{where}.bn")
+
+
+def _conv_of(net: nn.Module, where: str) -> list[tuple[int, ...]]:
+    """Returns the shapes of the arrays that Keras keeps of a convolution."""
+    conv = net.get_submodule(_parts(net, where)[0])
+    assert isinstance(conv, nn.Conv2d)
+    out, into, height, width = conv.weight.shape
+    return [(height, width, into, out)] + ([(out,)] if conv.bias is not None else [])
+
+
+def _norm_of(net: nn.Module, where: str) -> list[list[tuple[int, ...]]]:
+    norm = _parts(net, where)[1]
+    if not norm:
+        return []
+    layer = net.get_submodule(norm)
+    assert isinstance(layer, nn.BatchNorm2d)
+    return [[(layer.num_features,)] * 3]  # a gamma would come before them
+
+
+def _run(layers: list[KerasLayer], wanted: list[list[tuple[int, ...]]]) -> list[KerasLayer] | None:
+    """Returns the first layers in a row that have the wanted shapes; None: there are none."""
+    shapes = [[array.shape for array in layer.arrays] for layer in layers]
+    shapes = [
+        each[1:] if layer.kind == "norm" and len(each) == 4 else each
+        for layer, each in zip(layers, shapes, strict=True)
+    ]
+    for start in range(len(layers) - len(wanted) + 1):
+        if shapes[start : start + len(wanted)] == wanted:
+            return layers[start : start + len(wanted)]
+    return None
+
+
+def _why_not(file: KerasFile, net: nn.Module, name: str) -> str:
+    for what, kind, layer in (
+        ("convolutions", "conv", nn.Conv2d),
+        ("BatchNorm layers", "norm", nn.BatchNorm2d),
+    ):
+        there = max(len(file.of(kind, model)) for model in file.models)
+        ours = sum(isinstance(module, layer) for module in net.modules())
+        if there < ours:
+            return f"it has {there} {what}, where {name} has {ours}"
+    return f"its layers in a row have other shapes than those of {name}"
 
 
 def behave_as_keras(backbone: Backbone, twin: KerasTwin) -> None:

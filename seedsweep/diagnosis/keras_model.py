@@ -9,16 +9,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from seedsweep.backbones.keras_file import KerasClassifier, read_keras_classifier
+from seedsweep.backbones.keras_file import KerasClassifier, dense_of, read_keras
 from seedsweep.backbones.keras_head import POOLING, head_of, is_ours
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
-from seedsweep.data.prepare import PreparedImages, prepare_images
+from seedsweep.data.prepare import prepare_images
 from seedsweep.diagnosis.given import check_checkpoint
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
-from seedsweep.models.build import build_trunk
-from seedsweep.models.classifier import Classifier
+from seedsweep.models.build import Trunk, build_trunk
 from seedsweep.training.assemble import build_module
 
 log = logging.getLogger(__name__)
@@ -41,13 +40,16 @@ def of_keras(path: Path, config: Config, limit: int = 1000) -> Subject:
         SeedsweepError: unreadable, another net, another head, or another number of classes.
     """
     check_checkpoint(path)
-    read = read_keras_classifier(path)
-    if len(read.dense) > MOST:
+    file = read_keras(path)
+    config.backbone = replace(config.backbone, weights=str(path))
+    trunk = build_trunk(config)  # first, so that what is advised below was tried
+    advice = f"train a new head on its backbone with backbone={trunk.origin.name} backbone.weights={path}"
+    read = dense_of(file)
+    if read is None:
         raise SeedsweepError(
-            f"{path} has {len(read.dense)} Dense layers, and a head here has {MOST} at most: give its backbone with "
-            f"backbone.weights={path}, and train a head."
+            f"{path} has no Dense layers that follow one another, so it is no whole classifier: {advice}."
         )
-    _check_head(path, read)
+    _check_head(path, read, trunk, advice)
     prepared = prepare_images(config.data, cache_of(config))
     n_classes = len(prepared.table.classes)
     if read.sizes[-1] != n_classes:
@@ -55,9 +57,9 @@ def of_keras(path: Path, config: Config, limit: int = 1000) -> Subject:
             f"{path} tells {read.sizes[-1]} classes apart, and the images have {n_classes}: give the data.root that it "
             "was trained on."
         )
-    config.backbone = replace(config.backbone, weights=str(path))
     config.head = replace(config.head, width=read.sizes[1] if len(read.dense) == MOST else 0)
-    net = _build(path, config, prepared, read.sizes[0])
+    _, built = build_module(config, prepared, trunk)
+    net = built.classifier.eval()
     layers = [layer for layer in net.head.modules() if isinstance(layer, nn.Linear)]
     with torch.no_grad():
         for layer, (weight, bias) in zip(layers, read.dense, strict=True):
@@ -66,34 +68,46 @@ def of_keras(path: Path, config: Config, limit: int = 1000) -> Subject:
     return Subject("checkpoint", config, prepared, net, net, limit=limit, given_manifest=config.data.manifest)
 
 
-def _check_head(path: Path, read: KerasClassifier) -> None:
+def _check_head(path: Path, read: KerasClassifier, trunk: Trunk, advice: str) -> None:
     """Refuses a head that ours can't compute; of a file of weights alone the log says what it is taken for."""
+    if len(read.dense) > MOST:
+        raise SeedsweepError(
+            f"{path} has {len(read.dense)} Dense layers, and a head here has {MOST} at most: {advice}."
+        )
     head = head_of(path)
-    instead = f"give its backbone with backbone.weights={path}, and train a head"
     if read.sizes[-1] == 1:
         raise SeedsweepError(
             f"{path} ends in a single unit ({head[-1] if head else 'Dense(1)'}), and a head here has a unit for each "
-            f"class, with softmax: {instead}."
+            f"class, with softmax: {advice}."
+        )
+    if head is not None and not is_ours(head):
+        raise SeedsweepError(
+            f"{path} has the head {', '.join(map(str, head))}, and here it can only be {POOLING}, Dense with relu (or "
+            f"without this one), Dense with softmax: {advice}."
+        )
+    if further := _further(read, trunk.backbone):
+        raise SeedsweepError(
+            f"{path} has {further} beside its backbone and its Dense layers, which a head here can't have: {advice}."
+        )
+    features = trunk.backbone.num_features
+    if read.sizes[0] != features:
+        raise SeedsweepError(
+            f"{path}: its first Dense layer reads {read.sizes[0]} numbers, and {trunk.origin.name} gives {features} "
+            f"after average pooling (a Flatten layer is not understood): {advice}."
         )
     if head is None:
         log.info(
             "%s holds weights alone: taken for %s, %sDense(%d, softmax)",
             path, POOLING, f"Dense({read.sizes[1]}, relu), " if len(read.dense) == MOST else "", read.sizes[-1],
         )  # fmt: skip
-    elif not is_ours(head):
-        raise SeedsweepError(
-            f"{path} has the head {', '.join(map(str, head))}, and here it can only be {POOLING}, Dense with relu (or "
-            f"without this one), Dense with softmax: {instead}."
-        )
 
 
-def _build(path: Path, config: Config, prepared: PreparedImages, wanted: int) -> Classifier:
-    trunk = build_trunk(config)
-    if trunk.backbone.num_features != wanted:
-        raise SeedsweepError(
-            f"{path}: its first Dense layer reads {wanted} numbers, and {trunk.origin.name} gives "
-            f"{trunk.backbone.num_features} after average pooling (a Flatten layer is not understood): give its "
-            f"backbone with backbone.weights={path}, and train a head."
-        )
-    _, built = build_module(config, prepared, trunk)
-    return built.classifier.eval()
+def _further(read: KerasClassifier, backbone: nn.Module) -> str:
+    """Returns what layers with weights a file has that are neither the backbone's nor Dense; empty: none."""
+    kinds = {"conv": ("convolution", nn.Conv2d), "norm": ("BatchNormalization", nn.BatchNorm2d)}
+    found = []
+    for kind, (called, layer) in kinds.items():
+        more = len(read.file.of(kind)) - sum(isinstance(module, layer) for module in backbone.modules())
+        found += [f"{more} x {called}"] if more > 0 else []
+    others = len(read.file.of("other")) + len(read.file.of("dense")) - len(read.dense)
+    return ", ".join(found + ([f"{others} other layers with weights"] if others else []))
