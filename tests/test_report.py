@@ -16,8 +16,12 @@ from PIL import Image
 from report_folders import write_run, write_study, write_sweep
 from torch import nn
 
+from seedsweep.backbones import timm_model
+from seedsweep.backbones.base import IMAGENET, Backbone
 from seedsweep.cli.main import main
+from seedsweep.data.images import read_image
 from seedsweep.diagnosis.finding import Finding, Verdict
+from seedsweep.errors import SeedsweepError
 from seedsweep.report import attention as attention_module
 from seedsweep.report.blocks import Section
 from seedsweep.report.material import read_material
@@ -271,17 +275,36 @@ def test_the_table_of_arms(sweep: Path):
     assert "python -m seedsweep -m +experiment=good,as_good,trapped seed=1,2" in plain
 
 
+CARD = {"backbone": {"name": "a net"}}
+
+
+class Tokens(nn.Module):
+    """Gives tokens [B, n, 3], or one vector [B, 3], in the manner of timm."""
+
+    num_features = 3
+
+    def __init__(self, n: int, layout: str = "NLC") -> None:
+        super().__init__()
+        self.n, self.layout = n, layout
+
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+        tokens = images.mean((2, 3))[:, None].expand(-1, self.n, -1)
+        return tokens if self.layout == "NLC" else tokens[:, 0]
+
+
 def test_heat_is_where_the_answer_comes_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     pixels = np.zeros((32, 32, 3), dtype=np.uint8)
     pixels[24:, :8, 0] = 255  # red below on the left speaks for b, green above for a
     pixels[:8, :, 1] = 255
     Image.fromarray(pixels).save(tmp_path / "p.png")
     net = SimpleNamespace(
-        preprocess=nn.Identity(), backbone=nn.AvgPool2d(8), head=nn.Linear(3, 2, bias=False)
+        preprocess=nn.Identity(),
+        backbone=Backbone(nn.AvgPool2d(8), 3, IMAGENET, 8),
+        head=nn.Linear(3, 2, bias=False),
     )
     net.preprocess.forward = lambda images: images.float()
     net.head.weight.data = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
-    trained = SimpleNamespace(net=net, classes=["a", "b"], image_size=(32, 32))
+    trained = SimpleNamespace(net=net, classes=["a", "b"], image_size=(32, 32), card=CARD, ranges={})
     monkeypatch.setattr(attention_module, "find_checkpoint", lambda _: tmp_path)
     monkeypatch.setattr(attention_module, "load_trained", lambda _: trained)
     a, b = attention_module.attention(tmp_path, [tmp_path / "p.png"] * 2, ["a", "b"])
@@ -289,6 +312,61 @@ def test_heat_is_where_the_answer_comes_from(monkeypatch: pytest.MonkeyPatch, tm
     assert np.count_nonzero(b) == 1
     assert a[0].all()
     assert not a[1:].any()
+
+
+@pytest.mark.parametrize(("name", "side", "grid"), [("test_vit", 160, (10, 10)), ("test_resnet", 64, (2, 2))])
+def test_tokens_are_put_in_their_places(
+    name: str, side: int, grid: tuple[int, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """A part of the image whose tokens alone speak for a class is where the heat is."""
+    for place in range(2):
+        pixels = np.random.default_rng(place).integers(0, 255, (side, side, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{place}.png")
+    torch.manual_seed(0)
+    backbone = timm_model.build(name).eval()
+    head = nn.Linear(backbone.num_features, 2)
+    nn.init.uniform_(head.weight)
+    net = SimpleNamespace(preprocess=nn.Identity(), backbone=backbone, head=head)
+    net.preprocess.forward = lambda images: images.float() / 255
+    trained = SimpleNamespace(net=net, classes=["a", "b"], image_size=(side, side), card=CARD, ranges={})
+    monkeypatch.setattr(attention_module, "find_checkpoint", lambda _: tmp_path)
+    monkeypatch.setattr(attention_module, "load_trained", lambda _: trained)
+    paths = [tmp_path / "0.png", tmp_path / "1.png"]
+    heat = attention_module.attention(tmp_path, paths, ["a", "b"])
+    assert [each.shape for each in heat] == [grid, grid]
+    images = torch.stack([read_image(path) for path in paths]).float() / 255
+    with torch.no_grad():
+        raw = backbone.net.model.forward_features(images)
+    if raw.ndim == 3:
+        raw = raw[:, 1:].mT.reshape(2, -1, *grid)  # the class token is no place
+    weights = head.weight[[0, 1]].detach()  # the logit's gradient, but for the mean's divisor
+    expected = (weights[:, :, None, None] * raw).sum(1).relu().numpy()
+    for found, wanted in zip(heat, expected, strict=True):
+        assert wanted.max() > 0
+        np.testing.assert_allclose(found / found.max(), wanted / wanted.max(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (Tokens(5), "the last features of a net are 5 tokens, and it is not known which part"),
+        (Tokens(4, "NC"), "the last features of a net are one cell"),
+        (nn.AdaptiveAvgPool2d(1), "the last features of a net are one cell"),
+    ],
+)
+def test_no_map_where_features_have_no_places(
+    model: nn.Module, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    Image.new("RGB", (32, 32)).save(tmp_path / "p.png")
+    net = timm_model.TimmTrunk(model, "a net", None) if isinstance(model, Tokens) else model
+    backbone = Backbone(net, 3, IMAGENET, 8)
+    parts = SimpleNamespace(preprocess=nn.Identity(), backbone=backbone, head=nn.Linear(3, 2))
+    parts.preprocess.forward = lambda images: images.float()
+    trained = SimpleNamespace(net=parts, classes=["a", "b"], image_size=(32, 32), card=CARD, ranges={})
+    monkeypatch.setattr(attention_module, "find_checkpoint", lambda _: tmp_path)
+    monkeypatch.setattr(attention_module, "load_trained", lambda _: trained)
+    with pytest.raises(SeedsweepError, match=said):
+        attention_module.attention(tmp_path, [tmp_path / "p.png"], ["a"])
 
 
 def test_sections_are_found_and_one_that_fails_is_left_out(
@@ -409,3 +487,24 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    ("frozen", "train_from", "said"),
+    [
+        (True, None, "the weights of the frozen backbone are random and are never trained"),
+        (False, "layer4", "the weights of the backbone before layer4 are random and are never trained"),
+        (False, None, ""),
+    ],
+)
+def test_a_random_frozen_net_is_said_in_the_verdict(
+    frozen: bool, train_from: str | None, said: str, tmp_path: Path
+):
+    write_sweep(tmp_path)
+    for path in sorted(tmp_path.glob("*/metrics.json"))[:2]:
+        metrics = json.loads(path.read_text())
+        metrics |= {"weights": {"source": "none"}, "frozen": frozen, "train_from": train_from}
+        path.write_text(json.dumps(metrics))
+    told = [line for line in sentences(read_material(tmp_path)) if line.startswith("Warning")]
+    assert len(told) == bool(said)
+    assert all(said in line and line.count("`") == 2 for line in told)

@@ -210,3 +210,23 @@ def test_a_pruned_run_keeps_its_row_of_the_hparams_table(features: str, tmp_path
 def test_the_graph_of_the_net_is_written(reference: Path) -> None:
     events = EventAccumulator(str(reference / "tb/val")).Reload()
     assert "backbone" in str(events.Graph())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["backbone.freeze=true"], "the weights of the frozen backbone are random"),
+        (["backbone.freeze=false", "backbone.train_from=layer4"], "the backbone before layer4 are random"),
+        (["backbone.freeze=false"], ""),
+    ],
+)
+def test_random_weights_that_are_never_trained_are_warned_of(
+    overrides: list[str], said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    net = ["backbone=timm", "backbone.name=test_resnet", "backbone.weights=none", "batchnorm=inference"]
+    metrics = train(config_of(*SMALL[1:], *net, "trainer.max_epochs=1", *overrides), tmp_path, pictures=False)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [said in line for line in warnings if line.startswith("!!!")] == [True] * bool(said)
+    stays = "random start, and what is frozen stays random" if said else "random start"
+    assert metrics["weights"]["note"] == stays
+    assert (said in (tmp_path / "run.log").read_text()) or not said

@@ -20,6 +20,29 @@ IMAGENET = InputSpec((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 MINUS_ONE_TO_ONE = InputSpec((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
+class Spaced(nn.Module):
+    """A net whose feature map may be other than the image's rows and columns."""
+
+    def spaced(self, images: Tensor) -> tuple[Tensor, Space | None]:
+        """Returns the feature map [B, C, h, w] of images [B, 3, H, W], and how it lies on them, if that is known."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Space:
+    """How the places of a feature map [B, C, h, w] lie on the image.
+
+    Attributes:
+        rows: of cells.
+        columns: of cells.
+        prefix: places before the cells, row by row, that belong to no part of the image (class tokens).
+    """
+
+    rows: int
+    columns: int
+    prefix: int = 0
+
+
 class Backbone(nn.Module):
     """A feature extractor: normalised images [B, 3, H, W] to a feature map [B, num_features, h, w].
 
@@ -40,6 +63,13 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Returns the feature map [B, num_features, h, w]."""
         return cast(Tensor, self.net(images))
+
+    def spaced(self, images: Tensor) -> tuple[Tensor, Space | None]:
+        """Returns the feature map, and how its places lie on the image; None: the net doesn't say."""
+        if isinstance(self.net, Spaced):
+            return self.net.spaced(images)
+        maps = self(images)
+        return maps, Space(*maps.shape[2:])
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class BuiltBackbone:
 
 
 def build_backbone(config: BackboneConfig) -> BuiltBackbone:
-    """Builds the backbone that the configuration names.
+    """Builds the backbone that the configuration names; its weights' note says where a random part stays random.
 
     ``auto`` takes InceptionV3, or EfficientNet-Lite0 where InceptionV3's weights can't be reached. From scratch
     it takes the net that the pretrained arms beside it take, so that a grid compares one net. With a weight
@@ -58,6 +58,13 @@ def build_backbone(config: BackboneConfig) -> BuiltBackbone:
     Raises:
         SeedsweepError: no such net, or its weights can't be had or don't fit.
     """
+    built = _build(config)
+    if built.weights.source == "none" and (config.freeze or config.train_from is not None):
+        built.weights = replace(built.weights, note="random start, and what is frozen stays random")
+    return built
+
+
+def _build(config: BackboneConfig) -> BuiltBackbone:
     if config.library == "timm":
         return _build_timm(config)
     if config.name != "auto":

@@ -6,13 +6,13 @@ import difflib
 from typing import Any
 
 import timm
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
-from seedsweep.backbones.base import Backbone, InputSpec, Source
+from seedsweep.backbones.base import Backbone, InputSpec, Source, Space, Spaced
 from seedsweep.errors import SeedsweepError
 
 
-class TimmTrunk(nn.Module):
+class TimmTrunk(Spaced):
     """timm's ``forward_features``, made a map [B, C, h, w] whatever the model's own layout.
 
     Args:
@@ -33,9 +33,28 @@ class TimmTrunk(nn.Module):
         Raises:
             SeedsweepError: the model takes one image size only, and this is another.
         """
+        return self._map(self._features(images))
+
+    def spaced(self, images: Tensor) -> tuple[Tensor, Space | None]:
+        """Returns the map, and how its places lie on the images; of tokens that is known where the model says it."""
+        features = self._features(images)
+        maps = self._map(features)
+        if features.ndim == 4:
+            return maps, Space(*maps.shape[2:])
+        grid = getattr(getattr(self.model, "patch_embed", None), "grid_size", None)
+        prefix = int(getattr(self.model, "num_prefix_tokens", 0))
+        if features.ndim == 3 and grid is not None and prefix + grid[0] * grid[1] == features.shape[1]:
+            return maps, Space(int(grid[0]), int(grid[1]), prefix)
+        return maps, None
+
+    def _features(self, images: Tensor) -> Tensor:
         _check_size(images, self.fixed_size, self.name)
+        features: Tensor = self.model.forward_features(images)
+        return features
+
+    def _map(self, features: Tensor) -> Tensor:
         layout: str = getattr(self.model, "output_fmt", "NCHW")
-        return _as_map(self.model.forward_features(images), self.model.num_features, layout, self.name)
+        return _as_map(features, self.model.num_features, layout, self.name)
 
 
 @fx.wrap  # shapes decide here: for a tracer it is one step

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seedsweep.batchnorm.policy import depends_on_batch
+from seedsweep.batchnorm.single import check_single_images
 from seedsweep.config.schema import Config
 from seedsweep.data.order import epoch_order
 from seedsweep.data.prepare import PreparedImages
@@ -141,6 +142,7 @@ class Material:
         trunk = build_trunk(config)
         if not depends_on_batch(trunk.backbone):
             return None
+        check_single_images(trunk.backbone, config.data.image_size, config.data.batch_size, self.n_train)
         net = feature_net(trunk)
         views = []
         for view in range(VIEWS):

@@ -13,17 +13,27 @@ from seedsweep.report.text import code, listed, p_value, percent, short, span, w
 from seedsweep.reporting.grid import GAP, SEVERAL, ArmRow, by_data, data_title
 from seedsweep.reporting.scores import majority_share
 from seedsweep.runs.record import divergence_of
+from seedsweep.runs.told import random_and_frozen
 
 MOST_NAMED = 3  # arms in a sentence
 
 
 def sentences(material: Material) -> list[str]:
-    """Returns what came out, and why (or how far it can be trusted): two sentences, of a sweep for each data set."""
-    if material.kind == STUDY:
-        return _of_study(material)
-    if material.kind == RUN:
-        return _of_run(material)
-    return _of_sweep(material)
+    """Returns what came out and why, of a sweep for each data set; and warns of nets that were random and frozen."""
+    of_kind = {STUDY: _of_study, RUN: _of_run}.get(material.kind, _of_sweep)
+    return of_kind(material) + _random(material)
+
+
+def _random(material: Material) -> list[str]:
+    """Returns a warning for each part of a backbone that began random and was not trained."""
+    found: dict[str, list[str]] = {}
+    for run in material.runs:
+        metrics = run.metrics
+        source = (metrics.get("weights") or {}).get("source")
+        if told := random_and_frozen(source, bool(metrics.get("frozen")), metrics.get("train_from")):
+            labels = found.setdefault(told, [])
+            labels += [] if f"`{run.label}`" in labels else [f"`{run.label}`"]
+    return [f"Warning: of {listed(labels)}, {told}" for told, labels in found.items()]
 
 
 def _of_sweep(material: Material) -> list[str]:

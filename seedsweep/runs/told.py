@@ -12,3 +12,23 @@ def batchnorm_told(switches: BatchNormSwitches) -> str:
     told = f"BatchNorm policy {switches.policy} on {switches.layers} layers"
     held = switches.held_layers
     return f"{told} (of which the first {held} keep what they have)" if held else told
+
+
+def random_and_frozen(weights: str | None, frozen: bool, train_from: str | None) -> str:
+    """Returns a sentence about a backbone part that begins random and is not trained; empty: there is none.
+
+    Args:
+        weights: source of the weights: ``none`` for a random start.
+        frozen: whether the backbone's convolutions are not trained.
+        train_from: module from which on it is trained.
+    """
+    if weights != "none" or not (frozen or train_from):
+        return ""
+    if frozen:
+        part, train = "the weights of the frozen backbone are", "backbone.freeze=false"
+    else:
+        part, train = f"the weights of the backbone before {train_from} are", "backbone.train_from=null"
+    return (
+        f"{part} random and are never trained, so the head learns on random features; give backbone.weights=auto or a "
+        f"FILE, or train the backbone with {train}."
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from seedsweep.config.location import study_of
 from seedsweep.config.schema import Config
+from seedsweep.runs.told import random_and_frozen
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,9 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     logging.getLogger("optuna").setLevel(logging.WARNING)
     started = time.perf_counter()
     if config.study.job == 0:
+        backbone = config.backbone
+        if warning := random_and_frozen(backbone.weights, backbone.freeze, backbone.train_from):
+            log.warning("!!! where a trial does not say otherwise, %s", warning)
         lead_study(config, started)
         if config.report.write:
             from seedsweep.report.write import write_at_end

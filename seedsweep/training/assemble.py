@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seedsweep.backbones.base import Backbone
 from seedsweep.batchnorm.policy import depends_on_batch, norm_layers, recalibrate
+from seedsweep.batchnorm.single import check_single_images
 from seedsweep.batchnorm.statistics import load_statistics, save_statistics
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
@@ -140,6 +141,8 @@ def _calibrate(net: Backbone, preprocess: Preprocess, config: Config, prepared: 
     path = cache_of(config) / "statistics" / f"{key}.safetensors"
     if load_statistics(net, path):
         return
+    n_train = len(prepared.table.indices("train"))
+    check_single_images(net, config.data.image_size, CALIBRATION_BATCH, n_train)
     recalibrate(net, (preprocess(part) for part in _calibration_batches(prepared, config.data.split_seed)))
     try:
         save_statistics(net, path)

@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from seedsweep.augment.warp import build_augment
+from seedsweep.batchnorm.single import check_single_images
 from seedsweep.config.departures import departures
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
@@ -19,6 +20,7 @@ from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.data.leftout import NAME as LEFT_OUT
 from seedsweep.data.leftout import write_left_out
 from seedsweep.data.manifest import some
+from seedsweep.data.order import length
 from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.table import write_manifest
@@ -33,7 +35,7 @@ from seedsweep.models.effective import batchnorm_of, effective
 from seedsweep.preprocess.scaling import flush_denormals
 from seedsweep.reporting.summary import write_model_summary
 from seedsweep.runs.record import with_departures
-from seedsweep.runs.told import batchnorm_told
+from seedsweep.runs.told import batchnorm_told, random_and_frozen
 from seedsweep.tracking.tensorboard import RunTensorBoard
 from seedsweep.training.assemble import build_module, trunk_of
 from seedsweep.training.finish import ArmRun, finish_run
@@ -94,6 +96,14 @@ def train(
         log.info("%s", _what_was_read(prepared))
         # a checkpoint brings its own statistics, but only online: the stored route goes by the trunk
         trunk = trunk_of(config, prepared)
+        n_train = len(prepared.table.indices("train"))
+        check_single_images(
+            trunk.backbone,
+            config.data.image_size,
+            config.data.batch_size,
+            n_train,
+            config.trainer.probe_images,
+        )
         images, reason = images_of(config, prepared, trunk)
         module, built = build_module(config, prepared, trunk)
         module.card = card_of(config, built, prepared.table.classes, prepared.pixels.how.ranges.as_dict())
@@ -111,6 +121,14 @@ def train(
             ),
             _what_is_trained(config, built),
         )
+        if length(n_train, config.data.batch_size) < n_train:
+            log.info(
+                "%d training images in batches of %d: in each epoch one image, drawn anew, is left out: it would be a "
+                "batch of one", n_train, config.data.batch_size,
+            )  # fmt: skip
+        source = built.backbone.weights.source
+        if warning := random_and_frozen(source, config.backbone.freeze, built.train_from):
+            log.warning("!!! %s", warning)
         board = RunTensorBoard(run_dir)
         recorder = Recorder(run_dir, board, on_epoch)
         if resume and isinstance(images, FeatureImages) and (run_dir / "history.csv").is_file():

@@ -44,7 +44,8 @@ def check(subject: Subject, folder: Path) -> Finding:
             f"{kind}: {np.mean(accs):.3f} ({len(accs)} runs)" for kind, accs in sorted(beside.items())
         ],
     }
-    bar = f"A linear probe on the corrected frozen net gets {probe.acc:.0%}"
+    random = ", whose weights are random," if subject.clean_config.backbone.weights == "none" else ""
+    bar = f"A linear probe on the corrected frozen net{random} gets {probe.acc:.0%}"
     remedy: list[str] = []
     cost = None
     means = {kind: float(np.mean(accs)) for kind, accs in beside.items()}

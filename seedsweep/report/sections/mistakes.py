@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from seedsweep.errors import SeedsweepError
 from seedsweep.names import printable
 from seedsweep.report.blocks import Block, Photo, Photos, Section, Text
-from seedsweep.report.material import STUDY, Material
+from seedsweep.report.material import Material
 from seedsweep.report.pictures import jpeg_uri, lit, photograph
 from seedsweep.report.runs import Run
 from seedsweep.report.text import percent, seconds
@@ -41,9 +42,11 @@ def section(material: Material) -> Section | None:
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][: material.n_gradcam or SHOWN]
     photographs = {int(at): photograph(Path(answers.paths[at])) for at in worst}
     started = time.perf_counter()
-    heat = _heat(material, run, answers, [at for at, image in photographs.items() if image is not None])
+    heat, why_none = _heat(
+        material, run, answers, [at for at, image in photographs.items() if image is not None]
+    )
     took = time.perf_counter() - started
-    photos = [_photo(answers, at, image, (heat or {}).get(at)) for at, image in photographs.items()]
+    photos = [_photo(answers, at, image, heat.get(at)) for at, image in photographs.items()]
     told = f"The {len(photos)} of {len(wrong)} wrong answers to {NAMES[split]} images that `{run.label}` was surest of."
     blocks: list[Block] = [Text(told), Photos(photos)]
     if heat:
@@ -55,24 +58,17 @@ def section(material: Material) -> Section | None:
                 small=True,
             )
         )
-    if heat is None and material.kind == STUDY:
-        again = Path(str(material.result.get("best_config") or "best_of_STUDY")).stem
-        blocks.append(
-            Text(
-                "No Grad-CAM here: this finalist left no whole net (trials on stored features keep the head alone). "
-                f"The winner trained by `+experiment={again}` has it in its report.",
-                small=True,
-            )
-        )
+    if why_none:
+        blocks.append(Text(f"No Grad-CAM here: {why_none}", small=True))
     return Section("mistakes", "Worst mistakes", blocks)
 
 
 def _heat(
     material: Material, run: Run, answers: Answers, rows: list[int]
-) -> dict[int, NDArray[np.float64]] | None:
-    """Returns the heat maps by row; None where the net can't be had, which costs no report."""
+) -> tuple[dict[int, NDArray[np.float64]], str]:
+    """Returns the heat maps by row, and why there are none, where some were wanted: that costs no report."""
     if not material.n_gradcam or not rows:
-        return {}
+        return {}, ""
     from seedsweep.report.attention import attention  # torch takes seconds
 
     paths, targets = (
@@ -81,11 +77,13 @@ def _heat(
     )
     try:
         found = attention(run.folder, paths, targets)
+    except SeedsweepError as error:
+        return {}, str(error)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        log.debug("no Grad-CAM in the report: %s", reason)
-        return None
-    return dict(zip(rows, found, strict=True))
+        log.debug("no Grad-CAM in the report", exc_info=True)
+        return {}, f"it could not be computed ({reason})."
+    return dict(zip(rows, found, strict=True)), ""
 
 
 def _photo(answers: Answers, at: int, image: Image.Image | None, heat: NDArray[np.float64] | None) -> Photo:
