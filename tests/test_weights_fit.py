@@ -238,7 +238,9 @@ def ours(folder: Path, *overrides: str, whole: bool = True) -> Path:
     if not whole:
         state = {key: value for key, value in state.items() if ".head." in key}
     path = folder / "best.ckpt"
-    write_checkpoint({"state_dict": state, "whole": whole, CARD: card_of(config, built, ["a", "b"])}, path)
+    write_checkpoint(
+        {"state_dict": state, "whole": whole, CARD: card_of(config, built, ["a", "b"], {})}, path
+    )
     return path
 
 
