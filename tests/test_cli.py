@@ -38,7 +38,7 @@ MISTAKES = {
     "optim.lr=(1": "optim.lr is '(1', but must be a number",
     "data=seeds/": "data=folder data.root=seeds/",
     "frozen_bn": "+experiment=frozen_bn?",
-    "--experiment=frozen_bn": "without dashes: experiment=VALUE",
+    "--experiment=frozen_bn": "without dashes: experiment=frozen_bn",
     "--multirum": "did you mean --multirun?",
     "optim.lr": "can't be read",
     "head.dropout=0.1,0.2": "add -m",

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from seedsweep.cli.other_names import as_setting
 from seedsweep.cli.words import RESUME, as_overrides
 from seedsweep.config.checks import file_name
 from seedsweep.config.grammar import split, text_of
@@ -41,8 +42,8 @@ def parse(args: list[str]) -> Namespace:
         ]
         near = difflib.get_close_matches(unknown[0], known, 1, 0.8) if unknown else []
         hint = f"; did you mean {near[0]}?" if near else "; -h lists what there is."
-        if unknown and not near and any(arg.startswith(f"{unknown[0]}=") for arg in args):
-            hint = f"; settings are written without dashes: {unknown[0].lstrip('-')}=VALUE."
+        if unknown and not near and (written := as_setting(unknown[0], args)):
+            hint = f"; settings are written without dashes: {written}"
         raise SeedsweepError(message.splitlines()[0] + hint)
 
     parser.error = refuse  # type: ignore[method-assign]

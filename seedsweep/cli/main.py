@@ -13,7 +13,7 @@ from seedsweep.errors import USER_ERROR, DivergedError, GridEnd, SeedsweepError
 OK, SOME_FAILED, DEFECT = 0, 1, 3
 HELP = ("--help", "-h")
 COMPLETION = ("--shell-completion", "-sc")
-ONLY_HYDRA = ("--hydra-help", "--version", *COMPLETION)  # nothing is composed that could be checked
+ONLY_HYDRA = ("--hydra-help", *COMPLETION)  # nothing is composed that could be checked
 
 
 def main(argv: Sequence[str] | None = None, *, checked: bool = False) -> int:
@@ -52,12 +52,22 @@ def _main(args: list[str], checked: bool) -> int:
 
         print_help(args)
         return OK
+    if "--version" in args:
+        from seedsweep.versions import versions
+
+        ours, *others = (f"{name} {number}" for name, number in sorted(versions().items(), key=_ours_first))
+        print(f"{ours} ({', '.join(others)})")
+        return OK
     from seedsweep.config.store import register_schema
 
     register_schema()
     if any(arg.split("=")[0] in ONLY_HYDRA for arg in args):
         return _only_hydra(args)
     return _run(args, checked)
+
+
+def _ours_first(version: tuple[str, str]) -> bool:
+    return version[0] != "seedsweep"
 
 
 def _run(args: list[str], checked: bool) -> int:

@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from seedsweep.cli.sentences import choices_of, sentence, unknown_choice, unreadable
+from seedsweep.cli.sentences import choices_of, is_choice, sentence, unknown_choice, unreadable
 from seedsweep.cli.study_names import Job, check_names
 from seedsweep.config.checks import file_name
 from seedsweep.config.grammar import setting, text_of
@@ -208,7 +208,12 @@ def _names_first(overrides: list[Override]) -> None:
             continue
         for line in _values(override):
             choice = text_of(line.split("=", 1)[1])
-            if choice not in known and choice != "null" and "/" not in choice:
+            if (
+                choice not in known
+                and choice != "null"
+                and "/" not in choice
+                and not is_choice(group, choice)
+            ):
                 raise SeedsweepError(unknown_choice(group, choice))
 
 
@@ -257,7 +262,7 @@ def _check_space(name: str, config: Config, overrides: list[str], composed: set[
     for lines in probes(config.study):
         for group, _, choice in (line.lstrip("+").partition("=") for line in lines):
             known = choices_of(group)
-            if known and (name_of := text_of(choice)) not in known:
+            if known and (name_of := text_of(choice)) not in known and not is_choice(group, name_of):
                 raise SeedsweepError(f"study.space: {unknown_choice(group, name_of)}")
         together = merged(theirs, lines)
         if tuple(together) not in composed:

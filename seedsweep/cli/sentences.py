@@ -14,6 +14,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seedsweep.cli.other_names import OTHER_NAMES, instead_of, not_yet
 from seedsweep.command import shown
 from seedsweep.config.grammar import text_of
 from seedsweep.config.groups import key_of
@@ -27,14 +28,18 @@ LAUNCHERS = {  # what conf/hydra/launcher/ builds on: the package that brings it
     "submitit_local": ("hydra-submitit-launcher", "slurm"),
     "ray": ("hydra-ray-launcher", "ray"),
 }
-# what others call a setting that we call otherwise: no spelling leads from one to the other
-OTHER_NAMES = {"learning_rate": "lr", "epochs": "max_epochs", "wd": "weight_decay"}
 TYPES = (
     (r"could not be converted to Float", "a number"),
     (r"could not be converted to Integer", "a whole number"),
     (r"is not a valid bool", "true or false"),
     (r"is not a ListConfig", "a list such as [224,224]"),
 )
+
+
+def is_choice(group: str, choice: str) -> bool:
+    """Says whether the running Hydra knows the choice, listed or not: any model of timm is one of ``backbone``."""
+    sources = GlobalHydra.instance().config_loader().get_sources()
+    return any(source.is_config(f"{group}/{choice}") for source in sources)
 
 
 def unreadable(error: OverrideParseException) -> str:
@@ -141,10 +146,11 @@ def unknown_choice(group: str, choice: str) -> str:
     if not choices:
         return _unknown_key(group or choice)
     near = difflib.get_close_matches(choice, choices, 1)
-    hint = f"; did you mean {near[0]}?" if near else "."
+    others = ", any model of timm" if group == "backbone" else ""
+    hint = f"; did you mean {near[0]}?" if near else instead_of(group, choice)
     if group == "data" and "/" in choice:
         hint = f"; for a folder of your own: data=folder data.root={choice}"
-    return f"{group}={choice} is unknown (choices: {', '.join(choices)}){hint}"
+    return f"{group}={choice} is unknown (choices: {', '.join(choices)}{others}){hint}"
 
 
 def _group_and_choice(path: str, overrides: list[str]) -> tuple[str, str]:
@@ -159,7 +165,7 @@ def _group_and_choice(path: str, overrides: list[str]) -> tuple[str, str]:
 
 
 def _unknown_key(key: str) -> str:
-    return f"{key} is not a setting; {_hint(key)}"
+    return f"{key} is not a setting; {not_yet(key) or _hint(key)}"
 
 
 def _hint(key: str) -> str:
@@ -172,7 +178,9 @@ def _hint(key: str) -> str:
         return [name for name in known if name.rpartition(".")[2] == word][:1]
 
     # the last: the right name in the wrong group, lr=1 for optim.lr
-    near = named(OTHER_NAMES.get(last)) or difflib.get_close_matches(key, known, 1, 0.5) or named(last)
+    other = OTHER_NAMES.get(last.lower().replace("-", "_"))
+    near = [other] if other else named(last) if "." not in key else []
+    near = near or difflib.get_close_matches(key, known, 1, 0.5) or named(last)
     return f"did you mean {near[0]}?" if near else "python -m seedsweep --help lists the settings."
 
 

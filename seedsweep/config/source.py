@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from hydra._internal.core_plugins import file_config_source
@@ -16,9 +19,25 @@ from seedsweep.command import shown
 from seedsweep.config.yaml_file import read_yaml
 from seedsweep.errors import SeedsweepError
 
+BACKBONE, TIMM = "backbone", "timm.yaml"
+
 
 class FileConfigSource(file_config_source.FileConfigSource):
-    """A folder of YAML files; it bears the name of Hydra's own, in whose place it stands."""
+    """A folder of YAML files; it bears the name of Hydra's own, in whose place it stands.
+
+    In ``conf/``, each model of timm is a choice of ``backbone=``, too: that of ``backbone=timm`` by another name.
+    """
+
+    def is_config(self, config_path: str) -> bool:
+        """Says whether there is such a file, or model."""
+        return super().is_config(config_path) or self._model(config_path) is not None
+
+    def _model(self, config_path: str) -> str | None:
+        group, _, name = config_path.partition("/")
+        is_ours = (
+            self.provider == "main" and group == BACKBONE and (Path(self.path) / BACKBONE / TIMM).is_file()
+        )
+        return name if is_ours and is_timm(name) else None
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Reads a file.
@@ -28,9 +47,13 @@ class FileConfigSource(file_config_source.FileConfigSource):
         """
         name = self._normalize_file_name(config_path)
         path = Path(self.path) / name
+        model = None if path.exists() else self._model(config_path)
+        if model:
+            path = Path(self.path) / BACKBONE / TIMM
         if not path.exists():
             raise ConfigLoadError(f"Config not found : {path}")
         content, text = read_yaml(path, os.path.dirname(name))
+        content |= {"name": model} if model else {}
         try:
             header = self._get_header_dict(text)
             config = OmegaConf.create(content)
@@ -39,6 +62,16 @@ class FileConfigSource(file_config_source.FileConfigSource):
         return ConfigResult(
             config=config, path=f"{self.scheme()}://{self.path}", provider=self.provider, header=header
         )
+
+
+@cache
+def is_timm(name: str) -> bool:
+    """Says whether timm has a model of this name; with a tag, as ``resnet50.a1_in1k``, too."""
+    if not re.fullmatch(r"[A-Za-z]\w*(\.\w+)?", name) or find_spec("timm") is None:
+        return False
+    import timm  # it brings torch, which takes seconds
+
+    return name in (timm.list_pretrained() if "." in name else timm.list_models())
 
 
 def use_our_source() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from seedsweep.config.location import path_of
-from seedsweep.data.formats import listed
+from seedsweep.data.formats import listed, suffixes
 from seedsweep.data.leftout import sentences
 from seedsweep.data.walk import Walked, walk
 from seedsweep.deploy import tables
@@ -46,7 +46,7 @@ def find_checkpoint(given: str | None) -> Path:
 
 
 def find_images(root: str | None) -> tuple[Path, Walked]:
-    """Returns the folder, and the images and what is left out at any depth below it.
+    """Returns the folder, and the images and what is left out at any depth below it; of one image, its folder and it.
 
     Raises:
         SeedsweepError: no folder was given, it is none, or it holds no images.
@@ -54,8 +54,10 @@ def find_images(root: str | None) -> tuple[Path, Walked]:
     if root is None:
         raise SeedsweepError("data.root is not set: give the folder of the photographs with data.root=DIR.")
     folder = path_of(root)
+    if folder.is_file() and folder.suffix.lower() in suffixes():
+        return folder.parent, Walked([folder])
     if not folder.is_dir():
-        raise SeedsweepError(f"data.root={root} is no folder: give that of the photographs.")
+        raise SeedsweepError(f"data.root={root} is no folder and no image that is read here ({listed()}).")
     found = walk(folder)
     if not found.images:
         others = f"; left out: {'; '.join(sentences(found.left_out))}" if found.left_out else ""

@@ -1,0 +1,175 @@
+"""What people type first works, or its sentence says what does: every piece of advice is tried."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_cli import Stub
+
+from seedsweep.cli.main import main
+from seedsweep.config.schema import Config
+from seedsweep.deploy.given import find_images
+from seedsweep.errors import SeedsweepError
+from seedsweep.training import run as training
+
+# of each mistake, the sentence's advice that is tried; a capital word in it is filled in
+ADVICE = {
+    "lr=1e-4": "optim.lr",
+    "epochs=5": "trainer.max_epochs",
+    "batch_size=8": "data.batch_size",
+    "model=vgg16": "backbone",
+    "dataset=d": "data.root",
+    "learning_rate=1": "optim.lr",
+    "optimizer=sgd": "optim",
+    "image_size=96": "data.image_size",
+    "training.epochs=3": "trainer.max_epochs",
+    "dataa.root=d": "data.root",
+    "--epochs 5": "trainer.max_epochs=5",
+    "--epochs=5": "trainer.max_epochs=5",
+    "--data d": "data.root=d",
+    "--batch-size 8": "data.batch_size=8",
+    "--lr 1e-4": "optim.lr=1e-4",
+    "--model vgg16": "backbone=vgg16",
+    "--seed 3": "seed=3",
+    "--experiment=frozen_bn": "experiment=frozen_bn",
+    "d": "+experiment=frozen_bn data.root=d",
+    "d ": "-m +sweep=demo data.root=d",
+    "frozen_bn": "+experiment=frozen_bn",
+    "vgg16": "backbone=vgg16",
+    "study d": "+study=head +experiment=frozen_bn data.root=d",
+    "augment=randaugment": "augment=light",
+    "optim.scheduler=cosine": "optim.lr=VALUE",
+    "run": "task=report report.dir=run",
+    "d/x/1.png": "task=predict checkpoint=RUN data.root=d/x/1.png",
+}
+NOT_YET = {
+    "logger=wandb": "TensorBoard",
+    "trainer.logger=wandb": "TensorBoard",
+    "trainer.devices=2": "one device",
+    "devices=4": "one device",
+    "optim.scheduler=cosine": "no schedule yet",
+    "--devices 2": "one device",
+    "augment=mixup": "none of that kind yet",
+}
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch, in_tmp: Path) -> Stub:
+    made = Stub()
+    monkeypatch.setattr(training, "train", made)
+    for task in ("report", "predict", "export", "study", "diagnose", "cache", "dashboard"):
+        monkeypatch.setattr(f"seedsweep.tasks.{task}.run", made)
+    for number, name in enumerate("xy"):
+        (in_tmp / "d" / name).mkdir(parents=True)
+        Image.new("RGB", (20, 20), (number, 9, 9)).save(in_tmp / "d" / name / "1.png")
+    (in_tmp / "run" / ".hydra").mkdir(parents=True)
+    (in_tmp / "run" / "metrics.json").write_text("{}")
+    return made
+
+
+@pytest.mark.parametrize("typed", ADVICE)
+def test_advice_works(typed: str, stub: Stub, capsys: pytest.CaptureFixture[str]):
+    advice = ADVICE[typed]
+    assert main(typed.split()) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert advice.replace("=VALUE", "").replace("+sweep=demo", "+sweep=arms") in said
+    if "=" not in advice:
+        advice = f"{advice}={typed.partition('=')[2]}"
+    advice = advice.replace("VALUE", "1e-4").replace("RUN", "run")
+    assert main([*shlex.split(advice), *([] if "-m" in advice else ["hydra.run.dir=here"])]) == 0
+    assert stub.calls
+
+
+@pytest.mark.parametrize("typed", NOT_YET)
+def test_what_there_is_not_is_said(typed: str, stub: Stub, capsys: pytest.CaptureFixture[str]):
+    assert main(typed.split()) == 2
+    assert NOT_YET[typed] in capsys.readouterr().err
+
+
+WORK = {
+    "train d": ("train", "data.root", "d"),
+    "diagnose run": ("diagnose", "diagnose.run", "run"),
+    "diagnose d": ("diagnose", "data.root", "d"),
+    "diagnose d/x/1.png": ("diagnose", "diagnose.checkpoint", "d/x/1.png"),
+    "report run": ("report", "report.dir", "run"),
+    "export run": ("export", "checkpoint", "run"),
+    "predict run d": ("predict", "data.root", "d"),
+    "predict d checkpoint=run": ("predict", "checkpoint", "run"),
+    "dashboard run": ("dashboard", "dashboard.dir", "run"),
+    "cache verify": ("cache", "cache.action", "verify"),
+    "data.root=d": ("train", "data.name", "folder"),
+    "train": ("train", "data.name", "demo"),
+}
+
+
+@pytest.mark.parametrize("typed", WORK)
+def test_words_work_where_they_mean_one_thing(typed: str, stub: Stub):
+    task, key, value = WORK[typed]
+    assert main([*typed.split(), "hydra.run.dir=here"]) == 0
+    ((config, *_),) = stub.calls
+    found: object = config
+    for part in key.split("."):
+        found = getattr(found, part)
+    assert (config.task, found) == (task, value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("report a b", "more than report takes"), ("train run", "resume=run"), ("resume", "resume=DIR"),
+        ("diagnos d", "did you mean diagnose?"), ("proxy d", "takes no folder"), ("nonsense", "--help"),
+    ],
+)  # fmt: skip
+def test_words_that_mean_nothing_are_told(
+    typed: str, said: str, stub: Stub, capsys: pytest.CaptureFixture[str]
+):
+    assert main(typed.split()) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_whose_name_begins_with_a_tilde(stub: Stub, capsys: pytest.CaptureFixture[str]):
+    Path("~scans/x").mkdir(parents=True)
+    assert main(["~scans"]) == 2
+    assert 'data.root="~scans"' in capsys.readouterr().err
+    assert main(["train", "~scans"]) == 0
+    assert stub.calls[0][0].data.root == "~scans"
+
+
+def test_any_model_of_timm_is_a_backbone(stub: Stub, capsys: pytest.CaptureFixture[str]):
+    assert main(["backbone=resnet50", "hydra.run.dir=one"]) == 0
+    assert main(["-m", "backbone=resnet50,vgg16,resnet18.a1_in1k"]) == 0
+    found = [(config.backbone.library, config.backbone.name) for config, *_ in stub.calls]
+    timm = [("timm", "resnet50"), ("timm", "resnet50"), ("own", "vgg16"), ("timm", "resnet18.a1_in1k")]
+    assert found == timm
+    assert main(["backbone=resnet5000"]) == 2
+    assert "any model of timm" in capsys.readouterr().err
+    assert main(["backbone=resnet50", "backbone.weights=none", "--cfg", "job"]) == 0
+
+
+def test_the_version_is_ours(capsys: pytest.CaptureFixture[str]):
+    assert main(["--version"]) == 0
+    said = capsys.readouterr().out
+    assert re.match(r"seedsweep \d+\.\d+\.\d+ \(python 3.*torch \d.*timm \d", said)
+    assert said.count("\n") == 1
+
+
+def test_the_demo_is_the_same_with_and_without_a_network(stub: Stub):
+    assert main(["-m", "+sweep=demo"]) == 0
+    assert main(["+study=demo", "+experiment=frozen_bn"]) == 0
+    configs: list[Config] = [call[0] for call in stub.calls]
+    assert len(configs) == 6
+    assert {(config.backbone.name, config.backbone.library) for config in configs} == {
+        ("efficientnet_lite0", "own")
+    }
+    assert main(["-m", "+sweep=demo", "backbone=vgg16", "experiment=frozen_bn"]) == 0
+    assert stub.calls[-1][0].backbone.name == "vgg16", "the command line wins"
+
+
+def test_one_image_is_predicted(stub: Stub):
+    folder, found = find_images("d/x/1.png")
+    assert (folder, found.images) == (Path("d/x"), [Path("d/x/1.png")])
+    with pytest.raises(SeedsweepError, match="no folder and no image"):
+        find_images("run/metrics.json")
