@@ -227,3 +227,12 @@ def test_a_checkpoint_beside_another_runs_record_is_told(folder: Path, caplog: p
     load_trained(best)
     (folder / "metrics.json").write_text(record)
     assert "is not the file that this run's metrics.json speaks of" in caplog.text
+
+
+def test_the_json_of_a_run_that_diverged_is_strict(tmp_path: Path):
+    line = ["optim.lr=1e30", "optim=sgd", "+experiment=frozen_bn", f"hydra.run.dir={tmp_path / 'run'}"]
+    assert main([*SMALL, *line]) == 1
+    metrics = parsed(tmp_path / "run" / "metrics.json")
+    assert metrics["status"] == "diverged"
+    for path in tmp_path.rglob("*.json"):
+        parsed(path)

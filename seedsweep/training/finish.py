@@ -165,7 +165,7 @@ def _record(
             table.split_digest(),
             table.images_digest(),
             built.backbone.weights.digest,
-            digest_of(best) if best.is_file() else None,
+            digest_of(best) if outcome.best_epoch >= 0 and best.is_file() else None,
         ),
         epochs=len(rows),
         best_epoch=outcome.best_epoch if rows else None,

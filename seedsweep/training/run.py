@@ -253,7 +253,8 @@ def _what_was_read(prepared: PreparedImages) -> str:
 
 def _what_is_trained(config: Config, built: BuiltModel) -> str:
     if config.backbone.freeze:
-        return "frozen"
+        affine = any(parameter.requires_grad for parameter in built.classifier.backbone.parameters())
+        return "frozen but for BatchNorm's scale and shift" if affine else "frozen"
     return f"trained from {built.train_from} on" if built.train_from else "all layers trained"
 
 
