@@ -1,8 +1,10 @@
 """What a run began with it goes on with: its split and its images, by name and by content."""
 
+import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -267,7 +269,7 @@ def test_jobs_of_a_grid_share_their_images(
 ):
     """The second job goes on with the split of the first though an image came between; then one goes."""
     monkeypatch.chdir(tmp_path)
-    words = [*TINY, f"data.root={root}", "trainer.max_epochs=1", "hydra.sweep.dir=g", "-m"]
+    words = [*TINY[:-1], f"data.root={root}", "trainer.max_epochs=1", "hydra.sweep.dir=g", "-m"]
     from seedsweep.training import run
 
     trained = run.train
@@ -361,3 +363,48 @@ def test_a_space_over_data_sets_is_refused(root: Path, tmp_path: Path, capsys: p
     assert main([*STUDY, f"data.root={root}", f"paths.outputs={tmp_path}", space]) == 2
     assert "data.split_seed was 0 and is 1), and scores on different images" in capsys.readouterr().err
     assert not (tmp_path / "studies").exists()
+
+
+def test_features_of_a_file_that_changed_meanwhile_are_not_stored(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """They would stand under the digest of the earlier content, for every later run."""
+    from seedsweep.training import run
+
+    opened = run.open_features
+    where = f"data.root={root}", f"paths.cache={tmp_path / 'cache'}"
+    config = config_of(*TINY[:-1], "features=auto", *where, "data.cache_gib=0")
+    content = (root / "a/im_0.png").read_bytes()
+
+    def late(*args: object) -> object:
+        (root / "a/im_0.png").write_bytes((root / "b/im_0.png").read_bytes())
+        return opened(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "open_features", late)
+        with pytest.raises(SeedsweepError, match=r"im_0.png was removed or changed while the run went on"):
+            train(config, tmp_path / "r", pictures=False)
+    stored = b"".join(
+        path.read_bytes() for path in (tmp_path / "cache/features").rglob("*") if path.is_file()
+    )
+    assert hashlib.sha256(content).hexdigest().encode() not in stored
+    (root / "a/im_0.png").write_bytes(content)
+    assert train(config, tmp_path / "r", pictures=False)["features"]["stored"]
+
+
+def test_a_grid_over_roots_has_two_baselines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """The case A3: what always the largest class gives was that of the first folder for both."""
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "even", 5)
+    make(tmp_path / "skew", 10)
+    for number in range(5, 10):
+        (tmp_path / f"skew/b/im_{number}.png").unlink()
+    assert main([*TINY, "trainer.max_epochs=1", "-m", "data.root=even,skew", "hydra.sweep.dir=g"]) == 0
+    one, two = capsys.readouterr().out.split("data set 1 (")[1].split("data set 2 (")
+    assert "even, 2 validation images" in one
+    assert "skew, 3 validation images" in two
+    shares = [re.search(r"always the largest class +(\S+)", part).group(1) for part in (one, two)]
+    assert shares == ["0.500", "0.667"]
+    assert len(list(Path("g").glob("manifest_*.csv"))) == 2
