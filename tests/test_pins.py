@@ -206,6 +206,12 @@ def test_a_half_trained_run_keeps_its_settings(
     assert f"was begun with other settings ({override.split('=')[0]} was " in said
     assert said.count("\n") == 1
     assert (notes / "config.yaml").read_bytes() == written, "what it began with stays on record"
+    if override == OVERRIDES[0]:  # what may change, but with other images
+        shutil.move(folder / "images", folder / "moved")
+        (folder / "moved/a/im_0.png").unlink()
+        assert main([f"resume={folder / 'run'}", f"data.root={folder / 'moved'}"]) == 2
+        assert "1 is missing (a/im_0.png)" in capsys.readouterr().err
+        assert (notes / "config.yaml").read_bytes() == written
 
 
 def test_a_file_that_changes_before_it_is_decoded_ends_the_run(root: Path, tmp_path: Path):

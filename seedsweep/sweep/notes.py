@@ -1,4 +1,4 @@
-"""A call that a study refuses leaves Hydra's notes in the study's folder as they were: ``resume=`` goes by them."""
+"""A call that a study or a run refuses leaves Hydra's notes in its folder as they were: ``resume=`` goes by them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class KeepNotes(Callback):
     """Hydra callback: reads the notes that Hydra is about to overwrite."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Remembers them; only a study is called again in its folder."""
+        """Remembers them; only a study, or a run that is gone on with, is called again in its folder."""
         _earlier.clear()
-        if config.task == "study" and config.hydra.output_subdir:
+        if (config.task == "study" or config.resume) and config.hydra.output_subdir:
             with suppress(OmegaConfBaseException, OSError):
                 folder = Path(config.hydra.run.dir).absolute() / config.hydra.output_subdir
                 _earlier.update({path: path.read_bytes() for path in folder.glob("*.yaml")})
