@@ -204,7 +204,7 @@ def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
 
 def test_a_damaged_journal_gets_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "study.journal").write_text("no json\nat all\n")
-    with pytest.raises(SeedsweepError, match="move the damaged file away"):
+    with pytest.raises(SeedsweepError, match="damaged in line 1: put back a copy"):
         open_storage(StorageConfig("journal"), tmp_path)
 
 

@@ -1,0 +1,185 @@
+"""The study's journal: Optuna's, each line with a checksum over all that comes before it.
+
+A changed, lost or doubled line would change a study's result without a word.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
+
+from seedsweep.errors import DamagedError
+
+log = logging.getLogger(__name__)
+
+# of a line: CRC-32 of the file's first N bytes and the line up to here, and N. Optuna passes over keys it doesn't know.
+CHECK = re.compile(rb',"check":"([0-9a-f]{8})@(\d+)"\}\r?\n$')
+
+
+class _Flock(BaseJournalFileLock):
+    """The operating system's file lock: it ends with its process, so that a killed worker holds nobody up.
+
+    Its file is not called ``.lock``: Optuna's own lock takes a file of that name for a writer, and whoever writes to
+    the journal without seedsweep (a notebook, say) would wait out its 30 seconds of grace. The two don't exclude one
+    another, nor need they: both append whole lines, at once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(path.with_name(path.name + ".flock"), thread_local=False)
+
+    def acquire(self) -> bool:
+        """Waits for the lock."""
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        """Gives it back."""
+        self._lock.release()
+
+
+class CheckedJournal(JournalFileBackend):
+    """A journal whose lines are verified as they are read.
+
+    Lines without a checksum are taken as they are: of an earlier version, or of a program that writes without us. The
+    next line with one covers them.
+
+    Args:
+        path: of the file; made if missing.
+
+    Raises:
+        DamagedError: a line is not as it was written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        lock = _Flock(path)
+        super().__init__(str(path), lock_obj=lock)
+        self.path = path
+        self._starts = [0]  # of each line, in bytes
+        self._crcs = {0: 0}  # of the file up to there
+        self._checked = 0  # end of the last line with a checksum
+        with get_lock_file(lock):  # now nobody is in the middle of a line
+            if _cut_unfinished(path):
+                log.warning("%s: an unfinished last line was cut off", path)
+            for _ in self._lines(strict=True):
+                pass
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        """Yields the logs from a number on."""
+        with self.path.open("rb") as file:
+            file.seek(self._starts[min(log_number_from, len(self._starts) - 1)])
+            for number in range(log_number_from, len(self._starts) - 1):  # known, and verified
+                line = file.readline()
+                if self._crcs[self._starts[number + 1]] != zlib.crc32(line, self._crcs[self._starts[number]]):
+                    raise self._damaged(number)
+                yield json.loads(line)
+        first = len(self._starts) - 1
+        for number, found in enumerate(self._lines(strict=False), first):
+            if number >= log_number_from:
+                yield found
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Appends logs, each with its checksum, or raises OSError, which names the file."""
+        with get_lock_file(self._lock):
+            with self.path.open("rb") as file:
+                at = file.seek(self._starts[-1])
+                crc = self._crcs[at]
+                while part := file.read(2**20):
+                    crc, at = zlib.crc32(part, crc), at + len(part)
+            lines = b""
+            for each in logs:
+                body = json.dumps(each, separators=(",", ":"))[:-1].encode()
+                line = body + b',"check":"%08x@%d"}\n' % (zlib.crc32(body, crc), at)
+                crc, at, lines = zlib.crc32(line, crc), at + len(line), lines + line
+            try:
+                with self.path.open("ab") as file:
+                    file.write(lines)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:  # of a full disk: the next line, of another worker, would join half a line
+                _cut_unfinished(self.path)
+                error.filename = error.filename or str(self.path)
+                raise
+
+    def _lines(self, *, strict: bool) -> Iterator[dict[str, Any]]:
+        """Yields the logs that were not read before; a last line that another process may be writing waits."""
+        with self.path.open("rb") as file:
+            end = file.seek(0, 2)
+            start = file.seek(self._starts[-1])
+            while start < end:
+                line = file.readline()
+                if not line.endswith(b"\n"):
+                    return
+                found = self._verified(line, start)
+                if found is None:
+                    if start + len(line) >= end and not strict:
+                        return
+                    raise self._damaged(len(self._starts) - 1)
+                self._crcs[start + len(line)] = zlib.crc32(line, self._crcs[start])
+                start += len(line)
+                self._starts.append(start)
+                if CHECK.search(line):
+                    self._checked = start
+                yield found
+
+    def _verified(self, line: bytes, start: int) -> dict[str, Any] | None:
+        """Returns a line's log; None if it is damaged."""
+        if check := CHECK.search(line):
+            at = int(check[2])  # before ``start`` where another program wrote in between, without our lock
+            crc = self._crcs.get(at)
+            if crc is None or not self._checked <= at <= start:
+                return None
+            if zlib.crc32(line[: check.start()], crc) != int(check[1], 16):
+                return None
+        try:
+            found = json.loads(line)
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
+
+    def _damaged(self, number: int) -> DamagedError:
+        return DamagedError(
+            f"the study's journal {self.path} is damaged in line {number + 1}: put back a copy of it, or keep the lines "
+            f"before, from which the study goes on (head -n {number} {self.path} > whole, then move whole there). Without "
+            "the file the study begins anew."
+        )
+
+
+def open_journal(path: Path) -> JournalStorage:
+    """Opens a journal; a last line that a killed process left unfinished is cut off.
+
+    Raises:
+        DamagedError: a line is not as it was written.
+        OSError: it can't be read or written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    backend = CheckedJournal(path)
+    try:
+        return JournalStorage(backend)
+    except DamagedError:
+        raise
+    except Exception as error:  # of lines without a checksum: Optuna's replay checks nothing
+        raise DamagedError(
+            f"the study's journal {path} is damaged ({type(error).__name__}: {error}): put back a copy of it, or give "
+            "another storage.path. Without the file the study begins anew."
+        ) from error
+
+
+def _cut_unfinished(path: Path) -> bool:
+    """Cuts off a last line that a killed process or a full disk left unfinished; returns whether there was one."""
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole == len(content):
+        return False
+    with path.open("r+b") as file:
+        file.truncate(whole)
+    return True
