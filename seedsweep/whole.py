@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from seedsweep.errors import DamagedError
+
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
@@ -52,9 +54,36 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Returns a JSON file's content; nothing if it is missing, damaged, or no dictionary."""
+    """Returns a JSON file's content; nothing if there is no such file.
+
+    Raises:
+        DamagedError: it is no JSON, or no dictionary.
+    """
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    return content if isinstance(content, dict) else {}
+    except OSError as error:
+        raise DamagedError(f"{path} can't be read ({error.strerror}): {_way_on(path)}.") from error
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} is damaged (it is no JSON): {_way_on(path)}.") from error
+    if not isinstance(content, dict):
+        raise DamagedError(f"{path} is damaged (it holds no record): {_way_on(path)}.")
+    return content
+
+
+def _way_on(path: Path) -> str:
+    """Says what can be done where a file of ours is damaged."""
+    folder = path.parent
+    if path.name == "diagnosis.json":
+        return "delete it, or diagnose the run again"
+    if path.name == "result.json":
+        return "call the study again, which writes it anew"
+    if path.name == "job.json":  # of a job of a grid, with its settings in .hydra
+        return f"delete it and go on with resume={folder.parent}, which writes it anew"
+    again = (folder / ".hydra").is_dir() or (folder / "multirun.yaml").is_file()
+    return (
+        f"delete it and go on with resume={folder}, which writes it anew"
+        if again
+        else "put back a copy of it"
+    )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.config.schema import Config, DataConfig
 from seedsweep.errors import SeedsweepError
+
+log = logging.getLogger(__name__)
 
 # where a run is written, what is said about it, and what other tasks read
 SECTIONS = (
@@ -95,7 +99,13 @@ def refuse_other_settings(folder: Path, config: Config) -> None:
     """
     try:
         saved = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=True)
-    except (OSError, ValueError, OmegaConfBaseException):  # told of where it is needed
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
+        log.warning(
+            "%s/.hydra/config.yaml is damaged: whether these are the settings that the run began with is not known",
+            folder,
+        )
         return
     if not isinstance(saved, dict):
         return

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.config.location import path_of
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.diagnosis.local import LocalSettings
-from seedsweep.errors import SeedsweepError
+from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.models.build import build_trunk
 from seedsweep.models.checkpoint import read_checkpoint
 from seedsweep.models.classifier import Classifier
@@ -58,9 +57,12 @@ def saved_config(folder: Path) -> Config:
     try:
         cfg = OmegaConf.load(path)
         return to_config(cfg)  # type: ignore[arg-type]
-    except (OmegaConfBaseException, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise SeedsweepError(f"{path} can't be used by this version of seedsweep ({reason}).") from error
+    except Exception as error:  # of YAML, OmegaConf and the schema: many kinds
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        raise DamagedError(
+            f"{path} is damaged, or of another version of seedsweep ({reason}): put back a copy of it, or give "
+            f"diagnose.checkpoint={folder}/checkpoints/best.ckpt with the run's settings, after that file is removed."
+        ) from error
 
 
 def repeat_split(config: Config, folder: Path, here: LocalSettings | None) -> str | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from seedsweep.errors import SeedsweepError
-from seedsweep.report.runs import GRADCAM, Run, read_run
+from seedsweep.errors import DamagedError, SeedsweepError
+from seedsweep.report.runs import GRADCAM, Run, read_diagnosis, read_run
 from seedsweep.reporting.grid import ArmRow, JobResult, arms, collect
 from seedsweep.reporting.standing import judge
 from seedsweep.whole import read_json
+
+log = logging.getLogger(__name__)
 
 RUN, SWEEP, STUDY = "run", "sweep", "study"
 
@@ -67,7 +70,11 @@ class Material:
     @cached_property
     def ladder(self) -> dict[str, Any]:
         """What the sweep's ladder.json holds; empty where it is no ladder."""
-        return read_json(self.folder / "ladder.json")
+        try:
+            return read_json(self.folder / "ladder.json")
+        except DamagedError as error:
+            log.warning("the report goes without the ladder: %s", error)
+            return {}
 
     @cached_property
     def diagnosed(self) -> list[tuple[str, Path, dict[str, Any]]]:
@@ -78,7 +85,7 @@ class Material:
         ]
         found = []
         for name, folder in folders:
-            content = read_json(folder / "diagnosis" / "diagnosis.json")
+            content = read_diagnosis(folder)
             if content:
                 found.append((name, folder / "diagnosis", content))
         return found
@@ -127,6 +134,12 @@ def _sweep(folder: Path, results: list[JobResult], gradcam: int | None) -> Mater
 
 def _study(folder: Path, gradcam: int | None) -> Material:
     result = read_json(folder / "result.json")
+    try:
+        _ = result["winner"]["runs"], [(each["trial"], each["runs"]) for each in result["finalists"]]
+    except (KeyError, TypeError) as error:
+        raise DamagedError(
+            f"{folder}/result.json is damaged (it lacks {error}): call the study again, which writes it anew."
+        ) from error
     runs = []
     for finalist in result.get("finalists", []):
         for name in finalist.get("runs", []):

@@ -62,7 +62,7 @@ def facts_of(run: Run) -> list[tuple[str, str]]:
         ("preprocessing", str(m.get("preprocess", ""))),
         ("augmentation", str(m.get("augment", ""))),
         ("batch size", str(m.get("batch_size", ""))),
-        ("epochs", f"{m['epochs']}, of which the {m['best_epoch'] + 1}. was kept" if "epochs" in m else ""),
+        ("epochs", _epochs(m)),
         ("seed", str(m.get("seed", ""))),
         ("features", _features_told(m.get("features") or {})),
         ("versions", ", ".join(f"{name} {number}" for name, number in (m.get("versions") or {}).items())),
@@ -77,3 +77,11 @@ def _features_told(features: dict[str, Any]) -> str:
         return "computed in every epoch"
     made = [str(features[key]) for key in ("engine", "precision") if features.get(key)]
     return f"stored{', computed by ' + ' in '.join(made) if made else ''}"
+
+
+def _epochs(metrics: dict[str, Any]) -> str:
+    if "epochs" not in metrics:
+        return ""
+    if metrics["best_epoch"] is None:  # it diverged in its first one
+        return "none was finished"
+    return f"{metrics['epochs']}, of which the {metrics['best_epoch'] + 1}. was kept"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,12 +12,15 @@ from typing import Any
 import yaml
 
 from seedsweep.diagnosis.finding import Finding
+from seedsweep.errors import DamagedError
 from seedsweep.reporting.answers import Answers, read_answers
 from seedsweep.reporting.held_out import HeldOut
 from seedsweep.reporting.history import read_history
 from seedsweep.runs.record import read_metrics, read_switches, with_departures
 from seedsweep.runs.switches import Switches
 from seedsweep.whole import read_json
+
+log = logging.getLogger(__name__)
 
 GRADCAM = 8  # mistakes looked into, where the run's settings don't say
 
@@ -76,7 +80,7 @@ class Run:
     @cached_property
     def diagnosis(self) -> dict[str, Any]:
         """What its diagnosis.json holds; empty if it was not diagnosed."""
-        return read_json(self.folder / "diagnosis" / "diagnosis.json")
+        return read_diagnosis(self.folder)
 
     @property
     def findings(self) -> list[Finding]:
@@ -112,6 +116,15 @@ class Run:
         return None if value is None or not math.isfinite(float(value)) else float(value)
 
 
+def read_diagnosis(folder: Path) -> dict[str, Any]:
+    """Returns what a run's diagnosis.json holds; empty if there is none, or it is damaged, which is said."""
+    try:
+        return read_json(folder / "diagnosis" / "diagnosis.json")
+    except DamagedError as error:
+        log.warning("the report goes without a diagnosis: %s", error)
+        return {}
+
+
 def findings_of(diagnosis: dict[str, Any]) -> list[Finding]:
     """Returns the findings of a diagnosis.json, less those that can't be read."""
     found = []
@@ -129,12 +142,15 @@ def read_run(folder: Path) -> Run | None:
     if not metrics:
         return None
     path = folder / ".hydra" / "config.yaml"
-    text = path.read_text() if path.is_file() else ""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     return Run(folder, metrics, _history(folder / "history.csv"), text, read_switches(folder, metrics))
 
 
 def _history(path: Path) -> list[dict[str, float]]:
     try:
         return read_history(path)
-    except (OSError, ValueError, AttributeError, TypeError):
+    except FileNotFoundError:
+        return []
+    except (OSError, DamagedError) as error:
+        log.warning("the report goes without curves: %s", error)
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,8 @@ from seedsweep.claims.interval import Interval
 from seedsweep.data.manifest import read_manifest
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import open_csv
+
+log = logging.getLogger(__name__)
 
 HELD_OUT = ("val", "test")
 
@@ -51,7 +54,7 @@ class Answers:
 
 
 def read_answers(run_dir: Path, splits: tuple[str, ...] = HELD_OUT) -> dict[str, Answers]:
-    """Returns the answers by split; empty where the run wrote none, or the file is damaged.
+    """Returns the answers by split; empty where the run wrote none, or the file is damaged, which is said.
 
     Args:
         run_dir: holds predictions.csv, and manifest.csv if groups are wanted.
@@ -64,13 +67,21 @@ def read_answers(run_dir: Path, splits: tuple[str, ...] = HELD_OUT) -> dict[str,
             columns = next(reader)
             split_at = columns.index("split")
             for row in reader:
-                if row[split_at] in rows and len(row) == len(columns):
+                if len(row) != len(columns):
+                    raise ValueError(f"line {reader.line_num} has {len(row)} cells")
+                if row[split_at] in rows:
                     rows[row[split_at]].append(row)
         groups = _groups(run_dir / "manifest.csv")
-        found = {split: _answers(columns, part, groups.get(split)) for split, part in rows.items() if part}
-    except (OSError, ValueError, LookupError, StopIteration):
+        return {split: _answers(columns, part, groups.get(split)) for split, part in rows.items() if part}
+    except FileNotFoundError:
         return {}
-    return found
+    except (OSError, ValueError, LookupError, StopIteration, csv.Error) as error:
+        log.warning(
+            "%s/predictions.csv is damaged (%s): intervals and mistakes of this run are left out",
+            run_dir,
+            error,
+        )
+        return {}
 
 
 def _answers(columns: list[str], rows: list[list[str]], groups: list[str] | None) -> Answers:
@@ -78,13 +89,20 @@ def _answers(columns: list[str], rows: list[list[str]], groups: list[str] | None
     classes = [name.removeprefix("p_") for name in columns[first:]]
     number = {name: place for place, name in enumerate(classes)}
     at = {name: columns.index(name) for name in ("path", "label", "predicted")}
-    grouped = groups is not None and len(groups) == len(rows) and len(set(groups)) < len(rows)
+    probabilities = np.array([row[first:] for row in rows], dtype=float)
+    if (
+        (probabilities < 0) | (probabilities > 1)
+    ).any():  # NaN: of an earlier version, whose training diverged
+        raise ValueError("a probability below 0 or above 1")
+    if groups is not None and len(groups) != len(rows):
+        raise ValueError(f"{len(rows)} rows for {len(groups)} images")
+    grouped = groups is not None and len(set(groups)) < len(rows)
     return Answers(
         classes=classes,
         paths=[row[at["path"]] for row in rows],
         labels=np.array([number[row[at["label"]]] for row in rows]),
         predicted=np.array([number[row[at["predicted"]]] for row in rows]),
-        probabilities=np.array([row[first:] for row in rows], dtype=float),
+        probabilities=probabilities,
         groups=np.array(groups) if grouped else None,
     )
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import statistics
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from seedsweep.claims.standing import Standing
+from seedsweep.errors import DamagedError
 from seedsweep.reporting.answers import Answers, read_answers
 from seedsweep.reporting.held_out import HeldOut, held_out
 from seedsweep.reporting.scores import majority_share
@@ -76,39 +80,51 @@ class ArmRow:
 
 
 def collect(sweep_dir: Path) -> list[JobResult]:
-    """Reads every job folder of a grid, in the order of the job numbers."""
+    """Reads every job folder of a grid, in the order of the job numbers; a damaged record is a job that failed."""
     results = []
     for folder in sorted(sweep_dir.iterdir(), key=job_number):
-        metrics, failure = read_metrics(folder), read_json(folder / "failure.json")
-        if metrics.get("status") == FINISHED:
-            answers = read_answers(folder)
-            first = answers["val"].paths[0] if "val" in answers else None
-            results.append(
-                JobResult(
-                    folder.name,
-                    metrics["label"],
-                    metrics["experiment"],
-                    metrics["seed"],
-                    metrics,
-                    answers=answers,
-                    held_out=held_out(folder, metrics, first),
-                )
-            )
-        elif diverged := divergence_of(metrics):
-            name, seed, at = metrics["experiment"], metrics["seed"], diverged.epoch + 1
-            results.append(JobResult(folder.name, metrics["label"], name, seed, None, str(diverged), at))
-        elif failure:
-            results.append(
-                JobResult(
-                    folder.name,
-                    failure["label"],
-                    failure["experiment"],
-                    failure["seed"],
-                    None,
-                    failure["reason"],
-                )
-            )
+        try:
+            found = _result(folder)
+        except DamagedError as error:
+            found = _damaged(folder, str(error))
+        except (KeyError, TypeError, AttributeError):  # of a file that is JSON, and yet not as we write it
+            found = _damaged(folder, f"{folder}/metrics.json or failure.json is damaged (it lacks entries).")
+        if found is not None:
+            results.append(found)
     return results
+
+
+def _damaged(folder: Path, reason: str) -> JobResult:
+    """Returns a job whose record is damaged, as far as its folder says which one it is."""
+    label, seed = folder.name, 0
+    with suppress(DamagedError, OSError, ValueError, yaml.YAMLError, LookupError, TypeError):
+        label = str(read_json(folder / "job.json")["label"])
+        seed = int(yaml.safe_load((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))["seed"])
+    return JobResult(folder.name, label, label, seed, None, reason)
+
+
+def _result(folder: Path) -> JobResult | None:
+    """Returns what became of a job; None: nothing yet."""
+    metrics, failure = read_metrics(folder), read_json(folder / "failure.json")
+    name = folder.name
+    if metrics.get("status") == FINISHED:
+        answers = read_answers(folder)
+        first = answers["val"].paths[0] if "val" in answers else None
+        made_by = metrics["label"], metrics["experiment"], metrics["seed"]
+        _ = (
+            metrics["val"]["acc"],
+            metrics["train_images"]["bn_gap"],
+            metrics["images"]["val"],
+            metrics["test"],
+        )
+        return JobResult(name, *made_by, metrics, answers=answers, held_out=held_out(folder, metrics, first))
+    if diverged := divergence_of(metrics):
+        made_by = metrics["label"], metrics["experiment"], metrics["seed"]
+        return JobResult(name, *made_by, None, str(diverged), diverged.epoch + 1)
+    if failure:
+        made_by = failure["label"], failure["experiment"], failure["seed"]
+        return JobResult(name, *made_by, None, failure["reason"])
+    return None
 
 
 def job_number(folder: Path) -> tuple[int, str]:

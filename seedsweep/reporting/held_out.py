@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 from seedsweep.command import shown
 from seedsweep.data.manifest import Row, read_manifest
 from seedsweep.errors import SeedsweepError
+
+log = logging.getLogger(__name__)
 
 HELD_OUT = {"val": "validation", "test": "test"}
 SHOWN = 8  # characters of a digest that tell data sets apart
@@ -49,7 +52,11 @@ def held_out(folder: Path, metrics: dict[str, Any], first_val: str | None = None
     about = ", ".join(f"{n} {HELD_OUT[split]} images" for split, n in counts.items() if n)
     try:
         rows = [row for row in read_manifest(folder / "manifest.csv") if row.split in HELD_OUT]
-    except SeedsweepError:
+    except SeedsweepError as error:
+        if (folder / "manifest.csv").is_file():
+            log.warning(
+                "the images that %s was judged by are known by their numbers alone: %s", folder, error
+            )
         return HeldOut(_digest([json.dumps(told, sort_keys=True, allow_nan=False)]), about)
     digest = _digest("\0".join((row.path, row.label, row.split, row.digest or "")) for row in rows)
     root = _root(rows, first_val)

@@ -105,7 +105,9 @@ class CheckedJournal(JournalFileBackend):
                     file.write(lines)
                     file.flush()
                     os.fsync(file.fileno())
-            except OSError as error:  # of a full disk: the next line, of another worker, would join half a line
+            except (
+                OSError
+            ) as error:  # of a full disk: the next line, of another worker, would join half a line
                 _cut_unfinished(self.path)
                 error.filename = error.filename or str(self.path)
                 raise
@@ -148,9 +150,9 @@ class CheckedJournal(JournalFileBackend):
 
     def _damaged(self, number: int) -> DamagedError:
         return DamagedError(
-            f"the study's journal {self.path} is damaged in line {number + 1}: put back a copy of it, or keep the lines "
-            f"before, from which the study goes on (head -n {number} {self.path} > whole, then move whole there). Without "
-            "the file the study begins anew."
+            f"the study's journal {self.path} is damaged in line {number + 1}: put back a copy of it, or keep the "
+            f"lines before, from which the study goes on (head -n {number} {self.path} > whole, and move that there). "
+            "Without the file the study begins anew."
         )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 
 from seedsweep.command import shown
+from seedsweep.errors import DamagedError
 from seedsweep.reporting.study.several import print_studies, read_results, write_studies_csv
 from seedsweep.sweep.record import JOB, is_finished
 from seedsweep.sweep.tally import jobs_with, tally
@@ -27,9 +29,18 @@ def finish_tasks(folder: Path, *, interrupted: bool, stopped: str | None = None)
         The number of jobs without a result.
     """
     console = Console(highlight=False, width=max(Console().width, 100))
-    notes = {job: read_json(job / JOB) for job in jobs_with(folder, JOB)}
-    ended = {job for job, note in notes.items() if note.get("ended") or is_finished(job)}
-    jobs = tally(folder, ended.__contains__, interrupted=interrupted)
+    notes, ended = {}, set()
+    for job in jobs_with(folder, JOB):
+        with suppress(DamagedError):  # told by the tally
+            notes[job] = read_json(job / JOB)
+            if notes[job].get("ended") or is_finished(job):
+                ended.add(job)
+
+    def has_ended(job: Path) -> bool:
+        read_json(job / JOB)
+        return job in ended or is_finished(job)
+
+    jobs = tally(folder, has_ended, interrupted=interrupted)
     of_studies = {job: note for job, note in notes.items() if note.get("study")}
     # a study has ended where its leader has: workers end well before, or without it
     studies = {Path(note["study"]): False for note in of_studies.values()}

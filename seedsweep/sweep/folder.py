@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 from omegaconf import OmegaConf, open_dict
 
 from seedsweep.config.grammar import setting
+from seedsweep.errors import DamagedError
 from seedsweep.sweep.record import JOB
 from seedsweep.whole import read_json
 
@@ -61,4 +62,8 @@ def has_jobs(folder: Path | None) -> TypeGuard[Path]:
 
 def has_tasks(folder: Path | None) -> bool:
     """Says whether a job of the grid did another task than training: Hydra tells of none that a swept file chooses."""
-    return folder is not None and any(read_json(path).get("task") for path in folder.glob(f"*/{JOB}"))
+    for path in folder.glob(f"*/{JOB}") if folder is not None else ():
+        with suppress(DamagedError):  # told by the table
+            if read_json(path).get("task"):
+                return True
+    return False

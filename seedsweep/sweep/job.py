@@ -29,7 +29,7 @@ from seedsweep.config.grammar import setting
 from seedsweep.config.location import cache_of, path_of
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
-from seedsweep.errors import DiskError, DivergedError, GridEnd, RefusedError, SeedsweepError
+from seedsweep.errors import DamagedError, DiskError, DivergedError, GridEnd, RefusedError, SeedsweepError
 from seedsweep.sweep import launchers, notes, record, worker
 from seedsweep.sweep.folder import settle
 from seedsweep.sweep.litter import remove_if_empty
@@ -199,14 +199,15 @@ def _grid_job(cfg: DictConfig, folder: Path) -> None:
 
 def _settled(grid: Path, folder: Path, config: Config, label: str, digest: str) -> bool:
     """Says whether there is nothing to train: the job is finished, or its folder is another's."""
-    earlier = [other for other in _folders(grid, folder) if _config_of(other) == digest]
+    own = _config_of(folder)
+    earlier = [other for other in _folders(grid, folder) if _config_of(other, own=folder) == digest]
     for other in earlier:
         if record.is_ended(other):
             ended = record.diverged(other)
             log.info("%s already%s", ended or "finished", "" if other == folder else f" in {other.name}")
             (other / "failure.json").unlink(missing_ok=True)
             return True
-    if _config_of(folder) not in (None, digest) and record.holds_run(folder):
+    if own not in (None, digest) and record.holds_run(folder):
         reason = "its folder holds a run with other settings; give another hydra.sweep.dir."
         _fail(folder, config, label, reason)
         return True
@@ -234,8 +235,14 @@ def _folders(grid: Path, own: Path) -> list[Path]:
     return [own, *[other for other in others if other.resolve() != own.resolve()]]
 
 
-def _config_of(folder: Path) -> str | None:
-    return read_json(folder / record.JOB).get("config")
+def _config_of(folder: Path, own: Path | None = None) -> str | None:
+    """Returns the digest of a job's settings; of another job than ``own`` a damaged note tells nothing."""
+    try:
+        return read_json(folder / record.JOB).get("config")
+    except DamagedError:
+        if own is None or folder == own:
+            raise
+        return None
 
 
 def _fail(folder: Path, config: Config, label: str, reason: str) -> None:

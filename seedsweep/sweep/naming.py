@@ -11,6 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from seedsweep.errors import DamagedError
+
 UNLABELLED = ("seed", "experiment", "rung", "sweep", "resume")  # swept keys that don't name an arm
 
 
@@ -35,10 +37,21 @@ def varied(grid: Path) -> dict[str, Override]:
     path = grid / "multirun.yaml"
     if not path.is_file():
         return {}
-    hydra: Any = yaml.safe_load(path.read_text())["hydra"]
-    params = hydra["sweeper"].get("params") or {}
-    lines = [*[f"{key}={value}" for key, value in params.items()], *hydra["overrides"]["task"]]
-    last = {o.key_or_group: o for o in OverridesParser.create().parse_overrides(lines)}
+    try:
+        hydra: Any = yaml.safe_load(path.read_text())["hydra"]
+        params = hydra["sweeper"].get("params") or {}
+        lines = [*[f"{key}={value}" for key, value in params.items()], *hydra["overrides"]["task"]]
+        last = {o.key_or_group: o for o in OverridesParser.create().parse_overrides(lines)}
+    except (
+        OSError,
+        ValueError,
+        yaml.YAMLError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        HydraException,
+    ) as error:
+        raise DamagedError(f"{path} is damaged: put back a copy of it, or begin the grid anew.") from error
     return {key: override for key, override in last.items() if override.is_sweep_override()}
 
 

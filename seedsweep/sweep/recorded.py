@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from seedsweep.config.groups import key_of
-from seedsweep.errors import SeedsweepError
+from seedsweep.errors import DamagedError
 
 GRID, SINGLE = Path("multirun.yaml"), Path(".hydra") / "hydra.yaml"
 NOT_AGAIN = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode", "resume")  # of the one time that was recorded
@@ -48,5 +48,8 @@ def read_recorded(path: Path) -> Recorded:
         sources = hydra["runtime"]["config_sources"]
         folders = [str(source["path"]) for source in sources if source["provider"] == "command-line"]
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise SeedsweepError(f"{path} was not written by Hydra, or is damaged: start anew.") from error
+        raise DamagedError(
+            f"{path} was not written by Hydra, or is damaged, and resume= needs it: put back a copy of it, or begin "
+            "anew with the settings as you gave them, in another folder."
+        ) from error
     return Recorded(folders, [o for o in overrides if key_of(o) not in NOT_AGAIN])

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from seedsweep.command import command, shown
+from seedsweep.errors import DamagedError
 from seedsweep.reporting.grid import job_number
 from seedsweep.sweep import record
 from seedsweep.sweep.naming import count, varied
@@ -63,8 +64,7 @@ class Tally:
         """
         for job in self.failures:
             if job.name not in told:
-                reason = read_json(job / "failure.json").get("reason", "unknown")
-                _say(console, f"failed: {job.name}: {reason}")
+                _say(console, f"failed: {job.name}: {_reason(job)}")
         for job in self.unended:
             log = " (see its run.log)" if (job / "run.log").is_file() else ""
             end = "still running" if job in self.running else f"ended without a result{log}"
@@ -94,12 +94,28 @@ def tally(folder: Path, is_finished: Callable[[Path], bool], *, interrupted: boo
         is_finished: whether a job's folder holds its result.
         interrupted: by the user.
     """
-    failures = jobs_with(folder, "failure.json")
-    unended = [job for job in jobs_with(folder, record.JOB) if job not in failures and not is_finished(job)]
+    failures, unended = jobs_with(folder, "failure.json"), []
+    for job in jobs_with(folder, record.JOB):
+        try:
+            if job not in failures and not is_finished(job):
+                unended.append(job)
+        except DamagedError:  # nobody knows its result any more
+            failures.append(job)
+    failures.sort(key=job_number)
     running = [job for job in unended if record.is_running(job)]
     if interrupted:
         return Tally(folder, True, failures, [], [], len(unended), _not_begun(folder))
     return Tally(folder, False, failures, unended, running, 0, _not_begun(folder))
+
+
+def _reason(job: Path) -> str:
+    """Returns why a job has no result: what it noted, or which note of it is damaged."""
+    try:
+        for name in (record.JOB, "metrics.json"):
+            read_json(job / name)
+        return str(read_json(job / "failure.json").get("reason", "unknown"))
+    except DamagedError as error:
+        return str(error)
 
 
 def jobs_with(folder: Path, name: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from seedsweep.diagnosis.floor import Standing, floor_of
 from seedsweep.diagnosis.rehearse import standard_error
 from seedsweep.diagnosis.ridge import STRENGTHS
 from seedsweep.diagnosis.subject import Subject
+from seedsweep.errors import DamagedError
 from seedsweep.reporting.style import GREY, TRAP, VAL, figure, save, tidy
 from seedsweep.runs.record import FINISHED, read_metrics, read_switches
 from seedsweep.runs.switches import Switches
+
+log = logging.getLogger(__name__)
 
 ORDER = 60
 TITLE = "Backbone fit"
@@ -101,7 +105,11 @@ def siblings(subject: Subject) -> dict[str, list[float]]:
     own = subject.folder.resolve()
     found: dict[str, list[float]] = {}
     for folder in sorted(path.parent for path in own.parent.glob("*/metrics.json")):
-        metrics = read_metrics(folder)
+        try:
+            metrics = read_metrics(folder)
+        except DamagedError as error:
+            log.warning("a run beside this one is not compared: %s", error)
+            continue
         switches = read_switches(folder, metrics)
         if folder == own or metrics.get("status") != FINISHED or switches is None:
             continue

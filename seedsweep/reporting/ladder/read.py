@@ -173,6 +173,6 @@ def _config(job: Path) -> dict[str, Any]:
     """Returns the settings that Hydra wrote, as plain YAML; nothing where there are none."""
     try:
         content = yaml.safe_load((job / ".hydra" / "config.yaml").read_text())
-    except (OSError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}

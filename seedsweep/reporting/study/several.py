@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from rich.table import Table
 
 from seedsweep.config.groups import shortened
 from seedsweep.config.study_schema import METRICS
+from seedsweep.errors import DamagedError
 from seedsweep.reporting.held_out import SHOWN
 from seedsweep.whole import read_json, replacing
+
+log = logging.getLogger(__name__)
 
 CSV_COLUMNS = (
     "study", "experiment", "seed", "state", "metric", "rule", "mean", "sd", "seeds", "test_acc", "test_acc_sd",
@@ -30,11 +34,18 @@ def read_results(studies: Mapping[Path, bool]) -> list[dict[str, Any]]:
         studies: folders, and whether the study came to its end now; otherwise its result, if it has one, is that of an
             earlier call. It stands under ``finished``.
     """
-    found = [
-        {**result, "finished": finished}
-        for folder, finished in studies.items()
-        if (result := read_json(folder / "result.json"))
-    ]
+    found = []
+    for folder, finished in studies.items():
+        try:
+            result = read_json(folder / "result.json")
+            _ = result and (result["winner"]["mean"], result["metric"], result["rule"])
+        except (DamagedError, KeyError, TypeError) as error:
+            log.warning(
+                "the study in %s is left out of the table: its result.json is damaged (%s)", folder, error
+            )
+            continue
+        if result:
+            found.append({**result, "finished": finished})
     groups = by_data(found)
     for group in groups:
         if are_alike(group):
