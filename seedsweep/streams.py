@@ -29,6 +29,7 @@ class _Kept(io.RawIOBase):
         self._waits = not stat.S_ISREG(os.fstat(fd).st_mode) and hasattr(select, "poll")
         self._patience = PATIENCE
         self._gone = False
+        self._again = 0  # bytes of the next write that were written before a signal came
 
     def fileno(self) -> int:
         return self._fd
@@ -41,19 +42,26 @@ class _Kept(io.RawIOBase):
 
     def write(self, content: Any) -> int:
         """Writes bytes, or leaves them out; returns their number."""
-        rest = memoryview(content).cast("B")
-        n = len(rest)
+        content = memoryview(content).cast("B")
+        written = [self._again]
         try:
-            while rest and not self._gone and self._takes():
+            while (at := sum(written)) < len(content) and not self._gone and self._takes():
+                piece = content[at : at + PIECE] if self._waits else content[at:]
                 with suppress(BlockingIOError):  # another process shares it, and was first
-                    rest = rest[os.write(self._fd, rest[:PIECE] if self._waits else rest) :]
+                    written.extend(
+                        map(os.write, (self._fd,), (piece,))
+                    )  # one call: no signal between its parts
         except OSError:
             self._gone = True
             with suppress(OSError):  # what C libraries print goes nowhere either
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._fd)
                 os.close(nowhere)
-        return n
+        except BaseException:  # a signal's: the same bytes will come again
+            self._again = sum(written)
+            raise
+        self._again = 0
+        return len(content)
 
     def _takes(self) -> bool:
         """Says whether something can be written without waiting for ever."""

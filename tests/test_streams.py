@@ -1,5 +1,6 @@
 """A terminal, pipe or file that takes nothing ends nothing, and is told of nothing."""
 
+import io
 import os
 import subprocess
 import sys
@@ -103,3 +104,27 @@ def test_the_run_goes_on_where_head_has_gone(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, time.monotonic() - started
     assert done.stderr == b""
+
+
+def test_a_signal_has_nothing_printed_twice() -> None:
+    out, into = os.pipe()
+    raw = streams._Kept(into, "stdout")
+    stream = io.TextIOWrapper(io.BufferedWriter(raw), write_through=True)
+
+    long = "a" * streams.PIECE + "b"
+    calls = []
+
+    def second_fails() -> bool:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return True
+
+    raw._takes = second_fails  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        print(long, end="", file=stream, flush=True)
+    stream.flush()
+    os.close(into)
+    assert os.read(out, 10_000).decode() == long
+    os.close(out)
+    raw._gone = True
