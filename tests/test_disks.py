@@ -55,8 +55,9 @@ def fill(folder: Path) -> None:
             file.write(bytes(2**12))
 
 
-def one_sentence(capsys: pytest.CaptureFixture[str], *parts: str) -> None:
-    error = capsys.readouterr().err
+def one_sentence(capsys: pytest.CaptureFixture[str], *parts: str, out: str = "") -> None:
+    printed, error = capsys.readouterr()
+    assert out in printed
     assert error.count("\n") == 1, error
     assert error.startswith("seedsweep: ")
     for part in parts:
@@ -84,7 +85,9 @@ def test_full_before_and_while_it_runs(
     Path("there").symlink_to(small)
     trainer.act = writes_much
     assert main(LINES[kind]) == 2
-    one_sentence(capsys, "there/", "No space left on device", "make room there, or give another")
+    one_sentence(
+        capsys, "there/", "No space left on device", "make room there, or give another", out="resume="
+    )
     assert len(trainer.calls) == 1, "a grid goes on to no other job"
     fill(small)
     trainer.calls.clear()

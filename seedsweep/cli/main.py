@@ -79,6 +79,7 @@ def _run(args: list[str], checked: bool) -> int:
     from seedsweep.cli.preflight import check
     from seedsweep.cli.resume import expand_resume
     from seedsweep.cli.sentences import sentence
+    from seedsweep.command import command, shown
     from seedsweep.sweep import job
     from seedsweep.sweep.folder import has_jobs, has_tasks
     from seedsweep.sweep.launchers import why_stopped
@@ -99,6 +100,8 @@ def _run(args: list[str], checked: bool) -> int:
     except (HydraException, OmegaConfBaseException) as error:  # what the preflight could not know
         raise SeedsweepError(sentence(error, parsed.overrides)) from error
     except GridEnd as end:
+        if state.sweep_dir is not None:
+            print(f"go on      {command(f'resume={shown(state.sweep_dir)}')}", flush=True)
         raise SeedsweepError(str(end)) from end
     except KeyboardInterrupt:
         if state.sweep_dir is None:

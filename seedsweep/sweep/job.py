@@ -109,6 +109,8 @@ def run(cfg: DictConfig) -> None:
         signals.check()
         if told := disk.sentence(caught, state.places):
             state.error = SeedsweepError(told)
+            if cfg.task == "train":
+                _say_stopped(folder)
         else:
             state.defect = (record.reason_of(caught), record.write_error_log(folder))
     finally:
