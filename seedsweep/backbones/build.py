@@ -18,7 +18,7 @@ from seedsweep.backbones.base import Backbone
 from seedsweep.backbones.fitting import WeightsMisfitError
 from seedsweep.backbones.keras_file import is_keras
 from seedsweep.backbones.keras_twin import KerasTwin, behave_as_keras
-from seedsweep.backbones.own_file import choice_of
+from seedsweep.backbones.own_file import RANDOM_AND_FROZEN, choice_of
 from seedsweep.backbones.tensors import read_tensors
 from seedsweep.backbones.weights import (
     WeightsOrigin,
@@ -60,7 +60,7 @@ def build_backbone(config: BackboneConfig) -> BuiltBackbone:
     """
     built = _build(config)
     if built.weights.source == "none" and (config.freeze or config.train_from is not None):
-        built.weights = replace(built.weights, note="random start, and what is frozen stays random")
+        built.weights = replace(built.weights, note=RANDOM_AND_FROZEN)
     return built
 
 

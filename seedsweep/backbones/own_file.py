@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 from seedsweep.backbones.fitting import WeightsMisfitError
 from seedsweep.backbones.tensors import WeightFile
 from seedsweep.config.called import preprocess_called
 from seedsweep.config.schema import PreprocessConfig
 from seedsweep.errors import SeedsweepError
+
+log = logging.getLogger(__name__)
+
+RANDOM_AND_FROZEN = "random start, and what is frozen stays random"  # a note of weights, which cards hold
 
 
 def check_ours(file: WeightFile, name: str, understands_keras: bool) -> bool:
@@ -29,6 +35,10 @@ def check_ours(file: WeightFile, name: str, understands_keras: bool) -> bool:
         raise SeedsweepError(
             f"{file.path} is of a study's trial and holds the head alone, no backbone: train the winner "
             "(+experiment=best_of_STUDY) and give its checkpoint."
+        )
+    if file.card["backbone"]["weights"] == RANDOM_AND_FROZEN:
+        log.warning(
+            "!!! %s: the frozen part of the backbone in it began random and was never trained", file.path
         )
     keras = bool(file.card["backbone"].get("keras"))
     if keras and not understands_keras:

