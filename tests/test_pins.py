@@ -333,7 +333,7 @@ def test_a_study_goes_on_with_its_images(
     content = image.read_bytes()
     image.write_bytes((root / "a/im_1.png").read_bytes())
     capsys.readouterr()
-    assert main([*words, "study.n_trials=3"]) == 2
+    assert main([*words, "study.n_trials=5"]) == 2, "refused, it leaves no trial to go behind"
     said = capsys.readouterr().err
     assert "are not those that the study p began with: of 20, 1 is changed in content (a/im_0.png)" in said
     assert "begin a new study (another study.name=NAME)" in said
@@ -343,6 +343,7 @@ def test_a_study_goes_on_with_its_images(
     image.write_bytes(content)
     shutil.copy(image, root / "b/later.png")
     assert main([*words, "study.n_trials=3"]) == 0
+    assert json.loads((folder / "result.json").read_text())["trials"] == {"complete": 3}
     assert (folder / "manifest.csv").read_bytes() == begun
     assert [path.read_bytes() == begun for path in folder.glob("*/*/manifest.csv")] == [True] * 4
     assert main(["+experiment=best_of_p", "hydra.run.dir=r", "report.write=false"]) == 0

@@ -234,6 +234,9 @@ def lay_slots(study: optuna.Study, plan: Plan) -> None:
     """Lays down the trials that the study still lacks, as WAITING slots.
 
     Only the leader may do so: two would lay them twice. The lock keeps two leaders of one machine apart.
+
+    Raises:
+        RefusedError: the images are not those that the study began with.
     """
     config = plan.config
     with FileLock(plan.folder / "begin.lock"):
@@ -244,9 +247,11 @@ def lay_slots(study: optuna.Study, plan: Plan) -> None:
             wanted = min(wanted, len(first))
         else:
             first = starts(config.study, plan.space)
-        for slot in range(wanted):
-            if slot not in present:
-                add_slot(study, slot, first[slot] if slot < len(first) else Start())
+        lacking = [slot for slot in range(wanted) if slot not in present]
+        if present and lacking and (plan.folder / "manifest.csv").is_file():
+            plan.images(plan.trial_config([]))  # refused, a call leaves the study as it was
+        for slot in lacking:
+            add_slot(study, slot, first[slot] if slot < len(first) else Start())
 
 
 def add_slot(study: optuna.Study, slot: int, start: Start, **attrs: Any) -> None:
