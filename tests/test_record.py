@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from composed import config_of
+from torch import nn
 
 import seedsweep
 from seedsweep.cli.main import main
@@ -15,6 +16,7 @@ from seedsweep.config.called import augment_called, batchnorm_called, preprocess
 from seedsweep.config.departures import departures
 from seedsweep.deploy.load import load_trained
 from seedsweep.diagnosis.remedy import Said, proved
+from seedsweep.features.route import why_online
 from seedsweep.runs.record import read_metrics, read_switches
 from seedsweep.runs.switches import Switches
 from seedsweep.whole import strict, write_json
@@ -236,3 +238,16 @@ def test_the_json_of_a_run_that_diverged_is_strict(tmp_path: Path):
     assert metrics["status"] == "diverged"
     for path in tmp_path.rglob("*.json"):
         parsed(path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fits"),
+    [([], True), (["augment.rotation=20"], False), (["augment=light", "features.views=1"], False)],
+)
+def test_augmented_views_count_in_the_estimate_whatever_the_augmentation_is_called(
+    overrides: list[str], fits: bool
+):
+    config = config_of("augment=none", "features.budget_gib=0.01", *overrides)
+    reason = why_online(config, nn.Identity(), n_train=1000, n_images=1000, shape=(2048,))
+    assert (reason is None) == fits
+    assert fits or "images and views would take" in str(reason)

@@ -10,28 +10,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from seedsweep.config.called import augment_called, batchnorm_called, preprocess_called
 from seedsweep.config.groups import key_of
-from seedsweep.config.schema import AugmentConfig, BatchNormConfig, PreprocessConfig
-from seedsweep.errors import DivergedError, SeedsweepError
-from seedsweep.runs.switches import (
-    NONE,
-    AugmentSwitches,
-    BackboneSwitches,
-    BatchNormSwitches,
-    HeadSwitches,
-    OptimSwitches,
-    PreprocessSwitches,
-    Switches,
-    TrainerSwitches,
+from seedsweep.errors import DivergedError
+from seedsweep.runs.earlier import (
+    UNKNOWN,
+    augment_of,
+    batchnorm_of,
+    preprocess_of,
+    saved_settings,
+    switches_of,
 )
+from seedsweep.runs.switches import Switches
 from seedsweep.whole import read_json, write_json
 
 NAME = "metrics.json"
 VERSION = 2  # 1: without a number, and with names in the place of switches
-UNKNOWN = "unknown"
 FINISHED, INTERRUPTED, DIVERGED = "finished", "interrupted", "diverged"
 
 
@@ -176,9 +169,9 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     content = read_json(folder / NAME)
     if not content or "version" in content:
         return content
-    settings = _settings(folder)
+    settings = saved_settings(folder)
     batchnorm, preprocess, augment = (
-        _batchnorm_of(settings, content), _preprocess_of(settings), _augment_of(settings),
+        batchnorm_of(settings, content), preprocess_of(settings), augment_of(settings),
     )  # fmt: skip
     return content | {
         "batchnorm": batchnorm.policy if batchnorm else UNKNOWN,
@@ -198,7 +191,7 @@ def read_switches(folder: Path, metrics: dict[str, Any] | None = None) -> Switch
     try:
         if "switches" in content:
             return Switches.from_dict(content["switches"])
-        return _switches_of(_settings(folder), content)
+        return switches_of(saved_settings(folder), content)
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
 
@@ -227,86 +220,3 @@ def with_departures(name: str, departed: list[str], *, code: bool = False) -> st
     further = " ".join(s for s in departed if s not in told and key_of(s).split(".")[0] not in groups)
     mark = "`" if code else ""
     return f"{mark}{name}{mark}" + (f" (with {mark}{further}{mark})" if further else "")
-
-
-def policy_of(settings: dict[str, Any]) -> str:
-    """Returns the BatchNorm policy that a run's saved settings come to, or unknown."""
-    found = _batchnorm_of(settings, {})
-    return found.policy if found else UNKNOWN
-
-
-def scaling_of(settings: dict[str, Any]) -> str:
-    """Returns what the input scaling of a run's saved settings is called, or unknown."""
-    found = _preprocess_of(settings)
-    return found.name if found else UNKNOWN
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    """Returns the settings that Hydra wrote beside a run, as plain YAML; empty where there are none."""
-    try:
-        content = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _batchnorm_of(settings: dict[str, Any], content: dict[str, Any]) -> BatchNormSwitches | None:
-    layers = content.get("norm_layers")
-    if layers == 0:
-        return BatchNormSwitches(NONE, 0, NONE, False, False, False)
-    try:
-        given = dict(settings["batchnorm"])
-        if given.get("training_statistics") == "stored":
-            given["update_statistics"] = False  # earlier versions took both, and did this
-        config = BatchNormConfig(**given)
-        cut = settings["backbone"].get("train_from") is not None and config.train_affine
-    except (KeyError, TypeError, AttributeError, SeedsweepError):
-        return None
-    return BatchNormSwitches(
-        batchnorm_called(config),
-        layers,
-        config.training_statistics,
-        config.update_statistics,
-        config.train_affine,
-        config.recalibrate,
-        None if cut else 0,
-    )
-
-
-def _preprocess_of(settings: dict[str, Any]) -> PreprocessSwitches | None:
-    try:
-        config = PreprocessConfig(**settings["preprocess"])
-    except (KeyError, TypeError):
-        return None
-    return PreprocessSwitches(preprocess_called(config), config.normalise, config.rescale)
-
-
-def _augment_of(settings: dict[str, Any]) -> AugmentSwitches | None:
-    try:
-        config = AugmentConfig(**settings["augment"])
-    except (KeyError, TypeError, SeedsweepError):
-        return None
-    return AugmentSwitches(**{**asdict(config), "name": augment_called(config)})
-
-
-def _switches_of(settings: dict[str, Any], content: dict[str, Any]) -> Switches | None:
-    batchnorm, preprocess, augment = (
-        _batchnorm_of(settings, content), _preprocess_of(settings), _augment_of(settings),
-    )  # fmt: skip
-    if batchnorm is None or preprocess is None or augment is None:
-        return None
-    backbone, head, optim, trainer = (settings[key] for key in ("backbone", "head", "optim", "trainer"))
-    return Switches(
-        batchnorm,
-        preprocess,
-        augment,
-        BackboneSwitches(content["backbone"], backbone["library"], content["frozen"], content.get("train_from")),
-        HeadSwitches(**{key: head[key] for key in ("width", "dropout", "class_weights", "label_smoothing")}),
-        OptimSwitches(
-            optim["name"], optim["lr"], optim["weight_decay"], optim["momentum"] if optim["name"] == "sgd" else None
-        ),
-        TrainerSwitches(
-            trainer["max_epochs"], trainer["patience"], content["batch_size"], trainer["precision"],
-            trainer["accelerator"], trainer["channels_last"],
-        ),
-    )  # fmt: skip

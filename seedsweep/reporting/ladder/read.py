@@ -13,7 +13,7 @@ import yaml
 from seedsweep.reporting.grid import JobResult
 from seedsweep.reporting.held_out import HeldOut
 from seedsweep.reporting.scores import majority_share
-from seedsweep.runs.record import policy_of, scaling_of
+from seedsweep.runs.earlier import policy_of, scaling_of
 
 log = logging.getLogger(__name__)
 
