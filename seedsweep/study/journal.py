@@ -19,6 +19,7 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 
 from seedsweep.errors import DamagedError
+from seedsweep.whole import strict
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class CheckedJournal(JournalFileBackend):
                     crc, at = zlib.crc32(part, crc), at + len(part)
             lines = b""
             for each in logs:
-                body = json.dumps(each, separators=(",", ":"))[:-1].encode()
+                body = json.dumps(strict(each), separators=(",", ":"), allow_nan=False)[:-1].encode()
                 line = body + b',"check":"%08x@%d"}\n' % (zlib.crc32(body, crc), at)
                 crc, at, lines = zlib.crc32(line, crc), at + len(line), lines + line
             try:
