@@ -14,6 +14,7 @@ from seedsweep.cli.words import RESUME, as_overrides
 from seedsweep.config.checks import file_name
 from seedsweep.config.grammar import split, text_of
 from seedsweep.config.groups import key_of, plus
+from seedsweep.config.secrets import without_password
 from seedsweep.config.values import as_meant
 from seedsweep.errors import SeedsweepError
 
@@ -68,7 +69,7 @@ def arrange(args: list[str]) -> list[str]:
             left.remove(arg)
         else:
             options.append(arg)
-    overrides = [plus(as_meant(override)) for override in as_overrides(given)]
+    overrides = [plus(as_meant(without_password(override))) for override in as_overrides(given)]
     for task, settings in WITHOUT_FOLDER.items():
         if task in overrides:
             overrides += [setting for setting in settings if setting not in overrides]

@@ -18,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.cli.sentences import choices_of, is_choice, sentence, unknown_choice, unreadable
@@ -29,6 +29,7 @@ from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
 from seedsweep.config.same import check_same_split, refuse_other_settings
 from seedsweep.config.schema import Config
+from seedsweep.config.secrets import check_url
 from seedsweep.config.store import to_config
 from seedsweep.config.study_schema import OF_THE_STUDY
 from seedsweep.config.values import how_to_quote
@@ -272,6 +273,7 @@ def _check_space(name: str, config: Config, overrides: list[str], composed: set[
 
 def _validate(cfg: DictConfig, overrides: list[str]) -> Config:
     try:
+        check_url(str(OmegaConf.to_container(cfg.storage, resolve=False).get("url")))  # type: ignore[union-attr]
         return to_config(cfg)
     except OmegaConfBaseException as error:
         raise SeedsweepError(sentence(error, overrides)) from error

@@ -10,6 +10,7 @@ import optuna
 
 from seedsweep import disk
 from seedsweep.config.location import path_of
+from seedsweep.config.secrets import HOW, scrubbed, with_password
 from seedsweep.config.study_schema import StorageConfig
 from seedsweep.errors import DiskError, SeedsweepError
 from seedsweep.study.journal import open_journal
@@ -55,18 +56,21 @@ def _rdb(url: str) -> optuna.storages.BaseStorage:
             "or PostgreSQL."
         )
     shown = url.rpartition("@")[2]  # never the password
+    url = with_password(url)
     options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
     except ImportError as error:
         raise SeedsweepError(
-            f"the driver of storage.url is not installed ({error}): pip install 'seedsweep[postgres]', "
-            "and write the url as postgresql+psycopg://USER@HOST/DATABASE."
-        ) from error
-    except Exception as error:  # SQLAlchemy's and the driver's own kinds
+            f"the driver of storage.url is not installed ({scrubbed(str(error), url)}): pip install "
+            "'seedsweep[postgres]', and write the url as postgresql+psycopg://USER@HOST/DATABASE."
+        ) from None
+    except Exception as error:  # SQLAlchemy's and the driver's own kinds; their texts may hold the url
+        lines = scrubbed(str(error), url).splitlines() or [type(error).__name__]
         raise SeedsweepError(
-            f"the database {shown} can't be used ({str(error).splitlines()[0]}): check storage.url."
-        ) from error
+            f"the database {shown} can't be used ({lines[0]}): check storage.url. "
+            f"Its password is kept in no file: {HOW}."
+        ) from None
 
 
 def _grpc(config: StorageConfig) -> optuna.storages.BaseStorage:
