@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+_FORMULA = re.compile(r"[=+\-@\t\r']")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def printable(name: str) -> str:
@@ -25,3 +29,18 @@ def class_of(folder: str) -> str:
 def open_csv(path: Path, mode: str = "r") -> IO[str]:
     """Opens a CSV file as UTF-8; bytes of names that are none are written, and read, as they are."""
     return path.open(mode, newline="", encoding="utf-8", errors="surrogateescape")
+
+
+def cell(value: Any) -> Any:
+    """Returns a value for a CSV file that people open: a text that a spreadsheet would take for a formula gets a ``'``.
+
+    So does a text that begins with one, so that :func:`of_cell` gives each text back. Numbers stay.
+    """
+    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def of_cell(text: str) -> str:
+    """Returns the text that :func:`cell` wrote."""
+    return text.removeprefix("'")

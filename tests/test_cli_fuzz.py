@@ -71,16 +71,8 @@ VALUES = (
     "~/x",
     "tag(a,1)",
 )
-KEYS = tuple(sorted(kinds())) + (
-    "experiment",
-    "backbone",
-    "data",
-    "hydra/launcher",
-    "hydra/sweeper",
-    "study.space.lr",
-    "x",
-    "",
-)
+GROUPS = ("experiment", "backbone", "data", "hydra/launcher", "hydra/sweeper", "study.space.lr", "x", "")
+KEYS = (*sorted(kinds()), *GROUPS)
 YAML = (
     "# @package _global_\ndefaults:\n  - override /head: linear\n  - _self_\nexperiment: {name: mine}\n"
     "optim: {lr: 1.0e-4}\ndata: {image_size: [96, 96], batch_size: 4}\n",

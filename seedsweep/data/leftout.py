@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seedsweep.names import open_csv, printable
+from seedsweep.names import cell, of_cell, open_csv, printable
 from seedsweep.whole import replacing
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,8 @@ def write_left_out(left_out: Sequence[LeftOut], root: Path, path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(
-            (each.path.as_posix().removeprefix(below), each.label, each.what, each.why) for each in left_out
+            map(cell, (each.path.as_posix().removeprefix(below), each.label, each.what, each.why))
+            for each in left_out
         )
 
 
@@ -103,7 +104,9 @@ def read_left_out(path: Path, root: Path) -> list[LeftOut]:
         return []
     with open_csv(path) as file:
         return [
-            LeftOut(Path(root, row["path"] or ""), row["class"] or "", row["what"] or "", row["why"] or "")
+            LeftOut(
+                Path(root, of_cell(row["path"] or "")), *(of_cell(row[name] or "") for name in COLUMNS[1:])
+            )
             for row in csv.DictReader(file)
             if set(COLUMNS) <= set(row)
         ]

@@ -28,7 +28,7 @@ from seedsweep.deploy.tables.columns import Add
 from seedsweep.engines.base import Engine
 from seedsweep.engines.select import build_engine
 from seedsweep.models.classifier import FeatureNet
-from seedsweep.names import printable
+from seedsweep.names import cell, printable
 from seedsweep.training.device import device_of
 
 log = logging.getLogger(__name__)
@@ -176,4 +176,4 @@ def write_unreadable(path: Path, unreadable: Sequence[tuple[str, str]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("path", "reason"))
-        writer.writerows(unreadable)
+        writer.writerows(map(cell, row) for row in unreadable)

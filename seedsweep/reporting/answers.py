@@ -15,7 +15,7 @@ from seedsweep.claims.images import over_images
 from seedsweep.claims.interval import Interval
 from seedsweep.data.manifest import read_manifest
 from seedsweep.errors import SeedsweepError
-from seedsweep.names import open_csv
+from seedsweep.names import of_cell, open_csv
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def read_answers(run_dir: Path, splits: tuple[str, ...] = HELD_OUT) -> dict[str,
             reader = csv.reader(file)
             columns = next(reader)
             split_at = columns.index("split")
-            for row in reader:
+            for row in (list(map(of_cell, cells)) for cells in reader):
                 if len(row) != len(columns):
                     raise ValueError(f"line {reader.line_num} has {len(row)} cells")
                 if row[split_at] in rows:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from seedsweep.names import cell
 from seedsweep.reporting.grid import GAP, SEVERAL, ArmRow, JobResult, by_data, data_title, has_several
 from seedsweep.reporting.standing import mark, told
 
@@ -69,7 +70,7 @@ def write_results_csv(results: list[JobResult], path: Path, rows: list[ArmRow] |
                     "data": result.held_out.short if result.held_out else "",
                 }
                 row |= _of_run(result) | _of_arm(arms.get((result.held_out, result.label)))
-            writer.writerow(row)
+            writer.writerow({key: cell(value) for key, value in row.items()})
 
 
 def _of_run(result: JobResult) -> dict[str, Any]:

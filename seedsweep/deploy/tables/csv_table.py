@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from seedsweep.deploy.tables.columns import Add, Probabilities, columns, names
+from seedsweep.names import cell
 from seedsweep.whole import replacing
 
 SUFFIX = ".csv"
@@ -22,12 +23,12 @@ def open_table(path: Path, classes: Sequence[str]) -> Iterator[Add]:
     """Yields what adds rows; probabilities have six decimals."""
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(names(classes))
+        writer.writerow(map(cell, names(classes)))
 
         def add(paths: Sequence[str], probabilities: Probabilities) -> None:
             rows = zip(*columns(paths, probabilities, classes).values(), strict=True)
             writer.writerows(
-                [f"{cell:.6f}" if isinstance(cell, float) else cell for cell in row] for row in rows
+                [f"{value:.6f}" if isinstance(value, float) else cell(value) for value in row] for row in rows
             )
 
         yield add

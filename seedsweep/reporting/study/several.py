@@ -15,6 +15,7 @@ from rich.table import Table
 from seedsweep.config.groups import shortened
 from seedsweep.config.study_schema import METRICS
 from seedsweep.errors import DamagedError
+from seedsweep.names import cell
 from seedsweep.reporting.held_out import SHOWN
 from seedsweep.whole import read_json, replacing
 
@@ -80,7 +81,7 @@ def write_studies_csv(results: Sequence[dict[str, Any]], path: Path) -> None:
     with replacing(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, CSV_COLUMNS)
         writer.writeheader()
-        writer.writerows(_row(result) for result in results)
+        writer.writerows({key: cell(value) for key, value in _row(result).items()} for result in results)
 
 
 def print_studies(results: Sequence[dict[str, Any]], console: Console) -> None:

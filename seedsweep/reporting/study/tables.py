@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
+from seedsweep.names import cell
 from seedsweep.reporting.study.trials import Trials, epochs, read_trials, score, short_names, slot_of, text_of
 
 COLUMNS = ("trial", "slot", "state", "value", "epochs", "seconds", "reason")
@@ -41,7 +42,7 @@ def write_trials_csv(study: optuna.Study, path: Path) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else list(COLUMNS))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)
 
 
 def print_study(study: optuna.Study, console: Console, metric: str) -> None:
