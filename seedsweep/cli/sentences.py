@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.cli.other_names import OTHER_NAMES, instead_of, not_yet
 from seedsweep.command import shown
+from seedsweep.config.checks import LONGEST_NAME
 from seedsweep.config.grammar import text_of
 from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
@@ -38,6 +40,8 @@ TYPES = (
 
 def is_choice(group: str, choice: str) -> bool:
     """Says whether the running Hydra knows the choice, listed or not: any model of timm is one of ``backbone``."""
+    if "\0" in choice or len(os.fsencode(choice)) > LONGEST_NAME:
+        return False
     sources = GlobalHydra.instance().config_loader().get_sources()
     return any(source.is_config(f"{group}/{choice}") for source in sources)
 

@@ -17,6 +17,7 @@ _SWEEPS = re.compile(r"(choice|glob|range|interval|shuffle|sort|tag)\(.*\)", re.
 _CHOICE = re.compile(r"choice\((.*)\)", re.DOTALL)
 _WHOLE = re.compile(r"[+-]?\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
+_MANY_DIGITS = re.compile(r"\d{400}")
 LARGEST = 10**15
 HYDRAS = (
     "paths.outputs",
@@ -42,6 +43,8 @@ def as_meant(override: str) -> str:
         return override
     if is_text(key) or _is_group(key):
         return f"{prefix}={_text(key, value)}"
+    if _MANY_DIGITS.search(value):
+        raise SeedsweepError(f"{key} is a number of more than 400 digits, which no setting takes.")
     if is_whole(key) or key == SIZE:
         value = ",".join(_number(key, part) for part in split(value))
     return _readable(prefix, value)
