@@ -82,17 +82,12 @@ def test_a_fork_leaves_it_to_its_parent() -> None:
         assert os.waitpid(child, 0)[1] == 0
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
-)
 def test_a_grid_begins_no_next_job(
-    number: int,
-    code: int,
     trainer: Trainer,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    trainer.act = lambda config: signal.raise_signal(number)
-    assert main(["-m", "+experiment=scratch,frozen_bn", "hydra.sweep.dir=g"]) == code
+    trainer.act = lambda config: signal.raise_signal(signal.SIGTERM)
+    assert main(["-m", "+experiment=scratch,frozen_bn", "hydra.sweep.dir=g"]) == 143
     assert len(trainer.calls) == 1
     out = capsys.readouterr().out
     assert "1 stopped on the way, 1 not begun" in out

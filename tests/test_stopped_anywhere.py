@@ -16,6 +16,7 @@ import pytest
 import seedsweep
 from seedsweep.cli.main import main
 from seedsweep.sweep.record import is_finished
+from seedsweep.training.recorder import Recorder
 
 PACKAGE = str(Path(seedsweep.__file__).parent)
 WATCHED = tuple(f"{PACKAGE}/{name}" for name in ("training/", "sweep/job.py", "tasks/train.py", "whole.py"))
@@ -108,11 +109,22 @@ def whole(route: str) -> int:
     return lines.n
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_at_some_lines(route: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    n = whole(route)
-    swallowed = [press_at(round(n * part), route, capsys) for part in (0.35, 0.75)]
-    assert not any(swallowed)
+def test_between_the_first_row_and_its_checkpoint(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = Recorder.record
+
+    def pressed(self: Recorder, *arguments: Any) -> None:
+        record(self, *arguments)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "record", pressed)
+        assert run("pressed", "online") == 130
+    assert f"resume={in_tmp / 'pressed'}" in capsys.readouterr().out
+    assert main(["resume=pressed"]) == 0
+    assert run("whole", "online") == 0
+    assert results("pressed") == results("whole")
 
 
 @pytest.mark.slow
