@@ -184,4 +184,7 @@ def test_a_link_back_is_not_followed(tmp_path: Path):
     assert len(walk(tmp_path / "seeds/good").images) == 6
     found = walk(tmp_path / "seeds")
     assert len(found.images) == 10
-    assert [(each.path.name, each.what) for each in found.left_out] == [("loop", "link"), ("self", "link")]
+    assert [(each.path.name, each.what) for each in found.left_out] == [
+        ("loop", "link(s)"),
+        ("self", "link(s)"),
+    ]

@@ -48,6 +48,8 @@ def test_what_can_not_be_read_is_counted_by_suffix_and_class(
     (seeds / "a" / "notes.txt").write_text("no image")
     os.mkfifo(seeds / "b" / "pipe.png")
     (seeds / "b" / "gone").symlink_to("nowhere")
+    (seeds / "b" / "circle").symlink_to("circle")
+    (seeds / "circle").symlink_to("circle")
     prepared = prepare(seeds)
     assert len(prepared.table.paths) == 12
     told = caplog.text
@@ -57,8 +59,8 @@ def test_what_can_not_be_read_is_counted_by_suffix_and_class(
     assert "1 .avif of class a (the installed Pillow can't read it)" in told
     assert "1 without a suffix, JPEG of class a (rename it" in told
     assert "1 .dat that is PNG of class b (rename it" in told
-    assert "1 special of class b (no regular file" in told
-    assert "1 link of class b (it leads to nothing)" in told
+    assert "1 special file(s) of class b (no regular file" in told
+    assert "1 link(s), 2 of class b (it leads to nothing)" in told or "2 link(s) of class b, 1 (" in told
     assert "notes" not in told
 
 

@@ -54,7 +54,9 @@ def test_pipes_and_folders_are_not_waited_for(tmp_path: Path):
         read_image(tmp_path / "e.jpg")
     root = make(tmp_path / "seeds", {"a": 4, "b": 4})
     (root / "a" / "d.jpg").symlink_to("nowhere")
-    with pytest.raises(SeedsweepError, match=r"1 of 9 images can't be read.*d.jpg \(a link to nothing\)"):
+    (root / "b" / "e.jpg").symlink_to("e.jpg")
+    said = r"2 of 10 images can't be read.*d.jpg \(a link to nothing\).*e.jpg \(Too many levels of symbolic links\)"
+    with pytest.raises(SeedsweepError, match=said):
         prepare(root)
 
 

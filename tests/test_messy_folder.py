@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import random
 import unicodedata
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from deep_images import write_png16
+from mutated import whole
 from PIL import Image
 
 from seedsweep.cli.main import main
@@ -97,6 +99,45 @@ def test_what_training_never_met_is_said(run: Path, capsys: pytest.CaptureFixtur
     words = ["task=predict", f"checkpoint={run}", f"data.root={other}", "trainer.accelerator=cpu"]
     assert main([*words, f"hydra.run.dir={other}/out", "features.engine=torch"]) == 0
     assert "2 images have values of float, and the checkpoint tells of none" in capsys.readouterr().out
+
+
+def damaged(root: Path, n: int) -> Path:
+    """Writes sound files and, from each, some with other bytes here and there."""
+    chance = random.Random(0)
+    for label in ("café", "dark"):
+        (root / label).mkdir(parents=True)
+        for number in range(n):
+            name = sorted(whole())[number % len(whole())]
+            content = bytearray(whole()[name])
+            for _ in range(number // len(whole())):  # the first of each kind is sound
+                content[chance.randrange(min(len(content), 400))] = chance.randrange(256)
+            (root / label / f"{number}.{name}").write_bytes(content)
+    return root
+
+
+def test_damaged_files_end_in_one_sentence_or_in_a_list(run: Path, capfd: pytest.CaptureFixture[str]):
+    root = damaged(run.parent / "damaged", 60)
+    words = [
+        f"data.root='{root}'",
+        f"paths.cache={run.parent}/cache",
+        "report.write=false",
+        "data.annotations=keep",
+    ]
+    assert main([*TINY, *words, f"hydra.run.dir={root}/r"]) == 2
+    told = capfd.readouterr()
+    assert "of 120 images can't be read; remove them or set data.on_bad_image=skip" in told.err
+    assert main([*TINY, *words, f"hydra.run.dir={root}/s", "data.on_bad_image=skip"]) == 0
+    used = {row["path"] for row in rows(root / "s" / "manifest.csv")}
+    unread = {row["path"] for row in rows(root / "s" / "left_out.csv")}
+    assert len(used | unread) == 120
+    assert len(used) >= 2 * len(whole())
+    words = ["task=predict", f"checkpoint={run}", f"data.root='{root}'", "trainer.accelerator=cpu"]
+    assert main([*words, f"hydra.run.dir={root}/p", "features.engine=torch"]) == 0
+    answered = {row["path"] for row in rows(root / "p" / "predictions.csv")}
+    assert answered == used
+    assert {row["path"] for row in rows(root / "p" / "predictions_unreadable.csv")} == unread
+    told = capfd.readouterr()
+    assert "Traceback" not in told.out + told.err
 
 
 def test_the_same_settings_find_the_same_features(run: Path, seeds: Path, capsys: pytest.CaptureFixture[str]):

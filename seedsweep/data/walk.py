@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def folders_in(folder: Path) -> list[Path]:
     return [
         Path(entry.path)
         for entry in _entries(folder)
-        if entry.is_dir() and not entry.name.startswith(".") and not litter_folder(entry.name)
+        if _is(entry.is_dir) and not entry.name.startswith(".") and not litter_folder(entry.name)
     ]
 
 
@@ -50,7 +50,7 @@ def loose_files(folder: Path, label: str = "") -> Walked:
     """Lists as :func:`walk` does, but only what lies directly in ``folder``; litter and hidden folders as a whole."""
     found = Walked()
     for entry in _entries(folder):
-        if not entry.is_dir():
+        if not _is(entry.is_dir):
             _file(entry, label, found)
         elif entry.name.startswith(".") or litter_folder(entry.name):
             _hidden(entry, label, found)
@@ -62,10 +62,10 @@ def _walk(folder: Path, label: str, above: set[str], found: Walked) -> None:
     try:
         entries = _entries(folder)
     except OSError as error:
-        found.left_out.append(LeftOut(folder, label, "folder", f"can't be opened: {error.strerror}"))
+        found.left_out.append(LeftOut(folder, label, "folder(s)", f"can't be opened: {error.strerror}"))
         return
     for entry in entries:
-        if not entry.is_dir():
+        if not _is(entry.is_dir):
             _file(entry, label, found)
         elif entry.name.startswith(".") or litter_folder(entry.name):
             _hidden(entry, label, found)
@@ -74,7 +74,7 @@ def _walk(folder: Path, label: str, above: set[str], found: Walked) -> None:
     for each in below:
         real = os.path.realpath(each)
         if real in above:
-            found.left_out.append(LeftOut(each, label, "link", "it leads back to a folder above it"))
+            found.left_out.append(LeftOut(each, label, "link(s)", "it leads back to a folder above it"))
         else:
             _walk(each, label, above | {real}, found)
 
@@ -82,6 +82,14 @@ def _walk(folder: Path, label: str, above: set[str], found: Walked) -> None:
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         return sorted(entries, key=lambda entry: entry.name)
+
+
+def _is(question: Callable[[], bool]) -> bool:
+    """Asks a directory entry; links in a circle, and what can't be looked at, are neither file nor folder."""
+    try:
+        return question()
+    except OSError:
+        return False
 
 
 def _file(entry: os.DirEntry[str], label: str, found: Walked) -> None:
@@ -95,13 +103,13 @@ def _file(entry: os.DirEntry[str], label: str, found: Walked) -> None:
     elif entry.name.startswith("."):
         if readable or reason:
             found.left_out.append(LeftOut(path, label, "hidden"))
-    elif not entry.is_file():
+    elif not _is(entry.is_file):
         if entry.is_symlink():  # an image's name leads to nothing: whoever reads it says so
             found.images += [path] if readable else []
-            found.left_out += [] if readable else [LeftOut(path, label, "link", "it leads to nothing")]
+            found.left_out += [] if readable else [LeftOut(path, label, "link(s)", "it leads to nothing")]
         elif readable or reason or not suffix:
             found.left_out.append(
-                LeftOut(path, label, "special", "no regular file: a pipe, socket or device")
+                LeftOut(path, label, "special file(s)", "no regular file: a pipe, socket or device")
             )
     elif readable:
         found.images.append(path)

@@ -52,7 +52,7 @@ def png_uri(path: Path) -> str:
     It is drawn anew with a palette of 128 colours: a third of the size, and nothing to be seen of it.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=("PNG",)) as file:
             file.load()
             image = file.convert("RGBA")
     except (OSError, SyntaxError, ValueError):

@@ -36,7 +36,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     from rich.console import Console  # torch and the engine take seconds
 
-    from seedsweep.data.leftout import tell
+    from seedsweep.data.leftout import tell, write_left_out
     from seedsweep.deploy import predict as deploy
     from seedsweep.deploy.load import load_trained
     from seedsweep.preprocess.scaling import flush_denormals
@@ -58,6 +58,9 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
             part.replace(out)
         bad = out.with_name(f"{out.stem}_unreadable.csv")
         deploy.write_unreadable(bad, found.unreadable)
+        others = out.with_name(f"{out.stem}_left_out.csv")
+        others.unlink(missing_ok=True)
+        write_left_out(walked.left_out, root, others)
     except OSError as error:
         raise SeedsweepError(f"predict.out={out} can't be written ({error.strerror or error}).") from error
     console = Console(highlight=False, soft_wrap=True)
