@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from seedsweep.cli.main import main
+from seedsweep.data.images import DEFAULT
+from seedsweep.data.walk import Walked
 from seedsweep.deploy import given, load
 from seedsweep.deploy import predict as deploy
 
@@ -14,7 +16,7 @@ from seedsweep.deploy import predict as deploy
 def test_half_a_table_leaves_the_whole_one(in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
     stop = False
 
-    def answer(images, root, trained, net, add, batch) -> deploy.Answered:
+    def answer(images, root, trained, net, add, batch, how) -> deploy.Answered:
         add(["a.jpg"] if stop else ["a.jpg", "b.jpg"], np.array([[0.9, 0.1]] * (1 if stop else 2)))
         found = deploy.Answered(interrupted=stop)
         found.counts.update(["good"])
@@ -23,9 +25,10 @@ def test_half_a_table_leaves_the_whole_one(in_tmp: Path, monkeypatch: pytest.Mon
     trained = SimpleNamespace(told="", classes=["good", "bad"])
     monkeypatch.setattr(given, "find_checkpoint", lambda _: Path("best.ckpt"))
     monkeypatch.setattr(load, "load_trained", lambda _: trained)
-    monkeypatch.setattr(given, "find_images", lambda _: (Path(), [Path("a.jpg"), Path("b.jpg")]))
+    monkeypatch.setattr(given, "find_images", lambda _: (Path(), Walked([Path("a.jpg"), Path("b.jpg")])))
     monkeypatch.setattr(deploy, "Answer", lambda *_: SimpleNamespace(engine=SimpleNamespace(name="engine")))
     monkeypatch.setattr(deploy, "predict_folder", answer)
+    monkeypatch.setattr(deploy, "reading_of", lambda *_: DEFAULT)
     line = ["task=predict", "checkpoint=x", "data.root=.", "predict.out=answers.csv"]
     assert main(line) == 0
     whole = Path("answers.csv").read_text()

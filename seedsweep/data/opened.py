@@ -20,7 +20,7 @@ Image.MAX_IMAGE_PIXELS = None
 GIB = 2**30
 BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # a pixel, in Pillow; else 4
 # bytes a pixel that decoders hold beside that
-OWN = {"WEBP": 8, "AVIF": 8, "HEIF": 6, "JPEG2000": 16, "TIFF": 4}
+OWN = {"WEBP": 10, "AVIF": 10, "HEIF": 18, "JPEG2000": 16, "TIFF": 4}
 COEFFICIENT = 2  # bytes; a JPEG of several scans is held whole in coefficients
 SCAN = b"\xff\xda"  # how a scan of a JPEG begins
 WEIGHTS = 40  # bytes that the resize holds for a row or column of the image
