@@ -18,6 +18,7 @@ SMALL = [
     "trainer.progress_bar=false", "trainer.accelerator=cpu", "trainer.probe_images=8", "batchnorm=inference",
 ]  # fmt: skip
 DAMAGE = {"cut": lambda c: c[: len(c) // 2], "empty": lambda c: b"", "noise": lambda c: b"\xff\x00{" + c[3:]}
+HOW = ["cut", pytest.param("empty", marks=pytest.mark.slow), pytest.param("noise", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ RUN = {  # damaged file, command: what is said
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize(("file", "line"), list(RUN))
 def test_one_sentence(file: str, line: str, how: str, capsys: pytest.CaptureFixture[str]):
     damage(file, how)
@@ -100,7 +101,7 @@ def test_what_the_sentence_advises_works(capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("how", HOW)
 def test_a_grid_tells_of_a_job_whose_record_is_damaged(how: str, capsys: pytest.CaptureFixture[str]):
     jobs = sorted(path.parent for path in Path("grid").glob("*/metrics.json"))
     damage(str(jobs[0] / "metrics.json"), how)
@@ -130,7 +131,7 @@ def test_a_grid_s_notes(capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("how", HOW)
 def test_a_report_goes_without_what_is_damaged_and_says_so(how: str, capsys: pytest.CaptureFixture[str]):
     Path("run/diagnosis").mkdir()
     Path("run/diagnosis/diagnosis.json").write_text('{"findings": []}')

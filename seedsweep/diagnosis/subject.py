@@ -27,7 +27,7 @@ from seedsweep.models.build import Trunk, build_trunk
 from seedsweep.models.classifier import Classifier
 from seedsweep.reporting.answers import read_answers
 from seedsweep.reporting.history import read_history
-from seedsweep.runs.record import read_metrics
+from seedsweep.runs.record import divergence_of, read_metrics
 
 log = logging.getLogger(__name__)
 
@@ -239,6 +239,11 @@ def of_run(
     prepared = prepare_images(config.data, cache_of(config))
     subject = Subject("run", config, prepared, folder=folder, limit=limit, given_manifest=given)
     subject.metrics, subject.said = read_metrics(folder), said_of(folder)
+    if diverged := divergence_of(subject.metrics):
+        log.warning(
+            "the run in %s %s: what is examined are the weights of epoch %d, the best before",
+            folder, diverged, subject.metrics["best_epoch"] + 1,
+        )  # fmt: skip
     if (folder / "history.csv").is_file():
         subject.history = read_history(folder / "history.csv")
     subject.net = subject.last_net = load_net(config, prepared, checkpoint)
