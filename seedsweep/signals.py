@@ -57,7 +57,9 @@ class Stop:
         """Raises the exception a second time, soon: the first was lost where Python can't hand one on."""
         self._lost = True
         main = threading.main_thread().ident
-        if main is not None:
+        if main is not None and hasattr(
+            signal, "pthread_kill"
+        ):  # not on Windows: there the next check() raises it
             threading.Timer(AGAIN, signal.pthread_kill, (main, self.number)).start()
 
     @property

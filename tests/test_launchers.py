@@ -298,6 +298,7 @@ def test_a_job_that_runs_is_left_alone(grid: Path, capsys: pytest.CaptureFixture
         assert "0_scratch_s2: still running." in out
     assert not record.is_running(folder)
     assert main(["resume=a grid"]) == 0
+    assert not list(grid.glob(f"*/{record.LOCK}")), "a finished run keeps no lock"
 
 
 def test_jobs_that_leave_nothing_here_are_no_success(grid: Path, capsys: pytest.CaptureFixture[str]):

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import optuna
 
-from seedsweep import signals
-from seedsweep.errors import USER_ERROR, SeedsweepError
+from seedsweep import disk, signals
+from seedsweep.config.location import cache_of
+from seedsweep.errors import USER_ERROR, DiskError, SeedsweepError
 from seedsweep.study import process
 from seedsweep.study.finalists import lay_finals
 from seedsweep.study.leases import Leases
@@ -25,6 +26,7 @@ from seedsweep.study.worker import POLL, REAP_EVERY, unfinished
 
 log = logging.getLogger(__name__)
 
+MARK = "seedsweep: "  # before the sentence with which a process ends
 RESTARTS = 5  # a worker that a slot kills each time must not be begun for ever
 
 
@@ -43,6 +45,7 @@ class Crew:
         self._threads = process.share(self.size)
         self._running: dict[int, BaseProcess] = {}
         self._restarts = 0
+        self._logged: dict[int, int] = {}  # bytes of each worker's log before it began
         self._go: list[Connection] = []  # for each worker that is held
 
     def hold(self) -> None:
@@ -106,6 +109,8 @@ class Crew:
     def _begin(self, number: int, held: Connection | None = None) -> None:
         folder = self.plan.folder / "workers"
         folder.mkdir(exist_ok=True)
+        path = folder / f"{number:03d}.log"
+        self._logged[number] = path.stat().st_size if path.is_file() else 0
         self._running[number] = process.begin(
             # without notes: those in the study's folder are the leader's, which resume= goes by
             [
@@ -115,7 +120,7 @@ class Crew:
                 "hydra.mode=RUN",
                 "hydra.output_subdir=null",
             ],
-            folder / f"{number:03d}.log",
+            path,
             self._threads,
             held,
         )
@@ -128,7 +133,7 @@ class Crew:
             self._restarts += 1
             path = self.plan.folder / "workers" / f"{number:03d}.log"
             if code == USER_ERROR:  # another one would meet the same
-                raise SeedsweepError(_last_line(path).removeprefix("seedsweep: "))
+                raise self._why_refused(path, self._logged[number])
             if self._restarts > RESTARTS * self.size:
                 raise SeedsweepError(
                     f"the study's workers end again and again (status {code}): see {path} ({_last_line(path)})."
@@ -137,7 +142,14 @@ class Crew:
             self._begin(number)
         return bool(dead)
 
+    def _why_refused(self, path: Path, start: int) -> SeedsweepError:
+        said = _last_line(path, start)
+        if said.startswith(MARK):
+            return SeedsweepError(said.removeprefix(MARK))
+        # it always says why: its log can't be written, as little as what it was about to write
+        return DiskError(disk.unwritten(disk.places_of(self.plan.folder, cache_of(self.plan.config))))
 
-def _last_line(path: Path) -> str:
-    lines = path.read_text(errors="replace").strip().splitlines()
+
+def _last_line(path: Path, start: int = 0) -> str:
+    lines = path.read_bytes()[start:].decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else "nothing was printed"
