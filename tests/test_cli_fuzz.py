@@ -181,14 +181,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def survive(words: list[str]) -> None:
     said = io.StringIO()
-    began = time.perf_counter()
+    began = time.process_time()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
         code = main(words)
     text = said.getvalue()
     assert code in (0, 1, 2), (code, words, text)
     assert "Traceback" not in text, (words, text)
     assert code != 2 or text.strip().count("\n") == 0 or "\nseedsweep: " in text, (words, text)
-    assert time.perf_counter() - began < 20, words
+    assert time.process_time() - began < 20, words
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2 * 2**20, words  # KiB
 
 
@@ -210,6 +210,13 @@ def test_mutated_command_lines(place: Path, words: list[str]):
 @given(files())
 def test_mutated_files(place: Path, content: bytes):
     survive(lays(content))
+
+
+@pytest.mark.parametrize("part", ["sweeper", "launcher", "callbacks", "run", "job"])
+def test_parts_of_hydra_are_no_values(place: Path, part: str):
+    for value in ("", "x", "null"):
+        for grid in ([], ["-m", "seed=1,2"]):
+            survive([*grid, f"hydra.{part}={value}"])
 
 
 @pytest.mark.slow

@@ -42,6 +42,7 @@ from seedsweep.sweep.record import holds_run, is_finished
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
 CIRCLE = "settings or files refer to one another in a circle (${...}, or defaults that lead back to their own file)."
 MOST_JOBS = 10_000  # of a grid
+PARTS = ("run", "sweep", "sweeper", "launcher", "job", "runtime", "callbacks", "overrides")  # of hydra
 NAMES = ("experiment.name", "study.name")
 WITH_IMAGES = ("train", "study")  # tasks that read them; a diagnosis does where it has nothing but settings
 
@@ -68,6 +69,10 @@ def check(parsed: Namespace) -> bool:
         _names_first(overrides)
         name = parsed.config_name or "config"
         cfg = _compose(name, [o.input_line or "" for o in fixed])
+        if wrong := [part for part in PARTS if not OmegaConf.is_dict(cfg.hydra[part])]:
+            raise SeedsweepError(
+                f"hydra.{wrong[0]} holds settings of its own: give one of them, not a value."
+            )
         if parsed.multirun or cfg.hydra.mode == RunMode.MULTIRUN:
             _check_alternatives(name, cfg, overrides)
             return True
