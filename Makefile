@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format grid dashboard bench clean
+.PHONY: help setup demo test test-slow test-kinds coverage lint format grid dashboard bench clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +26,13 @@ test: setup  ## the tests
 coverage: setup  ## the tests, and which lines they reach: at least 85 % (slower)
 	$(BIN)/python -m pytest -n auto --maxprocesses=4 --cov=seedsweep --cov-report=term --cov-fail-under=85
 
-test-slow: setup  ## the tests that take minutes
+test-slow: setup  ## the tests that take minutes; its kill campaign alone takes most of an hour
 	$(BIN)/python -m pytest -m slow
+
+test-kinds: setup  ## one slow test of each kind: a planted fault, kills, a launcher
+	SEEDSWEEP_KILLS=2+1 $(BIN)/python -m pytest -m slow tests/test_kill_campaign.py \
+		'tests/test_diagnosis.py::test_each_fault_in_a_real_run[0-batchnorm]' \
+		tests/test_launchers.py::test_joblib_with_a_failing_and_a_killed_job
 
 lint: setup  ## ruff (lint, format) and mypy strict
 	$(BIN)/ruff check .
