@@ -314,10 +314,14 @@ def test_jobs_that_leave_nothing_here_are_no_success(grid: Path, capsys: pytest.
     assert "do all machines share this folder?" in out
 
 
-@pytest.mark.parametrize("half", ['{"status": "fini', "", "[]", "{}"])
-def test_a_half_written_result_is_none(half: str, tmp_path: Path):
+@pytest.mark.parametrize("half", ['{"status": "fini', "", "[]"])
+def test_a_damaged_result_is_none_and_is_said(half: str, tmp_path: Path):
     (tmp_path / "0_scratch_s1").mkdir()
     (tmp_path / "0_scratch_s1/metrics.json").write_text(half)
+    (job,) = collect(tmp_path)
+    assert job.metrics is None, "what is damaged is no result, and is said"
+    assert "0_scratch_s1/metrics.json is damaged" in job.reason
+    (tmp_path / "0_scratch_s1/metrics.json").write_text("{}")
     assert collect(tmp_path) == []
 
 

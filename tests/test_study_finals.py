@@ -80,7 +80,7 @@ def test_a_deleted_study_leaves_no_finalists(arm: Arm) -> None:
 def test_a_setting_is_a_finalist_once(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
     """A later trial of the same setting that was worth a little more is no other finalist."""
     space = ["~study.space.lr", "~study.space.dropout", "~study.space.width"]
-    space += ["+study.space.only={key: optim.lr, choices: [1e-4, 1e-4]}", "study.first=[]"]
+    space += ["+study.space.only={key: optim.lr, choices: [1e-4]}", "study.first=[]"]
     options = [*space, "sampler=random", "study.finalists=1", "study.finalist_seeds=1"]
     assert run(*options, n=1) == 0
     goal = arm.goal
