@@ -58,8 +58,8 @@ class KeepBestAndLast(Checkpoint):
         """Writes."""
         *earlier, score = [row["val/acc"] for row in self.recorder.rows]
         if score > max(earlier, default=-math.inf):
-            trainer.save_checkpoint(self.folder / BEST)
-        trainer.save_checkpoint(self.folder / LAST)
+            trainer.save_checkpoint(self.folder / BEST, weights_only=False)
+        trainer.save_checkpoint(self.folder / LAST, weights_only=False)
 
 
 def checkpoint_to_resume(folder: Path, state: dict[str, Tensor]) -> Path | None:
