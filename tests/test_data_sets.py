@@ -125,6 +125,53 @@ def test_fewer_training_images_are_the_same_question(tmp_path: Path):
     assert len(by_data(judged(tmp_path))) == 1
 
 
+def diverge(run: Path) -> None:
+    """Makes a run one that diverged in its second epoch."""
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics |= {
+        "status": "diverged",
+        "diverged_at": 2,
+        "diverged": "the training loss became NaN",
+        "test": None,
+    }
+    (run / "metrics.json").write_text(json.dumps(metrics))
+
+
+def test_a_run_that_diverged_counts_on_its_own_data_set_alone(tmp_path: Path):
+    job(tmp_path, 0, "x", "even", 0.9)
+    job(tmp_path, 1, "y", "even", 0.8)
+    for number, (label, right, seed) in enumerate(
+        (("x", 0.95, 1), ("y", 0.7, 1), ("x", 0, 2), ("z", 0, 1)), 2
+    ):
+        run = job(tmp_path, number, label, "skew", right, seed)
+        if not right:
+            diverge(run)
+    rows = judged(tmp_path)
+    groups = [[(row.label, len(row.diverged), row.why_none) for row in group] for group in by_data(rows)]
+    why = "diverged at epoch 2"
+    assert groups == [
+        [("x", 0, "failed"), ("y", 0, "failed")], [("y", 0, "failed"), ("x", 1, why), ("z", 1, why)],
+    ]  # fmt: skip
+    write_results_csv(collect(tmp_path), tmp_path / "results.csv", rows)
+    table = list(csv.DictReader((tmp_path / "results.csv").open()))
+    assert {row["data"] for row in table[2:]} == {table[2]["data"]} != {table[0]["data"]}
+    told = " ".join(sentences(read_material(tmp_path)))
+    assert "`y` answers 70.0 % of the validation images" in told
+    assert "the only arm of which no run diverged" in told
+    said = " ".join(str(block) for block in arms_section.section(read_material(tmp_path)).blocks)
+    assert "`x`, seed 2 on data set 2, diverged at epoch 2" in said
+
+
+def test_the_verdict_counts_the_seeds_that_diverged(tmp_path: Path):
+    job(tmp_path, 0, "x", "even", 0.9)
+    for seed in (2, 3):
+        diverge(job(tmp_path, seed, "x", "even", 0.5, seed))
+    diverge(job(tmp_path, 4, "z", "skew", 0.5))
+    told = sentences(read_material(tmp_path))
+    assert told[2].endswith("; 2 of the 3 runs of `x` diverged.")
+    assert told[-1] == "Every run on it diverged."
+
+
 def test_runs_without_a_manifest_are_told_apart_by_their_numbers(tmp_path: Path):
     for number, data in enumerate(COUNTS):
         (job(tmp_path, number, data, data, 0.9) / "manifest.csv").unlink()
@@ -153,10 +200,12 @@ def test_the_picture_has_a_title_and_a_baseline_for_each(grid: Path, monkeypatch
     drawn = []
     save = comparison.save
     monkeypatch.setattr(comparison, "save", lambda made, path: (drawn.append(made), save(made, path)))
+    diverge(job(grid, 5, "w data.root=even", "even", 0.5))
     comparison.draw_comparison(judged(grid), grid / "comparison.png")
     texts = [text.get_text() for text in drawn[0].axes[0].texts]
     assert sum(text.startswith("data set ") for text in texts) == 2
     assert texts.count("always the largest class") == 2
+    assert ("diverged at epoch 2" in texts, texts.count("failed")) == (True, 1)
     assert Image.open(grid / "comparison.png").height > 300
 
 

@@ -10,7 +10,7 @@ from seedsweep.report.material import RUN, STUDY, Material
 from seedsweep.report.modes import is_trapped, of_modes, trap
 from seedsweep.report.runs import Run, findings_of
 from seedsweep.report.text import code, listed, p_value, percent, short, span, with_sign
-from seedsweep.reporting.grid import GAP, SEVERAL, ArmRow, by_data, data_title
+from seedsweep.reporting.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
 from seedsweep.reporting.scores import majority_share
 from seedsweep.runs.record import divergence_of
 from seedsweep.runs.told import random_and_frozen
@@ -40,12 +40,15 @@ def _of_sweep(material: Material) -> list[str]:
     done = [row for row in material.rows if row.mean is not None]
     if not done:
         return ["No run of this sweep finished.", "Their reasons stand in the table."]
-    groups = by_data(done)
-    if len(groups) > 1:
+    groups = by_data(material.rows)
+    if has_several(groups):
         told = [SEVERAL]
         for number, group in enumerate(groups, 1):
             title = data_title(number, group)
-            told += [f"{title[:1].upper()}{title[1:]}.", *_of_ranking(material, group)]
+            ranked = [row for row in group if row.mean is not None]
+            if ranked or group[0].held_out is not None:
+                told.append(f"{title[:1].upper()}{title[1:]}.")
+                told += _of_ranking(material, ranked) if ranked else ["Every run on it diverged."]
         return told
     return _of_ladder(material) or _of_ranking(material, done)
 
@@ -57,12 +60,19 @@ def _of_ranking(material: Material, done: list[ArmRow]) -> list[str]:
     if best.test_accs:
         lead += f" and {percent(sum(best.test_accs) / len(best.test_accs))} % of the test images"
     same = [f"`{row.label}`" for row in done[1:] if row.standing and row.standing.same]
-    if len(done) > 1:
+    clean = [row for row in done if not row.diverged]  # an arm with a diverged run is never before these
+    if clean and len(clean) < len(done):
+        arms = f"the most of the {len(clean)} arms" if len(clean) > 1 else "the only arm"
+        lead += f", {arms} of which no run diverged"
+    elif len(done) > 1:
         lead += ", the most of " + (f"{len(done)} arms" if len(done) > 2 else "both arms")
     if same:
         names = listed(same) if len(same) <= MOST_NAMED else f"{len(same)} others"
         lead += f"; {names} {'is' if len(same) == 1 else 'are'} as good within noise"
-    whole = len(by_data(material.rows)) == 1  # else a diagnosis may be of a run of another data set
+    if n := len(best.diverged):
+        runs = n + len(best.val_accs) + len(best.failures)
+        lead += f"; {n} of the {runs} runs of `{best.label}` diverged"
+    whole = not has_several(by_data(material.rows))  # else a diagnosis may be of a run of another data set
     return [f"{lead}.", (whole and _diagnosed(material)) or _why_behind(material, done) or _baseline(done)]
 
 

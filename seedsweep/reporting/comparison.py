@@ -14,7 +14,7 @@ from seedsweep.reporting.style import GREY, INK, TRAP, VAL, figure, plain, save,
 
 
 def draw_comparison(rows: list[ArmRow], path: Path) -> None:
-    """Draws validation accuracy with its interval, and bn_gap, of each arm, best on top; failed ones are grey.
+    """Draws validation accuracy with its interval, and bn_gap, of each arm, best on top; those without a result are grey.
 
     Where the arms were judged by different images, those of each data set stand together, under its title.
     """
@@ -59,7 +59,7 @@ def draw_comparison(rows: list[ArmRow], path: Path) -> None:
 
 def _draw_arm(acc: Axes, gap: Axes, row: ArmRow, place: int) -> None:
     if row.mean is None:
-        acc.text(0.02, place, "failed", va="center", color=GREY, fontsize=9)
+        acc.text(0.02, place, row.why_none, va="center", color=GREY, fontsize=9)
         return
     acc.plot(row.val_accs, [place] * len(row.val_accs), "o", ms=6, alpha=0.45, color=VAL, mew=0)
     acc.plot([row.mean], [place], "|", ms=16, mew=2.5, color=VAL)

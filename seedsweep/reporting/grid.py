@@ -33,7 +33,7 @@ class JobResult:
         None  # epoch from 1; such a job has no metrics here, for it has no place in a ranking
     )
     answers: dict[str, Answers] = field(default_factory=dict)  # by split
-    held_out: HeldOut | None = None  # of a finished job
+    held_out: HeldOut | None = None  # of a job that finished or diverged
 
 
 SEVERAL = "The runs were judged by different images: each data set has a ranking of its own."
@@ -55,7 +55,9 @@ class ArmRow:
     departures: list[str] = field(default_factory=list)  # from the experiment's file, as overrides
     majority: float | None = None
     standing: Standing | None = None  # set by reporting/standing.py
-    held_out: HeldOut | None = None  # the images that all its runs were judged by; None: no run finished
+    held_out: HeldOut | None = (
+        None  # the images that all its runs were judged by; None: not known, all failed
+    )
 
     @property
     def departs(self) -> str:
@@ -67,6 +69,11 @@ class ArmRow:
     def told(self) -> str:
         """The label as code, and the settings in which the arm departs from the experiment of that name."""
         return with_departures(self.label, self.departures, code=True)
+
+    @property
+    def why_none(self) -> str:
+        """What stands in the place of a mean that the arm doesn't have."""
+        return self.diverged[0][1].partition(":")[0] if self.diverged else "failed"
 
     @property
     def mean(self) -> float | None:
@@ -120,7 +127,9 @@ def _result(folder: Path) -> JobResult | None:
         return JobResult(name, *made_by, metrics, answers=answers, held_out=held_out(folder, metrics, first))
     if diverged := divergence_of(metrics):
         made_by = metrics["label"], metrics["experiment"], metrics["seed"]
-        return JobResult(name, *made_by, None, str(diverged), diverged.epoch + 1)
+        return JobResult(
+            name, *made_by, None, str(diverged), diverged.epoch + 1, held_out=held_out(folder, metrics)
+        )
     if failure:
         made_by = failure["label"], failure["experiment"], failure["seed"]
         return JobResult(name, *made_by, None, failure["reason"])
@@ -157,11 +166,15 @@ def arms(results: list[JobResult]) -> list[ArmRow]:
         row.departures = list(metrics.get("departures") or [])
         row.majority = majority_share(metrics["images"]["val"])
     for result in results:
-        if result.metrics is None:  # nobody knows by which images it would have been judged
+        if result.metrics is None and result.diverged_at is not None:
+            key = result.held_out.digest if result.held_out else "", result.label
+            row = rows.setdefault(key, ArmRow(result.label, held_out=result.held_out))
+            row.diverged.append((result.seed, result.reason or "unknown"))
+    for result in results:
+        if result.metrics is None and result.diverged_at is None:  # its images are not known
             named = next((row for row in rows.values() if row.label == result.label), None)
             row = named or rows.setdefault(("", result.label), ArmRow(result.label))
-            reasons = row.failures if result.diverged_at is None else row.diverged
-            reasons.append((result.seed, result.reason or "unknown"))
+            row.failures.append((result.seed, result.reason or "unknown"))
     order = list(dict.fromkeys(digest for digest, _ in rows))
     place = {id(row): order.index(digest) for (digest, _), row in rows.items()}
     return sorted(
@@ -171,17 +184,17 @@ def arms(results: list[JobResult]) -> list[ArmRow]:
 
 
 def by_data(rows: list[ArmRow]) -> list[list[ArmRow]]:
-    """Returns the arms of each data set, best first.
+    """Returns the arms of each data set, best first; those of which all runs diverged are its last.
 
-    Arms without a result follow those of the one data set; where there are several, nobody knows theirs, and they are
-    a list of their own.
+    Arms of which all runs failed follow those of the one data set. Where there are several, theirs is not known, and
+    they are a list of their own.
     """
     found: dict[str, list[ArmRow]] = {}
     for row in rows:
-        if row.mean is not None:
+        if _is_known(row):
             found.setdefault(row.held_out.digest if row.held_out else "", []).append(row)
     groups = list(found.values())
-    failed = [row for row in rows if row.mean is None]
+    failed = [row for row in rows if not _is_known(row)]
     if len(groups) == 1:
         return [groups[0] + failed]
     return [*groups, failed] if failed else groups
@@ -189,12 +202,16 @@ def by_data(rows: list[ArmRow]) -> list[list[ArmRow]]:
 
 def has_several(groups: list[list[ArmRow]]) -> bool:
     """Says whether the arms of :func:`by_data` were judged by more than one data set: then each needs its title."""
-    return sum(group[0].mean is not None for group in groups) > 1
+    return sum(_is_known(group[0]) for group in groups) > 1
+
+
+def _is_known(row: ArmRow) -> bool:
+    return row.mean is not None or row.held_out is not None
 
 
 def data_title(number: int, group: list[ArmRow]) -> str:
     """Returns what the arms of a data set stand under, ``number`` from 1."""
-    if group[0].mean is None:
+    if not _is_known(group[0]):
         return "no run finished"
     told = group[0].held_out
     return f"data set {number}" + (f" ({told.short}): {told.about}" if told else "")

@@ -52,6 +52,7 @@ def write_results_csv(results: list[JobResult], path: Path, rows: list[ArmRow] |
                 if result.diverged_at is None
                 else "diverged",
                 "reason": result.reason or "",
+                "data": result.held_out.short if result.held_out else "",
             }
             if (m := result.metrics) is not None:
                 test = m["test"] or {}
@@ -67,7 +68,6 @@ def write_results_csv(results: list[JobResult], path: Path, rows: list[ArmRow] |
                     "bn_gap": _round(m["train_images"]["bn_gap"]),
                     "bn_gap_last": _round(m["train_images"].get("bn_gap_last")),
                     "wall_seconds": round(m["wall_seconds"], 1),
-                    "data": result.held_out.short if result.held_out else "",
                 }
                 row |= _of_run(result) | _of_arm(arms.get((result.held_out, result.label)))
             writer.writerow({key: cell(value) for key, value in row.items()})
@@ -132,8 +132,7 @@ def _print_arms(rows: list[ArmRow], console: Console) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         if row.mean is None:
-            what = row.diverged[0][1].partition(":")[0] if row.diverged else "failed"
-            table.add_row(escape(row.label), what, *[""] * 6, "0", style="dim")
+            table.add_row(escape(row.label), row.why_none, *[""] * 6, "0", style="dim")
             continue
         gap = statistics.fmean(row.bn_gaps)
         table.add_row(

@@ -26,15 +26,16 @@ def section(material: Material) -> Section | None:
             about = f"Arms on {data_title(number, group)}, best first" if several else "Arms, best first"
             blocks += [_table(about, done), Text(_explained(done), small=True)]
             blocks += [Text(row.departs, small=True) for row in done if row.departs]
+        on = f" on data set {number}" if several else ""
+        blocks += [
+            Text(f"`{row.label}`, seed {seed}{on}, {reason}.")
+            for row in group
+            for seed, reason in row.diverged
+        ]
     blocks += [
         Text(f"`{row.label}`, seed {seed}, failed: {reason}")
         for row in material.rows
         for seed, reason in row.failures
-    ]
-    blocks += [
-        Text(f"`{row.label}`, seed {seed}, {reason}.")
-        for row in material.rows
-        for seed, reason in row.diverged
     ]
     return Section("arms", "Arms", blocks)
 
