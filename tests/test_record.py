@@ -14,6 +14,7 @@ import seedsweep
 from seedsweep.cli.main import main
 from seedsweep.config.called import augment_called, batchnorm_called, preprocess_called, rename
 from seedsweep.config.departures import departures
+from seedsweep.config.location import conf_dir
 from seedsweep.deploy.load import load_trained
 from seedsweep.diagnosis.remedy import Said, proved
 from seedsweep.features.route import why_online
@@ -165,9 +166,27 @@ def test_settings_that_depart_from_the_experiments_file_are_told(overrides: list
     assert departures(config_of(*overrides)) == expected
 
 
-def test_no_experiment_or_rung_departs_from_itself():
-    from seedsweep.config.location import conf_dir
+def test_a_users_own_files_are_read_by_the_rules_of_the_command_line(tmp_path: Path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "optim").mkdir()
+    (tmp_path / "rung").mkdir()
+    (tmp_path / "rung/broken.yaml").write_text("a: [\n")
+    (tmp_path / "optim/my.yaml").write_text("name: adam\nlr: 1e-4\nweight_decay: '1e-3'\n")
+    (tmp_path / "experiment/mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /optim: my\nexperiment: {name: mine}\n"
+        "head: {dropout: 1e-1, width: '8'}\ndata: {root: 2024_10, batch_size: '${head.width}'}\n"
+    )
+    folders = [tmp_path, conf_dir()]
+    config = config_of(
+        "experiment.name=mine", "optim.lr=1e-4", "optim.weight_decay=1e-3", "head.dropout=0.1", "head.width=8",
+        "data.root='2024_10'", "data.batch_size=8",
+    )  # fmt: skip
+    assert departures(config, folders) == []
+    config.optim.lr, config.head.width = 1e-3, 16
+    assert set(departures(config, folders)) == {"optim.lr=0.001", "head.width=16"}
 
+
+def test_no_experiment_or_rung_departs_from_itself():
     for path in (conf_dir() / "experiment").glob("*.yaml"):
         assert departures(config_of(f"+experiment={path.stem}")) == [], path
     for rung in ("00_as_asked", "09_finetuned", "back_finetuned_scaled_twice", "cell_inference_scaled_twice"):

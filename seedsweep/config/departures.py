@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.config.called import told
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
+from seedsweep.config.yaml_file import package_of, read_yaml
+from seedsweep.errors import SeedsweepError
 
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NOT_SETTINGS = ("experiment", "rung", "hydra", "defaults")
 CHANGES_NOTHING = ("name", "teaches")  # of a section: what it is called
 NAMED = ("backbone", "optim", "data")  # sections whose name is a setting
@@ -23,6 +25,8 @@ NAMED = ("backbone", "optim", "data")  # sections whose name is a setting
 
 def departures(config: Config, folders: Sequence[Path] | None = None) -> list[str]:
     """Returns the settings that a run has otherwise than the file of its experiment (or rung), as overrides.
+
+    Values with ``${...}`` are passed over: they depend on other settings.
 
     Args:
         config: the run's.
@@ -39,11 +43,11 @@ def departures(config: Config, folders: Sequence[Path] | None = None) -> list[st
     content = asdict(config)
     stated: dict[str, Any] = {}
     for group, choice in choices.items():
-        if group in content and (chosen := _choice(group, choice, folders)) is not None:
+        if is_dataclass(getattr(config, group, None)):
             kind = type(getattr(config, group))
-            stated[group] = asdict(kind(**chosen))
+            stated = _merged(stated, _chosen(kind, group, choice, folders))
     stated = _merged(stated, {key: value for key, value in values.items() if key not in NOT_SETTINGS})
-    return _differences(stated, content)
+    return _differences(stated, content, OmegaConf.structured(config))
 
 
 def config_folders() -> list[Path]:
@@ -59,7 +63,15 @@ def _file_of(config: Config, folders: Sequence[Path]) -> Path | None:
     if not config.rung.kind:
         return _find("experiment", name, folders)
     rungs = [path for folder in folders for path in sorted((folder / "rung").glob("*.yaml"))]
-    return next((path for path in rungs if _read(path).get("experiment", {}).get("name") == name), None)
+    return next((path for path in rungs if _name_in(path) == name), None)
+
+
+def _name_in(path: Path) -> Any:
+    try:
+        experiment = _read(path).get("experiment")
+    except SeedsweepError:  # a broken file that this run did not read
+        return None
+    return experiment.get("name") if isinstance(experiment, dict) else None
 
 
 def _find(group: str, choice: str, folders: Sequence[Path]) -> Path | None:
@@ -68,8 +80,7 @@ def _find(group: str, choice: str, folders: Sequence[Path]) -> Path | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content = yaml.load(path.read_text(encoding="utf-8"), LOADER)
-    return content if isinstance(content, dict) else {}
+    return read_yaml(path, path.parent.name)[0]
 
 
 def _said(path: Path, folders: Sequence[Path]) -> tuple[dict[str, str], dict[str, Any]]:
@@ -99,17 +110,27 @@ def _said(path: Path, folders: Sequence[Path]) -> tuple[dict[str, str], dict[str
     return choices | mine, values
 
 
+def _chosen(kind: type, group: str, choice: str, folders: Sequence[Path]) -> dict[str, Any]:
+    """Returns what a group's file sets, with the schema's defaults for the rest of its section."""
+    found = _choice(group, choice, folders)
+    if found is None:
+        return {}
+    return _merged({group: OmegaConf.to_container(OmegaConf.structured(kind))}, found)
+
+
 def _choice(group: str, choice: str, folders: Sequence[Path]) -> dict[str, Any] | None:
-    """Returns the values of a group's file with those of the files of the group that it builds on."""
+    """Returns the settings of a group's file with those of the files of the group that it builds on."""
     path = _find(group, choice, folders)
     if path is None:
         return None
-    content = _read(path)
+    content, text = read_yaml(path, group)
     values: dict[str, Any] = {}
     for base in content.pop("defaults", None) or []:
         if isinstance(base, str) and base != "_self_":
-            values |= _choice(group, base, folders) or {}
-    return values | content
+            values = _merged(values, _choice(group, base, folders) or {})
+    for part in reversed(package_of(text, group).split(".")[:-1]):
+        content = {part: content}
+    return _merged(values, content)
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -120,13 +141,32 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _differences(stated: dict[str, Any], content: dict[str, Any], path: tuple[str, ...] = ()) -> list[str]:
+def _differences(
+    stated: dict[str, Any], content: dict[str, Any], schema: DictConfig, path: tuple[str, ...] = ()
+) -> list[str]:
     found = []
     for key, value in stated.items():
         if key not in content or (len(path) == 1 and key in CHANGES_NOTHING and path[0] not in NAMED):
             continue
         if isinstance(value, dict) and isinstance(content[key], dict):
-            found += _differences(value, content[key], (*path, key))
-        elif value != content[key]:
+            found += _differences(value, content[key], schema, (*path, key))
+        elif not _is_open(value) and _typed(schema, ".".join((*path, key)), value) != content[key]:
             found.append(told(".".join((*path, key)), content[key]))
     return found
+
+
+def _is_open(value: Any) -> bool:
+    """Says whether a value in a file depends on other settings, or is to be given."""
+    if isinstance(value, (list, dict)):
+        return any(map(_is_open, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str) and ("${" in value or value == MISSING)
+
+
+def _typed(schema: DictConfig, key: str, value: Any) -> Any:
+    """Returns a value as a setting of the schema holds it: ``"1e-3"`` is a number where one belongs."""
+    try:
+        OmegaConf.update(schema, key, value)
+        typed = OmegaConf.select(schema, key)
+    except OmegaConfBaseException:
+        return value
+    return OmegaConf.to_container(typed) if OmegaConf.is_config(typed) else typed
