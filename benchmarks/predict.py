@@ -23,6 +23,7 @@ from seedsweep.engines.select import build_engine
 from seedsweep.models.build import add_head, build_trunk
 from seedsweep.models.card import card_of
 from seedsweep.models.classifier import FeatureNet
+from seedsweep.models.effective import effective
 from seedsweep.preprocess.scaling import flush_denormals
 
 NET, SIDE, N = "efficientnet_lite0", 224, 2000
@@ -42,7 +43,7 @@ def figures() -> Iterator[Row]:
     paths, root = prepared.table.paths, prepared.table.root
     trunk = build_trunk(cfg)
     built = add_head(trunk, len(prepared.table.classes), cfg)
-    card = card_of(cfg, built, prepared.table.classes)
+    card = card_of(cfg, built, effective(cfg, built), prepared.table.classes, {})
     trained = Trained(built.classifier.eval(), prepared.table.classes, (SIDE, SIDE), card, Path("none"), "")
     answer = Answer(trained, cfg)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -14,6 +14,7 @@ import pytest
 import torch
 from composed import config_of
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.nn import functional
 
 from seedsweep.augment.warp import build_augment
@@ -23,7 +24,8 @@ from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import BuiltModel, build_trunk
-from seedsweep.models.effective import effective
+from seedsweep.models.effective import _preprocess_of, effective
+from seedsweep.preprocess.scaling import Preprocess
 from seedsweep.runs.switches import Switches
 from seedsweep.training.assemble import build_module
 from seedsweep.training.module import ArmModule
@@ -334,6 +336,18 @@ def test_what_drops_out_of_a_backbone_is_told():
     blocks[0].drop_path = nn.Dropout2d(0.5)
     switches = effective(config, built)
     assert switches.backbone.dropout is True
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer")
+def test_a_net_on_a_gpu_is_read_as_well():
+    """Tensors of this mode have a device but no values: the pass gets as far as reading its result."""
+    net = built_of(settings("frozen_bn"))[1].classifier.preprocess
+    assert isinstance(net, Preprocess)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        net.scale, net.bias = torch.empty(1, 3, 1, 1, device="cuda"), torch.empty(1, 3, 1, 1, device="cuda")
+        with pytest.raises(DataDependentOutputException):
+            _preprocess_of(net)
+    assert net.scale.device.type == "cuda"
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,15 @@ def test_looking_changes_nothing() -> None:
     assert not any(module._forward_pre_hooks for module in looked.modules())
 
 
+def test_the_pass_takes_the_net_s_type_and_is_spared_where_no_layer_asks_for_it() -> None:
+    assert layer_of_one_value(net("train").double(), 16, 16) == "1"
+    calls: list[object] = []
+    stored = net("inference")
+    stored.register_forward_pre_hook(lambda *call: calls.append(call))
+    assert layer_of_one_value(stored, 16, 16) == ""
+    assert not calls
+
+
 @pytest.mark.parametrize(
     ("batch_size", "n_train", "probe", "way"),
     [

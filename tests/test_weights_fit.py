@@ -21,6 +21,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import add_head, build_trunk
 from seedsweep.models.card import CARD, card_of
 from seedsweep.models.checkpoint import write_checkpoint
+from seedsweep.models.effective import effective
 
 State = dict[str, Tensor]
 
@@ -239,7 +240,12 @@ def ours(folder: Path, *overrides: str, whole: bool = True) -> Path:
         state = {key: value for key, value in state.items() if ".head." in key}
     path = folder / "best.ckpt"
     write_checkpoint(
-        {"state_dict": state, "whole": whole, CARD: card_of(config, built, ["a", "b"], {})}, path
+        {
+            "state_dict": state,
+            "whole": whole,
+            CARD: card_of(config, built, effective(config, built), ["a", "b"], {}),
+        },
+        path,
     )
     return path
 

@@ -67,11 +67,14 @@ def layer_of_one_value(net: nn.Module, height: int, width: int) -> str:
         return hook
 
     layers = [(name, layer) for name, layer in norm_layers(net) if not follows_stored(layer)]
+    if not layers:
+        return ""
+    like = next(net.parameters())
     handles = [layer.register_forward_pre_hook(look(name)) for name, layer in layers]
     try:
         with statistics_untouched(net), torch.no_grad():
             net.eval()
-            net(torch.zeros(1, 3, height, width))
+            net(torch.zeros(1, 3, height, width, device=like.device, dtype=like.dtype))
     finally:
         for handle in handles:
             handle.remove()

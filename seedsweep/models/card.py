@@ -9,19 +9,24 @@ import seedsweep
 from seedsweep.config.called import batchnorm_called, preprocess_called
 from seedsweep.config.schema import Config
 from seedsweep.models.build import BuiltModel
-from seedsweep.models.effective import effective
+from seedsweep.runs.switches import Switches
 
 CARD = "seedsweep"  # key in the checkpoint
 
 
 def card_of(
-    config: Config, built: BuiltModel, classes: list[str], values: dict[str, list[float]]
+    config: Config,
+    built: BuiltModel,
+    switches: Switches,
+    classes: list[str],
+    values: dict[str, list[float]],
 ) -> dict[str, Any]:
     """Returns the card of a net: plain numbers, strings, lists and dicts, which torch reads without running code.
 
     Args:
         config: the run's.
         built: the net, for what ``backbone=auto`` turned out to be.
+        switches: what the run does (see ``effective``).
         classes: names, in the order of the logits.
         values: of images of more than 8 bits, the lowest and the highest, which became 0 and 255, by kind.
     """
@@ -41,5 +46,5 @@ def card_of(
         "experiment": config.experiment.name,
         "batchnorm": batchnorm_called(config.batchnorm),
         "seed": config.seed,
-        "switches": effective(config, built).as_dict(),
+        "switches": switches.as_dict(),
     }

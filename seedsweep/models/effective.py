@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from torch import nn
 
@@ -105,10 +107,9 @@ def _state(layer: nn.Module) -> tuple[str, bool, bool]:
 
 def _preprocess_of(preprocess: nn.Module) -> PreprocessSwitches:
     assert isinstance(preprocess, Preprocess)
+    on_cpu = deepcopy(preprocess).cpu()  # a run before this one may have moved it to a GPU
     with torch.no_grad():
-        black, white = (
-            preprocess(torch.full((1, 3, 1, 1), value)).flatten().tolist() for value in (0.0, 255.0)
-        )
+        black, white = (on_cpu(torch.full((1, 3, 1, 1), value)).flatten().tolist() for value in (0.0, 255.0))
     config = PreprocessConfig(NONE, preprocess.normalise, preprocess.rescale)
     return PreprocessSwitches(preprocess_called(config), config.normalise, config.rescale, black, white)
 

@@ -16,7 +16,6 @@ from seedsweep.backbones.weights import digest_of
 from seedsweep.config.schema import Config
 from seedsweep.features.images import FeatureImages
 from seedsweep.models.build import BuiltModel
-from seedsweep.models.effective import effective
 from seedsweep.reporting.confusion import draw_confusion
 from seedsweep.reporting.curves import draw_curves
 from seedsweep.reporting.predictions import write_predictions
@@ -30,6 +29,7 @@ from seedsweep.runs.record import (
     RunRecord,
     write_record,
 )
+from seedsweep.runs.switches import Switches
 from seedsweep.tracking.tensorboard import RunTensorBoard
 from seedsweep.training.hparams import write_finished
 from seedsweep.training.module import ArmModule
@@ -53,6 +53,7 @@ class ArmRun:
         label: the arm's name in tables.
         module: what is trained.
         built: the net's origin.
+        switches: what the run does.
         images: the data.
         departures: settings that the experiment's file says otherwise.
         reason: why the images go online; None: their features are stored.
@@ -67,6 +68,7 @@ class ArmRun:
     label: str
     module: ArmModule
     built: BuiltModel
+    switches: Switches
     images: Images
     departures: list[str]
     reason: str | None
@@ -154,7 +156,7 @@ def _record(
         label=run.label,
         seed=config.seed,
         status=status,
-        switches=effective(config, built),
+        switches=run.switches,
         weights=asdict(built.backbone.weights),
         backbone_fallback=built.backbone.fallback,
         image_size=list(config.data.image_size),

@@ -31,7 +31,7 @@ from seedsweep.features.route import why_online
 from seedsweep.heads.replay import Replay
 from seedsweep.models.build import BuiltModel, Trunk
 from seedsweep.models.card import card_of
-from seedsweep.models.effective import batchnorm_of, effective
+from seedsweep.models.effective import effective
 from seedsweep.preprocess.scaling import flush_denormals
 from seedsweep.reporting.summary import write_model_summary
 from seedsweep.runs.record import with_departures
@@ -106,7 +106,10 @@ def train(
         )
         images, reason = images_of(config, prepared, trunk)
         module, built = build_module(config, prepared, trunk)
-        module.card = card_of(config, built, prepared.table.classes, prepared.pixels.how.ranges.as_dict())
+        switches = effective(config, built)
+        module.card = card_of(
+            config, built, switches, prepared.table.classes, prepared.pixels.how.ranges.as_dict()
+        )
         height, width = config.data.image_size
         departed = departures(config)
         if pictures:
@@ -116,9 +119,7 @@ def train(
             with_departures(label, departed),
             built.backbone.name,
             built.backbone.weights.note or built.backbone.weights.source,
-            batchnorm_told(
-                batchnorm_of(built.classifier.backbone, recalibrated=config.batchnorm.recalibrate)
-            ),
+            batchnorm_told(switches.batchnorm),
             _what_is_trained(config, built),
         )
         if length(n_train, config.data.batch_size) < n_train:
@@ -143,7 +144,7 @@ def train(
                 outcome = fit_online(config, run_dir, module, images, recorder, resume)
         except Exception:  # a trial that is pruned, above all
             if recorder.rows:
-                write_ended_early(board, effective(config, built), label, config.seed, recorder.rows[-1])
+                write_ended_early(board, switches, label, config.seed, recorder.rows[-1])
             board.close()
             raise
         if changed := prepared.changed():
@@ -166,6 +167,7 @@ def train(
                 label,
                 module,
                 built,
+                switches,
                 images,
                 departed,
                 reason,
