@@ -10,8 +10,13 @@ from deep_images import write_png16, write_tiff16
 from PIL import Image
 from test_data_folder import make, prepare
 
+from seedsweep.config.schema import DataConfig
+from seedsweep.data import proof
 from seedsweep.data.images import Reading, read_image
+from seedsweep.data.pin import Pin
+from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.values import FLOAT, SIXTEEN, Measured, Ranges, decide
+from seedsweep.errors import DamagedError
 from seedsweep.training.assemble import _train_digest
 
 GREY = np.tile(np.arange(0, 240, 3, dtype=np.uint8), (60, 1))
@@ -89,6 +94,74 @@ def test_another_range_is_other_pixels_of_the_same_files(tmp_path: Path):
     after = prepare(root)
     assert after.pixels.how.ranges.get(SIXTEEN) == (0, 65535)
     assert _train_digest(before) != _train_digest(after)
+
+
+def pinned(root: Path, name: str = "manifest.csv", **settings: object) -> PreparedImages:
+    pin = Pin(root.parent / name, "the grid began with", "begin a new grid")
+    proof.forget()  # as another process would
+    config = DataConfig(name="folder", root=str(root), image_size=[16, 16], **settings)
+    return pinned_images(config, root.parent / "cache", pin)
+
+
+@pytest.mark.parametrize("odd", ["masks", "bad"])
+def test_files_that_are_left_out_decide_nothing(odd: str, tmp_path: Path):
+    """Else a run that is resumed would see other pixels than it began with."""
+    root = tmp_path / "d"
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        (root / name).mkdir(parents=True)
+        for number in range(6):
+            write_png16(root / name / f"{number}.png", rng.integers(0, 4001, (20, 20)).astype(np.uint16))
+            if odd == "masks":
+                write_png16(root / name / f"{number}_mask.png", np.full((20, 20), 60000, np.uint16))
+        if odd == "bad":
+            write_png16(root / name / "z.png", rng.integers(0, 60000, (90, 90)).astype(np.uint16))
+            (root / name / "z.png").write_bytes((root / name / "z.png").read_bytes()[:-4000])
+    settings = {"annotations": "skip", "on_bad_image": "skip"}
+    first = pinned(root, **settings)
+    with_pin = pinned(root, **settings)
+    (tmp_path / "values.json").unlink()
+    without_record = pinned(root, **settings)
+    for each in (first, with_pin, without_record):
+        assert len(each.table.paths) == 12
+        assert each.pixels.how.ranges == Ranges(((SIXTEEN, 0.0, 4095.0),))
+        assert torch.equal(each.pixels.batch(range(12)), first.pixels.batch(range(12)))
+
+
+def test_a_pin_keeps_the_range(tmp_path: Path):
+    root = deep_set(tmp_path / "d")
+    assert pinned(root).pixels.how.ranges.get(SIXTEEN) == (0, 4095)
+    (tmp_path / "values.json").write_text('{"16 bits": [0, 9000]}')
+    assert pinned(root).pixels.how.ranges.get(SIXTEEN) == (0, 9000)
+    (tmp_path / "values.json").write_text('{"16 bits": 7}')
+    with pytest.raises(DamagedError, match=r"values.json is damaged"):
+        pinned(root)
+
+
+def test_jobs_with_left_out_files_read_once_and_hold_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    root = make(deep_set(tmp_path / "d"), {"a": 4, "b": 4})
+    (root / "a" / "bad.png").write_bytes(b"x")
+    config = DataConfig(name="folder", root=str(root), image_size=[16, 16], on_bad_image="skip")
+    pin = Pin(tmp_path / "manifest.csv", "the grid began with", "begin a new grid")
+    proof.forget()
+    first = pinned_images(config, tmp_path / "cache", pin)
+    first.pixels.read_all(1)
+    monkeypatch.setattr("seedsweep.data.pixels.digest_of", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr("seedsweep.data.pixels.read_image", lambda *_: pytest.fail("decoded again"))
+    second = pinned_images(config, tmp_path / "cache", pin)
+    assert second.pixels._memory.data_ptr() == first.pixels._memory.data_ptr()
+    rows = range(len(first.table.paths))
+    assert torch.equal(second.pixels.batch(rows), first.pixels.batch(rows))
+
+
+def test_another_range_never_changes_pixels_in_use(tmp_path: Path):
+    root = deep_set(tmp_path / "d")
+    config = DataConfig(name="folder", root=str(root), image_size=[16, 16])
+    one = prepare_images(config, tmp_path)
+    before = one.pixels.batch(range(14))
+    other = prepare_images(config, tmp_path, known=Ranges(((SIXTEEN, 0.0, 65535.0),)))
+    assert other.pixels.batch(range(14)).float().mean() < before.float().mean()
+    assert torch.equal(one.pixels.batch(range(14)), before)
 
 
 def test_tags_tell_the_range(tmp_path: Path):

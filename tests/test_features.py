@@ -108,10 +108,10 @@ def test_features_are_extracted_once(cache: str, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(assemble, "_last", None)
     from seedsweep.data import proof
 
-    proof.prove.cache_clear()
+    proof.forget()
     other = quick(cache, "features=required", "augment=none", "head.width=8", "seed=5")
     train(other, tmp_path / "b", pictures=False)
-    proof.prove.cache_clear()
+    proof.forget()
 
 
 def test_an_interrupted_run_on_stored_features_begins_anew_and_says_so(

@@ -435,6 +435,6 @@ def test_a_selection_holds_what_was_decoded(tmp_path: Path):
     pixels = Pixels(paths, (16, 24), keep=True)
     pixels.batch([1, 3])
     part = pixels.select([0, 3])
-    assert part._have.tolist() == [False, True]
+    assert part.held([0, 1]).tolist() == [False, True]
     paths[3].unlink()
     assert part.batch([0, 1])[:, 0, 0, 0].tolist() == [0, 30]

@@ -113,16 +113,26 @@ def thumbnail(path: Path, side: int) -> Tensor:
     return read_image(path, (max(1, round(height * part)), max(1, round(width * part))))
 
 
-def measured(path: Path, kind: str, gib: float) -> Measured | None:
-    """Returns the range of an image of a :mod:`values` kind; None if it can't be read, or is of another kind."""
+def measured(path: Path, kind: str, gib: float, size: tuple[int, int] | None = None) -> Measured | None:
+    """Returns the range of an image of a :mod:`values` kind; None if it has no values, or is of another kind.
+
+    Args:
+        path: the file.
+        kind: that it is expected to be of.
+        gib: GiB that it may take.
+        size: (height, width) that it will be resized to, for the memory that this takes.
+
+    Raises:
+        BadImageError: truncated, unreadable, or too large.
+    """
     try:
         with open_image(path, gib) as file:
             if values.kind_of(file) != kind:
                 return None
-            check_memory(file, None, gib)
+            check_memory(file, size, gib)
             return values.measure(file, _deep(file, path))
-    except Exception:  # whoever reads it says why
-        return None
+    except Exception as error:
+        raise BadImageError(why(error, path)) from error
 
 
 def why(error: Exception, path: Path) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from seedsweep.errors import DamagedError
 from seedsweep.names import cell, of_cell, open_csv, printable
 from seedsweep.whole import replacing
 
@@ -85,8 +86,9 @@ def tell(left_out: Sequence[LeftOut]) -> None:
 
 
 def write_left_out(left_out: Sequence[LeftOut], root: Path, path: Path) -> None:
-    """Writes a row a file, with paths relative to ``root``; nothing if there are no such files."""
+    """Writes a row a file, with paths relative to ``root``; no file if there are no such files."""
     if not left_out:
+        path.unlink(missing_ok=True)
         return
     below = root.as_posix().rstrip("/") + "/"
     with replacing(path) as part, open_csv(part, "w") as file:
@@ -99,14 +101,25 @@ def write_left_out(left_out: Sequence[LeftOut], root: Path, path: Path) -> None:
 
 
 def read_left_out(path: Path, root: Path) -> list[LeftOut]:
-    """Reads the list of files below ``root``; none if there is no such file."""
+    """Reads the list of files below ``root``; none if there is no such file.
+
+    Raises:
+        DamagedError: it is no CSV file.
+    """
     if not path.is_file():
         return []
-    with open_csv(path) as file:
-        return [
-            LeftOut(
-                Path(root, of_cell(row["path"] or "")), *(of_cell(row[name] or "") for name in COLUMNS[1:])
-            )
-            for row in csv.DictReader(file)
-            if set(COLUMNS) <= set(row)
-        ]
+    try:
+        with open_csv(path) as file:
+            return [
+                LeftOut(
+                    Path(root, of_cell(row["path"] or "")),
+                    *(of_cell(row[name] or "") for name in COLUMNS[1:]),
+                )
+                for row in csv.DictReader(file)
+                if set(COLUMNS) <= set(row)
+            ]
+    except csv.Error as error:
+        raise DamagedError(
+            f"{path} is damaged, or no CSV file ({error}): put back a copy of it, or delete it; it lists the files "
+            "that are not used."
+        ) from error

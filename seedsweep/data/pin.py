@@ -16,7 +16,7 @@ from seedsweep.errors import RefusedError, SeedsweepError
 
 @dataclass(frozen=True)
 class Pin:
-    """A manifest whose split and images are gone on with.
+    """A manifest with which a run goes on: its split and its images.
 
     Attributes:
         path: of the manifest.
@@ -71,6 +71,11 @@ class Pin:
         """The list, beside the manifest, of files that are not used."""
         return self.path.with_name(self.path.name.replace("manifest", "left_out"))
 
+    @property
+    def values(self) -> Path:
+        """The record, beside the manifest, of how images of more than 8 bits are scaled; none without such images."""
+        return values_beside(self.path)
+
     def told_of_more(self, names: list[str]) -> str:
         """Returns the line about images that are not among those of the pin."""
         one = len(names) == 1
@@ -78,6 +83,11 @@ class Pin:
             f"{len(names)} {'image is' if one else 'images are'} not among those that {self.began} ({some(names)}): "
             f"left out; to use {'it' if one else 'them'}, {self.anew}"
         )
+
+
+def values_beside(manifest: Path) -> Path:
+    """Returns where it stands how the images of a manifest are scaled."""
+    return manifest.with_name(f"{manifest.stem.replace('manifest', 'values')}.json")
 
 
 def read_pin(pin: Pin, root: Path) -> list[Row]:

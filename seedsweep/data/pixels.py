@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,7 @@ class Pixels:
         kept = len(paths) if keep else 0
         self._memory = shared_bytes(kept * 3 * size[0] * size[1]).view(kept, 3, *size)
         self._have = shared_bytes(len(paths)).numpy().view(bool)
+        self._at = np.arange(len(paths))  # where in the memory each row is
 
     def batch(self, rows: Rows, as_decoded: bool = False, final: bool = True) -> Tensor:
         """Returns uint8 [B, 3, H, W] of the given rows.
@@ -73,14 +75,14 @@ class Pixels:
                 for image, at in zip(batch, rows, strict=True):
                     image.copy_(self._decoded(row := int(at)))
                 return batch
-            for row in rows[~self._have[rows]]:
+            for row in rows[~self.held(rows)]:
                 self._hold(row)
         except TooLargeError as error:
             raise SeedsweepError(f"{printable(str(self.paths[row]))}: {error}; give a larger one.") from error
         except BadImageError as error:
             raise SeedsweepError(_changed(self.paths[row], f" ({error})")) from error
         batch = unfilled(len(rows), self.size, as_decoded=False, final=final)
-        return torch.index_select(self._memory, 0, torch.from_numpy(rows), out=batch)
+        return torch.index_select(self._memory, 0, torch.from_numpy(self._at[rows]), out=batch)
 
     def read(self, rows: Rows, workers: int) -> dict[int, str]:
         """Decodes rows in threads (the decoder works outside Python's lock), with a progress bar.
@@ -104,7 +106,7 @@ class Pixels:
             except BadImageError as error:
                 bad[row] = str(error)
 
-        in_threads(one, rows[~self._have[rows]].tolist(), workers, "reading images")
+        in_threads(one, rows[~self.held(rows)].tolist(), workers, "reading images")
         return dict(sorted(bad.items()))
 
     def read_all(self, workers: int) -> None:
@@ -112,21 +114,23 @@ class Pixels:
         if self.keep:
             self.read(np.arange(len(self.paths)), workers)
 
-    def select(self, rows: list[int]) -> Pixels:
-        """Returns the pixels of some rows."""
-        seen = self.seen.select(rows) if self.seen else None
-        part = Pixels([self.paths[row] for row in rows], self.size, self.keep, seen, self.how)
-        if self.keep:
-            part._have[:] = self._have[rows]
-            held = np.flatnonzero(part._have)
-            part._memory[held] = self._memory[np.asarray(rows)[held]]
+    def held(self, rows: Rows) -> NDArray[np.bool_]:
+        """Says which rows are in memory."""
+        return self._have[self._at[np.asarray(rows, dtype=np.int64)]]
+
+    def select(self, rows: Sequence[int]) -> Pixels:
+        """Returns the pixels of some rows, in the same memory: what the one decodes, the other has."""
+        part = copy.copy(self)
+        part.paths = [self.paths[row] for row in rows]
+        part.seen = self.seen.select(rows) if self.seen else None
+        part._at = self._at[np.asarray(rows, dtype=np.int64)]
         return part
 
     def _hold(self, row: int) -> None:
         image = self._decoded(row)
         if self.keep:
-            self._memory[row] = image
-            self._have[row] = True
+            self._memory[self._at[row]] = image
+            self._have[self._at[row]] = True
 
     def _decoded(self, row: int) -> Tensor:
         image = read_image(self.paths[row], self.size, self.how)

@@ -23,6 +23,7 @@ from seedsweep.data.proof import Proved, prove
 from seedsweep.data.seen import stamp_of
 from seedsweep.data.split import groups_of, split_images
 from seedsweep.data.table import SPLITS, ImageTable, write_manifest_once
+from seedsweep.data.values import Ranges, read_ranges, write_ranges
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import printable
 
@@ -46,13 +47,16 @@ class PreparedImages:
         return [names.get(path, str(path)) for path in seen.changed()]
 
 
-def prepare_images(config: DataConfig, cache_dir: Path, pin: Pin | None = None) -> PreparedImages:
+def prepare_images(
+    config: DataConfig, cache_dir: Path, pin: Pin | None = None, known: Ranges | None = None
+) -> PreparedImages:
     """Finds, checks, splits and decodes the images.
 
     Args:
         config: the data settings.
         cache_dir: where the demo photographs are drawn, and where files proved readable are noted.
         pin: the split to go on with, whatever the settings; images that it lacks are left out, with a line.
+        known: how images of more than 8 bits are scaled; default: as the pin tells, or by these images alone.
 
     Raises:
         SeedsweepError: anything wrong with the images, in one sentence.
@@ -65,6 +69,7 @@ def prepare_images(config: DataConfig, cache_dir: Path, pin: Pin | None = None) 
     rows = None
     if pin is not None:
         rows = read_pin(pin, root)
+        known = known or read_ranges(pin.values)
         scan = Scan(files_of(rows, root), read_left_out(pin.left_out, root))
     elif config.manifest:
         pin = Pin.given(config.manifest)
@@ -85,7 +90,7 @@ def prepare_images(config: DataConfig, cache_dir: Path, pin: Pin | None = None) 
         if config.manifest is None and (more := added(rows, root, left_out)):
             log.warning("%s", pin.told_of_more(more))
         elif config.manifest:
-            warn_of_copies(rows, proved.digests, pin.name)
+            warn_of_copies(rows, proved.digests, Pin.given(config.manifest).name)
     if proved.bad:
         left_out += _bad(config, files, proved.bad)
         files, proved = _without(files, proved, set(proved.bad))
@@ -102,9 +107,9 @@ def prepare_images(config: DataConfig, cache_dir: Path, pin: Pin | None = None) 
             left_out += out
             files, proved = _without(files, proved, {a.row for a in annotations})
             annotations = []
-    proved.tell()
+    pixels = proved.scaled(known or Ranges(), config.workers)
     pairs = same_object(files, annotations)
-    return PreparedImages(_table(config, root, files, proved.digests, rows, pairs), proved.pixels, left_out)
+    return PreparedImages(_table(config, root, files, proved.digests, rows, pairs), pixels, left_out)
 
 
 def pinned_images(config: DataConfig, cache_dir: Path, pin: Pin) -> PreparedImages:
@@ -117,8 +122,13 @@ def pinned_images(config: DataConfig, cache_dir: Path, pin: Pin) -> PreparedImag
     """
     if not pin.path.is_file():
         prepared = prepare_images(config, cache_dir)
+        pin.path.parent.mkdir(parents=True, exist_ok=True)
+        # before the manifest, which others wait for
+        write_left_out(prepared.left_out, prepared.table.root, pin.left_out)
         if write_manifest_once(prepared.table, pin.path):
-            write_left_out(prepared.left_out, prepared.table.root, pin.left_out)
+            write_ranges(
+                prepared.pixels.how.ranges, pin.values
+            )  # until then others decide alike by the same files
             return prepared
     return prepare_images(config, cache_dir, pin)
 

@@ -6,11 +6,15 @@ import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from seedsweep.errors import DamagedError
+from seedsweep.whole import read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +62,26 @@ class Ranges:
     def from_dict(cls, content: Mapping[str, Any]) -> Ranges:
         """Reads what :meth:`as_dict` returned."""
         return cls(tuple((str(name), float(low), float(high)) for name, (low, high) in content.items()))
+
+
+def write_ranges(ranges: Ranges, path: Path) -> None:
+    """Writes how images are scaled, for runs that go on with them; nothing if none has more than 8 bits."""
+    if ranges.of:
+        write_json(path, ranges.as_dict())
+
+
+def read_ranges(path: Path) -> Ranges:
+    """Reads what :func:`write_ranges` wrote.
+
+    Raises:
+        DamagedError: the file is damaged.
+    """
+    try:
+        return Ranges.from_dict(read_json(path))
+    except (TypeError, ValueError) as error:
+        raise DamagedError(
+            f"{path} is damaged (it holds no ranges of values): put back a copy of it."
+        ) from error
 
 
 def kind_of(file: Image.Image) -> str | None:

@@ -9,7 +9,9 @@ from omegaconf import OmegaConf
 from seedsweep.config.location import path_of
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
+from seedsweep.data.pin import values_beside
 from seedsweep.data.prepare import PreparedImages
+from seedsweep.data.values import Ranges, read_ranges
 from seedsweep.diagnosis.local import LocalSettings
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.models.build import build_trunk
@@ -63,6 +65,12 @@ def saved_config(folder: Path) -> Config:
             f"{path} is damaged, or of another version of seedsweep ({reason}): put back a copy of it, or give "
             f"diagnose.checkpoint={folder}/checkpoints/best.ckpt with the run's settings, after that file is removed."
         ) from error
+
+
+def ranges_of(folder: Path) -> Ranges | None:
+    """Returns how a run's images of more than 8 bits were scaled; None if its folder does not say."""
+    path = values_beside(folder / "manifest.csv")
+    return read_ranges(path) if path.is_file() else None
 
 
 def repeat_split(config: Config, folder: Path, here: LocalSettings | None) -> str | None:

@@ -22,7 +22,7 @@ from seedsweep.diagnosis.material import EVAL_BATCH, Answers, Material
 from seedsweep.diagnosis.rehearse import LONG, QUICK, Rehearsal, epochs_within, rehearse
 from seedsweep.diagnosis.remedy import Said, apply, said_of
 from seedsweep.diagnosis.ridge import Probe, fit_probe
-from seedsweep.diagnosis.saved import load_net, repeat_split, saved_config
+from seedsweep.diagnosis.saved import load_net, ranges_of, repeat_split, saved_config
 from seedsweep.models.build import Trunk, build_trunk
 from seedsweep.models.classifier import Classifier
 from seedsweep.reporting.answers import read_answers
@@ -236,7 +236,7 @@ def of_run(
     checkpoint = check_run(folder)
     config = config or saved_config(folder)
     given = repeat_split(config, folder, here)
-    prepared = prepare_images(config.data, cache_of(config))
+    prepared = prepare_images(config.data, cache_of(config), known=ranges_of(folder))
     subject = Subject("run", config, prepared, folder=folder, limit=limit, given_manifest=given)
     subject.metrics, subject.said = read_metrics(folder), said_of(folder)
     if diverged := divergence_of(subject.metrics):
@@ -268,11 +268,11 @@ def of_checkpoint(
         SeedsweepError: no such file, or it doesn't fit the settings.
     """
     check_checkpoint(path)
-    folder, given = path.resolve().parents[1], config.data.manifest
+    folder, given, known = path.resolve().parents[1], config.data.manifest, None
     if (folder / ".hydra" / "config.yaml").is_file():
         config = saved_config(folder)
-        given = repeat_split(config, folder, here)
-    prepared = prepare_images(config.data, cache_of(config))
+        given, known = repeat_split(config, folder, here), ranges_of(folder)
+    prepared = prepare_images(config.data, cache_of(config), known=known)
     net = load_net(config, prepared, path)
     said = said_of(folder)
     return Subject("checkpoint", config, prepared, net, net, limit=limit, given_manifest=given, said=said)

@@ -21,9 +21,10 @@ from seedsweep.data.leftout import NAME as LEFT_OUT
 from seedsweep.data.leftout import write_left_out
 from seedsweep.data.manifest import some
 from seedsweep.data.order import length
-from seedsweep.data.pin import Pin
+from seedsweep.data.pin import Pin, values_beside
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.table import write_manifest
+from seedsweep.data.values import write_ranges
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.activations import ActivationDataModule
 from seedsweep.features.images import FeatureImages
@@ -91,8 +92,9 @@ def train(
         flush_denormals()
         pl.seed_everything(config.seed, verbose=False)
         prepared = prepared or _images(config, run_dir, pin, resume)
-        write_manifest(prepared.table, run_dir / "manifest.csv")
         write_left_out(prepared.left_out, prepared.table.root, run_dir / LEFT_OUT)
+        write_ranges(prepared.pixels.how.ranges, values_beside(run_dir / "manifest.csv"))
+        write_manifest(prepared.table, run_dir / "manifest.csv")
         log.info("%s", _what_was_read(prepared))
         # a checkpoint brings its own statistics, but only online: the stored route goes by the trunk
         trunk = trunk_of(config, prepared)
