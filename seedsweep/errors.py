@@ -19,12 +19,19 @@ class DamagedError(SeedsweepError):
     """A file of our own that can't be used as it is; the message names it and what can be used instead."""
 
 
+class ChangedError(SeedsweepError):
+    """An image was removed or changed while a call went on: whatever else reads it would fail as well."""
+
+
 class DiskError(SeedsweepError):
     """A disk is full or can't be written: nothing that comes after can do better."""
 
 
 class GridEnd(BaseException):
     """Ends a grid for a reason that holds for all its jobs; Hydra goes on after an Exception of one."""
+
+
+OF_ALL = (RefusedError, ChangedError, DiskError)  # hold for all trials of a study: none of them is to blame
 
 
 class DivergedError(SeedsweepError):

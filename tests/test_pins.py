@@ -350,6 +350,35 @@ def test_a_study_goes_on_with_its_images(
     assert Path("r/manifest.csv").read_bytes() == begun
 
 
+def test_an_image_that_goes_during_a_study_fails_no_trial(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from seedsweep.study import close
+    from seedsweep.training import run
+
+    fit, image, kept = run.fit_online, root / "b/im_1.png", root / "kept"
+    calls: list[int] = []
+
+    def late(*args: object) -> object:
+        calls.append(0)
+        if len(calls) == 2:
+            image.rename(kept)
+        return fit(*args)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(close, "draw_study", lambda *_: [])
+    monkeypatch.setattr(run, "fit_online", late)
+    online = ["features=off", "data.cache_gib=0", "data.workers=0", "trainer.max_epochs=1"]
+    words = [*(word for word in STUDY if "epochs" not in word), f"data.root={root}", "study.n_trials=3", *online]
+    assert main(words) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert "im_1.png was removed or changed while the run went on" in said[-1]
+    assert not Path("outputs/studies/p/result.json").exists(), "no winner without all trials"
+    kept.rename(image)
+    assert main(words) == 0
+    assert json.loads(Path("outputs/studies/p/result.json").read_text())["trials"] == {"complete": 3}
+
+
 def test_machines_that_share_a_database_alone_agree_on_the_images(tmp_path: Path):
     import optuna
 

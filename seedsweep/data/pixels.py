@@ -19,7 +19,7 @@ from seedsweep.data.images import DEFAULT, Reading, read_image, unfilled, why
 from seedsweep.data.opened import BadImageError, TooLargeError, check_regular
 from seedsweep.data.seen import Seen, digest_of
 from seedsweep.data.shared import shared_bytes
-from seedsweep.errors import SeedsweepError
+from seedsweep.errors import ChangedError, SeedsweepError
 from seedsweep.names import printable
 
 Rows = Sequence[int] | NDArray[np.int64]
@@ -65,7 +65,8 @@ class Pixels:
             final: nothing else is made of it before a fork hands it over.
 
         Raises:
-            SeedsweepError: a file was there when the run began, and is gone or has another content.
+            ChangedError: a file was there when the run began, and is gone or has another content.
+            SeedsweepError: an image is larger than ``data.image_gib`` allows.
         """
         rows = np.asarray(rows, dtype=np.int64)
         row = -1
@@ -80,7 +81,7 @@ class Pixels:
         except TooLargeError as error:
             raise SeedsweepError(f"{printable(str(self.paths[row]))}: {error}; give a larger one.") from error
         except BadImageError as error:
-            raise SeedsweepError(_changed(self.paths[row], f" ({error})")) from error
+            raise ChangedError(_changed(self.paths[row], f" ({error})")) from error
         batch = unfilled(len(rows), self.size, as_decoded=False, final=final)
         return torch.index_select(self._memory, 0, torch.from_numpy(self._at[rows]), out=batch)
 
@@ -95,7 +96,7 @@ class Pixels:
             The reasons of files that can't be read, by row.
 
         Raises:
-            SeedsweepError: a file was changed since it was first read.
+            ChangedError: a file was changed since it was first read.
         """
         rows = np.asarray(rows, dtype=np.int64)
         bad: dict[int, str] = {}
@@ -135,7 +136,7 @@ class Pixels:
     def _decoded(self, row: int) -> Tensor:
         image = read_image(self.paths[row], self.size, self.how)
         if self.seen and self.seen.is_changed(row):  # after reading, so that no change slips in between
-            raise SeedsweepError(_changed(self.paths[row], ""))
+            raise ChangedError(_changed(self.paths[row], ""))
         return image
 
 

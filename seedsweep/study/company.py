@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import Trial
 
 from seedsweep import signals
-from seedsweep.errors import DiskError
+from seedsweep.errors import OF_ALL
 from seedsweep.study.leases import SLOT, Leases
 from seedsweep.study.plan import Plan
 from seedsweep.study.search import build_sampler
@@ -73,7 +73,7 @@ def run_trials(
 
     Raises:
         KeyboardInterrupt: the user stopped the study; what was not told is given back.
-        DiskError: the disk is full; likewise.
+        DiskError, ChangedError, RefusedError: the disk is full, or the images changed; likewise.
     """
     waiting = list(trials)
     with ExitStack() as all_beats:
@@ -87,7 +87,7 @@ def run_trials(
                 waiting.remove(trial)  # from here on it beats, and gives itself back
                 run_trial(trial, plan, leases, folder(int(trial.user_attrs[SLOT])), ready)
                 told()
-        except (KeyboardInterrupt, DiskError):
+        except (KeyboardInterrupt, *OF_ALL):
             for trial in waiting:
                 leases.give_back(trial)
             raise

@@ -17,7 +17,7 @@ from optuna.trial import Trial, TrialState
 from seedsweep import disk, signals
 from seedsweep.config.location import cache_of
 from seedsweep.config.study_schema import StudyConfig
-from seedsweep.errors import DiskError, DivergedError
+from seedsweep.errors import OF_ALL, DiskError, DivergedError
 from seedsweep.reporting.history import read_history
 from seedsweep.runs.record import divergence_of
 from seedsweep.study.leases import SLOT, Heartbeat, Leases
@@ -48,7 +48,8 @@ def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path, ready: Rep
 
     Raises:
         KeyboardInterrupt: the user stopped the study; the trial is given back.
-        DiskError: the disk is full: no trial is to blame, and it is given back.
+        DiskError, ChangedError, RefusedError: the disk is full, or the images changed: no trial is to blame, and
+            it is given back.
     """
     started = time.perf_counter()
     study = leases.study
@@ -59,7 +60,7 @@ def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path, ready: Rep
         with heartbeat(trial, plan):
             lines = lines_of(trial, plan)
             state, value, notes = _attempts(trial, plan, folder, lines, ready)
-    except (KeyboardInterrupt, DiskError):
+    except (KeyboardInterrupt, *OF_ALL):
         leases.give_back(trial)
         raise
     if not leases.is_mine(trial):
@@ -120,6 +121,9 @@ def _attempts(
             return TrialState.PRUNED, None, {"epochs": len(read_history(folder / "history.csv"))}
         except DivergedError as caught:  # and would again
             return TrialState.FAIL, None, {"reason": str(caught)}
+        except OF_ALL:
+            signals.check()
+            raise
         except (Exception, SystemExit) as caught:  # memory, a setting that does not work, a defect of ours
             signals.check()
             places = disk.places_of(plan.folder, cache_of(plan.config))
