@@ -15,6 +15,7 @@ from seedsweep.config.study_schema import StorageConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.study import identity
 from seedsweep.study import leases as module
+from seedsweep.study.journal import CheckedJournal
 from seedsweep.study.leases import Leases
 from seedsweep.study.plan import add_slot, slots
 from seedsweep.study.space import Start
@@ -200,6 +201,20 @@ def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     assert path.read_bytes() == whole
     assert claim(leases).user_attrs["slot"] == 0
     assert states(open_again(tmp_path))[0] == TrialState.RUNNING.name
+
+
+def test_what_follows_a_torn_line_is_kept(tmp_path: Path) -> None:
+    """Of a worker that was killed in the midst of a line, while others have the journal open."""
+    path = tmp_path / "journal"
+    first, second = CheckedJournal(path), CheckedJournal(path)
+    first.append_logs([{"op": 1}])
+    with path.open("ab") as file:
+        file.write(b'{"op":2,"x')
+    assert [each["op"] for each in second.read_logs(0)] == [1]
+    first.append_logs([{"op": 3}])
+    second.append_logs([{"op": 4}])
+    for journal in (first, second, CheckedJournal(path)):
+        assert [each["op"] for each in journal.read_logs(0)] == [1, 3, 4]
 
 
 def test_a_damaged_journal_gets_a_sentence(tmp_path: Path) -> None:

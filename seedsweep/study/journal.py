@@ -69,8 +69,7 @@ class CheckedJournal(JournalFileBackend):
         self._crcs = {0: 0}  # of the file up to there
         self._checked = 0  # end of the last line with a checksum
         with get_lock_file(lock):  # now nobody is in the middle of a line
-            if _cut_unfinished(path):
-                log.warning("%s: an unfinished last line was cut off", path)
+            _cut_unfinished(path)
             for _ in self._lines(strict=True):
                 pass
 
@@ -91,11 +90,12 @@ class CheckedJournal(JournalFileBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Appends logs, each with its checksum, or raises OSError, which names the file."""
         with get_lock_file(self._lock):
-            with self.path.open("rb") as file:
-                at = file.seek(self._starts[-1])
-                crc = self._crcs[at]
-                while part := file.read(2**20):
-                    crc, at = zlib.crc32(part, crc), at + len(part)
+            start = self._starts[-1]
+            tail = self._from(start)
+            if tail and not tail.endswith(b"\n"):  # a worker was killed in the midst of this line
+                _cut_unfinished(self.path)
+                tail = self._from(start)
+            crc, at = zlib.crc32(tail, self._crcs[start]), start + len(tail)
             lines = b""
             for each in logs:
                 body = json.dumps(strict(each), separators=(",", ":"), allow_nan=False)[:-1].encode()
@@ -106,12 +106,17 @@ class CheckedJournal(JournalFileBackend):
                     file.write(lines)
                     file.flush()
                     os.fsync(file.fileno())
-            except (
-                OSError
-            ) as error:  # of a full disk: the next line, of another worker, would join half a line
+            except OSError as error:
+                # of a full disk: the next line, of another worker, would join half a line
                 _cut_unfinished(self.path)
                 error.filename = error.filename or str(self.path)
                 raise
+
+    def _from(self, start: int) -> bytes:
+        """Returns the file's content from a byte on."""
+        with self.path.open("rb") as file:
+            file.seek(start)
+            return file.read()
 
     def _lines(self, *, strict: bool) -> Iterator[dict[str, Any]]:
         """Yields the logs that were not read before; a last line that another process may be writing waits."""
@@ -177,12 +182,11 @@ def open_journal(path: Path) -> JournalStorage:
         ) from error
 
 
-def _cut_unfinished(path: Path) -> bool:
-    """Cuts off a last line that a killed process or a full disk left unfinished; returns whether there was one."""
+def _cut_unfinished(path: Path) -> None:
+    """Cuts off a last line that a killed process or a full disk left unfinished, and says so."""
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
-    if whole == len(content):
-        return False
-    with path.open("r+b") as file:
-        file.truncate(whole)
-    return True
+    if whole < len(content):
+        with path.open("r+b") as file:
+            file.truncate(whole)
+        log.warning("%s: an unfinished last line was cut off", path)
