@@ -369,7 +369,12 @@ def test_an_image_that_goes_during_a_study_fails_no_trial(
     monkeypatch.setattr(close, "draw_study", lambda *_: [])
     monkeypatch.setattr(run, "fit_online", late)
     online = ["features=off", "data.cache_gib=0", "data.workers=0", "trainer.max_epochs=1"]
-    words = [*(word for word in STUDY if "epochs" not in word), f"data.root={root}", "study.n_trials=3", *online]
+    words = [
+        *(word for word in STUDY if "epochs" not in word),
+        f"data.root={root}",
+        "study.n_trials=3",
+        *online,
+    ]
     assert main(words) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert "im_1.png was removed or changed while the run went on" in said[-1]
