@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hydra._internal.core_plugins import file_config_source
 from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult
 from omegaconf import OmegaConf
@@ -25,7 +26,8 @@ BACKBONE, TIMM = "backbone", "timm.yaml"
 class FileConfigSource(file_config_source.FileConfigSource):
     """A folder of YAML files; it bears the name of Hydra's own, in whose place it stands.
 
-    In ``conf/``, each model of timm is a choice of ``backbone=``, too: that of ``backbone=timm`` by another name.
+    In ``conf/``, each model of timm is a choice of ``backbone=``, too: that of ``backbone=timm`` by another name. A
+    file of that name in any folder comes first.
     """
 
     def is_config(self, config_path: str) -> bool:
@@ -37,7 +39,17 @@ class FileConfigSource(file_config_source.FileConfigSource):
         is_ours = (
             self.provider == "main" and group == BACKBONE and (Path(self.path) / BACKBONE / TIMM).is_file()
         )
-        return name if is_ours and is_timm(name) else None
+        return name if is_ours and not self._is_file(config_path) and is_timm(name) else None
+
+    def _is_file(self, config_path: str) -> bool:
+        """Says whether any folder that Hydra reads has such a file; the one of --config-dir stands behind ours."""
+        hydra = GlobalHydra.instance()
+        sources = hydra.config_loader().get_sources() if hydra.is_initialized() else []
+        return any(
+            super(FileConfigSource, source).is_config(config_path)
+            for source in [self, *sources]
+            if isinstance(source, FileConfigSource)
+        )
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Reads a file.
