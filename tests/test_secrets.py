@@ -2,21 +2,25 @@
 
 import os
 from pathlib import Path
+from urllib.parse import unquote
 
 import optuna
 import pytest
 import study_stub
+from sqlalchemy import make_url
 from study_stub import STUDY, Arm
 
 from seedsweep.cli.arguments import arrange
 from seedsweep.cli.main import main
-from seedsweep.config.secrets import VARIABLE, scrubbed, with_password
+from seedsweep.config.grammar import text_of
+from seedsweep.config.secrets import VARIABLE, scrubbed, with_password, without_password
 from seedsweep.config.study_schema import StorageConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.study import plan, storage
 
 arm = study_stub.arm  # the fixture
 SECRET = "s3cr%40t,x"
+ENCODED = "s3cr%40t%2Cx"
 BARE = "postgresql+psycopg://me@127.0.0.1:1/trials"
 URL = f"postgresql+psycopg://me:{SECRET}@127.0.0.1:1/trials"
 
@@ -47,7 +51,7 @@ def test_it_reaches_no_file_and_no_line(
     few = ["study.n_trials=2", "study.finalists=1", "study.finalist_seeds=1", "report.write=false"]
     line = [*STUDY, *few, "storage=postgres", f"storage.url={URL}"]
     assert main([*(["-m", "seed=1,2", "study.name=s_${seed}"] if grid else ["study.name=s"]), *line]) == 0
-    assert set(seen) == {URL}, "the workers have it"
+    assert set(seen) == {URL.replace(SECRET, ENCODED)}, "the workers have it"
     said = capsys.readouterr()
     for secret in ("s3cr", "cr@t"):
         assert secret not in said.out + said.err
@@ -57,10 +61,44 @@ def test_it_reaches_no_file_and_no_line(
 
 def test_resume_takes_it_from_the_environment():
     assert arrange([f"storage.url={URL}"]) == [f'storage.url="{BARE}"']
-    assert os.environ[VARIABLE] == SECRET
+    assert os.environ[VARIABLE] == "s3cr@t,x"
     assert arrange([f'storage.url="{BARE}"']) == [f'storage.url="{BARE}"']
-    assert with_password(BARE) == URL
+    assert with_password(BARE) == URL.replace(SECRET, ENCODED)
     assert with_password("postgresql://host/db") == "postgresql://host/db"
+
+
+@pytest.mark.parametrize("quote", ["", '"', "'"])
+@pytest.mark.parametrize("password", ["p@ss", "p%40ss", "p@s:s", "50%off", "a@b@c", "p%2Fs%3Fs%23", "${x}%"])
+@pytest.mark.parametrize("user", ["me", "me@corp"])
+def test_a_typed_password_is_taken_whole(user: str, password: str, quote: str):
+    rest = "host:5432/db?application_name=a@b"
+    bare = f"postgresql+psycopg://{user}@{rest}"
+    typed = f"storage.url={quote}postgresql+psycopg://{user}:{password}@{rest}{quote}"
+    if "$" in password:
+        with pytest.raises(SeedsweepError, match=VARIABLE):
+            without_password(typed)
+        return
+    assert text_of(without_password(typed).partition("=")[2]) == bare
+    assert os.environ[VARIABLE] == unquote(password)
+    assert make_url(with_password(bare)).password == unquote(password)
+    assert make_url(with_password(bare)).host == "host"
+
+
+@pytest.mark.parametrize("password", ["p/ss", "12/3", "p?s@s", "p#1", "p/s@s", "12?3", "a%00b"])
+def test_a_password_whose_end_cannot_be_told_is_refused(password: str):
+    with pytest.raises(SeedsweepError, match=VARIABLE) as caught:
+        without_password(f"storage.url=postgresql://me:{password}@host/db")
+    assert password not in str(caught.value)
+
+
+def test_the_variable_holds_the_password_as_it_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(VARIABLE, "p@s/s#1")
+    url = make_url(with_password(BARE))
+    assert (url.username, url.password, url.host) == ("me", "p@s/s#1", "127.0.0.1")
+    assert make_url(with_password("postgresql://me:p@ss@host/db")).password == "p@ss"
+    assert scrubbed("p@s/s#1 p%40s%2Fs%231 me", BARE) == "*** *** me"
+    monkeypatch.setenv(VARIABLE, "p")
+    assert scrubbed("no password p for psycopg", BARE) == "no password *** for psycopg"
 
 
 def test_no_message_of_the_database_shows_it(capsys: pytest.CaptureFixture[str], in_tmp: Path):
