@@ -19,8 +19,8 @@ from seedsweep.backbones.weights import WeightsOrigin, load_pretrained
 from seedsweep.config.schema import BackboneConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import add_head, build_trunk
-from seedsweep.models.card import CARD, card_of
-from seedsweep.models.checkpoint import write_checkpoint
+from seedsweep.models.card import card_of
+from seedsweep.models.checkpoint import CARD, write_checkpoint
 from seedsweep.models.effective import effective
 
 State = dict[str, Tensor]
@@ -144,6 +144,25 @@ def test_a_deeper_net_is_refused(tmp_path: Path) -> None:
     ):
         load({"model": tiny(1, depth=2).state_dict()}, tmp_path / "w.pth")
     assert same(tiny(), before)
+
+
+def test_tables_and_masks_are_no_further_blocks(tmp_path: Path) -> None:
+    """Today's net computes them itself; files of before hold them."""
+    old = tiny(1).state_dict() | {
+        "blocks.0.relative_position_index": torch.arange(9),
+        "blocks.0.attn_mask": torch.zeros(2, 2),
+        "blocks.0.0.weight_mask": torch.ones(3, 3, 3, 3),
+    }
+    torch.save({"model": old}, tmp_path / "w.pth")
+    net = tiny()
+    block = net.get_submodule("blocks.0")
+    block.register_buffer("attn_mask", torch.ones(2, 2), persistent=False)
+    load_pretrained(net, "tiny", str(tmp_path / "w.pth"), Source())
+    assert same(net, tiny(1))
+    assert torch.equal(block.get_buffer("attn_mask"), torch.ones(2, 2))
+    del block._buffers["attn_mask"]
+    with pytest.raises(FurtherBlocksError, match=r"no place for \(blocks.0.attn_mask\)"):
+        load_pretrained(net, "tiny", str(tmp_path / "w.pth"), Source())
 
 
 def test_what_is_not_finite_is_refused(tmp_path: Path) -> None:
@@ -296,10 +315,37 @@ def test_a_trials_checkpoint_is_refused(tmp_path: Path) -> None:
         build_backbone(config)
 
 
-def test_a_checkpoint_that_changed_is_refused(tmp_path: Path) -> None:
+def test_our_own_checkpoint_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ours(tmp_path, *OWN)
+    loads = []
+    load = torch.load
+    monkeypatch.setattr(torch, "load", lambda *given, **more: (loads.append(given), load(*given, **more))[1])
+    for chosen in ("backbone=auto", OWN[0]):
+        loads.clear()
+        build_backbone(config_of(chosen, f"backbone.weights={path}").backbone)
+        assert len(loads) == 1
+
+
+@pytest.mark.parametrize("lost", [None, "backbone", CARD], ids=str)
+def test_a_checkpoint_that_changed_is_refused(lost: str | None, tmp_path: Path) -> None:
     path = ours(tmp_path, *OF_TIMM)
     content = torch.load(path, weights_only=True)
+    if lost == CARD:  # nothing says any more whose it is, but for its digest
+        del content[CARD]
+    elif lost:
+        del content[CARD][lost]
     next(value for key, value in content["state_dict"].items() if key.endswith("conv1.weight")).add_(1)
     torch.save(content, path)
     with pytest.raises(SeedsweepError, match="its content is not what was written"):
+        read_tensors(path)
+
+
+def test_checksums_are_compared_before_torch_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "w.pt"
+    torch.save({"weight": torch.arange(4096.0)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.arange(4096.0).numpy().tobytes()[:64]) + 1000] ^= 1
+    path.write_bytes(content)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch has read it"))
+    with pytest.raises(SeedsweepError, match=r"w\.pt is damaged"):
         read_tensors(path)

@@ -19,7 +19,7 @@ from seedsweep.backbones.fitting import WeightsMisfitError
 from seedsweep.backbones.keras_file import is_keras
 from seedsweep.backbones.keras_twin import KerasTwin, behave_as_keras
 from seedsweep.backbones.own_file import RANDOM_AND_FROZEN, choice_of
-from seedsweep.backbones.tensors import read_tensors
+from seedsweep.backbones.tensors import WeightFile, read_tensors
 from seedsweep.backbones.weights import (
     WeightsOrigin,
     WeightsUnreachableError,
@@ -130,11 +130,11 @@ def _notice(reason: str) -> None:
         _told.add(reason)
 
 
-def _build_own(config: BackboneConfig) -> BuiltBackbone:
+def _build_own(config: BackboneConfig, read: WeightFile | None = None) -> BuiltBackbone:
     module = _own(config.name)
     net: Backbone = module.build()
     twin: KerasTwin | None = getattr(module, "KERAS", None)
-    origin = load_pretrained(net.net, config.name, config.weights, module.SOURCE, twin)
+    origin = load_pretrained(net.net, config.name, config.weights, module.SOURCE, twin, read)
     if origin.keras and twin is not None:
         behave_as_keras(net, twin)
     return BuiltBackbone(net, config.name, origin)
@@ -156,7 +156,7 @@ def _build_by_file(config: BackboneConfig) -> BuiltBackbone:
     for name in candidates:
         before = torch.get_rng_state()
         try:
-            return _build_own(replace(config, name=name))
+            return _build_own(replace(config, name=name), ours)
         except WeightsMisfitError:
             torch.set_rng_state(before)  # a net that was only tried leaves no trace
     raise WeightsMisfitError(

@@ -3,7 +3,8 @@
 One rule holds for every net. A file may keep a net's tensors below any prefix (``model.``, ``state_dict.module.``,
 ``student.backbone.``); the prefix is found by the names that stand behind it. It serves if each tensor of the net is
 there with its shape; ``num_batches_tracked`` alone may be missing. What else the file holds (a classifier, a loss, an
-optimiser) is left aside, but further blocks of the net itself are not: that is a deeper net.
+optimiser, tables of indices, a pruning's masks) is left aside, but further blocks of the net itself are not: that is a
+deeper net.
 
 Where several prefixes serve, the order is: averaged weights (``ema``, ``swa``, ``teacher``) before others, and these
 before the slow copy of a contrastive method (``encoder_k``, ``momentum``, ``target``); then the shortest prefix, then
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from seedsweep.errors import SeedsweepError
 
 COUNTER = "num_batches_tracked"  # files of before 2018 lack it, and it changes no answer
+MASK = "_mask"  # of a pruning, behind the name of the tensor that it was made for
 CLASSIFIERS = ("fc.", "AuxLogits.", "classifier.", "head.fc.", "_fc.")
 AVERAGED = {"ema", "swa", "averaged", "teacher"}
 SLOW = {"k", "momentum", "target"}  # encoder_k, momentum_encoder, target_network
@@ -83,7 +85,8 @@ def fit_by_name(
         SeedsweepError: a value is not finite.
     """
     wanted = net.state_dict()
-    places = _places(wanted, tensors, (*CLASSIFIERS, *classifiers))
+    computed = {key for key, _ in net.named_buffers()} - wanted.keys()  # files of older versions hold them
+    places = _places(wanted, tensors, (*CLASSIFIERS, *classifiers), computed)
     serving = sorted((place for place in places if place.serves), key=lambda place: _rank(place.prefix))
     if not serving:
         deeper = any(not (place.missing or place.shapes) for place in places)
@@ -98,7 +101,7 @@ def fit_by_name(
 
 
 def _places(
-    wanted: dict[str, Tensor], tensors: dict[str, Tensor], classifiers: tuple[str, ...]
+    wanted: dict[str, Tensor], tensors: dict[str, Tensor], classifiers: tuple[str, ...], computed: set[str]
 ) -> list[_Place]:
     """Returns a place a prefix that stands before a name of the net, in the order of the file."""
     prefixes: Counter[str] = Counter()
@@ -111,7 +114,7 @@ def _places(
     blocks = {key.split(".")[0] for key in wanted if "." in key}
     most = max(prefixes.values(), default=0)
     return [
-        _place(prefix, wanted, tensors, blocks, classifiers)
+        _place(prefix, wanted, tensors, blocks, classifiers, computed)
         for prefix, count in prefixes.items()
         if 2 * count >= most  # a lone `norm.weight` elsewhere is no other copy of the net
     ]
@@ -123,6 +126,7 @@ def _place(
     tensors: dict[str, Tensor],
     blocks: set[str],
     classifiers: tuple[str, ...],
+    computed: set[str],
 ) -> _Place:
     filled, missing, shapes, further = [], [], [], []
     for key, value in wanted.items():
@@ -139,7 +143,8 @@ def _place(
     for key, value in tensors.items():
         short = key.removeprefix(prefix)
         theirs = key.startswith(prefix) and short not in wanted and short.split(".")[0] in blocks
-        if theirs and value.ndim and not short.startswith(classifiers):  # counters have no dimension
+        aside = short in computed or short.startswith(classifiers) or short.removesuffix(MASK) in wanted
+        if theirs and value.ndim and value.is_floating_point() and not aside:  # counters have no dimension
             further.append(short)
     return _Place(prefix, filled, missing, shapes, further)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from seedsweep.errors import SeedsweepError
+from seedsweep.errors import DamagedError, SeedsweepError
+from seedsweep.models.checkpoint import CARD, DIGEST, verified
 
-CARD = "seedsweep"  # key of the card in a checkpoint of ours (models/card.py)
 DEEPEST = 8  # dictionaries in one another
 # what wrappers put between the names of a net: torch.compile, FSDP, activation checkpoints
 WRAPPED = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
@@ -51,14 +52,18 @@ def read_tensors(path: Path) -> WeightFile:
 
     Raises:
         SeedsweepError: it can't be read, or not without running code that it holds.
+        DamagedError: a checkpoint of ours whose content is not what was written.
     """
     content: Any
     try:
         if path.suffix == ".safetensors":
             content = load_file(path)
         else:
+            _check_archive(path)
             with torch.serialization.safe_globals(PLAIN):
                 content = torch.load(path, map_location="cpu", weights_only=True)
+    except SeedsweepError:
+        raise
     except Exception as error:  # SafetensorError, UnpicklingError, EOFError, RuntimeError, ...
         raise SeedsweepError(f"{path} can't be read as weights: {_what_to_do(path, error)}.") from error
     if isinstance(content, Tensor):
@@ -67,13 +72,31 @@ def read_tensors(path: Path) -> WeightFile:
         raise SeedsweepError(
             f"{path} can't be read as weights: it holds a {type(content).__name__}, and not tensors by name."
         )
-    if (card := _card(content)) is not None:
-        from seedsweep.models.checkpoint import read_checkpoint  # here: it imports the nets
-
-        content = read_checkpoint(path)  # compares its digest
+    card = None
+    if DIGEST in content or CARD in content:
+        content = verified(dict(content), path)
+        card = _card(content)
     whole = bool(content.get("whole", True))
     tensors = {_unwrapped(name): tensor for name, tensor in _flat(content, "", DEEPEST)}
     return WeightFile(path, tensors, card, whole)
+
+
+def _check_archive(path: Path) -> None:
+    """Compares the checksums of an archive before torch reads it: a wrong size has torch read beyond its buffer."""
+    if not zipfile.is_zipfile(path):
+        return  # of an older format
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except OSError:
+        raise
+    except Exception as error:  # of zipfile and zlib: many kinds
+        raise DamagedError(f"{path} is damaged (its archive can't be read): get the file again.") from error
+    if damaged:
+        raise DamagedError(
+            f"{path} is damaged (its checksums do not match), or was saved without checksums "
+            "(torch.serialization.set_crc32_options): get or save the file again."
+        )
 
 
 def _card(content: Mapping[Any, Any]) -> dict[str, Any] | None:

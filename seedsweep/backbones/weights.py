@@ -73,7 +73,12 @@ class WeightsUnreachableError(SeedsweepError):
 
 
 def load_pretrained(
-    net: nn.Module, name: str, wanted: str, source: Source, twin: KerasTwin | None = None
+    net: nn.Module,
+    name: str,
+    wanted: str,
+    source: Source,
+    twin: KerasTwin | None = None,
+    read: WeightFile | None = None,
 ) -> WeightsOrigin:
     """Fills ``net`` with pretrained weights.
 
@@ -83,6 +88,7 @@ def load_pretrained(
         wanted: ``backbone.weights``: auto, none, or a file.
         source: where they may be found.
         twin: how Keras' net of that name differs; None: it has none that is understood.
+        read: what the named file holds, where it was read already.
 
     Raises:
         WeightsUnreachableError: nothing had them; the message names the file to place and where.
@@ -91,7 +97,7 @@ def load_pretrained(
     if wanted == "none":
         return WeightsOrigin("none", note="random start")
     if wanted != "auto":
-        return _load_file(net, name, wanted, source, twin)
+        return _load_file(net, name, wanted, source, twin, read)
     found = locate_pretrained(name, source)
     taken = _fill(net, read_tensors(found.path), name, source)
     return WeightsOrigin(found.source, str(found.path), digest_of(found.path), _joined(found.note, taken))
@@ -120,7 +126,7 @@ def digest_of(path: Path) -> str:
 
 
 def _load_file(
-    net: nn.Module, name: str, wanted: str, source: Source, twin: KerasTwin | None
+    net: nn.Module, name: str, wanted: str, source: Source, twin: KerasTwin | None, read: WeightFile | None
 ) -> WeightsOrigin:
     path = path_of(wanted)
     if not path.is_file():
@@ -131,7 +137,7 @@ def _load_file(
         fit_keras(net, path, name, twin)
         note = f"Keras weights from {path.name}"
         return WeightsOrigin("file", str(path.resolve()), digest_of(path), note, keras=True)
-    file = read_tensors(path)
+    file = read or read_tensors(path)
     keras = check_ours(file, name, twin is not None)
     try:
         taken = _fill(net, file, name, source)

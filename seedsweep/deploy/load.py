@@ -15,8 +15,7 @@ from seedsweep.config.called import preprocess_called
 from seedsweep.config.schema import HeadConfig, PreprocessConfig
 from seedsweep.data.values import Ranges
 from seedsweep.errors import SeedsweepError
-from seedsweep.models.card import CARD
-from seedsweep.models.checkpoint import not_finite, read_checkpoint
+from seedsweep.models.checkpoint import CARD, not_finite, read_checkpoint
 from seedsweep.models.classifier import Classifier, Head
 from seedsweep.preprocess.scaling import Preprocess
 from seedsweep.runs.record import read_metrics

@@ -11,8 +11,6 @@ from seedsweep.config.schema import Config
 from seedsweep.models.build import BuiltModel
 from seedsweep.runs.switches import Switches
 
-CARD = "seedsweep"  # key in the checkpoint
-
 
 def card_of(
     config: Config,

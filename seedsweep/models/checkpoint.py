@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from seedsweep.errors import DamagedError
-from seedsweep.models.card import CARD
 from seedsweep.whole import replacing
 
 log = logging.getLogger(__name__)
 
+CARD = "seedsweep"  # key in the file: of what models/card.py says
 DIGEST = "seedsweep_sha256"  # key in the file: of everything else that it holds
 FORMAT = "checkpoint_format"  # key on the card: from 1 on there is a digest
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "last-previous.ckpt"  # in a run's checkpoints/
@@ -68,6 +68,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise _damaged(path, "is damaged (its checksums do not match)")
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise _damaged(path, "is no checkpoint of seedsweep")
+    return verified(content, path)
+
+
+def verified(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Returns what the file at ``path`` holds, less its digest.
+
+    Raises:
+        DamagedError: the digest is not that of the content, or is missing where the card says that there is one.
+    """
+    content = dict(content)
     digest = content.pop(DIGEST, None)
     card = content.get(CARD)
     if digest is None and not (isinstance(card, dict) and FORMAT in card):

@@ -14,7 +14,7 @@ from seedsweep.reporting.style import GREY, INK, TRAP, VAL, figure, plain, save,
 
 
 def draw_comparison(rows: list[ArmRow], path: Path) -> None:
-    """Draws validation accuracy with its interval, and bn_gap, of each arm, best on top; those without a result are grey.
+    """Draws validation accuracy with its interval, and bn_gap, of each arm, best on top, those without a result grey.
 
     Where the arms were judged by different images, those of each data set stand together, under its title.
     """

@@ -12,7 +12,7 @@ from torch.nn import functional
 from seedsweep.config.schema import OptimConfig
 from seedsweep.epochs.optimizer import build_optimizer
 from seedsweep.epochs.sums import EpochSums, reseed, validation_metrics
-from seedsweep.models.card import CARD
+from seedsweep.models.checkpoint import CARD
 from seedsweep.models.classifier import Classifier
 
 

@@ -26,8 +26,7 @@ from seedsweep.heads.fit import HeadData, HeadFit, HeadSchedule
 from seedsweep.heads.precision import takes_bfloat16
 from seedsweep.heads.replay import Replay
 from seedsweep.models.build import Trunk
-from seedsweep.models.card import CARD
-from seedsweep.models.checkpoint import write_checkpoint
+from seedsweep.models.checkpoint import CARD, write_checkpoint
 from seedsweep.models.classifier import FeatureNet, UpperClassifier
 from seedsweep.training.assemble import digest_of_net
 from seedsweep.training.device import device_of
