@@ -12,7 +12,8 @@ from pathlib import Path
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 UNWRITABLE = {*NO_ROOM, errno.EROFS, errno.EFBIG}
-REFUSED = {errno.EACCES, errno.EPERM, errno.EIO}  # in writing or in reading
+NO_PATH = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP}
+REFUSED = {errno.EACCES, errno.EPERM, errno.EIO, *NO_PATH}  # in writing or in reading
 # errors of writing that carry no number: torch's zip writer, numpy's tofile, and tempfile where nothing is writable
 WITHOUT_NUMBER = (
     r"inline_container.*unexpected pos|PytorchStreamWriter|iostream error|\d+ requested and \d+ written|"
@@ -54,9 +55,8 @@ def sentence(error: BaseException, places: Places) -> str | None:
         if number in UNWRITABLE and named:
             return _told(Path(os.fsdecode(named)), number, places)
         if number in REFUSED and named:
-            return (
-                f"{os.fsdecode(named)} can't be used ({os.strerror(number)}): see who may read and write it."
-            )
+            advice = "give another path" if number in NO_PATH else "see who may read and write it"
+            return f"{os.fsdecode(named)} can't be used ({os.strerror(number)}): {advice}."
         if number in UNWRITABLE or re.search(WITHOUT_NUMBER, text):
             return _looked_for(number, places)
     return None

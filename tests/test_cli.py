@@ -1,5 +1,6 @@
 """The command line: one sentence for each mistake, help, completion, folders, resume."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -88,6 +89,47 @@ def test_mistakes_get_one_sentence(override: str, in_tmp: Path, capsys: pytest.C
     assert MISTAKES[override] in error
     assert error.strip().count("\n") == 0
     assert "Traceback" not in error
+
+
+LONG = "x" * 300
+UNUSABLE = [
+    *([verb, "{}"] for verb in ("train", "study", "diagnose", "predict", "report", "dashboard", "export", "resume")),
+    ["{}"], ["resume={}"], ["data.root={}"], ["-m", "data.root={}"], ["paths.outputs={}"], ["paths.multirun={}", "-m"],
+    ["hydra.run.dir={}"], ["--config-dir", "{}"], ["--config-name", "{}"], ["task=predict", "checkpoint={}"],
+    ["task=diagnose", "diagnose.run={}"], ["task=diagnose", "diagnose.checkpoint={}"], ["task=export", "checkpoint={}"],
+    ["backbone.weights={}", "data.demo.n_images=70"], ["data.manifest={}", "data.demo.n_images=70"],
+    ["task=report", "report.dir={}"], ["experiment.name={}"],
+    ["storage.path={}", "+study=head", "+experiment=frozen_bn", "study.name=s"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", UNUSABLE, ids=" ".join)
+@pytest.mark.parametrize("name", [LONG, "file/below"])
+def test_a_path_that_cannot_be_is_one_sentence(
+    line: list[str], name: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+):
+    Path("file").touch()
+    assert main([word.format(name) for word in line]) == 2
+    error = capsys.readouterr().err.strip()
+    last = error.splitlines()[-1]
+    assert last.startswith("seedsweep: ")
+    assert "Traceback" not in error
+    assert "defect" not in error
+
+
+def test_a_folder_that_may_not_be_read_is_one_sentence(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    is_dir = Path.is_dir
+
+    def refused(path: Path) -> bool:
+        if path.name == "theirs":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", refused)
+    assert main(["data.root=theirs"]) == 2
+    assert "theirs can't be used (Permission denied): see who may" in capsys.readouterr().err
 
 
 def test_mistakes_in_a_grid_stop_it_before_it_runs(stub: Stub, capsys: pytest.CaptureFixture[str]):

@@ -40,10 +40,14 @@ def main(argv: Sequence[str] | None = None, *, checked: bool = False) -> int:
             return SOME_FAILED if isinstance(error, DivergedError) else USER_ERROR
         except KeyboardInterrupt:
             return stop.code
-        except Exception:  # what a library made of the interruption
-            if stop.number:
+        except Exception as error:
+            if stop.number:  # what a library made of the interruption
                 return stop.code
-            raise
+            if not isinstance(error, OSError) or error.filename is None:
+                raise
+            told = disk.sentence(error, {}) or f"{error.filename}: {error.strerror}."
+            print(f"seedsweep: {told}", file=sys.stderr)
+            return USER_ERROR
 
 
 def _main(args: list[str], checked: bool) -> int:
