@@ -16,7 +16,9 @@ from seedsweep.cli.main import main
 from seedsweep.cli.sentences import sentence
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
+from seedsweep.diagnosis.remedy import said_of
 from seedsweep.errors import SeedsweepError
+from seedsweep.sweep.recorded import read_recorded
 from seedsweep.training import run as training
 
 MISTAKES = {
@@ -209,6 +211,24 @@ def test_resume_repeats_the_overrides(stub: Stub, in_tmp: Path):
     assert first[0].data == second[0].data
     assert main(["resume=my run"]) == 0
     assert len(stub.calls) == 2
+
+
+def test_resume_and_advice_keep_the_name_of_the_config(stub: Stub, in_tmp: Path):
+    (in_tmp / "mine").mkdir()
+    (in_tmp / "mine/other.yaml").write_text("defaults:\n  - config\n  - _self_\nseed: 7\n")
+    options = ["--config-dir", "mine", "--config-name", "other"]
+    assert main([*options, "optim.lr=1e-2", "hydra.run.dir=run"]) == 0
+    (in_tmp / "run/metrics.json").unlink()
+    assert main(["resume=run"]) == 0
+    assert [call[0].seed for call in stub.calls] == [7, 7]
+    assert read_recorded(in_tmp / "run/.hydra/hydra.yaml").options[2:] == ["--config-name", "other"]
+    said = said_of(in_tmp / "run")
+    assert said is not None
+    made = said.composed(["optim.lr=1e-3"])
+    assert made is not None
+    assert (made.seed, made.optim.lr) == (7, 1e-3)
+    assert main([*options, "-m", "batchnorm=train,inference", "hydra.sweep.dir=grid"]) == 0
+    assert read_recorded(in_tmp / "grid/multirun.yaml").options[2:] == ["--config-name", "other"]
 
 
 def test_a_defect_is_named_and_logged(stub: Stub, in_tmp: Path, capsys: pytest.CaptureFixture[str]):

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import math
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, version
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathQuery
+from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
@@ -24,9 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 from seedsweep.cli.sentences import choices_of, is_choice, sentence, unknown_choice, unreadable
 from seedsweep.cli.study_names import Job, check_names
 from seedsweep.config.checks import file_name
+from seedsweep.config.compose import CONFIG, searching
 from seedsweep.config.grammar import setting, text_of
 from seedsweep.config.groups import key_of
-from seedsweep.config.location import conf_dir
 from seedsweep.config.same import check_same_split, refuse_other_settings
 from seedsweep.config.schema import Config
 from seedsweep.config.secrets import check_url
@@ -62,12 +58,12 @@ def check(parsed: Namespace) -> bool:
     """
     if parsed.config_dir and not Path(parsed.config_dir).is_dir():
         raise SeedsweepError(f"--config-dir {parsed.config_dir} is no folder.")
-    with _search_path(parsed.config_dir):
+    with searching([parsed.config_dir] if parsed.config_dir else []):
         overrides = _parse(parsed.overrides)
         swept = [o for o in overrides if o.is_sweep_override()]
         fixed = [o for o in overrides if not o.is_sweep_override()]
         _names_first(overrides)
-        name = parsed.config_name or "config"
+        name = parsed.config_name or CONFIG
         cfg = _compose(name, [o.input_line or "" for o in fixed])
         if wrong := [part for part in PARTS if not OmegaConf.is_dict(cfg.hydra[part])]:
             raise SeedsweepError(
@@ -98,27 +94,11 @@ def check(parsed: Namespace) -> bool:
 def data_name(parsed: Namespace) -> str | None:
     """Returns ``data.name`` of what is not swept; None where it can't be composed, which :func:`check` will tell."""
     try:
-        with _search_path(parsed.config_dir):
+        with searching([parsed.config_dir] if parsed.config_dir else []):
             fixed = [o.input_line or "" for o in _parse(parsed.overrides) if not o.is_sweep_override()]
-            return str(_compose(parsed.config_name or "config", fixed).data.name)
+            return str(_compose(parsed.config_name or CONFIG, fixed).data.name)
     except (SeedsweepError, OmegaConfBaseException):
         return None
-
-
-@contextmanager
-def _search_path(config_dir: str | None) -> Iterator[None]:
-    """Makes ``compose`` read conf/ and the folder of --config-dir, as ``hydra.main`` will."""
-    version.setbase("1.3")
-    path = create_config_search_path(str(conf_dir()))
-    if config_dir:
-        anchor = SearchPathQuery(provider="schema")  # the schema must stay last
-        path.prepend("command-line", f"file://{Path(config_dir).resolve()}", anchor)
-    GlobalHydra.instance().clear()
-    Hydra.create_main_hydra2(task_name="seedsweep", config_search_path=path)
-    try:
-        yield
-    finally:
-        GlobalHydra.instance().clear()
 
 
 def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from seedsweep.config.compose import CONFIG
 from seedsweep.config.grammar import setting, text_of
 from seedsweep.config.groups import key_of
 from seedsweep.config.location import path_of
@@ -47,11 +49,15 @@ def expand_resume(args: list[str]) -> list[str]:
 
 
 def _recorded(path: Path, rest: list[str]) -> tuple[list[str], list[str]]:
-    """Returns the --config-dir and the overrides written in ``path``, less those that ``rest`` gives anew."""
+    """Returns the options and the overrides written in ``path``, less those that ``rest`` gives anew."""
     recorded = read_recorded(path)
     anew = {key_of(arg) for arg in rest if "=" in arg}
     again = [o for o in recorded.overrides if key_of(o) not in anew]
     if "hydra/launcher" in anew:  # the settings of another launcher don't fit
         again = [o for o in again if not key_of(o).startswith("hydra.launcher.")]
-    given = any(arg.split("=")[0] in ("--config-dir", "-cd") for arg in rest)
-    return [] if given else recorded.options, again
+    options = {arg.split("=")[0] for arg in rest}
+    if options & {"--config-dir", "-cd"}:
+        recorded = replace(recorded, config_dirs=[])
+    if options & {"--config-name", "-cn"}:
+        recorded = replace(recorded, config_name=CONFIG)
+    return recorded.options, again

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from seedsweep.config.called import rename, told
-from seedsweep.config.compose import composed
+from seedsweep.config.compose import CONFIG, composed
 from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
@@ -67,10 +67,16 @@ class Said:
     Attributes:
         overrides: of the run.
         config_dirs: of ``--config-dir``.
+        config_name: of ``--config-name``.
     """
 
     overrides: list[str]
     config_dirs: Sequence[str] = ()
+    config_name: str = CONFIG
+
+    def composed(self, lines: Sequence[str] = ()) -> Config | None:
+        """Returns what it comes to with ``lines`` after it; None where that is no configuration."""
+        return composed([*self.overrides, *lines], self.config_dirs, self.config_name)
 
 
 def said_of(folder: Path) -> Said | None:
@@ -80,7 +86,7 @@ def said_of(folder: Path) -> Said | None:
     except SeedsweepError:
         return None
     overrides = [line for line in recorded.overrides if not key_of(line).startswith("hydra")]
-    return Said(overrides, tuple(recorded.config_dirs))
+    return Said(overrides, tuple(recorded.config_dirs), recorded.config_name)
 
 
 def said_here() -> Said | None:
@@ -90,9 +96,8 @@ def said_here() -> Said | None:
     hydra = HydraConfig.get()
     lines = [str(line) for line in hydra.overrides.task]
     folders = [str(s.path) for s in hydra.runtime.config_sources if s.provider == "command-line"]
-    return Said(
-        [line for line in lines if key_of(line).split(".")[0] not in ("task", "diagnose")], tuple(folders)
-    )
+    lines = [line for line in lines if key_of(line).split(".")[0] not in ("task", "diagnose")]
+    return Said(lines, tuple(folders), str(hydra.job.config_name or CONFIG))
 
 
 def proved(remedy: list[str], config: Config | None, said: Said | None) -> list[str]:
@@ -109,7 +114,7 @@ def proved(remedy: list[str], config: Config | None, said: Said | None) -> list[
     Returns:
         Empty: the run has these settings already, or nothing was found that changes them.
     """
-    config = config if config is not None or said is None else composed(said.overrides, said.config_dirs)
+    config = config if config is not None or said is None else said.composed()
     if not remedy or config is None or not changes(config, remedy):
         return []
     if said is None:
@@ -123,7 +128,7 @@ def proved(remedy: list[str], config: Config | None, said: Said | None) -> list[
         if value != before[section][key]
     ]
     for lines in (remedy, values):
-        made = composed([*said.overrides, *lines], said.config_dirs)
+        made = said.composed(lines)
         if made is not None and _agree(before, wanted, _content(made)):
             return lines
     return []

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from seedsweep.config.compose import CONFIG
 from seedsweep.config.groups import key_of
 from seedsweep.errors import DamagedError
 
@@ -22,15 +23,18 @@ class Recorded:
     Attributes:
         config_dirs: of ``--config-dir``.
         overrides: in their order, as they were written, less what must not be said again.
+        config_name: of ``--config-name``.
     """
 
     config_dirs: list[str]
     overrides: list[str]
+    config_name: str = CONFIG
 
     @property
     def options(self) -> list[str]:
         """Returns the arguments that stand before the overrides."""
-        return [part for folder in self.config_dirs for part in ("--config-dir", folder)]
+        named = [] if self.config_name == CONFIG else ["--config-name", self.config_name]
+        return [*(part for folder in self.config_dirs for part in ("--config-dir", folder)), *named]
 
 
 def read_recorded(path: Path) -> Recorded:
@@ -46,10 +50,11 @@ def read_recorded(path: Path) -> Recorded:
         hydra = content["hydra"]
         overrides = [str(o) for o in [*hydra["overrides"]["task"], *hydra["overrides"]["hydra"]]]
         sources = hydra["runtime"]["config_sources"]
+        name = str((hydra.get("job") or {}).get("config_name") or CONFIG)
         folders = [str(source["path"]) for source in sources if source["provider"] == "command-line"]
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(
             f"{path} was not written by Hydra, or is damaged, and resume= needs it: put back a copy of it, or begin "
             "anew with the settings as you gave them, in another folder."
         ) from error
-    return Recorded(folders, [o for o in overrides if key_of(o) not in NOT_AGAIN])
+    return Recorded(folders, [o for o in overrides if key_of(o) not in NOT_AGAIN], name)
