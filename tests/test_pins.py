@@ -19,7 +19,8 @@ from seedsweep.config.schema import Config, DataConfig
 from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.errors import RefusedError, SeedsweepError
-from seedsweep.study.plan import Plan, agree_on_images
+from seedsweep.study.plan import Plan
+from seedsweep.study.same_images import agree_on_images
 from seedsweep.training.run import train
 
 TINY = [
@@ -317,6 +318,9 @@ STUDY = [
 ]  # fmt: skip
 
 
+NEW_TRIAL = b'"op_code":4,'
+
+
 def test_a_study_goes_on_with_its_images(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -338,6 +342,10 @@ def test_a_study_goes_on_with_its_images(
     assert "are not those that the study p began with: of 20, 1 is changed in content (a/im_0.png)" in said
     assert "begin a new study (another study.name=NAME)" in said
     assert (folder / "trials.csv").read_bytes() == trials
+    journal = (folder / "study.journal").read_bytes()
+    assert main([*words, "study.n_trials=2", "study.finalist_seeds=2"]) == 2
+    assert "1 is changed in content (a/im_0.png)" in capsys.readouterr().err
+    assert (folder / "study.journal").read_bytes().count(NEW_TRIAL) == journal.count(NEW_TRIAL) > 2
     assert main(["+experiment=best_of_p", "hydra.run.dir=r", "report.write=false"]) == 2, "the winner as well"
     assert "manifest.csv names: of 20, 1 is changed" in capsys.readouterr().err
     image.write_bytes(content)

@@ -135,6 +135,31 @@ def test_a_refused_call_leaves_the_study_resumable(arm: Arm, capsys: pytest.Capt
     assert len(told()) == 4
 
 
+def test_a_trial_goes_on_with_its_own_folder_alone(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+    """The journal is removed, as its own sentence offers, and the study begun anew with other settings."""
+
+    def act(config: Config) -> None:
+        checkpoint = Path("outputs/studies/s/trials/0000/last.ckpt")
+        there.append(checkpoint.exists())
+        checkpoint.touch()
+        if fails:
+            fails.pop()
+            raise MemoryError("too big")
+
+    there: list[bool] = []
+    fails = [1]
+    arm.act = act
+    words = ("study.finalists=1", "study.finalist_seeds=1", "study.first=[]")
+    assert run(*words, n=1) == 0
+    Path("outputs/studies/s/study.journal").unlink()
+    capsys.readouterr()
+    assert run(*words, "seed=3", n=1) == 0
+    assert "trials/0000 held a trial with other settings or images: deleted" in capsys.readouterr().out
+    assert there == [False, True, True, False, True], (
+        "tried again and trained to its end, it goes on with its own"
+    )
+
+
 def test_workers_leave_the_leaders_notes_alone(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are called like it, but for a job and workers of their own, which resume= must not take up."""
     calls: list[list[str]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -13,8 +14,8 @@ from seedsweep.config.location import study_of
 from seedsweep.config.same import what_counts, what_counts_of_study
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
-from seedsweep.study.space import PLAIN
 
+PLAIN = re.compile(r"[\w.+-]+")  # what a folder's name may hold as it is
 EXPERIMENT = "${experiment.name}"
 
 

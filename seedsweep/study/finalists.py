@@ -76,6 +76,9 @@ def lay_finals(study: optuna.Study, plan: Plan) -> optuna.Study:
     """Opens the finals, a study beside the study, and lays down a slot for each finalist and fresh seed.
 
     Who once was a finalist stays one: what its fresh seeds showed is worth no less in a longer study.
+
+    Raises:
+        RefusedError: slots are lacking, and the images are not those that the study began with.
     """
     finals = open_finals(study, plan)
     with FileLock(plan.folder / "begin.lock"):  # as in lay_slots
@@ -91,16 +94,19 @@ def _lay(study: optuna.Study, finals: optuna.Study, plan: Plan) -> None:
     known = {_key(trial) for trial in chosen.values()}
     now = candidates(study, plan.config.study)
     chosen |= {int(trial.user_attrs["slot"]): trial for trial in now if _key(trial) not in known}
-    added = False
+    lacking: list[tuple[int, Start, int, int]] = []
     for of, trial in chosen.items():
         for number in range(plan.config.study.finalist_seeds):
             slot = of * MOST_SEEDS + number  # known by the trial: a longer study has more finalists
             if slot not in present:
                 seed = fresh_seed(plan.config.seed, number)
                 settings = [*trial.user_attrs["settings"], f"seed={seed}"]
-                add_slot(finals, slot, Start({}, settings), laid=True, of=of, seed=seed)
-                added = True
-    if added and len(chosen) > len(now):
+                lacking.append((slot, Start({}, settings), of, seed))
+    if lacking:
+        plan.check_images()
+    for slot, start, of, seed in lacking:
+        add_slot(finals, slot, start, laid=True, of=of, seed=seed)
+    if lacking and len(chosen) > len(now):
         log.info(
             "trained again with fresh seeds: %d settings of this call, and those of earlier ones", len(now)
         )
@@ -191,9 +197,8 @@ def write_best(plan: Plan, winner: Finalist, metric: str) -> Path:
     content = {key: value for key, value in asdict(config).items() if key in SECTIONS}
     if content["data"]["root"]:
         content["data"]["root"] = str(path_of(content["data"]["root"]).absolute())
-    if (
-        manifest := plan.folder / "manifest.csv"
-    ).is_file():  # its split, and a word if the images changed since
+    # its split; and the run is refused if the images changed since
+    if (manifest := plan.folder / "manifest.csv").is_file():
         content["data"]["manifest"] = str(manifest)
     name = f"best_of_{plan.config.study.name}"
     told = f"the winner of study {plan.config.study.name}: {', '.join(winner.settings) or 'as it began'}"

@@ -17,8 +17,9 @@ from seedsweep.config.study_schema import METRICS
 from seedsweep.study.close import close_study
 from seedsweep.study.crew import Crew
 from seedsweep.study.finalists import lay_finals, open_finals
-from seedsweep.study.plan import SUFFIX, Plan, agree_on_images, lay_slots, open_study, read_plan, slots
+from seedsweep.study.plan import SUFFIX, Plan, lay_slots, open_study, read_plan, slots
 from seedsweep.study.process import wait_to_go
+from seedsweep.study.same_images import agree_on_images
 from seedsweep.study.search import GRID
 from seedsweep.study.worker import unfinished, wait_for, work
 

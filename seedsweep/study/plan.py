@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # it brings torch, which a leader of other processes does wit
 log = logging.getLogger(__name__)
 
 OF_THE_HEAD = ("head", "optim", "trainer", "data.batch_size")  # beginnings of keys that change no feature
-EXTRA, SETTINGS, LEADER, IMAGES = "overrides", "settings", "leader", "images"
+EXTRA, SETTINGS, LEADER = "overrides", "settings", "leader"
 SUFFIX = "/finalists"  # of the study beside the study
 
 
@@ -105,6 +105,15 @@ class Plan:
             table = self._images[1].table
             self.digests = [table.split_digest(), table.images_digest()]
         return self._images[1]
+
+    def check_images(self) -> None:
+        """Compares the images with those that the study began with, so that a refused call leaves it as it was.
+
+        Raises:
+            RefusedError: images are missing or have another content.
+        """
+        if (self.folder / "manifest.csv").is_file():
+            self.images(self.trial_config([]))
 
     def _composed(self, overrides: list[str]) -> DictConfig:
         key = tuple(overrides)
@@ -185,28 +194,6 @@ def open_study(plan: Plan) -> optuna.Study:
     return study
 
 
-def agree_on_images(study: optuna.Study, plan: Plan) -> None:
-    """Compares the images that this process found with those that the study began with.
-
-    Where processes share the study's folder, its manifest.csv has seen to that. Machines that share no more than a
-    database learn it here; the first to come decides.
-
-    Raises:
-        RefusedError: they differ.
-    """
-    if plan.digests is None:
-        return
-    begun = study.user_attrs.get(IMAGES)
-    if begun is None:
-        study.set_user_attr(IMAGES, plan.digests)
-    elif begun != plan.digests:
-        raise RefusedError(
-            f"the {'split' if begun[1] == plan.digests[1] else 'images'} found here are not those that the study "
-            f"{plan.config.study.name} began with: restore them (its manifest.csv, where it began, names them), or "
-            "give another study.name=NAME."
-        )
-
-
 def _is_abandoned(study: optuna.Study, plan: Plan) -> bool:
     """Says whether no worker ever took a trial of a study, and none will: its leader is gone.
 
@@ -248,8 +235,8 @@ def lay_slots(study: optuna.Study, plan: Plan) -> None:
         else:
             first = starts(config.study, plan.space)
         lacking = [slot for slot in range(wanted) if slot not in present]
-        if present and lacking and (plan.folder / "manifest.csv").is_file():
-            plan.images(plan.trial_config([]))  # refused, a call leaves the study as it was
+        if present and lacking:
+            plan.check_images()
         for slot in lacking:
             add_slot(study, slot, first[slot] if slot < len(first) else Start())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +19,6 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.study.redraw import undrawn
 
 Value = str | float | int | bool | None
-PLAIN = re.compile(r"[\w.+-]+")
 MOST_COMBINATIONS = 100_000
 
 

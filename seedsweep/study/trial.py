@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 import warnings
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from seedsweep.study.space import suggest
 from seedsweep.whole import strict
 
 if TYPE_CHECKING:  # it brings torch, which a leader of other processes does without
+    from seedsweep.config.schema import Config
     from seedsweep.heads.replay import Replay
 
 log = logging.getLogger(__name__)
@@ -156,6 +158,8 @@ def _train(
             raise optuna.TrialPruned
 
     label = f"trial {trial.user_attrs[SLOT]}"
+    prepared = plan.images(config)
+    _clear_of_others(folder, config, plan)
     with quiet():
         metrics = train(
             config,
@@ -166,7 +170,7 @@ def _train(
             pictures=False,
             meet_test=False,
             ready=ready,
-            prepared=plan.images(config),
+            prepared=prepared,
         )
     if diverged := divergence_of(metrics):
         raise diverged
@@ -177,6 +181,22 @@ def _train(
         "kept": {key: metrics["val"][key] for key in ("acc", "macro_f1", "loss")},
     }
     return value_of(study, rows, metrics), notes
+
+
+def _clear_of_others(folder: Path, config: Config, plan: Plan) -> None:
+    """Deletes what another trial left in a trial's folder: of an earlier study of this name, or drawn otherwise.
+
+    Its checkpoints may fit the net, and this trial would go on with them. What is there is known by its settings and
+    images, which are noted beside it.
+    """
+    from seedsweep.sweep.record import digest
+
+    note, own = folder / "settings.sha256", " ".join([digest(config), *(plan.digests or [])])
+    if folder.is_dir() and not (note.is_file() and note.read_text(errors="replace") == own):
+        log.info("%s held a trial with other settings or images: deleted", folder)
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(own)
 
 
 def _steps(trial: Trial) -> list[int]:
