@@ -15,10 +15,11 @@ import torch
 from composed import config_of
 
 from seedsweep.cli.main import main
-from seedsweep.errors import DamagedError, SeedsweepError
+from seedsweep.errors import DamagedError, RefusedError, SeedsweepError
 from seedsweep.models import checkpoint as files
 from seedsweep.models.checkpoint import BEST, LAST, PREVIOUS, read_checkpoint, write_checkpoint
 from seedsweep.training import checkpoints
+from seedsweep.training.checkpoints import checkpoint_to_resume
 from seedsweep.training.run import train
 
 SMALL = [
@@ -183,6 +184,83 @@ def test_a_run_goes_on_from_the_last_whole_checkpoint(
     assert f"{LAST} is damaged" in caplog.text
 
 
+STATE = {"w": torch.zeros(9999)}
+
+
+def checkpoint(path: Path, *accuracies: float) -> None:
+    """Writes the checkpoint of the last of some epochs with these validation accuracies."""
+    rows = {"rows": [{"val/acc": accuracy} for accuracy in accuracies]}
+    content = {"epoch": len(accuracies) - 1, "state_dict": STATE, "optimizer_states": [], "loops": {}}
+    write_checkpoint(content | {"callbacks": {"Recorder": rows}}, path)
+
+
+def test_the_best_weights_are_looked_for_before_any_training(tmp_path: Path):
+    checkpoint(tmp_path / LAST, 0.8, 0.6)
+    with pytest.raises(
+        RefusedError, match=r"best\.ckpt is missing, and the weights of the best epoch so far, 1, are"
+    ):
+        checkpoint_to_resume(tmp_path, STATE)
+    checkpoint(tmp_path / BEST, 0.8)
+    assert checkpoint_to_resume(tmp_path, STATE) == tmp_path / LAST
+    flip(tmp_path / BEST)
+    with pytest.raises(RefusedError, match=r"best\.ckpt is damaged, and .* or delete \S+ to train the run"):
+        checkpoint_to_resume(tmp_path, STATE)
+
+
+def test_a_kill_before_the_best_was_copied_loses_nothing(tmp_path: Path):
+    checkpoint(tmp_path / BEST, 0.6)
+    checkpoint(tmp_path / LAST, 0.6, 0.8)
+    assert checkpoint_to_resume(tmp_path, STATE) == tmp_path / LAST
+    assert read_checkpoint(tmp_path / BEST)["epoch"] == 1
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_best_that_is_later_than_the_others_is_gone_on_from(damaged: bool, tmp_path: Path):
+    """An earlier version wrote it first; or the last one is damaged since."""
+    checkpoint(tmp_path / LAST, 0.6)
+    if damaged:
+        checkpoint(tmp_path / LAST, 0.6, 0.8)
+        flip(tmp_path / LAST)
+    checkpoint(tmp_path / BEST, 0.6, 0.8)
+    assert checkpoint_to_resume(tmp_path, STATE) == tmp_path / BEST
+    assert checkpoints.read_best(tmp_path, [{"val/acc": 0.6}]) is None or not damaged
+
+
+def test_a_run_interrupted_before_its_best_was_copied_has_it(tmp_path: Path):
+    checkpoint(tmp_path / BEST, 0.6)
+    checkpoint(tmp_path / LAST, 0.6, 0.8)
+    best = checkpoints.read_best(tmp_path, [{"val/acc": 0.6}, {"val/acc": 0.8}])
+    assert best is not None
+    assert best["epoch"] == 1
+    assert checkpoints.read_best(tmp_path, []) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(5, "Input/output error"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_too_little_memory_is_no_damage(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    write_checkpoint(CONTENT, tmp_path / LAST)
+    monkeypatch.setattr("torch.load", fail)
+    with pytest.raises(type(error)):
+        read_checkpoint(tmp_path / LAST)
+
+
+def test_only_what_is_damaged_is_called_so(tmp_path: Path):
+    write_checkpoint(CONTENT, tmp_path / BEST)  # of a run on stored features: no training goes on from it
+    checkpoint(tmp_path / LAST, 0.8)
+    flip(tmp_path / LAST)
+    with pytest.raises(SeedsweepError, match=r"no whole checkpoint to go on from \(last\.ckpt is damaged\)"):
+        checkpoint_to_resume(tmp_path, STATE)
+
+
 def test_a_moved_run_keeps_its_best_epoch(reference: Path, in_tmp: Path):
     folder = stopped(reference, in_tmp / "moved")
     train(config_of(*SMALL), folder, resume=True, pictures=False)
@@ -217,7 +295,7 @@ def test_weights_that_are_not_finite_are_refused(
     content["state_dict"]["classifier.head.3.bias"][0] = torch.nan
     write_checkpoint(content, path)
     with pytest.raises(SeedsweepError, match="not finite"):
-        checkpoints.checkpoint_to_resume(path.parent, content["state_dict"])
+        checkpoint_to_resume(path.parent, content["state_dict"])
     (in_tmp / "photos").mkdir()
     shutil.copy(next(Path(os.environ["SEEDSWEEP_CACHE"]).rglob("*.jpg")), in_tmp / "photos")
     assert main(["task=predict", f"checkpoint={path}", "data.root=photos"]) == 2

@@ -262,3 +262,13 @@ def test_every_net_in_every_format(backbone: str, cwd: Path, photographs: Path):
     assert (
         main(["task=export", f"checkpoint={folder}", "export.format=both", f"data.root={photographs}"]) == 0
     )
+
+
+def test_a_damaged_record_beside_a_whole_checkpoint_is_a_warning(
+    online: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    shutil.copytree(online, tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").write_text("{")
+    assert load_trained(tmp_path / "run" / "checkpoints" / "best.ckpt").classes
+    assert "metrics.json is damaged" in caplog.text
+    assert "can't be said whether" in caplog.text

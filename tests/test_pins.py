@@ -215,6 +215,18 @@ def test_a_half_trained_run_keeps_its_settings(
         assert (notes / "config.yaml").read_bytes() == written
 
 
+def test_a_half_trained_run_without_its_manifest_draws_no_other_split(half: Path, tmp_path: Path):
+    folder = tmp_path / "half"
+    shutil.copytree(half, folder)
+    (folder / "run/manifest.csv").unlink()
+    (folder / "images/a/im_3.png").unlink()
+    with pytest.raises(
+        RefusedError, match=r"manifest\.csv is missing: .* put back a copy of it, or begin a new run"
+    ):
+        train(half_config(folder), folder / "run", resume=True, pictures=False)
+    assert not (folder / "run/manifest.csv").exists()
+
+
 def test_a_file_that_changes_before_it_is_decoded_ends_the_run(root: Path, tmp_path: Path):
     for gib in (4.0, 0.0):
         prepare_images(settings(root, cache_gib=gib), tmp_path)  # proves that all can be read

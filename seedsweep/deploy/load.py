@@ -14,7 +14,7 @@ from seedsweep.backbones.weights import digest_of
 from seedsweep.config.called import preprocess_called
 from seedsweep.config.schema import HeadConfig, PreprocessConfig
 from seedsweep.data.values import Ranges
-from seedsweep.errors import SeedsweepError
+from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.models.checkpoint import CARD, not_finite, read_checkpoint
 from seedsweep.models.classifier import Classifier, Head
 from seedsweep.preprocess.scaling import Preprocess
@@ -106,7 +106,11 @@ def _compare_with_record(path: Path, digest: str) -> None:
     """Warns where the best.ckpt of a run is not the file that the run's record speaks of."""
     if path.name != "best.ckpt" or path.parent.name != "checkpoints":
         return
-    known = (read_metrics(path.absolute().parents[1]).get("digests") or {}).get("checkpoint")
+    try:
+        known = (read_metrics(path.absolute().parents[1]).get("digests") or {}).get("checkpoint")
+    except DamagedError as error:  # the net needs nothing of it
+        log.warning("%s So it can't be said whether %s is the file that it speaks of.", error, path)
+        return
     if known and known != digest:
         log.warning(
             "%s is not the file that this run's metrics.json speaks of: the accuracies there are not this net's",

@@ -6,6 +6,7 @@ changed byte is another weight.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import struct
@@ -53,6 +54,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         DamagedError: it is no checkpoint, or its bytes changed after it was written.
         OSError: it can't be read.
+        MemoryError: it is too large for this machine (RuntimeError, where torch says so).
     """
     with path.open("rb"):  # a missing file, or no right to read it, is no damage
         pass
@@ -61,6 +63,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             damaged = archive.testzip()
         content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of zipfile, zlib, pickle and torch: many kinds
+        if _is_of_machine(error):
+            raise
         raise _damaged(
             path, "can't be read as a checkpoint of seedsweep: it is damaged, or another kind of file"
         ) from error
@@ -126,6 +130,15 @@ def _add(digest: Any, value: Any) -> None:
         digest.update(f"{type(value).__name__} {value} ".encode())
     else:
         raise TypeError(f"a checkpoint can't hold a {type(value).__name__}")
+
+
+def _is_of_machine(error: Exception) -> bool:
+    """Says whether memory or a disk is to blame for ``error``, and not the content of the file."""
+    if isinstance(error, OSError):
+        return error.errno != errno.EINVAL  # zipfile went by a wrong place in the file
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
 
 
 def _damaged(path: Path, what: str) -> DamagedError:

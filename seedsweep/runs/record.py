@@ -87,7 +87,7 @@ class RunRecord:
         images: numbers of images, by split and class.
         digests: of what went in and came out.
         epochs: that were trained.
-        best_epoch: whose weights were kept, from 0; None: it diverged in its first epoch, and none were.
+        best_epoch: whose weights were kept, from 0; None: it diverged before any were.
         scores: by split; None where it was not met.
         train_images: accuracies in train mode and in eval mode, and bn_gap; None: no epoch was finished.
         versions: of libraries.

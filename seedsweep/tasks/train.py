@@ -42,7 +42,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
             log.info("report: %s", path)
     if diverged:
         kept = "no epoch was finished before, so there is no checkpoint"
-        if metrics["epochs"]:
+        if metrics["best_epoch"] is not None:
             kept = (
                 f"the weights of epoch {metrics['best_epoch'] + 1} are kept in {folder}/checkpoints/best.ckpt"
             )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
+import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
-from seedsweep.errors import DamagedError, SeedsweepError
+from seedsweep.errors import DamagedError, RefusedError, SeedsweepError
 from seedsweep.models.checkpoint import BEST, LAST, PREVIOUS, not_finite, read_checkpoint, write_checkpoint
 from seedsweep.training.recorder import Recorder
+from seedsweep.whole import replacing
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ class CheckpointFiles(CheckpointIO):
 
 
 class KeepBestAndLast(Checkpoint):
-    """Writes best.ckpt after an epoch with a better validation accuracy than all before, last.ckpt after each.
+    """Writes last.ckpt after each epoch, and copies it to best.ckpt where no earlier one was as good on validation.
 
     It goes by the recorder's rows, which are in the checkpoint: it has no state of its own, and a run whose folder
     was moved goes on as if it had not been. A tie keeps the earlier epoch.
@@ -56,10 +58,43 @@ class KeepBestAndLast(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes."""
-        *earlier, score = [row["val/acc"] for row in self.recorder.rows]
-        if score > max(earlier, default=-math.inf):
-            trainer.save_checkpoint(self.folder / BEST, weights_only=False)
         trainer.save_checkpoint(self.folder / LAST, weights_only=False)
+        if best_epoch(self.recorder.rows) == len(self.recorder.rows) - 1:
+            _keep_as_best(self.folder / LAST)
+
+
+def best_epoch(rows: list[dict[str, float]]) -> int:
+    """Returns the first epoch, from 0, of the highest validation accuracy; -1: there is no row."""
+    accuracies = [row["val/acc"] for row in rows]
+    return accuracies.index(max(accuracies)) if accuracies else -1
+
+
+def read_best(folder: Path, rows: list[dict[str, float]]) -> dict[str, Any] | None:
+    """Returns the checkpoint of the best epoch that ``rows`` hold; None: there is none yet.
+
+    Args:
+        folder: of the checkpoints.
+        rows: the history. It may end before best.ckpt: after a run went on from an earlier checkpoint.
+
+    Raises:
+        DamagedError: best.ckpt is.
+    """
+    best = best_epoch(rows)
+    saved = read_checkpoint(folder / BEST) if rows and (folder / BEST).is_file() else None
+    if saved is not None and int(saved["epoch"]) == best:
+        return saved
+    if rows and (folder / LAST).is_file():
+        with suppress(DamagedError):
+            if int((last := read_checkpoint(folder / LAST))["epoch"]) == best:
+                _keep_as_best(folder / LAST)  # training was interrupted before
+                return last
+    return saved if saved is not None and int(saved["epoch"]) < len(rows) else None
+
+
+def _keep_as_best(path: Path) -> None:
+    best = path.with_name(BEST)  # no link to one file: damage to one is no damage to the other
+    with replacing(best, durable=True) as part:
+        shutil.copyfile(path, part)
 
 
 def checkpoint_to_resume(folder: Path, state: dict[str, Tensor]) -> Path | None:
@@ -71,8 +106,9 @@ def checkpoint_to_resume(folder: Path, state: dict[str, Tensor]) -> Path | None:
 
     Raises:
         SeedsweepError: all of them are damaged, or one doesn't fit the settings.
+        RefusedError: the weights of the best epoch so far are lost.
     """
-    damaged: list[DamagedError] = []
+    damaged: dict[str, DamagedError] = {}
     for name in (LAST, PREVIOUS, BEST):
         path = folder / name
         if not path.is_file():
@@ -80,23 +116,66 @@ def checkpoint_to_resume(folder: Path, state: dict[str, Tensor]) -> Path | None:
         try:
             content = read_checkpoint(path)
         except DamagedError as error:
-            damaged.append(error)
+            damaged[name] = error
             continue
         if any(key not in content for key in OF_TRAINER):
             continue  # of a run on stored features: weights alone
         _check_fits(path, content["state_dict"], state)
-        for caught in damaged:
+        epoch, best = int(content["epoch"]), best_epoch(content["callbacks"][Recorder.__qualname__]["rows"])
+        del content  # as large as the net and its optimiser: room for best.ckpt
+        if name != BEST and (later := _check_best(path, epoch, best, state)):
+            path, epoch = path.with_name(BEST), later
+        for caught in damaged.values():
             log.warning("%s", caught)
-        if damaged or name != LAST:
-            log.warning("training goes on from %s, after epoch %d", path, int(content["epoch"]) + 1)
+        if damaged or path.name != LAST:
+            log.warning("training goes on from %s, after epoch %d", path, epoch + 1)
         return path
     if damaged:
-        names = " and ".join(path.name for path in sorted(folder.glob("*.ckpt")))
+        names = " and ".join(sorted(damaged)) + (" is" if len(damaged) == 1 else " are")
         raise SeedsweepError(
-            f"{folder} holds no whole checkpoint to go on from ({names} are damaged): delete this folder to train the "
+            f"{folder} holds no whole checkpoint to go on from ({names} damaged): delete this folder to train the "
             "run from its beginning, or give another hydra.run.dir."
         )
     return None
+
+
+def _check_best(path: Path, epoch: int, best: int, state: dict[str, Tensor]) -> int | None:
+    """Sees that best.ckpt is what the history of another checkpoint says, before any training.
+
+    Where that checkpoint is the best itself, best.ckpt is written anew if need be.
+
+    Args:
+        path: of the other checkpoint, which is whole.
+        epoch: its, from 0.
+        best: the best epoch of its history.
+        state: of the net that best.ckpt must fit.
+
+    Returns:
+        The epoch of best.ckpt where it is a later one, from which training can go on; else None.
+
+    Raises:
+        RefusedError: best.ckpt is gone, damaged or of another epoch, and the weights of the best epoch with it.
+    """
+    kept, what = -1, "is missing"
+    if path.with_name(BEST).is_file():
+        try:
+            content = read_checkpoint(path.with_name(BEST))
+            kept = int(content["epoch"])
+            what = f"is of epoch {kept + 1}"
+            if kept > epoch and all(key in content for key in OF_TRAINER):
+                _check_fits(path.with_name(BEST), content["state_dict"], state)
+                return kept
+        except DamagedError:
+            what = "is damaged"
+    if kept == best:
+        return None
+    if epoch == best:  # a kill came before it was copied
+        _keep_as_best(path)
+        return None
+    raise RefusedError(
+        f"{path.with_name(BEST)} {what}, and the weights of the best epoch so far, {best + 1}, are nowhere else: put "
+        f"back a copy of it, or delete {path.parent} to train the run from its beginning."
+    )
 
 
 def _check_fits(path: Path, saved: dict[str, Any], state: dict[str, Tensor]) -> None:

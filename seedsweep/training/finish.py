@@ -149,7 +149,8 @@ def _record(
 ) -> RunRecord:
     config, built, table = run.config, run.built, run.images.prepared.table
     best = run.folder / "checkpoints" / "best.ckpt"
-    modes = rows[outcome.best_epoch] if rows else None
+    known = outcome.best_epoch >= 0
+    modes = rows[outcome.best_epoch] if known else None
     return RunRecord(
         experiment=config.experiment.name,
         departures=run.departures,
@@ -167,10 +168,10 @@ def _record(
             table.split_digest(),
             table.images_digest(),
             built.backbone.weights.digest,
-            digest_of(best) if outcome.best_epoch >= 0 and best.is_file() else None,
+            digest_of(best) if known and best.is_file() else None,
         ),
         epochs=len(rows),
-        best_epoch=outcome.best_epoch if rows else None,
+        best_epoch=outcome.best_epoch if known else None,
         scores=scores,
         train_images={
             "acc_train_mode": modes["train_images/acc_train_mode"],

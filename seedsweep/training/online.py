@@ -17,8 +17,8 @@ from seedsweep import signals
 from seedsweep.config.schema import Config
 from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.errors import DivergedError, SeedsweepError
-from seedsweep.models.checkpoint import BEST, PREVIOUS, read_checkpoint
-from seedsweep.training.checkpoints import CheckpointFiles, KeepBestAndLast, checkpoint_to_resume
+from seedsweep.models.checkpoint import BEST, PREVIOUS
+from seedsweep.training.checkpoints import CheckpointFiles, KeepBestAndLast, checkpoint_to_resume, read_best
 from seedsweep.training.module import ArmModule
 from seedsweep.training.outcome import Outcome
 from seedsweep.training.probe import ProbeCallback, probe_rows
@@ -46,7 +46,7 @@ def fit_online(
         resume: go on from a checkpoint, if there is one.
 
     Raises:
-        SeedsweepError: the accelerator or precision can't be had here, or no checkpoint is whole.
+        SeedsweepError: the accelerator or precision can't be had here, no checkpoint is whole, or the best is gone.
     """
     folder = run_dir / "checkpoints"
     checkpoint = checkpoint_to_resume(folder, module.state_dict()) if resume else None
@@ -56,11 +56,13 @@ def fit_online(
         interrupted = not _fit(trainer, module, images, checkpoint)
     except DivergedError as error:
         diverged = error
-    # none yet: it ended before the checkpoint of the first epoch
-    if not recorder.rows or not (folder / BEST).is_file():
+    if (saved := read_best(folder, recorder.rows)) is None:
+        if not (interrupted or diverged):
+            raise SeedsweepError(
+                f"{folder / BEST} was removed or replaced while the run trained: delete {folder} to train it again."
+            )
         return Outcome(-1, interrupted, TRAINED_IN[config.trainer.precision], diverged)
     module.to(trainer.strategy.root_device)
-    saved = read_checkpoint(folder / BEST)
     module.load_state_dict(saved["state_dict"])
     if not interrupted:
         (folder / PREVIOUS).unlink(missing_ok=True)

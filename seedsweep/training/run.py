@@ -25,7 +25,7 @@ from seedsweep.data.pin import Pin, values_beside
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.table import write_manifest
 from seedsweep.data.values import write_ranges
-from seedsweep.errors import SeedsweepError
+from seedsweep.errors import RefusedError, SeedsweepError
 from seedsweep.features.activations import ActivationDataModule
 from seedsweep.features.images import FeatureImages
 from seedsweep.features.route import why_online
@@ -233,13 +233,22 @@ def images_of(
 
 
 def _images(config: Config, run_dir: Path, pin: Pin | None, resume: bool) -> PreparedImages:
-    """Goes on with the images that the run began with, or else those that the runs beside it began with."""
+    """Goes on with the images that the run began with, or else those that the runs beside it began with.
+
+    Raises:
+        RefusedError: it was trained, and nothing says any more with which split.
+    """
     own = Pin.of_run(run_dir)
     trained = (run_dir / "metrics.json").is_file() or (run_dir / "checkpoints").is_dir()
     if resume and trained and own.path.is_file():
         return prepare_images(config.data, cache_of(config), own)
-    if pin is not None:
+    if pin is not None and (pin.path.is_file() or not (resume and trained)):
         return pinned_images(config.data, cache_of(config), pin)
+    if resume and trained and config.data.manifest is None:
+        raise RefusedError(
+            f"{own.path} is missing: a new split could put images into test that the run was trained on; put back a "
+            f"copy of it, or {own.anew}."
+        )
     return prepare_images(config.data, cache_of(config))
 
 
