@@ -72,7 +72,7 @@ RUN = {  # damaged file, command: what is said
     ("run/checkpoints/best.ckpt", "task=diagnose diagnose.run=run"): "run/checkpoints/last.ckpt",
     ("run/checkpoints/best.ckpt", "task=export checkpoint=run"): "run/checkpoints/last.ckpt",
     ("run/checkpoints/last.ckpt", "task=export checkpoint=run/checkpoints/last.ckpt"): "run/checkpoints/best.ckpt",
-    ("run/.hydra/config.yaml", "task=diagnose diagnose.run=run"): "put back a copy of it, or give diagnose.checkpoint=",
+    ("run/.hydra/config.yaml", "task=diagnose diagnose.run=run"): "put back a copy of it. Or remove it, ",
     ("run/.hydra/hydra.yaml", "resume=run"): "put back a copy of it, or begin anew",
     ("grid/multirun.yaml", "resume=grid"): "put back a copy of it, or begin anew",
     ("run/history.csv", "task=diagnose diagnose.run=run"): "or delete it to go without the curves",

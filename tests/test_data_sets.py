@@ -11,8 +11,10 @@ from PIL import Image
 from report_folders import CLASSES, N, write_run
 from rich.console import Console
 
+from seedsweep.data.leftout import LeftOut, write_left_out
 from seedsweep.report.material import read_material
 from seedsweep.report.sections import arms as arms_section
+from seedsweep.report.sections import left_out as left_out_section
 from seedsweep.report.verdict import sentences
 from seedsweep.reporting import comparison
 from seedsweep.reporting.grid import SEVERAL, ArmRow, arms, by_data, collect
@@ -194,6 +196,24 @@ def test_the_report_has_a_verdict_and_a_table_for_each(grid: Path):
     assert [table.caption[:18] for table in tables] == ["Arms on data set 1", "Arms on data set 2"]
     baselines = [row[2] for table in tables for row in table.rows if row[0] == "always the largest class"]
     assert baselines == ["50.0", "90.0"]
+
+
+def test_files_left_out_are_said_of_each_data_set(grid: Path):
+    for name, file in (("0_x data.root=even_s1", "a/x.heic"), ("2_y data.root=even_s1", "a/x.heic")):
+        write_left_out([LeftOut(Path(file), "a", ".heic", "no reader")], Path(), grid / name / "left_out.csv")
+    write_left_out(
+        [LeftOut(Path("b/y.psd"), "b", ".psd", "no reader")] * 2,
+        Path(),
+        grid / "3_y data.root=skew_s1/left_out.csv",
+    )
+    texts = [block.text for block in left_out_section.section(read_material(grid)).blocks]
+    assert [text.partition(" (")[0] for text in texts] == [
+        "1 file below the folder of images of data set 1", "1 .heic of class a",
+        "Each of them is listed in `left_out.csv` of the run",
+        "2 files below the folder of images of data set 2", "2 .psd of class b",
+        "Each of them is listed in `left_out.csv` of the run",
+    ]  # fmt: skip
+    assert "`3_y data.root=skew_s1`" in texts[-1]
 
 
 def test_the_picture_has_a_title_and_a_baseline_for_each(grid: Path, monkeypatch: pytest.MonkeyPatch):

@@ -87,6 +87,17 @@ def write_jobs(root: Path, composed: dict, accs: dict[str, list[float | None]]) 
             (job / "metrics.json").write_text(json.dumps(metrics))
 
 
+def test_a_cell_is_named_by_what_its_runs_did(composed: dict, tmp_path: Path):
+    """A net without BatchNorm layers is under no policy; a failed seed changes nothing."""
+    write_jobs(tmp_path, composed, {"as_asked": [0.3, None]})
+    path = next(tmp_path.glob("0_*/metrics.json"))
+    record = {"version": 2, "preprocess": "rescale_twice", "batchnorm": "none"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | record))
+    ladder = read_ladder(tmp_path, collect(tmp_path))
+    assert ladder
+    assert [(arm.scaling, arm.policy) for arm in ladder.arms] == [("rescale_twice", "none")]
+
+
 ACCS = {
     "as_asked": [0.30, 0.31, 0.32],
     "scaled_once": [0.50, 0.51, 0.55],

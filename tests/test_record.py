@@ -71,6 +71,7 @@ def test_a_record_tells_what_went_in_and_came_out(folder: Path):
     assert metrics["features"]["stored"] is False
     assert "batch_stats" in metrics["features"]["reason"]
     assert metrics["version"] == 2
+    assert metrics["values"] == {}, "images of 8 bits need no range"
 
 
 def test_all_json_of_a_run_is_strict(folder: Path):

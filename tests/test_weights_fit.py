@@ -298,6 +298,18 @@ def test_our_own_checkpoint_is_a_start(
             build_backbone(named)
 
 
+def test_a_start_from_a_start_names_the_last_alone(tmp_path: Path) -> None:
+    path = ours(tmp_path, *OF_TIMM)
+    config = config_of(*OF_TIMM, f"backbone.weights={path}")
+    built = build_backbone(config.backbone)
+    (tmp_path / "next").mkdir()
+    after = ours(tmp_path / "next", *OF_TIMM, f"backbone.weights={path}")
+    note = build_backbone(config_of(*OF_TIMM, f"backbone.weights={after}").backbone).weights.note
+    assert "which began with random" in built.weights.note
+    assert "which began with weights from best.ckpt, a checkpoint of seedsweep too; " in note
+    assert note.count("began with") == 1
+
+
 def test_our_own_checkpoint_of_another_backbone(tmp_path: Path) -> None:
     path = ours(tmp_path, *OWN)
     for wanted in (("backbone=vgg16",), ("backbone=timm", "backbone.name=resnet18")):

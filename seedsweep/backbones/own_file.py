@@ -12,6 +12,7 @@ from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)
 
+OURS = "a checkpoint of seedsweep"  # a note of weights begins with it in brackets
 RANDOM_AND_FROZEN = "random start, and what is frozen stays random"  # a note of weights, which cards hold
 
 
@@ -74,7 +75,9 @@ def about(file: WeightFile) -> str:
     if card is None:
         return ""
     began, run = card["backbone"]["weights"], f"run of {card['experiment']}"
-    lines = [f"a checkpoint of seedsweep, {card['backbone']['name']} of a {run}, which began with {began}"]
+    if f"({OURS}" in began:  # it began with another one, whose own start its card tells
+        began = f"{began.partition(' (')[0]}, a checkpoint of seedsweep too"
+    lines = [f"{OURS}, {card['backbone']['name']} of a {run}, which began with {began}"]
     policy = (card.get("switches") or {}).get("batchnorm")
     if not any(name.endswith("running_mean") for name in file.tensors):
         pass  # no BatchNorm

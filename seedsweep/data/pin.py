@@ -76,7 +76,7 @@ class Pin:
         """The record, beside the manifest, of how images of more than 8 bits are scaled; none without such images."""
         return values_beside(self.path)
 
-    def told_of_more(self, names: list[str]) -> str:
+    def summary_of_more(self, names: list[str]) -> str:
         """Returns the line about images that are not among those of the pin."""
         one = len(names) == 1
         return (

@@ -88,7 +88,7 @@ def prepare_images(
     if pin and rows:
         check_content(pin, rows, root, proved.digests)
         if config.manifest is None and (more := added(rows, root, left_out)):
-            log.warning("%s", pin.told_of_more(more))
+            log.warning("%s", pin.summary_of_more(more))
         elif config.manifest:
             warn_of_copies(rows, proved.digests, Pin.given(config.manifest).name)
     if proved.bad:

@@ -62,8 +62,9 @@ def saved_config(folder: Path) -> Config:
     except Exception as error:  # of YAML, OmegaConf and the schema: many kinds
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise DamagedError(
-            f"{path} is damaged, or of another version of seedsweep ({reason}): put back a copy of it, or give "
-            f"diagnose.checkpoint={folder}/checkpoints/best.ckpt with the run's settings, after that file is removed."
+            f"{path} is damaged, or of another version of seedsweep ({reason}): put back a copy of it. Or remove it, "
+            f"for it comes before settings of the command line, and give the run's settings with "
+            f"diagnose.checkpoint={folder}/checkpoints/best.ckpt."
         ) from error
 
 

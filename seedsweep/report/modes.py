@@ -99,7 +99,7 @@ def _unclear(run: Run) -> str:
     policy = run.switches.batchnorm.policy if run.switches else None
     under = f"BatchNorm under `{policy}`" if policy else "BatchNorm"
     random_start = (run.metrics.get("weights") or {}).get("source") == "none"
-    remedy = proved(["batchnorm=inference"], None, said_of(run.folder)) if not random_start else []
+    remedy = proved(["batchnorm=inference"], run.config, said_of(run.folder)) if not random_start else []
     rival = "another `data.batch_size`" if random_start else f"`{' '.join(remedy)}`" if remedy else ""
     compare = f": compare with {rival}" if rival else ""
     if run.gap is None:

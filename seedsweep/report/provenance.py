@@ -10,7 +10,7 @@ from seedsweep.config.groups import key_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.report.material import STUDY, SWEEP, Material
 from seedsweep.report.runs import Run
-from seedsweep.runs.told import batchnorm_told
+from seedsweep.runs.summary import batchnorm_summary
 from seedsweep.sweep.recorded import GRID, SINGLE, read_recorded
 
 DIGITS = 16  # of a digest, shown
@@ -57,7 +57,7 @@ def facts_of(run: Run) -> list[tuple[str, str]]:
         ("departs from its experiment by", " ".join(run.departures)),
         (
             "BatchNorm",
-            batchnorm_told(run.switches.batchnorm) if run.switches else str(m.get("batchnorm", "")),
+            batchnorm_summary(run.switches.batchnorm) if run.switches else str(m.get("batchnorm", "")),
         ),
         ("preprocessing", str(m.get("preprocess", ""))),
         ("augmentation", str(m.get("augment", ""))),

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from seedsweep.config.schema import Config
+from seedsweep.config.store import to_config
 from seedsweep.diagnosis.finding import Finding
-from seedsweep.errors import DamagedError
+from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.reporting.answers import Answers, read_answers
 from seedsweep.reporting.held_out import HeldOut
 from seedsweep.reporting.history import read_history
@@ -86,6 +90,16 @@ class Run:
     def findings(self) -> list[Finding]:
         """Of its diagnosis, in the order of the file."""
         return findings_of(self.diagnosis)
+
+    @cached_property
+    def config(self) -> Config | None:
+        """Its settings, as Hydra wrote them; None where they can't be read or are not whole."""
+        try:
+            content = OmegaConf.create(self.config_text)
+            whole = isinstance(content, DictConfig) and set(content) >= {each.name for each in fields(Config)}
+            return to_config(content) if whole else None  # type: ignore[arg-type]
+        except (yaml.YAMLError, OmegaConfBaseException, SeedsweepError, ValueError):
+            return None
 
     @property
     def gradcam(self) -> int:

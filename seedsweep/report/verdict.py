@@ -13,7 +13,7 @@ from seedsweep.report.text import code, listed, p_value, percent, short, span, w
 from seedsweep.reporting.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
 from seedsweep.reporting.scores import majority_share
 from seedsweep.runs.record import divergence_of
-from seedsweep.runs.told import random_and_frozen
+from seedsweep.runs.summary import random_and_frozen
 
 MOST_NAMED = 3  # arms in a sentence
 

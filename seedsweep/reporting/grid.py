@@ -13,7 +13,7 @@ import yaml
 from seedsweep.claims.standing import Standing
 from seedsweep.errors import DamagedError
 from seedsweep.reporting.answers import Answers, read_answers
-from seedsweep.reporting.held_out import HeldOut, held_out
+from seedsweep.reporting.held_out import DIFFERENT, HeldOut, by_digest, held_out, title_of
 from seedsweep.reporting.scores import majority_share
 from seedsweep.runs.record import FINISHED, divergence_of, read_metrics, with_departures
 from seedsweep.whole import read_json
@@ -36,7 +36,7 @@ class JobResult:
     held_out: HeldOut | None = None  # of a job that finished or diverged
 
 
-SEVERAL = "The runs were judged by different images: each data set has a ranking of its own."
+SEVERAL = DIFFERENT.format("runs")
 GAP = 0.05  # of bn_gap, from which on it is spoken of: less is chance on a few hundred images
 
 
@@ -189,11 +189,8 @@ def by_data(rows: list[ArmRow]) -> list[list[ArmRow]]:
     Arms of which all runs failed follow those of the one data set. Where there are several, theirs is not known, and
     they are a list of their own.
     """
-    found: dict[str, list[ArmRow]] = {}
-    for row in rows:
-        if _is_known(row):
-            found.setdefault(row.held_out.digest if row.held_out else "", []).append(row)
-    groups = list(found.values())
+    known = [row for row in rows if _is_known(row)]
+    groups = by_digest(known, lambda row: row.held_out.digest if row.held_out else "")
     failed = [row for row in rows if not _is_known(row)]
     if len(groups) == 1:
         return [groups[0] + failed]
@@ -213,5 +210,4 @@ def data_title(number: int, group: list[ArmRow]) -> str:
     """Returns what the arms of a data set stand under, ``number`` from 1."""
     if not _is_known(group[0]):
         return "no run finished"
-    told = group[0].held_out
-    return f"data set {number}" + (f" ({told.short}): {told.about}" if told else "")
+    return title_of(number, group[0].held_out)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from seedsweep.command import shown
 from seedsweep.data.manifest import Row, read_manifest
@@ -17,6 +17,8 @@ from seedsweep.errors import SeedsweepError
 log = logging.getLogger(__name__)
 
 HELD_OUT = {"val": "validation", "test": "test"}
+DIFFERENT = "The {} were judged by different images: each data set has a ranking of its own."
+T = TypeVar("T")
 SHOWN = 8  # characters of a digest that tell data sets apart
 
 
@@ -61,6 +63,19 @@ def held_out(folder: Path, metrics: dict[str, Any], first_val: str | None = None
     digest = _digest("\0".join((row.path, row.label, row.split, row.digest or "")) for row in rows)
     root = _root(rows, first_val)
     return HeldOut(digest, f"{shown(Path(root))}, {about}" if root else about)
+
+
+def by_digest(items: Iterable[T], digest: Callable[[T], str]) -> list[list[T]]:
+    """Returns those together that were judged by the same images, in the order of the first of each."""
+    groups: dict[str, list[T]] = {}
+    for item in items:
+        groups.setdefault(digest(item), []).append(item)
+    return list(groups.values())
+
+
+def title_of(number: int, images: HeldOut | None) -> str:
+    """Returns what a ranking stands under, ``number`` from 1; None: which images they are is not known."""
+    return f"data set {number}" + (f" ({images.short}): {images.about}" if images else "")
 
 
 def _root(rows: list[Row], first_val: str | None) -> str | None:

@@ -6,7 +6,7 @@ beside it, or is not known.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,7 @@ class RunRecord:
         train_images: accuracies in train mode and in eval mode, and bn_gap; None: no epoch was finished.
         versions: of libraries.
         wall_seconds: it took.
+        values: of images of more than 8 bits, the lowest and the highest, which became 0 and 255, by kind.
         diverged: in which epoch its loss became NaN or infinite, and what was seen; None: it did not.
     """
 
@@ -114,6 +115,7 @@ class RunRecord:
     train_images: dict[str, float] | None
     versions: dict[str, str]
     wall_seconds: float = 0.0
+    values: dict[str, list[float]] = field(default_factory=dict)
     diverged: DivergedError | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -138,6 +140,7 @@ class RunRecord:
             "preprocess": s.preprocess.name,
             "augment": s.augment.name,
             "image_size": self.image_size,
+            "values": self.values,
             "batch_size": s.trainer.batch_size,
             "switches": s.as_dict(),
             "features": asdict(self.features),

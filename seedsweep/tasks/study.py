@@ -8,7 +8,7 @@ from pathlib import Path
 
 from seedsweep.config.location import study_of
 from seedsweep.config.schema import Config
-from seedsweep.runs.told import random_and_frozen
+from seedsweep.runs.summary import random_and_frozen
 
 log = logging.getLogger(__name__)
 

@@ -184,6 +184,7 @@ def _record(
         else None,
         versions=versions(),
         wall_seconds=time.perf_counter() - run.started,
+        values=run.images.prepared.pixels.how.ranges.as_dict(),
         diverged=outcome.diverged,
     )
 

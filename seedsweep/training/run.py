@@ -36,7 +36,7 @@ from seedsweep.models.effective import effective
 from seedsweep.preprocess.scaling import flush_denormals
 from seedsweep.reporting.summary import write_model_summary
 from seedsweep.runs.record import with_departures
-from seedsweep.runs.told import batchnorm_told, random_and_frozen
+from seedsweep.runs.summary import batchnorm_summary, random_and_frozen
 from seedsweep.tracking.tensorboard import RunTensorBoard
 from seedsweep.training.assemble import build_module, trunk_of
 from seedsweep.training.finish import ArmRun, finish_run
@@ -121,7 +121,7 @@ def train(
             with_departures(label, departed),
             built.backbone.name,
             built.backbone.weights.note or built.backbone.weights.source,
-            batchnorm_told(switches.batchnorm),
+            batchnorm_summary(switches.batchnorm),
             _what_is_trained(config, built),
         )
         if length(n_train, config.data.batch_size) < n_train:

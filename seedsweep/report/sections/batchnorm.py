@@ -24,7 +24,7 @@ def section(material: Material) -> Section | None:
         firsts = [next((r for r in material.of_row(row) if r.last_modes), None) for row in material.rows]
         runs = [run for run in firsts if run is not None]
     elif material.best is not None and divergence_of(material.best.metrics):
-        return None  # what came before NaN is no sample of anything
+        return None  # no whole training stands behind the numbers
     else:
         runs = [material.best] if material.best is not None and material.best.last_modes else []
     if not runs:

@@ -5,17 +5,31 @@ from __future__ import annotations
 from seedsweep.data.leftout import NAME, read_left_out, sentences
 from seedsweep.report.blocks import Block, Section, Text
 from seedsweep.report.material import Material
+from seedsweep.report.runs import Run
+from seedsweep.reporting.grid import by_data, data_title, has_several
 
 ORDER = 85
 
 
 def section(material: Material) -> Section | None:
-    """A line a kind of file; nothing where all files were used."""
-    run = material.best
-    if run is None or not (left_out := read_left_out(run.folder / NAME, run.folder)):
-        return None
+    """A line a kind of file, for each data set; nothing where all files were used."""
+    groups = by_data(material.rows)
+    blocks: list[Block] = []
+    if has_several(groups):
+        for number, group in enumerate(groups, 1):
+            if runs := [run for row in group for run in material.of_row(row)]:
+                blocks += _of_run(runs[0], f" of {data_title(number, group)}")
+    elif material.best is not None:
+        blocks += _of_run(material.best, "")
+    return Section("left-out", "Files that were not used", blocks) if blocks else None
+
+
+def _of_run(run: Run, of: str) -> list[Block]:
+    if not (left_out := read_left_out(run.folder / NAME, run.folder)):
+        return []
     n = len(left_out)
-    blocks: list[Block] = [Text(f"{n} {'file' if n == 1 else 'files'} below the folder of images:")]
+    blocks: list[Block] = [Text(f"{n} {'file' if n == 1 else 'files'} below the folder of images{of}:")]
     blocks += [Text(line) for line in sentences(left_out)]
-    blocks.append(Text(f"Each of them is listed in `{NAME}` of the run.", small=True))
-    return Section("left-out", "Files that were not used", blocks)
+    where = f" (`{run.folder.name}`)" if of else ""
+    blocks.append(Text(f"Each of them is listed in `{NAME}` of the run{where}.", small=True))
+    return blocks

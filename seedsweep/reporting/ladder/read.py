@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from seedsweep.reporting.grid import JobResult
 from seedsweep.reporting.held_out import HeldOut
 from seedsweep.reporting.scores import majority_share
-from seedsweep.runs.earlier import policy_of, scaling_of
+from seedsweep.runs.earlier import policy_of, saved_settings, scaling_of
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +29,8 @@ class Arm:
         after: name of the arm that it differs from in one thing.
         label: that thing, for a picture.
         change: that thing, in a few words.
-        scaling: what its ``preprocess`` is called by its switches.
-        policy: what its ``batchnorm`` is called by its switches.
+        scaling: what its ``preprocess`` is called by the switches of its record, or of its settings if no run finished.
+        policy: what its ``batchnorm`` is called, likewise.
         others: all other settings, to tell which arms differ in these two alone.
         accs: validation accuracy, by seed.
         test_accs: test accuracy, by seed.
@@ -118,23 +116,28 @@ class Ladder:
 def read_ladder(folder: Path, results: list[JobResult]) -> Ladder | None:
     """Reads the arms of a grid's folder; None if they are no rungs, or of more than one net, setting or data set."""
     arms: dict[str, Arm] = {}
+    asked: dict[
+        str, tuple[dict[str, Any], str, str]
+    ] = {}  # what the settings of an arm come to, also if it failed
     data: set[HeldOut | None] = set()
     for result in results:
-        config = _config(folder / result.folder)
+        config = saved_settings(folder / result.folder)
         if not (rung := config.get("rung") or {}).get("kind"):
             continue
         found = _arm(result.experiment, rung, config)
+        settings = found.others, found.scaling, found.policy
         arm = arms.setdefault(result.experiment, found)
-        if (arm.others, arm.scaling, arm.policy) != (found.others, found.scaling, found.policy):
+        if (first := asked.setdefault(result.experiment, settings)) != settings:
             log.warning(
                 "no ladder is drawn: the rung %s was run with more than one setting of something else (%s); give that "
-                "one value, and climb again for the other.", result.experiment, _what_differs(arm, found),
+                "one value, and climb again for the other.", result.experiment, _what_differs(first, settings),
             )  # fmt: skip
             return None
         if result.metrics is None:
             continue
         metrics = result.metrics
         data.add(result.held_out)
+        arm.scaling, arm.policy = metrics["preprocess"], metrics["batchnorm"]  # what the run really did
         arm.accs[result.seed] = metrics["val"]["acc"]
         if metrics["test"]:
             arm.test_accs[result.seed] = metrics["test"]["acc"]
@@ -164,15 +167,8 @@ def _arm(name: str, rung: dict[str, Any], config: dict[str, Any]) -> Arm:
     )
 
 
-def _what_differs(one: Arm, other: Arm) -> str:
-    a, b = ({"preprocess": x.scaling, "batchnorm": x.policy, **x.others} for x in (one, other))
+def _what_differs(one: tuple[dict[str, Any], str, str], other: tuple[dict[str, Any], str, str]) -> str:
+    a, b = (
+        {"preprocess": scaling, "batchnorm": policy, **others} for others, scaling, policy in (one, other)
+    )
     return ", ".join(key for key in a | b if a.get(key) != b.get(key))
-
-
-def _config(job: Path) -> dict[str, Any]:
-    """Returns the settings that Hydra wrote, as plain YAML; nothing where there are none."""
-    try:
-        content = yaml.safe_load((job / ".hydra" / "config.yaml").read_text())
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -16,7 +16,7 @@ from seedsweep.config.groups import shortened
 from seedsweep.config.study_schema import METRICS
 from seedsweep.errors import DamagedError
 from seedsweep.names import cell
-from seedsweep.reporting.held_out import SHOWN
+from seedsweep.reporting.held_out import DIFFERENT, SHOWN, HeldOut, by_digest, title_of
 from seedsweep.whole import read_json, replacing
 
 log = logging.getLogger(__name__)
@@ -56,10 +56,7 @@ def read_results(studies: Mapping[Path, bool]) -> list[dict[str, Any]]:
 
 def by_data(results: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Returns the studies that were judged by the same images together; those of which that is not known, too."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for result in results:
-        groups.setdefault(_data(result).get("digest", ""), []).append(result)
-    return list(groups.values())
+    return by_digest(results, lambda result: str(_data(result).get("digest", "")))
 
 
 def _data(result: dict[str, Any]) -> dict[str, Any]:
@@ -93,14 +90,11 @@ def print_studies(results: Sequence[dict[str, Any]], console: Console) -> None:
     """
     groups = by_data(results)
     if len(groups) > 1:
-        console.print(
-            "The studies were judged by different images: each data set has a ranking of its own.",
-            style="bold",
-        )
+        console.print(DIFFERENT.format("studies"), style="bold", soft_wrap=True)
     for number, group in enumerate(groups, 1):
         if len(groups) > 1:
-            told = _data(group[0])
-            title = f"data set {number}" + (f" ({told['digest'][:SHOWN]}): {told['about']}" if told else "")
+            data = _data(group[0])
+            title = title_of(number, HeldOut(data["digest"], data["about"]) if data else None)
             console.print(f"\n{title}", style="bold", soft_wrap=True, markup=False)
         _print_table(group, console)
 

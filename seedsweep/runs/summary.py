@@ -5,13 +5,13 @@ from __future__ import annotations
 from seedsweep.runs.switches import BatchNormSwitches
 
 
-def batchnorm_told(switches: BatchNormSwitches) -> str:
+def batchnorm_summary(switches: BatchNormSwitches) -> str:
     """Returns a line such as ``BatchNorm policy inference on 49 layers``."""
     if switches.layers == 0:
         return "no BatchNorm layers"
-    told = f"BatchNorm policy {switches.policy} on {switches.layers} layers"
+    line = f"BatchNorm policy {switches.policy} on {switches.layers} layers"
     held = switches.held_layers
-    return f"{told} (of which the first {held} keep what they have)" if held else told
+    return f"{line} (of which the first {held} keep what they have)" if held else line
 
 
 def random_and_frozen(weights: str | None, frozen: bool, train_from: str | None) -> str:
