@@ -17,11 +17,13 @@ from seedsweep.backbones.weights import WeightsOrigin, WeightsUnreachableError
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.diagnosis import verdict
+from seedsweep.diagnosis.apportion import within
 from seedsweep.diagnosis.checks import (
     backbone_fit,
     baselines,
     batchnorm,
     channels,
+    confused_pair,
     learning_rate,
     overfitting,
     scaling,
@@ -346,3 +348,50 @@ def test_a_plan_whose_weights_are_missing_is_not_measured_on_a_random_net(
     monkeypatch.setattr("seedsweep.diagnosis.subject.build_trunk", unreachable)
     assert main([*SMALL, "task=diagnose", "data=folder", f"data.root={images}"]) == 2
     assert "can't be reached: place them there" in capsys.readouterr().err
+
+
+def test_no_pair_is_named_where_no_class_is_mistaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    labels = np.repeat([0, 1, 2], 4)
+    seen = SimpleNamespace(probabilities=np.eye(3)[labels], labels=labels, asked=np.ones(12, dtype=bool))
+    facts = SimpleNamespace(table=SimpleNamespace(classes=["a", "b", "c"]))
+    monkeypatch.setattr(confused_pair, "audited", lambda subject: facts)
+    monkeypatch.setattr(confused_pair, "answered", lambda subject: seen)
+    subject: Any = None
+    assert confused_pair.check(subject, tmp_path).sentence == "No class is taken for another."
+
+
+@pytest.mark.parametrize(("val_acc", "measured"), [(0.5, True), (0.6, True), (0.9, False)])
+def test_costs_stay_within_the_loss_or_are_not_measured(
+    val_acc: float, measured: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A head that is tried again reaches 50 % with the faults, and 100 % without them."""
+    labels = np.arange(60) % 2
+    subject: Any = SimpleNamespace(
+        kind="run", config=settings(), frozen_config=settings("batchnorm=batch_stats"), is_frozen=True,
+        is_rehearsed=False, val_acc=val_acc, n_val=60, labels=lambda split: labels, probe=SimpleNamespace(acc=0.9),
+        material=SimpleNamespace(val_labels=labels),
+        prepared=SimpleNamespace(table=SimpleNamespace(classes=["a", "b"])),
+        rehearse=lambda config: SimpleNamespace(
+            acc=1.0 if config.batchnorm.training_statistics == "stored" else 0.5
+        ),
+    )  # fmt: skip
+    found = Finding("batchnorm", "B", Verdict.FAULT, "m", "B is so.", remedy=["batchnorm=inference"])
+    monkeypatch.setattr(verdict, "draw_loss", lambda *_: None)
+    made = verdict.judge(subject, [found], tmp_path)
+    assert made.numbers["rehearsed"] == 0.5
+    if measured:
+        assert made.findings[0].cost == pytest.approx(1.0 - val_acc) == pytest.approx(made.numbers["lost"])
+        assert "not measured" not in made.headline
+    else:
+        assert made.findings[0].cost is None
+        assert "points" not in made.headline
+        assert "not measured: a head trained again" in made.headline
+        assert "reaches 50%, not 90%" in made.headline
+        assert not made.picture
+
+
+def test_shares_stay_within_the_loss():
+    assert within([0.3, 0.1, -0.2], 0.2) == pytest.approx([0.15, 0.05, -0.2])
+    assert within([0.3, 0.1], 0.4) == [0.3, 0.1]
+    assert within([0.3], None) == [0.3]
+    assert within([0.3], -0.1) == [0.0]

@@ -28,3 +28,16 @@ def shapley(n: int, value: Value) -> list[float]:
                 before = frozenset(mended)
                 shares[fault] += weight * (value(before | {fault}) - value(before))
     return shares
+
+
+def within(shares: list[float], lost: float | None) -> list[float]:
+    """Returns ``shares`` whose positive ones together are at most ``lost``, each reduced alike where they exceed it.
+
+    Args:
+        shares: of faults, 0..1; some may be negative.
+        lost: accuracy, 0..1; None: not known, all stay.
+    """
+    positive = sum(share for share in shares if share > 0)
+    if lost is None or positive <= max(lost, 0.0):
+        return list(shares)
+    return [share * max(lost, 0.0) / positive if share > 0 else share for share in shares]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seedsweep.diagnosis.apportion import shapley
+from seedsweep.diagnosis.apportion import shapley, within
 from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.diagnosis.rehearse import standard_error
 from seedsweep.diagnosis.remedy import apply, changes, rehearsable
@@ -71,20 +71,29 @@ def judge(subject: Subject, findings: list[Finding], folder: Path) -> Diagnosis:
     faults = [finding for finding in measurable if finding.verdict is Verdict.FAULT][:MOST]
     suspects = [finding for finding in measurable if finding.verdict is Verdict.SUSPECT]
     trials = _Trials(subject, faults)
-    shares = shapley(len(faults), trials.acc) if faults else []
-    costs = [*shares, *[trials.further(suspect) for suspect in suspects]]
-    for finding, cost in zip([*faults, *suspects], costs, strict=True):
+    measured = bool(measurable) and trials.reproduced
+    shares = shapley(len(faults), trials.acc) if faults and measured else []
+    numbers = _numbers(subject, trials)
+    lost = numbers.get("lost")
+    costs = within(shares, lost)
+    if measured:
+        left = None if lost is None else lost - sum(max(cost, 0.0) for cost in costs)
+        costs += [within([trials.further(suspect)], left)[0] for suspect in suspects]
+    for place, finding in enumerate(findings):
+        if finding.cost is not None:  # of a check that measured it itself
+            findings[place] = replace(finding, cost=within([finding.cost], lost)[0])
+    for finding, cost in zip([*faults, *suspects] if measured else [], costs, strict=True):
         findings[findings.index(finding)] = replace(finding, cost=cost)
     ranked = sorted(findings, key=lambda f: (f.verdict.rank, -(f.cost if f.cost is not None else -1.0)))
-    numbers = _numbers(subject, trials)
     picture = None
-    if faults:
+    if shares:
         drawn = dict(sorted(zip([f.title for f in faults], shares, strict=True), key=lambda item: -item[1]))
         draw_loss(numbers, drawn, folder / "verdict.png")
         picture = "verdict.png"
-    return Diagnosis(
-        _headline(subject, ranked, numbers), ranked, numbers, trials.listed(), subject.kind, picture
-    )
+    headline = _headline(subject, ranked, numbers)
+    if measurable and not measured:
+        headline += f" {trials.not_measured()}"
+    return Diagnosis(headline, ranked, numbers, trials.listed(), subject.kind, picture)
 
 
 def _is_measurable(subject: Subject, finding: Finding) -> bool:
@@ -108,12 +117,38 @@ class _Trials:
         # set rightly, yet trained otherwise (a checkpoint from elsewhere): there is nothing to rehearse it by
         self._silent = any(not changes(base, fault.remedy) for fault in faults)
 
+    @property
+    def reproduced(self) -> bool:
+        """Whether a head rehearsed with the subject's own settings reaches what the subject does, within noise."""
+        known = self._subject.val_acc
+        if known is None or self._silent or self._subject.is_rehearsed:  # nothing to compare with
+            return True
+        error = standard_error(known, min(self._subject.n_val, len(self._subject.material.val_labels)))
+        return abs(self.rehearsed - known) <= 2 * error
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a fault whose remedy can be rehearsed."""
+        return bool(self._faults)
+
+    @property
+    def rehearsed(self) -> float:
+        """The accuracy of a head trained again with the subject's own settings, where these tell its faults."""
+        return self.acc(frozenset()) if self._silent else self._rehearse([])
+
+    def not_measured(self) -> str:
+        """Returns why no costs are given, where the rehearsal does not reproduce the subject."""
+        return (
+            "What each fault costs is not measured: a head trained again on stored features with the same settings "
+            f"reaches {self.rehearsed:.0%}, not {self._subject.val_acc or 0.0:.0%}; so few images do not explain "
+            "that difference, and such a head does not stand for this one."
+        )
+
     def acc(self, mended: frozenset[int]) -> float:
         """Returns the validation accuracy with the faults of these places mended."""
         if mended not in self._accs:
-            if self._silent and not mended:
-                known = self._subject.val_acc
-                assert known is not None  # of a plan that trains its net no fault is apportioned
+            known = self._subject.val_acc
+            if not mended and known is not None:  # else the costs could exceed the loss
                 self._accs[mended] = known
             else:
                 self._accs[mended] = self._rehearse(self._remedy(mended))
@@ -146,8 +181,10 @@ def _numbers(subject: Subject, trials: _Trials) -> dict[str, float]:
         "majority": float(np.bincount(val).max() / len(val)),
         "chance": 1 / len(subject.prepared.table.classes),
     }
+    if trials.any:
+        numbers["rehearsed"] = trials.rehearsed
     if combinations:
-        numbers |= {"rehearsed": combinations[0]["val_acc"], "mended": combinations[-1]["val_acc"]}
+        numbers["mended"] = combinations[-1]["val_acc"]
     numbers["reachable"] = max(numbers["probe"], numbers.get("mended", 0.0), acc or 0.0)
     if acc is not None:
         error = standard_error(acc, subject.n_val)

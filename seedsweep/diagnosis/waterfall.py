@@ -11,13 +11,13 @@ def draw_loss(numbers: dict[str, float], shares: dict[str, float], path: Path) -
     """Draws a waterfall.
 
     Args:
-        numbers: of a diagnosis: rehearsed, mended, probe, majority.
-        shares: accuracy that each fault costs, by its title, from the rehearsed to the mended.
+        numbers: of a diagnosis: val_acc, mended, probe, majority.
+        shares: accuracy that each fault costs, by its title, from ``val_acc`` to ``mended``.
         path: of the PNG.
     """
     made = figure(8, 0.9 + 0.5 * (len(shares) + 3))
     axes = made.subplots()
-    start, end = numbers["rehearsed"], numbers["mended"]
+    start, end = numbers["val_acc"], numbers["mended"]
     names, lefts, widths, colours = ["as it is"], [0.0], [start], [GREY]
     at = start
     for title, share in shares.items():

@@ -40,7 +40,7 @@ def check(subject: Subject, folder: Path) -> Finding:
         "second_as_first": int(counts[b, a]),
         "mistakes": wrong,
     }
-    if not mistakes[a, b]:
+    if not share[a, b]:  # then a and b are any two, and may be one
         return Finding(
             "confused_pair", TITLE, Verdict.FINE, MEASURED, "No class is taken for another.", evidence
         )
