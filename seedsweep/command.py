@@ -26,11 +26,15 @@ def command(*words: Word) -> str:
 
 def by(program: str, *words: Word) -> str:
     """Returns the line that runs seedsweep with the Python ``program``, for readers on other machines."""
-    arguments = [word if isinstance(word, str) else _typed(word[0], str(word[1])) for word in words]
-    return shlex.join([program, "-m", "seedsweep", *arguments])
+    return f"{shlex.join([program, '-m', 'seedsweep'])} {typed(*words)}"
 
 
-def _typed(key: str, text: str) -> str:
+def typed(*words: Word) -> str:
+    """Returns ``words``, see :func:`command`, as one types them into a shell."""
+    return shlex.join(word if isinstance(word, str) else _as_typed(word[0], str(word[1])) for word in words)
+
+
+def _as_typed(key: str, text: str) -> str:
     """Writes a setting as one would type it where the command line understands that, else with Hydra's quotes."""
     return plus(f"{key}={text}") if _SIMPLE.fullmatch(text) and text.lower() != "null" else setting(key, text)
 

@@ -3,7 +3,9 @@
 import contextlib
 import io
 import resource
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -179,10 +181,26 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@contextlib.contextmanager
+def at_most(seconds: int, words: list[str]) -> Iterator[None]:
+    """Fails where the time by the clock is up: a command that waits for ever takes no CPU time."""
+
+    def fail(*_: object) -> None:
+        pytest.fail(f"not ended after {seconds} s: {words}")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def survive(words: list[str]) -> None:
     said = io.StringIO()
     began = time.process_time()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+    with at_most(120, words), contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
         code = main(words)
     text = said.getvalue()
     assert code in (0, 1, 2), (code, words, text)
@@ -204,6 +222,11 @@ def lays(content: bytes) -> list[str]:
 @given(command_lines())
 def test_mutated_command_lines(place: Path, words: list[str]):
     survive(words)
+
+
+def test_a_command_that_hangs_is_noticed():
+    with pytest.raises(pytest.fail.Exception, match="not ended"), at_most(1, []):
+        time.sleep(5)
 
 
 @FEW

@@ -253,6 +253,12 @@ def test_one_number_is_both_sides_and_1e3_a_whole_number(stub: Stub):
     assert json.loads((stub.calls[0][1] / "metrics.json").read_text())["status"] == "finished"
 
 
+def test_numbers_inside_choice_are_written_likewise(stub: Stub):
+    assert main(["-m", "data.image_size=choice(96, 128)", "data.batch_size=choice(1e1,2e1)"]) == 0
+    found = [(tuple(call[0].data.image_size), call[0].data.batch_size) for call in stub.calls]
+    assert found == [((96, 96), 10), ((96, 96), 20), ((128, 128), 10), ((128, 128), 20)]
+
+
 def test_as_text_leaves_plain_words_alone():
     assert [as_text(word) for word in ("frozen_bn", "/tmp/x-1.csv", "./a")] == [
         "frozen_bn",

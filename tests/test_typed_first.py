@@ -120,6 +120,9 @@ def test_words_work_where_they_mean_one_thing(typed: str, stub: Stub):
     ("typed", "said"),
     [
         ("report a b", "more than report takes"), ("train run", "resume=run"), ("resume", "resume=DIR"),
+        ("train d data.root=e", "data.root is given twice"), ("predict d d checkpoint=run", "data.root is given twice"),
+        ("predict run run data.root=d", "checkpoint is given twice"), ("train d task=report", "name one task"),
+        ("--pretrained +experiment=frozen_bn", "backbone.weights=VALUE"), ("--lr --epochs", "optim.lr=VALUE"),
         ("diagnos d", "did you mean diagnose?"), ("proxy d", "takes no folder"), ("nonsense", "--help"),
     ],
 )  # fmt: skip
@@ -128,6 +131,26 @@ def test_words_that_mean_nothing_are_told(
 ):
     assert main(typed.split()) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["my $dir", "it's", "a  b", 'q"x', "x,y"])
+def test_a_printed_setting_can_be_typed_into_a_shell(
+    name: str, stub: Stub, capsys: pytest.CaptureFixture[str]
+):
+    Path(name, "x").mkdir(parents=True)
+    assert main([name]) == 2
+    said = capsys.readouterr().err
+    line = said[said.index("+experiment") : said.index(" trains on")]
+    assert main(shlex.split(line)) == 0
+    assert stub.calls[-1][0].data.root == name
+    assert main(["--data", name]) == 2
+    assert main(shlex.split(capsys.readouterr().err.partition("without dashes: ")[2])) == 0
+    assert stub.calls[-1][0].data.root == name
+    assert main([f"study.name={name},b"]) == 2
+    said = capsys.readouterr().err
+    line = said.partition("one text, write ")[2].rstrip()[:-1]
+    assert main([*shlex.split(line), "hydra.run.dir=named"]) == 0
+    assert stub.calls[-1][0].study.name == f"{name},b"
 
 
 def test_a_folder_whose_name_begins_with_a_tilde(stub: Stub, capsys: pytest.CaptureFixture[str]):

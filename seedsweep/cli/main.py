@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None, *, checked: bool = False) -> int:
         except SeedsweepError as error:
             if stop.number:
                 return stop.code
-            print(f"seedsweep: {' '.join(str(error).split())}", file=sys.stderr)
+            lines = str(error).splitlines()
+            print(f"seedsweep: {' '.join(line.strip() for line in lines)}", file=sys.stderr)
             return SOME_FAILED if isinstance(error, DivergedError) else USER_ERROR
         except KeyboardInterrupt:
             return stop.code

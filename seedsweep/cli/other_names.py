@@ -1,10 +1,10 @@
-"""What others call our settings, and what many ask for that there is not: the nearest thing that is right."""
+"""The settings by their names in other programs, and what to say of settings that seedsweep does not have."""
 
 from __future__ import annotations
 
 import re
 
-from seedsweep.config.grammar import setting
+from seedsweep.command import typed
 from seedsweep.config.kinds import is_text, kinds
 
 OTHER_NAMES = {
@@ -70,6 +70,7 @@ def as_setting(option: str, args: list[str]) -> str | None:
         return None
     place = next(n for n, arg in enumerate(args) if arg.split("=")[0] == option)
     _, equals, value = args[place].partition("=")
-    following = args[place + 1] if place + 1 < len(args) else "VALUE"
-    text = value if equals else following
-    return setting(key, text).lstrip("+") if is_text(key) else f"{key}={text}"
+    following = args[place + 1] if place + 1 < len(args) else "-"
+    is_value = "=" not in following and not following.startswith("-")
+    text = value if equals else following if is_value else "VALUE"
+    return typed((key, text) if is_text(key) else f"{key}={text}")

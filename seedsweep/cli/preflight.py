@@ -19,9 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.cli.sentences import choices_of, is_choice, sentence, unknown_choice, unreadable
 from seedsweep.cli.study_names import Job, check_names
+from seedsweep.command import typed
 from seedsweep.config.checks import file_name
 from seedsweep.config.compose import CONFIG, searching
-from seedsweep.config.grammar import setting, text_of
+from seedsweep.config.grammar import text_of
 from seedsweep.config.groups import key_of
 from seedsweep.config.same import check_same_split, refuse_other_settings
 from seedsweep.config.schema import Config
@@ -287,7 +288,7 @@ def _refuse_used_folder(cfg: DictConfig, config: Config) -> None:
         return
     if not cfg.resume and holds_run(folder):
         raise SeedsweepError(
-            f"{folder} holds a run already: give another hydra.run.dir; {setting('resume', folder)} goes on with it."
+            f"{folder} holds a run already: give another hydra.run.dir; {typed(('resume', folder))} goes on with it."
         )
     if cfg.resume and config.task == "train" and holds_run(folder) and not is_finished(folder):
         refuse_other_settings(folder, config)

@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.cli.other_names import OTHER_NAMES, instead_of, not_yet
-from seedsweep.command import shown
+from seedsweep.command import shown, typed
 from seedsweep.config.checks import LONGEST_NAME
-from seedsweep.config.grammar import text_of
+from seedsweep.config.grammar import quoted, text_of
 from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
@@ -53,10 +53,9 @@ def unreadable(error: OverrideParseException) -> str:
     if not value and "=" not in text:
         hint = f" (+experiment={text}?)" if text in choices_of("experiment") else ""
         return f"'{text}' can't be read: write a setting as key=value{hint}."
-    quoted = value.replace('"', '\\"')
     return (
         f"'{text}' can't be read as key=value: close its brackets and quotes, "
-        f"or, if the value is plain text, write '{key}=\"{quoted}\"'."
+        f"or, if the value is plain text, write {typed(f'{key}={quoted(value)}')}."
     )
 
 

@@ -6,7 +6,9 @@ import difflib
 import pkgutil
 from pathlib import Path
 
+from seedsweep.command import typed
 from seedsweep.config.grammar import setting
+from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir, path_of
 from seedsweep.config.schema import TASKS
 from seedsweep.data.formats import suffixes
@@ -40,9 +42,15 @@ def as_overrides(given: list[str]) -> list[str]:
         raise SeedsweepError(_meaning(verb, tasks))
     if len(names) > (2 if verb == "predict" else 1):
         raise SeedsweepError(f"{' '.join(words)} is more than {verb} takes: settings are written key=value.")
-    made = [setting(key, name) for name in names for key in [_key(verb, name)]]
+    pairs = [(_key(verb, name), name) for name in names]
+    keys = [key for key, _ in pairs] + [key_of(arg) for arg in rest]
+    if twice := [key for key, _ in pairs if keys.count(key) > 1]:
+        raise SeedsweepError(f"{twice[0]} is given twice after {verb}: name one folder for it.")
+    if verb != RESUME and "task" in keys:
+        raise SeedsweepError(f"{verb} is a task, and task= is given, too: name one task.")
+    made = [setting(key, name) for key, name in pairs]
     if verb == "study" and not any(arg.lstrip("+").startswith("study=") for arg in rest):
-        root = " ".join(made) or "data.root=DIR"
+        root = typed(*pairs) or "data.root=DIR"
         raise SeedsweepError(f"a study needs a space to search: +study=head +experiment=frozen_bn {root}")
     if verb == RESUME:
         if not made:
@@ -68,7 +76,7 @@ def _key(verb: str, name: str) -> str:
     if verb in ("train", "study"):
         if is_run:
             raise SeedsweepError(
-                f"{name} holds what was trained already: {setting(RESUME, name)} goes on with it."
+                f"{name} holds what was trained already: {typed((RESUME, name))} goes on with it."
             )
         return "data.root"
     raise SeedsweepError(f"{verb} takes no folder: leave out {name}.")
@@ -83,21 +91,23 @@ def _meaning(word: str, tasks: list[str]) -> str:
     path = path_of(word)
     if _is_run(path):
         return (
-            f"what to do with {word}? {setting(RESUME, word)} goes on with it, "
-            f"task=report {setting('report.dir', word)} writes its report."
+            f"what to do with {word}? {typed((RESUME, word))} goes on with it, "
+            f"task=report {typed(('report.dir', word))} writes its report."
         )
     if path.is_dir():
-        root = setting("data.root", word)
+        root = typed(("data.root", word))
         return (
             f"what to do with the folder {word}? +experiment=frozen_bn {root} trains on its images, "
             f"-m +sweep=arms {root} compares all arms, task=diagnose {root} examines the images and settings."
         )
     if path.is_file() and path.suffix.lower() in suffixes():
         return (
-            f"what to do with {word}? task=predict checkpoint=RUN {setting('data.root', word)} classifies it."
+            f"what to do with {word}? task=predict checkpoint=RUN {typed(('data.root', word))} classifies it."
         )
     if path.is_file():
-        return f"what to do with the file {word}? Write it as key={word}; --help lists the settings."
+        return (
+            f"what to do with the file {word}? Write it as {typed(('key', word))}; --help lists the settings."
+        )
     for group in ("experiment", "sweep", "study", "backbone", "batchnorm"):
         if (conf_dir() / group / f"{word}.yaml").is_file():
             plus = "" if group in ("backbone", "batchnorm") else "+"

@@ -8,7 +8,8 @@ import re
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 
-from seedsweep.config.grammar import as_text, is_quoted, quoted, setting, split
+from seedsweep.command import typed
+from seedsweep.config.grammar import as_text, is_quoted, quoted, split, text_of
 from seedsweep.config.groups import key_of
 from seedsweep.config.kinds import can_be_null, is_text, is_whole, kinds
 from seedsweep.errors import SeedsweepError
@@ -46,7 +47,9 @@ def as_meant(override: str) -> str:
     if _MANY_DIGITS.search(value):
         raise SeedsweepError(f"{key} is a number of more than 400 digits, which no setting takes.")
     if is_whole(key) or key == SIZE:
-        value = ",".join(_number(key, part) for part in split(value))
+        found = _CHOICE.fullmatch(value)
+        numbers = ",".join(_number(key, part) for part in split(found[1] if found else value))
+        value = f"choice({numbers})" if found else numbers
     return _readable(prefix, value)
 
 
@@ -76,9 +79,10 @@ def _text(key: str, value: str) -> str:
     if not is_there:
         return ",".join(_one(key, part) for part in parts)
     if all(map(_is_there, parts)):
+        as_list = f"{key}=choice({','.join(map(as_text, parts))})"
         raise SeedsweepError(
             f"{key}={value} may be one name or a list of {len(parts)}, and all of them are there: write "
-            f"'{key}={quoted(value)}' for the one, or '{key}=choice({','.join(map(as_text, parts))})' for the list."
+            f"{typed((key, value))} for the one, or {typed(as_list)} for the list."
         )
     return _one(key, value)
 
@@ -129,5 +133,5 @@ def how_to_quote(override: str) -> str:
     _, key, value = _parts(override)
     if key is None or not is_text(key):
         return ""
-    whole = ",".join(part[1:-1] if is_quoted(part) else part for part in split(value))
-    return f", or, if it is one text, write '{setting(key, whole)}'"
+    whole = ",".join(text_of(part) for part in split(value))
+    return f", or, if it is one text, write {typed((key, whole))}"

@@ -24,8 +24,7 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep import disk, signals
-from seedsweep.command import command
-from seedsweep.config.grammar import setting
+from seedsweep.command import command, typed
 from seedsweep.config.location import cache_of, path_of
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
@@ -127,7 +126,7 @@ def _single(cfg: DictConfig, folder: Path) -> None:
         raise DivergedError(ended.epoch, ended.what, again)
     if not resume and record.holds_run(folder):
         raise SeedsweepError(
-            f"{folder} holds a run already: give another hydra.run.dir; {setting('resume', folder)} goes on with it."
+            f"{folder} holds a run already: give another hydra.run.dir; {typed(('resume', folder))} goes on with it."
         )
     config = to_config(cfg)
     label = str(read_json(folder / record.JOB).get("label") or config.experiment.name)  # a grid's job
