@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import Any
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seedsweep.cli.grid_size import check_size, is_range, values_of
 from seedsweep.cli.sentences import choices_of, is_choice, sentence, unknown_choice, unreadable
 from seedsweep.cli.study_names import Job, check_names
 from seedsweep.command import typed
@@ -38,7 +38,6 @@ from seedsweep.sweep.record import holds_run, is_finished
 
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
 CIRCLE = "settings or files refer to one another in a circle (${...}, or defaults that lead back to their own file)."
-MOST_JOBS = 10_000  # of a grid
 PARTS = ("run", "sweep", "sweeper", "launcher", "job", "runtime", "callbacks", "overrides")  # of hydra
 NAMES = ("experiment.name", "study.name")
 WITH_IMAGES = ("train", "study")  # tasks that read them; a diagnosis does where it has nothing but settings
@@ -108,14 +107,13 @@ def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -
     _names_first(of_sweep)
     merged = {o.key_or_group: o for o in [*of_sweep, *overrides]}  # the sweeper's own rule: the last one wins
     basic = str(cfg.hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
-    if basic and (ranges := [o for o in merged.values() if _is_range(o)]):
+    if basic and (ranges := [o for o in merged.values() if is_range(o)]):
         raise SeedsweepError(
             f"{ranges[0].input_line} is a range without steps: list the values, for example 1e-3,1e-4."
         )
     here = str(cfg.hydra.launcher.get("_target_")).endswith(".BasicLauncher")
-    choices = [_values(override) for override in merged.values()]
-    if (number := math.prod(map(len, choices))) > MOST_JOBS:
-        raise SeedsweepError(f"this grid has {number:,} jobs, but at most {MOST_JOBS:,} can run: sweep less.")
+    choices = [values_of(override) for override in merged.values()]
+    check_size(choices)
     for override, lines in zip(merged.values(), choices, strict=True):
         if override.key_or_group in NAMES:  # all of them: a folder is made by each
             for line in lines:
@@ -159,33 +157,6 @@ def _changes_space(override: Override) -> bool:
     return bool(choices_of(group)) or group.split(".")[0] in OF_THE_STUDY
 
 
-def _values(override: Override) -> list[str]:
-    """Returns an override a value; of ``interval(a, b)``, which another sweeper may know, its ends."""
-    if not override.is_sweep_override():
-        return [override.input_line or ""]
-    key = override.get_key_element()
-    if _is_range(override):
-        ends: Any = override.value()
-        return [f"{key}={ends.start}", f"{key}={ends.end}"]
-    if (number := _length(override)) > MOST_JOBS:
-        line = override.input_line
-        raise SeedsweepError(f"{line} has {number:,.0f} values, but a grid has at most {MOST_JOBS:,} jobs.")
-    values = [f"{key}={value}" for value in override.sweep_string_iterator()]
-    if not values:
-        raise SeedsweepError(f"{override.input_line} matches nothing.")
-    return values
-
-
-def _length(override: Override) -> float:
-    """Returns how many values a range has, without making them; of all else 0."""
-    sweep: Any = override.value()
-    if not isinstance(sweep, RangeSweep):
-        return 0
-    if not sweep.step or any(not math.isfinite(each or 0) for each in (sweep.start, sweep.stop, sweep.step)):
-        raise SeedsweepError(f"{override.input_line} has no end: write range(START,STOP,STEP).")
-    return max(0.0, math.ceil((float(sweep.stop or 0) - float(sweep.start or 0)) / float(sweep.step)))
-
-
 def _names_first(overrides: list[Override]) -> None:
     """Checks the names of choices: quick, and all of a sweep's at once."""
     for override in overrides:
@@ -193,7 +164,7 @@ def _names_first(overrides: list[Override]) -> None:
         known = choices_of(group)
         if not known or override.is_delete() or not (override.is_discrete_sweep() or _is_plain(override)):
             continue
-        for line in _values(override):
+        for line in values_of(override):
             choice = text_of(line.split("=", 1)[1])
             if (
                 choice not in known
@@ -202,10 +173,6 @@ def _names_first(overrides: list[Override]) -> None:
                 and not is_choice(group, choice)
             ):
                 raise SeedsweepError(unknown_choice(group, choice))
-
-
-def _is_range(override: Override) -> bool:
-    return override.is_sweep_override() and not override.is_discrete_sweep()
 
 
 def _is_plain(override: Override) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from seedsweep.config.location import path_of
-from seedsweep.config.schema import DiagnoseConfig
+from seedsweep.config.task_schema import DiagnoseConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.runs.record import divergence_of, read_metrics
 
