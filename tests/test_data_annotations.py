@@ -8,7 +8,9 @@ import pytest
 from PIL import Image, ImageDraw
 from test_data_folder import prepare
 
-from seedsweep.data.annotations import joined
+from seedsweep.data.annotations import find_annotations, joined
+from seedsweep.data.facts import Facts
+from seedsweep.data.folder import Found
 from seedsweep.data.leftout import sentences
 from seedsweep.errors import SeedsweepError
 
@@ -159,3 +161,24 @@ def test_one_name_in_both_forms_of_unicode_is_one_object(tmp_path: Path):
     table = prepare(tmp_path).table
     assert len(table.paths) == 24
     assert len(set(table.groups)) == 12
+
+
+def test_a_mask_is_never_its_own_partner(tmp_path: Path):
+    """Two photographs in form, one of them in a folder for annotations, in whatever order they are found."""
+    root = tmp_path / "d"
+    for name in ("a", "b"):
+        for number in range(8):
+            photograph(root / name / "gt" / f"{number}.jpg")
+            photograph(root / name / "images" / f"{number}.jpg", 1)
+            photograph(root / name / "zz" / f"z{number}.jpg", 1)
+    table = prepare(root, annotations="keep").table
+    sides: dict[str, set[str]] = {}
+    for path, split in zip(table.paths, table.splits, strict=True):
+        sides.setdefault(f"{path.parents[1].name}/{path.name}", set()).add(str(split))
+    assert all(len(each) == 1 for each in sides.values())
+    found = find_annotations(
+        [Found(path, path.parents[1].name, None) for path in table.paths], [Facts()] * 48
+    )
+    assert len(found) == 16
+    assert all(table.paths[each.of].parent.name == "images" for each in found if each.of is not None)
+    assert all(each.of is not None for each in found)

@@ -4,17 +4,20 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
+from deep_images import write_png16
 from PIL import EpsImagePlugin, Image
 from test_data_folder import make, prepare
 
 from seedsweep.audit.files import read_facts, why_unreadable
 from seedsweep.data import opened
-from seedsweep.data.images import Reading, read_image, thumbnail
+from seedsweep.data.images import Reading, measured, read_image, thumbnail
 from seedsweep.data.opened import BadImageError, TooLargeError, check_memory, coefficients
+from seedsweep.data.values import SIXTEEN, Ranges
 from seedsweep.errors import SeedsweepError
 
 SMALL = 0.015  # GiB
@@ -111,7 +114,9 @@ def test_the_limit_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ):
         prepare(root, image_gib=SMALL)
     assert len(prepare(root, image_gib=0.2).table.paths) == 11
-    with pytest.raises(SeedsweepError, match="a larger one"):  # it was proved readable, with more memory
+    with pytest.raises(
+        SeedsweepError, match=r"raise data.image_gib"
+    ):  # it was proved readable, with more memory
         prepare(root, image_gib=SMALL, cache_gib=0).pixels.batch(range(11))
 
 
@@ -144,3 +149,24 @@ def test_a_photograph_of_108_megapixels_takes_less_than_two_gib(kind: str, tmp_p
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=True
     )
     assert float(done.stdout) < 2
+
+
+def test_colours_of_sixteen_bits_take_far_more(tmp_path: Path):
+    """They are decoded twice: 15 bytes a pixel were measured, and 17 are counted."""
+    values = np.random.default_rng(0).integers(0, 4000, (1200, 1000, 3)).astype(np.uint16)
+    write_png16(tmp_path / "a.png", values)
+    twelve_bits = Ranges(((SIXTEEN, 0.0, 4095.0),))
+    for gib, reads in ((14 * values.size / 3 / 2**30, False), (19 * values.size / 3 / 2**30, True)):
+        for read in (
+            lambda gib=gib: read_image(tmp_path / "a.png", (48, 48), Reading(twelve_bits, gib)),
+            lambda gib=gib: measured(tmp_path / "a.png", SIXTEEN, gib, (48, 48)),
+        ):
+            with nullcontext() if reads else pytest.raises(TooLargeError):
+                read()
+
+
+def test_a_small_jpeg_is_not_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = photo(tmp_path / "a.jpg", (60, 40))
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("read again"))
+    with Image.open(path) as file:
+        assert coefficients(file, path) == 0

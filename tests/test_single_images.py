@@ -83,10 +83,10 @@ def test_the_pass_takes_the_net_s_type_and_is_spared_where_no_layer_asks_for_it(
 @pytest.mark.parametrize(
     ("batch_size", "n_train", "probe", "way"),
     [
-        (1, 30, 0, "Take data.batch_size=2 or more, or batchnorm=inference"),
-        (8, 1, 0, "Take more training images than one, or"),
-        (8, 30, 1, r"Take trainer\.probe_images=2 or more \(0: all\), or"),
-        (1, 30, 1, r"Take data\.batch_size=2 or more and trainer\.probe_images=2 or more"),
+        (1, 30, 0, "Use data.batch_size=2 or more, or batchnorm=inference"),
+        (8, 1, 0, "Use two or more training images, or"),
+        (8, 30, 1, r"Use trainer\.probe_images=2 or more \(0: all\), or"),
+        (1, 30, 1, r"Use data\.batch_size=2 or more and trainer\.probe_images=2 or more"),
         (8, 33, 0, None),  # the last one is left out of its epoch
         (2, 30, 3, None),
     ],

@@ -31,7 +31,7 @@ def check_single_images(
     """
     ways = []
     if n_train == 1:
-        ways.append("more training images than one")
+        ways.append("two or more training images")
     if batch_size == 1:
         ways.append("data.batch_size=2 or more")
     if probe_images == 1 and n_train > 1:
@@ -39,7 +39,7 @@ def check_single_images(
     if ways and (layer := layer_of_one_value(net, *image_size)):
         raise SeedsweepError(
             f"Batch statistics can't be computed here in batches of one image: at data.image_size={list(image_size)} "
-            f"the BatchNorm layer {layer} gets a single value a channel, and needs two. Take {' and '.join(ways)}, or "
+            f"the BatchNorm layer {layer} gets a single value a channel, and needs two. Use {' and '.join(ways)}, or "
             "batchnorm=inference."
         )
 

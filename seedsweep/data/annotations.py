@@ -58,7 +58,8 @@ def find_annotations(files: Sequence[Found], facts: Sequence[Facts]) -> list[Ann
             photograph.setdefault(key, row)
     anywhere: dict[tuple[str, str], int] = {}
     for (_, stem), row in photograph.items():
-        anywhere |= {("", stem): row, (files[row].label, stem): row}
+        if not _in_folder(files[row], facts[row].values > 0):  # else an annotation would be its own partner
+            anywhere |= {("", stem): row, (files[row].label, stem): row}
     found = []
     for row, (file, folder, stem) in enumerate(zip(files, folders, stems, strict=True)):
         few = facts[row].values > 0
@@ -86,10 +87,9 @@ def _tail(stem: str, base: str) -> str:
 
 def _in_folder(file: Found, few: bool) -> bool:
     """Says whether a folder's name tells of annotations; a class may be called so, if it holds photographs."""
-    below = True
     for folder in file.path.parents:
         of_class = class_of(folder.name) == file.label
-        if FOLDER.fullmatch(folder.name) and (few or (below and not of_class)):
+        if FOLDER.fullmatch(folder.name) and (few or not of_class):
             return True
         if of_class:
             return False

@@ -84,7 +84,7 @@ def _values(image: Image.Image, n_bytes: int, gib: float) -> int:
     packed = image.format in ("PNG", "GIF", "WEBP") or image.info.get("compression") not in (None, "raw")
     if packed and image.mode not in ("1", "P") and n_bytes > DENSE * image.width * image.height + 1024:
         return 0
-    check_memory(image, None, gib)
+    check_memory(image, None, gib, deep=kind_of(image) is not None)
     if kind_of(image):
         n = len(np.unique(np.asarray(image)))
         return n if n <= FEW else 0

@@ -68,7 +68,8 @@ def check_root(config: DataConfig) -> None:
 
 
 def scan_folder(root: Path) -> Scan:
-    """Lists the images of ``root/<class>/**`` or ``root/{train,val,test}/<class>/**``, sorted by path.
+    """Lists the images of ``root/<class>/**`` or ``root/{train,val,test}/<class>/**``, folder by folder in
+    the order of their names, the same each time.
 
     A folder called ``train`` is a split if it holds class folders and one for validation or testing stands beside it;
     a class if it holds images directly and other classes stand beside it.

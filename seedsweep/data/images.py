@@ -23,6 +23,8 @@ from torch.nn import functional
 from seedsweep.data import values
 from seedsweep.data.opened import (
     COEFFICIENT,
+    COLOURS,
+    MANY,
     SCAN,
     BadImageError,
     check_memory,
@@ -36,7 +38,6 @@ from seedsweep.data.opened import (
 from seedsweep.data.shared import room
 from seedsweep.data.values import FULL, STRIP, Measured, Ranges
 
-MANY = 2**22  # pixels; what a smaller JPEG takes need not be counted to the byte
 SIDEWAYS = 5  # EXIF's orientations from here on swap height and width
 JPEG = b"\xff\xd8"
 TURNS = b"Exif\0\0", b"tiff:Orientation"  # EXIF and XMP: they may say how the photograph lies
@@ -129,8 +130,10 @@ def measured(path: Path, kind: str, gib: float, size: tuple[int, int] | None = N
         with open_image(path, gib) as file:
             if values.kind_of(file) != kind:
                 return None
-            check_memory(file, size, gib)
+            check_memory(file, size, gib, deep=True)
             return values.measure(file, _deep(file, path))
+    except BadImageError:
+        raise
     except Exception as error:
         raise BadImageError(why(error, path)) from error
 
@@ -199,9 +202,10 @@ def _any(path: Path, size: tuple[int, int] | None, how: Reading) -> NDArray[np.u
         kind = values.kind_of(file)
         if size is not None:
             _reduce(file, size)
-        check_memory(file, size, how.gib, held)
         given = how.ranges.get(kind) if kind else None
-        if kind is None or (given == FULL and file.mode in ("RGB", "RGBA", "CMYK")):
+        upper_only = given == FULL and file.mode in COLOURS
+        check_memory(file, size, how.gib, held, deep=kind is not None and not upper_only)
+        if kind is None or upper_only:
             file.load()  # decodes everything: truncated files fail here
             ImageOps.exif_transpose(file, in_place=True)
             return _in_strips(file.height, file.width, lambda top, end: _rgb(_rows(file, top, end)))
@@ -226,18 +230,23 @@ def _deep(file: Image.Image, path: Path) -> NDArray[Any]:
     mode, raw = file.mode, values.raw_mode(file)
     file.load()
     ImageOps.exif_transpose(file, in_place=True)
-    if mode not in ("RGB", "RGBA", "CMYK"):
+    if mode not in COLOURS:
         return np.asarray(file)
-    upper = _in_strips(file.height, file.width, lambda top, end: _rgb(_rows(file, top, end)))
+    deep = np.empty((file.height, file.width, 3), dtype=np.uint16)
+    for top, end in _strips(*deep.shape[:2]):
+        deep[top:end] = _rgb(_rows(file, top, end))
     swapped = {"B": "L", "L": "B", "N": "B"}  # N is this machine's order: the lower byte first
-    lower = upper
     if mode == "RGB" and raw.startswith("RGB") and raw[-1] in swapped:
         with open_image(path, float("inf")) as again:
             again.tile = [_with_raw_mode(tile, raw[:-1] + swapped[raw[-1]]) for tile in again.tile]  # type: ignore[attr-defined]
             again.load()
             ImageOps.exif_transpose(again, in_place=True)
-            lower = np.asarray(again)
-    return upper.astype(np.uint16) * 256 + lower
+            deep *= 256
+            for top, end in _strips(*deep.shape[:2]):
+                deep[top:end] += np.asarray(_rows(again, top, end))
+    else:
+        deep *= 257
+    return deep
 
 
 def _with_raw_mode(tile: Any, raw: str) -> Any:
@@ -247,13 +256,19 @@ def _with_raw_mode(tile: Any, raw: str) -> Any:
 
 def _in_strips(height: int, width: int, strip: Callable[[int, int], NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Returns [H, W, 3], made of ``strip`` of the first row and the row behind the last one."""
-    step = max(1, STRIP // max(width, 1))
-    if step >= height:
+    strips = _strips(height, width)
+    if len(strips) == 1:
         return np.ascontiguousarray(strip(0, height))
     whole = np.empty((height, width, 3), dtype=np.uint8)
-    for top in range(0, height, step):
-        whole[top : top + step] = strip(top, min(top + step, height))
+    for top, end in strips:
+        whole[top:end] = strip(top, end)
     return whole
+
+
+def _strips(height: int, width: int) -> list[tuple[int, int]]:
+    """Returns the first row of each strip, and the row behind its last one."""
+    step = max(1, STRIP // max(width, 1))
+    return [(top, min(top + step, height)) for top in range(0, height, step)]
 
 
 def _rows(image: Image.Image, top: int, end: int) -> Image.Image:
@@ -261,7 +276,7 @@ def _rows(image: Image.Image, top: int, end: int) -> Image.Image:
 
 
 def _reduce(file: Image.Image, size: tuple[int, int]) -> None:
-    """Lets libjpeg leave out the finest detail of a much larger JPEG; other files know no such thing.
+    """Lets libjpeg leave out the finest detail of a much larger JPEG; other files are decoded as they are.
 
     Down to the target itself the features of a net move as much as with another filter (10 to 14 % measured), down
     to twice the target no more than after saving the JPEG anew.

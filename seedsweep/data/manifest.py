@@ -188,7 +188,8 @@ def warn_of_copies(rows: list[Row], digests: list[str], name: str) -> None:
             pairs.append(f"{other.path} in {other.split} and {row.path} in {row.split}")
     if pairs:
         log.warning(
-            "%s has the same image, byte for byte, in two splits %d %s (%s): scores of these are no test",
+            "%s has the same image, byte for byte, in two splits %d %s (%s): scores of these do not tell how a model "
+            "does on new images",
             name, len(pairs), "time" if len(pairs) == 1 else "times", some(pairs, "; "),
         )  # fmt: skip
 

@@ -22,6 +22,9 @@ BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2} 
 # bytes a pixel that decoders hold beside that
 OWN = {"WEBP": 10, "AVIF": 10, "HEIF": 18, "JPEG2000": 16, "TIFF": 4}
 COEFFICIENT = 2  # bytes; a JPEG of several scans is held whole in coefficients
+MANY = 2**22  # pixels; what a smaller JPEG takes need not be counted to the byte
+COLOURS = "RGB", "RGBA", "CMYK"
+DEEP_COLOURS = 6  # bytes a pixel: three values of 16 bits
 SCAN = b"\xff\xda"  # how a scan of a JPEG begins
 WEIGHTS = 40  # bytes that the resize holds for a row or column of the image
 
@@ -61,7 +64,9 @@ def open_image(path: Path, gib: float) -> Image.Image:
     return Image.open(path, formats=formats())
 
 
-def check_memory(file: Image.Image, size: tuple[int, int] | None, gib: float, held: int = 0) -> None:
+def check_memory(
+    file: Image.Image, size: tuple[int, int] | None, gib: float, held: int = 0, deep: bool = False
+) -> None:
     """Refuses an opened file whose decoding and resizing would take more memory than is allowed.
 
     Args:
@@ -69,12 +74,16 @@ def check_memory(file: Image.Image, size: tuple[int, int] | None, gib: float, he
         size: (height, width) that it is resized to; None: it is not.
         gib: GiB that one image may take.
         held: bytes that its decoder takes beside the pixels.
+        deep: its values of more than 8 bits are held as well.
 
     Raises:
         TooLargeError: the sentence says what it would take.
     """
     width, height = file.size
-    a_pixel = BYTES.get(file.mode, 4) * (2 if orientation(file) != 1 else 1) + OWN.get(file.format or "", 0)
+    decoded = BYTES.get(file.mode, 4) * (2 if orientation(file) != 1 else 1)
+    a_pixel = decoded + OWN.get(file.format or "", 0)
+    if deep:  # colours are decoded twice, and put together; else the values are copied, by way of their bytes
+        a_pixel += decoded + DEEP_COLOURS if file.mode in COLOURS else 2 * BYTES.get(file.mode, 4)
     need = held + width * height * a_pixel + to_resize(height, width, size)
     check_need(need, (width, height), gib)
 
@@ -110,15 +119,19 @@ def orientation(file: Image.Image) -> int:
 def coefficients(file: Image.Image, path: Path) -> int:
     """Returns the bytes of the coefficients that a JPEG of several scans is held in, however small it is decoded.
 
+    Of a small one it is 0: it is not worth reading the file once more.
+
     Args:
         file: opened, not yet set to be decoded smaller.
         path: of it.
     """
     layers = cast("list[tuple[int, int, int, int]]", getattr(file, "layer", []))
-    if not layers or not (file.info.get("progressive") or path.read_bytes().count(SCAN) > 1):
+    width, height = file.size
+    if not layers or width * height <= MANY:
+        return 0
+    if not (file.info.get("progressive") or path.read_bytes().count(SCAN) > 1):
         return 0
     most = max(layer[1] for layer in layers) * max(layer[2] for layer in layers)
-    width, height = file.size
     return int(width * height * COEFFICIENT * sum(layer[1] * layer[2] for layer in layers) / max(most, 1))
 
 

@@ -79,7 +79,9 @@ class Pixels:
             for row in rows[~self.held(rows)]:
                 self._hold(row)
         except TooLargeError as error:
-            raise SeedsweepError(f"{printable(str(self.paths[row]))}: {error}; give a larger one.") from error
+            raise SeedsweepError(
+                f"{printable(str(self.paths[row]))}: {error}: raise data.image_gib."
+            ) from error
         except BadImageError as error:
             raise ChangedError(_changed(self.paths[row], f" ({error})")) from error
         batch = unfilled(len(rows), self.size, as_decoded=False, final=final)

@@ -26,7 +26,7 @@ BY_FORMAT = ("PPM", "JPEG2000")
 S_MIN, S_MAX, NO_DATA = 340, 341, 42113  # tags of TIFF
 RARE = 0.001  # share of a float image's lowest and highest values that may be outliers
 RARE_FILES = 0.01  # share of files whose range may be odd: a hot pixel must not darken all others
-MOST_VALUES = 2**20  # of a file that are looked at
+MOST_VALUES = 2**20  # of a file that are looked at together
 STRIP = 2**20  # pixels that are converted at a time: a large photograph needs no second copy
 
 
@@ -111,17 +111,21 @@ def measure(file: Image.Image, values: NDArray[Any]) -> Measured | None:
         values: of all its pixels.
     """
     tags = getattr(file, "tag_v2", None) or {}
-    flat = values.reshape(-1)
-    flat = flat[:: -(-len(flat) // MOST_VALUES)] if values.dtype.kind == "f" else flat
-    flat = flat[np.isfinite(flat)]
+    none = None
     with contextlib.suppress(KeyError, ValueError):
-        flat = flat[flat != float(str(tags[NO_DATA]).strip("\0 "))]
-    if not len(flat):
-        return None
-    low, high = float(flat.min()), float(flat.max())
+        none = float(str(tags[NO_DATA]).strip("\0 "))
+    flat = values.reshape(-1)
     if values.dtype.kind == "f":
-        low, high = (float(value) for value in np.quantile(flat, (RARE, 1 - RARE)))
-    return Measured(low, high, _stated(tags))
+        flat = flat[:: -(-len(flat) // MOST_VALUES)]
+        flat = flat[np.isfinite(flat) if none is None else np.isfinite(flat) & (flat != none)]
+        ends = np.quantile(flat, (RARE, 1 - RARE)).tolist() if len(flat) else []
+    else:
+        ends = []
+        for start in range(0, len(flat), MOST_VALUES):  # in parts, as a large image needs no second copy
+            part = flat[start : start + MOST_VALUES]
+            part = part if none is None else part[part != none]
+            ends += [part.min(), part.max()] if len(part) else []
+    return Measured(float(min(ends)), float(max(ends)), _stated(tags)) if ends else None
 
 
 def _stated(tags: Mapping[int, Any]) -> tuple[float, float] | None:
