@@ -15,7 +15,7 @@ from seedsweep.data.leftout import LeftOut, read_left_out, sentences, write_left
 from seedsweep.data.manifest import read_manifest
 from seedsweep.data.table import write_manifest
 from seedsweep.data.walk import walk
-from seedsweep.errors import SeedsweepError
+from seedsweep.errors import DamagedError, SeedsweepError
 
 
 @pytest.fixture
@@ -97,6 +97,8 @@ def test_the_list_is_written_and_read(tmp_path: Path):
     write_left_out(there, tmp_path, tmp_path / "left_out.csv")
     assert read_left_out(tmp_path / "left_out.csv", tmp_path) == there
     write_left_out([], tmp_path, tmp_path / "none.csv")
+    write_left_out([], tmp_path, tmp_path / "left_out.csv")  # nothing is left out any more
+    assert not (tmp_path / "left_out.csv").exists()
     assert read_left_out(tmp_path / "none.csv", tmp_path) == []
 
 
@@ -204,3 +206,11 @@ def test_what_lies_in_splits_has_its_class(tmp_path: Path):
         each.path.relative_to(tmp_path).as_posix(): each.label for each in scan_folder(tmp_path).left_out
     }
     assert found == {"train/a/deep/x.cr2": "a", "val/x.cr2": "", "train/@eaDir/x.png": ""}
+
+
+def test_a_damaged_list_is_one_sentence(tmp_path: Path):
+    (tmp_path / "left_out.csv").write_text("path,class,what,why\n" + "x" * 140_000 + ",a,b,c\n")
+    with pytest.raises(
+        DamagedError, match=r"left_out.csv is damaged, or no CSV file \(field larger .*\): put back"
+    ):
+        read_left_out(tmp_path / "left_out.csv", tmp_path)

@@ -12,11 +12,12 @@ from test_data_folder import make, prepare
 
 from seedsweep.config.schema import DataConfig
 from seedsweep.data import proof
-from seedsweep.data.images import Reading, read_image
+from seedsweep.data.images import Reading, read_image, thumbnail
 from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.values import FLOAT, SIXTEEN, Measured, Ranges, decide
 from seedsweep.errors import DamagedError
+from seedsweep.report.pictures import photograph
 from seedsweep.training.assemble import _train_digest
 
 GREY = np.tile(np.arange(0, 240, 3, dtype=np.uint8), (60, 1))
@@ -204,6 +205,9 @@ def test_a_given_range_counts_for_every_image(tmp_path: Path):
     assert read_image(tmp_path / "a.png").max() == 237
     how = Reading(Ranges(((SIXTEEN, 0.0, 4095.0),)))
     assert read_image(tmp_path / "a.png", how=how).max() == round(237 / 4095 * 255)
+    for drawn in (thumbnail(tmp_path / "a.png", 40, how), thumbnail(tmp_path / "a.png", 400, how)):
+        assert drawn.max() <= round(237 / 4095 * 255), "pictures show what the net saw"
+    assert np.asarray(photograph(tmp_path / "a.png", how=how)).max() == round(237 / 4095 * 255)
 
 
 def test_a_stated_maximum_is_taken(tmp_path: Path):

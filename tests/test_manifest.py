@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from test_data_folder import make, prepare
 
 from seedsweep.config.schema import DataConfig
-from seedsweep.data.prepare import PreparedImages, prepare_images
+from seedsweep.data.pin import Pin
+from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.table import write_manifest
 from seedsweep.errors import SeedsweepError
 
@@ -199,3 +201,32 @@ def test_a_damaged_manifest_is_a_sentence(data: st.DataObject, root: Path, tmp_p
     path.write_bytes(content)
     with suppress(SeedsweepError):  # whatever else comes of it is a defect
         read(root, path)
+
+
+def test_images_that_a_manifest_does_not_name_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO")
+    root = make(tmp_path / "d", {"a": 8, "b": 8})
+    prepare(root, tmp_path / "m.csv")
+    taken = DataConfig(name="folder", root=str(root), image_size=[16, 16], manifest=str(tmp_path / "m.csv"))
+    prepare_images(taken, tmp_path)
+    assert "does not name" not in caplog.text
+    make(root, {"c": 2})
+    prepare_images(taken, tmp_path)
+    assert f"m.csv does not name 2 of the images below {root} (c/img0_0.png, c/img0_1.png)" in caplog.text
+
+
+def test_a_grid_with_a_manifest_says_whose_copies_they_are(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    root = make(tmp_path / "d", {"a": 8, "b": 8})
+    prepare(root, tmp_path / "m.csv")
+    lines = (tmp_path / "m.csv").read_text().splitlines()
+    of = {
+        split: next(line for line in lines if f",{split}," in line).split(",") for split in ("train", "val")
+    }
+    (root / of["val"][0]).write_bytes((root / of["train"][0]).read_bytes())
+    text = (tmp_path / "m.csv").read_text().replace(of["val"][4], of["train"][4])
+    (tmp_path / "m.csv").write_text(text)
+    config = DataConfig(name="folder", root=str(root), image_size=[16, 16], manifest=str(tmp_path / "m.csv"))
+    for _ in range(2):
+        caplog.clear()
+        pinned_images(config, tmp_path, Pin.of_grid(tmp_path / "grid" / "manifest.csv"))
+        assert f"data.manifest={tmp_path / 'm.csv'} has the same image, byte for byte, in two" in caplog.text

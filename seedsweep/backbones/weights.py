@@ -6,7 +6,6 @@ the path and the SHA-256 digest of the file it took.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import logging
 import socket
@@ -35,6 +34,7 @@ from seedsweep.backbones.keras_twin import KerasTwin, fit_keras
 from seedsweep.backbones.own_file import about, check_ours, why_not_ours
 from seedsweep.backbones.tensors import WeightFile, read_tensors
 from seedsweep.config.location import path_of
+from seedsweep.digest import digest_of
 from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)
@@ -117,12 +117,6 @@ def locate_pretrained(name: str, source: Source) -> Located:
     if source.timm:
         return _from_timm_hub(name, source.timm)
     raise SeedsweepError(f"{name} has no pretrained weights: give backbone.weights=FILE or none.")
-
-
-def digest_of(path: Path) -> str:
-    """Returns the SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _load_file(

@@ -95,23 +95,23 @@ def read_image(path: Path, size: tuple[int, int] | None = None, how: Reading = D
     return pixels[0]
 
 
-def thumbnail(path: Path, side: int) -> Tensor:
+def thumbnail(path: Path, side: int, how: Reading = DEFAULT) -> Tensor:
     """Reads an image, at most ``side`` pixels long; uint8 [3, H, W].
 
     Raises:
         BadImageError: as of :func:`read_image`.
     """
     try:
-        with open_image(path, IMAGE_GIB) as file:
+        with open_image(path, how.gib) as file:
             width, height = file.size
             if orientation(file) >= SIDEWAYS:
                 width, height = height, width
     except Exception as error:
         raise BadImageError(why(error, path)) from error
     if max(width, height) <= side:
-        return read_image(path)
+        return read_image(path, how=how)
     part = side / max(width, height)
-    return read_image(path, (max(1, round(height * part)), max(1, round(width * part))))
+    return read_image(path, (max(1, round(height * part)), max(1, round(width * part))), how)
 
 
 def measured(path: Path, kind: str, gib: float, size: tuple[int, int] | None = None) -> Measured | None:

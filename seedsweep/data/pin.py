@@ -11,6 +11,7 @@ from seedsweep.config.location import path_of
 from seedsweep.data.folder import scan_folder
 from seedsweep.data.leftout import LeftOut
 from seedsweep.data.manifest import Row, read_manifest, some
+from seedsweep.data.walk import walk
 from seedsweep.errors import RefusedError, SeedsweepError
 
 
@@ -135,6 +136,15 @@ def check_content(pin: Pin, rows: Sequence[Row], root: Path, digests: Sequence[s
             f"the images below {root} are not those that {pin.began}: of {len(rows)}, {', '.join(told)}; restore them, "
             f"or {pin.anew}."
         )
+
+
+def unnamed(rows: Sequence[Row], root: Path) -> list[str]:
+    """Returns the images below ``root`` that no row names, whatever the folders are called."""
+    named = {os.path.normpath(Path(root, row.path)) for row in rows}
+    others = [path for path in walk(root, "").images if os.path.normpath(path) not in named]
+    if others:  # a row may name a file by a link
+        named = {os.path.realpath(path) for path in named}
+    return [path.relative_to(root).as_posix() for path in others if os.path.realpath(path) not in named]
 
 
 def added(rows: Sequence[Row], root: Path, left_out: Sequence[LeftOut]) -> list[str]:

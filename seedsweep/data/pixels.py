@@ -16,9 +16,10 @@ from torch import Tensor
 
 from seedsweep import cores
 from seedsweep.data.images import DEFAULT, Reading, read_image, unfilled, why
-from seedsweep.data.opened import BadImageError, TooLargeError, check_regular
-from seedsweep.data.seen import Seen, digest_of
+from seedsweep.data.opened import BadImageError, TooLargeError
+from seedsweep.data.seen import Seen
 from seedsweep.data.shared import shared_bytes
+from seedsweep.digest import digest_of
 from seedsweep.errors import ChangedError, SeedsweepError
 from seedsweep.names import printable
 
@@ -155,9 +156,8 @@ def digest_files(paths: Sequence[Path], workers: int) -> tuple[list[str], dict[i
 
     def one(row: int) -> None:
         try:
-            check_regular(paths[row], float("inf"))  # a pipe would never end
             digests[row] = digest_of(paths[row])
-        except (OSError, BadImageError) as error:
+        except OSError as error:
             bad[row] = why(error, paths[row])
 
     in_threads(one, range(len(paths)), workers, "checking files")

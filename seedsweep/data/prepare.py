@@ -16,8 +16,8 @@ from seedsweep.data.annotations import Annotation, find_annotations, joined, ref
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.folder import Found, Scan, check_root, scan_folder
 from seedsweep.data.leftout import LeftOut, read_left_out, tell, write_left_out
-from seedsweep.data.manifest import Row, check_manifest, files_of, read_manifest, warn_of_copies
-from seedsweep.data.pin import Pin, added, check_content, read_pin
+from seedsweep.data.manifest import Row, check_manifest, files_of, read_manifest, some, warn_of_copies
+from seedsweep.data.pin import Pin, added, check_content, read_pin, unnamed
 from seedsweep.data.pixels import Pixels
 from seedsweep.data.proof import Proved, prove
 from seedsweep.data.seen import stamp_of
@@ -75,6 +75,8 @@ def prepare_images(
         pin = Pin.given(config.manifest)
         rows = read_manifest(pin.path, pin.name, root)
         check_manifest(rows, root, pin.name)
+        if more := unnamed(rows, root):
+            log.info("%s does not name %d of the images below %s (%s)", pin.name, len(more), root, some(more))
         scan = Scan(files_of(rows, root), [])
     else:
         scan = scan_folder(root)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from seedsweep.digest import digest_of
 
 Stamp = tuple[int, int, int] | None
 
@@ -18,18 +18,6 @@ def stamp_of(path: Path) -> Stamp:
     except OSError:
         return None
     return state.st_mtime_ns, state.st_ctime_ns, state.st_size
-
-
-def digest_of(path: Path) -> str:
-    """Returns the SHA-256 of a file's bytes, in hex.
-
-    Raises:
-        OSError: it can't be read, or is no regular file: a pipe or a device may have no end.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(f"{path} is no regular file")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Any
 from torch import nn
 
 from seedsweep.backbones.build import rebuild_backbone
-from seedsweep.backbones.weights import digest_of
 from seedsweep.config.called import preprocess_called
 from seedsweep.config.schema import HeadConfig, PreprocessConfig
 from seedsweep.data.values import Ranges
+from seedsweep.digest import digest_of
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.models.checkpoint import CARD, not_finite, read_checkpoint
 from seedsweep.models.classifier import Classifier, Head

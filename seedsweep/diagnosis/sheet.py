@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from seedsweep.data.images import read_image
+from seedsweep.data.images import DEFAULT, Reading, read_image
 from seedsweep.data.opened import BadImageError
 from seedsweep.names import printable
 from seedsweep.reporting.style import GREY, INK, TRAP, figure, save
@@ -26,13 +26,16 @@ class Photograph:
     marked: bool = False
 
 
-def draw_sheet(photographs: list[Photograph], path: Path, across: int = ACROSS) -> None:
+def draw_sheet(
+    photographs: list[Photograph], path: Path, across: int = ACROSS, how: Reading = DEFAULT
+) -> None:
     """Draws thumbnails, row by row; a file that can't be read is an empty frame.
 
     Args:
         photographs: in order.
         path: of the PNG.
         across: thumbnails a row.
+        how: the data set's images are read.
     """
     down = max(1, -(-len(photographs) // across))
     lines = max((len(photograph.lines) for photograph in photographs), default=1)
@@ -46,7 +49,8 @@ def draw_sheet(photographs: list[Photograph], path: Path, across: int = ACROSS) 
         axes = made.add_axes((left / width, bottom / height, side / width, side / height))
         axes.set_axis_off()
         try:
-            axes.imshow(read_image(photograph.path, (SIDE, SIDE)).permute(1, 2, 0).numpy(), aspect="auto")
+            pixels = read_image(photograph.path, (SIDE, SIDE), how).permute(1, 2, 0).numpy()
+            axes.imshow(pixels, aspect="auto")
         except BadImageError:
             axes.text(0.5, 0.5, "unreadable", ha="center", va="center", color=GREY, transform=axes.transAxes)
         for place, line in enumerate(photograph.lines):

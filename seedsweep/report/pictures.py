@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from seedsweep.data.images import thumbnail
+from seedsweep.data.images import DEFAULT, Reading, thumbnail
 from seedsweep.data.opened import BadImageError
 
 SIDE = 260  # pixels of the longer side of a photograph
@@ -18,10 +18,10 @@ WIDEST = 1500  # pixels of a drawn picture
 DARK = 0.22  # what is left of the light where nothing spoke for the answer
 
 
-def photograph(path: Path, side: int = SIDE) -> Image.Image | None:
+def photograph(path: Path, side: int = SIDE, how: Reading = DEFAULT) -> Image.Image | None:
     """Reads a photograph, at most ``side`` pixels long; None if it can't be read any more."""
     try:
-        pixels = thumbnail(path, side)
+        pixels = thumbnail(path, side, how)
     except BadImageError:
         return None
     return Image.fromarray(pixels.permute(1, 2, 0).numpy())

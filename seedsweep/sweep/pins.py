@@ -9,7 +9,7 @@ from seedsweep.config.location import path_of
 from seedsweep.config.schema import Config
 from seedsweep.data.manifest import Row
 from seedsweep.data.pin import Pin, check_content, read_pin
-from seedsweep.data.seen import digest_of
+from seedsweep.digest import digest_of
 from seedsweep.sweep.naming import count, varied
 from seedsweep.sweep.record import JOB, digest, is_finished, shared_manifest
 from seedsweep.whole import read_json

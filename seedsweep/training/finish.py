@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seedsweep.backbones.weights import digest_of
 from seedsweep.config.schema import Config
+from seedsweep.digest import digest_of
 from seedsweep.features.images import FeatureImages
 from seedsweep.models.build import BuiltModel
 from seedsweep.reporting.confusion import draw_confusion

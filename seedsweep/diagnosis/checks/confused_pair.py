@@ -66,4 +66,5 @@ def _draw(facts: Audited, rows: list[int], path: Path) -> None:
             for row in rows
         ],
         path,
+        how=facts.prepared.pixels.how,
     )

@@ -128,7 +128,8 @@ def _finding(
     drawn = None
     if pairs:
         drawn = Path(f"{picture}.png")
-        draw_sheet([_photograph(facts, row) for p in shown for row in (p.first, p.second)], folder / drawn)
+        photographs = [_photograph(facts, row) for p in shown for row in (p.first, p.second)]
+        draw_sheet(photographs, folder / drawn, how=facts.prepared.pixels.how)
     return Finding("duplicates", title, verdict, MEASURED, text, evidence, picture=drawn)
 
 

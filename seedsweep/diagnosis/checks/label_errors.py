@@ -82,5 +82,6 @@ def check(subject: Subject, folder: Path) -> Finding:
                 for row, doubt in zip(rows, shown, strict=True)
             ],
             folder / picture,
+            how=facts.prepared.pixels.how,
         )
     return Finding("label_errors", TITLE, verdict, MEASURED, text, evidence, picture=picture)

@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from seedsweep.data.images import Reading
+from seedsweep.data.pin import values_beside
+from seedsweep.data.values import read_ranges
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import printable
 from seedsweep.report.blocks import Block, Photo, Photos, Section, Text
@@ -40,7 +43,8 @@ def section(material: Material) -> Section | None:
         )
         return Section("mistakes", "Worst mistakes", [Text(text)])
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][: material.n_gradcam or SHOWN]
-    photographs = {int(at): photograph(Path(answers.paths[at])) for at in worst}
+    how = Reading(read_ranges(values_beside(run.folder / "manifest.csv")))
+    photographs = {int(at): photograph(Path(answers.paths[at]), how=how) for at in worst}
     started = time.perf_counter()
     heat, why_none = _heat(
         material, run, answers, [at for at, image in photographs.items() if image is not None]
