@@ -367,7 +367,7 @@ def test_a_file_that_vanishes_after_it_was_checked(cache: str, tmp_path: Path) -
     path.rename(tmp_path / "away.jpg")
     try:
         with pytest.raises(
-            SeedsweepError, match=rf"{path.name} was removed or changed during the run \(no such"
+            SeedsweepError, match=rf"{path.name} was removed or changed while the run went on \(no such"
         ):
             prepared.pixels.batch([2, 3])
     finally:

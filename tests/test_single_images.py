@@ -123,5 +123,5 @@ def test_a_diagnosis_and_a_recalibration_refuse_it_too(images: PreparedImages) -
         Material(images, 20, 0).answers(config("batchnorm=batch_stats", "data.batch_size=1"))
     table = images.table
     rows = np.sort(np.concatenate([table.indices("train")[:1], table.indices("val")]))
-    with pytest.raises(SeedsweepError, match="more training images than one"):
+    with pytest.raises(SeedsweepError, match="two or more training images"):
         trunk_of(config("batchnorm=recalibrate"), part_of(images, rows))

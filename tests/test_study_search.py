@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -14,6 +15,7 @@ from seedsweep.cli import preflight
 from seedsweep.cli.arguments import parse
 from seedsweep.cli.main import main
 from seedsweep.config.schema import DataConfig
+from seedsweep.data.pin import Pin
 from seedsweep.study import pruning
 from seedsweep.study.plan import Plan
 
@@ -185,15 +187,16 @@ def test_trials_find_their_images_once(in_tmp: Path, monkeypatch: pytest.MonkeyP
     """Until their settings say that they are others; how many a step takes is no matter."""
     asked: list[list[int]] = []
 
-    def prepare(config: DataConfig, cache: Path) -> list[int]:
+    def prepare(config: DataConfig, cache: Path, pin: Pin) -> SimpleNamespace:
         asked.append(config.image_size)
-        return config.image_size
+        table = SimpleNamespace(split_digest=lambda: "s", images_digest=lambda: "i")
+        return SimpleNamespace(size=config.image_size, table=table)
 
-    monkeypatch.setattr("seedsweep.data.prepare.prepare_images", prepare)
+    monkeypatch.setattr("seedsweep.data.prepare.pinned_images", prepare)
     base = config_of("+experiment=frozen_bn")
     plan = Plan(base, in_tmp, [])
     sizes, batches = ([64, 64], [64, 64], [96, 96], [64, 64]), (4, 32, 4, 4)
     for size, batch in zip(sizes, batches, strict=True):
         config = config_of("+experiment=frozen_bn", f"data.image_size={size}", f"data.batch_size={batch}")
-        assert plan.images(config) == size
+        assert plan.images(config).size == size
     assert asked == [[64, 64], [96, 96], [64, 64]]
