@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from composed import config_of
+from composed import compose_config, config_of
+from omegaconf import OmegaConf
 from torch import nn
 
 import seedsweep
@@ -16,8 +17,10 @@ from seedsweep.config.called import augment_called, batchnorm_called, preprocess
 from seedsweep.config.departures import departures
 from seedsweep.config.location import conf_dir
 from seedsweep.deploy.load import load_trained
+from seedsweep.diagnosis import remedy as remedies
 from seedsweep.diagnosis.remedy import Said, proved
 from seedsweep.features.route import why_online
+from seedsweep.report.runs import Run
 from seedsweep.runs.record import read_metrics, read_switches
 from seedsweep.runs.switches import Switches
 from seedsweep.whole import strict, write_json
@@ -218,6 +221,20 @@ def test_no_experiment_or_rung_departs_from_itself():
 )  # fmt: skip
 def test_a_remedy_is_proved_on_the_command_line(remedy: list[str], said: list[str], expected: list[str]):
     assert proved(remedy, None, Said(said)) == expected
+
+
+def test_a_run_s_own_settings_spare_a_composition(monkeypatch: pytest.MonkeyPatch):
+    said = ["batchnorm=batch_stats"]
+    settings = OmegaConf.to_yaml(compose_config(*said))
+    made = []
+    compose = remedies.composed
+    monkeypatch.setattr(remedies, "composed", lambda *given: (made.append(given), compose(*given))[1])
+    config = Run(Path(), {}, config_text=settings).config
+    assert proved(["batchnorm=inference"], config, Said(said)) == ["batchnorm=inference"]
+    assert len(made) == 1
+    assert Run(Path(), {}, config_text="seed: 1").config is None, (
+        "settings of which most are missing are none"
+    )
 
 
 def test_a_choice_named_by_hand_changes_nothing():
