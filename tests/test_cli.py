@@ -231,6 +231,25 @@ def test_resume_and_advice_keep_the_name_of_the_config(stub: Stub, in_tmp: Path)
     assert read_recorded(in_tmp / "grid/multirun.yaml").options[2:] == ["--config-name", "other"]
 
 
+def test_a_finished_run_keeps_its_record(stub: Stub, in_tmp: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["+experiment=frozen_bn", "hydra.run.dir=here"]) == 0
+    notes = {path: path.read_bytes() for path in Path("here/.hydra").iterdir()}
+    assert main(["resume=here", "optim.lr=0.5"]) == 2
+    assert "(optim.lr was 0.001 and is 0.5)" in capsys.readouterr().err
+    assert main(["resume=here", "trainer.max_epochs=3"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    for task in ("predict", "export", "report", "diagnose"):
+        assert main(["resume=here", f"task={task}"]) == 2
+        assert f"here is of task=train, and task={task} would overwrite" in capsys.readouterr().err
+        assert main([f"task={task}", "hydra.run.dir=here"]) == 2
+        assert "holds a run already" in capsys.readouterr().err
+    assert main(["-m", "seed=1,2", "hydra.sweep.dir=here"]) == 2
+    assert "here holds a single run, and no grid" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path("here/.hydra").iterdir()} == notes
+    assert not Path("here/multirun.yaml").exists()
+    assert len(stub.calls) == 1
+
+
 def test_a_defect_is_named_and_logged(stub: Stub, in_tmp: Path, capsys: pytest.CaptureFixture[str]):
     stub.fail["custom"] = ZeroDivisionError("division by zero")
     assert main(["hydra.run.dir=d"]) == 3

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 import types
 from collections.abc import Callable
@@ -148,14 +149,61 @@ def test_failing_jobs_do_not_end_the_grid(trainer: Trainer, capsys: pytest.Captu
     assert not list(Path("a grid").glob("*/failure.json"))
 
 
-def test_other_settings_never_mix_in_one_folder(trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_settings_are_refused_before_anything_is_written(
+    trainer: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A grid whose jobs are done, and one of whose jobs one is missing: no other setting beside those of the others."""
     assert main(SMALL) == 0
+    for missing in (False, True):
+        if missing:
+            shutil.rmtree("a grid/1_scratch_s2")
+        trainer.calls.clear()
+        before = content_of("a grid")
+        capsys.readouterr()
+        for changed in (["optim.lr=0.5"], ["trainer.max_epochs=3"], ["optim.lr=0.5", "seed=1,2,3"]):
+            assert main(["resume=a grid", *changed]) == 2
+            key, _, value = changed[0].partition("=")
+            said = capsys.readouterr().err
+            assert f"{key} was " in said
+            assert f" and is {value})" in said
+        assert main([*SMALL, "optim.lr=0.5"]) == 2, "without resume= too"
+        assert content_of("a grid") == before
+        assert not trainer.calls
+    assert main(["resume=a grid", "data.workers=1"]) == 0
+    assert trainer.names() == ["1_scratch_s2"]
     trainer.calls.clear()
-    assert main(["resume=a grid", "optim.lr=0.5"]) == 1
-    assert not trainer.calls
-    assert "2 runs finished, 2 failed" in (out := capsys.readouterr().out)
+    assert main(["resume=a grid", "optim.lr=1e-3,0.5"]) == 0, (
+        "one of the newly swept values is that of before"
+    )
+    assert {label for _, label, _ in trainer.calls} == {"scratch optim.lr=0.5"}
+
+
+def content_of(folder: str) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def test_a_job_whose_folder_is_anothers_counts_once(
+    trainer: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The experiment's file has changed meanwhile, so that no override tells."""
+    Path("mine/experiment").mkdir(parents=True)
+    own = Path("mine/experiment/own.yaml")
+    own.write_text("# @package _global_\nexperiment: {name: own}\noptim: {lr: 0.1}\n")
+    line = ["-m", "+experiment=own", "seed=1,2", "hydra.sweep.dir=g", "--config-dir", "mine"]
+    assert main(line) == 0
+    notes = content_of("g/0_own_s1")
+    for job in Path("g").glob("*_own_*"):  # nothing tells what it was begun with
+        (job / ".hydra/overrides.yaml").unlink()
+    own.write_text(own.read_text().replace("0.1", "0.2"))
+    capsys.readouterr()
+    assert main(["resume=g"]) == 1
+    assert "0 runs finished, 2 failed" in (out := capsys.readouterr().out)
     assert "other settings" in out
-    assert main(["resume=a grid", "optim.lr=1e-3", "seed=1"]) == 1, "one is still in the way"
+    config = Path("g/0_own_s1/.hydra/config.yaml")
+    assert config.read_bytes() == notes[config], "what it was trained with stays on record"
+    Path("g/0_own_s1/.hydra/overrides.yaml").write_bytes(notes[Path("g/0_own_s1/.hydra/overrides.yaml")])
+    assert main(["resume=g"]) == 2
+    assert "optim.lr was 0.1 and is 0.2" in capsys.readouterr().err
 
 
 def test_a_job_killed_without_a_word_counts_as_failed(
@@ -223,4 +271,4 @@ def test_settings_that_change_no_number_repeat_no_job(trainer: Trainer) -> None:
     further = ["data.workers=1", "data.cache_gib=1", "trainer.progress_bar=false", "features.budget_gib=1"]
     assert main(["resume=g", *further]) == 0
     assert trainer.names() == ["0_scratch_s1"], "it is the same run"
-    assert main(["resume=g", "optim.lr=0.5"]) == 1, "and this is another"
+    assert main(["resume=g", "optim.lr=0.5"]) == 2, "and this is another"

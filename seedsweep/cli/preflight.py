@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seedsweep.cli.grid_settings import check_settings
 from seedsweep.cli.grid_size import check_size, is_range, values_of
 from seedsweep.cli.sentences import choices_of, is_choice, sentence, unknown_choice, unreadable
 from seedsweep.cli.study_names import Job, check_names
@@ -24,7 +25,7 @@ from seedsweep.config.checks import file_name
 from seedsweep.config.compose import CONFIG, searching
 from seedsweep.config.grammar import text_of
 from seedsweep.config.groups import key_of
-from seedsweep.config.same import check_same_split, refuse_other_settings
+from seedsweep.config.same import check_same_split, refuse_other_settings, saved_config
 from seedsweep.config.schema import Config
 from seedsweep.config.secrets import check_url
 from seedsweep.config.store import to_config
@@ -34,7 +35,7 @@ from seedsweep.data.folder import check_root
 from seedsweep.errors import SeedsweepError
 from seedsweep.study.space import merged, probes
 from seedsweep.sweep.pins import check_pin
-from seedsweep.sweep.record import holds_run, is_finished
+from seedsweep.sweep.record import holds_run
 
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
 CIRCLE = "settings or files refer to one another in a circle (${...}, or defaults that lead back to their own file)."
@@ -126,17 +127,23 @@ def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -
             ([*base[:place], value, *base[place + 1 :]], counts) for value in values[1:MOST_VALUES]
         ]
     studies = []
+    trained: list[DictConfig] = []
     pins: set[Path] = set()
     for lines, counts in alternatives:
         composed = _compose(name, lines)
         config = _validate(composed, lines)
         if here:  # another launcher's machines may see other disks
             _check_images(config)
+        if config.task == "train":
+            trained.append(composed)
         if here and config.task == "train" and (grid := _grid_folder(composed)):
             check_pin(grid, config, pins)
         if config.task == "study":
             studies.append((Job(composed, config, lines), counts))
     check_names((job for job, _ in studies), at_once=not here)
+    if trained and (grid := _grid_folder(trained[0])):
+        lines = {key: values for key, values in zip(merged, choices, strict=True)}
+        check_settings(grid, lines, lambda each: _validate(_compose(name, each), each))
     seen: set[tuple[str, ...]] = set()
     for job, counts in studies:
         if counts:
@@ -248,7 +255,7 @@ def _check_images(config: Config) -> None:
 
 
 def _refuse_used_folder(cfg: DictConfig, config: Config) -> None:
-    """Stops before Hydra overwrites the .hydra/ of an earlier run, or of one that would go on otherwise."""
+    """Stops before Hydra overwrites the .hydra/ of an earlier run, or of one that was begun otherwise."""
     try:
         folder = Path(cfg.hydra.run.dir)
     except OmegaConfBaseException:  # it needs what only the running job knows; the job looks again
@@ -257,5 +264,11 @@ def _refuse_used_folder(cfg: DictConfig, config: Config) -> None:
         raise SeedsweepError(
             f"{folder} holds a run already: give another hydra.run.dir; {typed(('resume', folder))} goes on with it."
         )
-    if cfg.resume and config.task == "train" and holds_run(folder) and not is_finished(folder):
+    task = saved_config(folder).get("task", config.task)
+    if task != config.task and (cfg.resume or task == "study"):
+        raise SeedsweepError(
+            f"{folder} is of task={task}, and task={config.task} would overwrite its settings: leave out resume=, and "
+            "give another hydra.run.dir or none."
+        )
+    if cfg.resume and config.task == "train" and holds_run(folder):
         refuse_other_settings(folder, config)

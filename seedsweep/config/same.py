@@ -97,25 +97,40 @@ def refuse_other_settings(folder: Path, config: Config) -> None:
     Raises:
         SeedsweepError: settings differ that the run's numbers depend on.
     """
+    if told := other_settings(folder, config, MAY_CHANGE):
+        raise SeedsweepError(
+            f"the run in {folder} was begun with other settings ({told}), and keeps those: leave them out, or "
+            "begin a new run (the command without resume=, with another hydra.run.dir)."
+        )
+
+
+def other_settings(folder: Path, config: Config, may_change: tuple[str, ...]) -> str:
+    """Returns which settings differ from those that a run's numbers depend on; empty if none does.
+
+    Args:
+        folder: of the run, with the settings that Hydra wrote at its beginning.
+        config: of the command line.
+        may_change: what the keys begin with that are not compared.
+    """
+    saved = saved_config(folder)
+    begun, now = flat(saved), flat(what_counts(config))
+    keys = [key for key in now if key in begun and not key.startswith(may_change)]
+    return differences({key: begun[key] for key in keys}, {key: now[key] for key in keys})
+
+
+def saved_config(folder: Path) -> dict[str, Any]:
+    """Returns the settings that Hydra wrote in a run's folder; empty where there are none, or they are damaged."""
     try:
         saved = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=True)
     except FileNotFoundError:
-        return
+        return {}
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
         log.warning(
             "%s/.hydra/config.yaml is damaged: whether these are the settings that the run began with is not known",
             folder,
         )
-        return
-    if not isinstance(saved, dict):
-        return
-    begun, now = flat({str(key): value for key, value in saved.items()}), flat(what_counts(config))
-    keys = [key for key in now if key in begun and not key.startswith(MAY_CHANGE)]
-    if told := differences({key: begun[key] for key in keys}, {key: now[key] for key in keys}):
-        raise SeedsweepError(
-            f"the run in {folder} was begun with other settings ({told}), and goes on with those: leave them out, or "
-            "begin a new run (the command without resume=, with another hydra.run.dir)."
-        )
+        return {}
+    return {str(key): value for key, value in saved.items()} if isinstance(saved, dict) else {}
 
 
 def _flat(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

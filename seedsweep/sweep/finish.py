@@ -30,8 +30,9 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     """
     console = Console(highlight=False, width=max(Console().width, 100))
     results = collect(folder) if folder.is_dir() else []
-    finished = sum(result.metrics is not None for result in results)
     jobs = tally(folder, record.is_ended, interrupted=interrupted)
+    failed = {job.name for job in jobs.failures}
+    finished = sum(result.metrics is not None and result.folder not in failed for result in results)
     rows = arms(results)
     diverged = sum(result.diverged_at is not None for result in results)
     also = f", {diverged} diverged" if diverged else ""

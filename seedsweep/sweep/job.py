@@ -28,7 +28,7 @@ from seedsweep.command import command, typed
 from seedsweep.config.location import cache_of, path_of
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
-from seedsweep.errors import DamagedError, DiskError, DivergedError, GridEnd, RefusedError, SeedsweepError
+from seedsweep.errors import DamagedError, DiskError, DivergedError, GridEnd, SeedsweepError
 from seedsweep.sweep import launchers, notes, record, worker
 from seedsweep.sweep.folder import settle
 from seedsweep.sweep.litter import remove_if_empty
@@ -102,7 +102,7 @@ def run(cfg: DictConfig) -> None:
     except SeedsweepError as caught:
         signals.check()
         state.error = caught
-        if isinstance(caught, RefusedError):
+        if not isinstance(caught, DivergedError):  # that was trained
             notes.put_back()
     except Exception as caught:
         signals.check()
@@ -120,8 +120,10 @@ def _single(cfg: DictConfig, folder: Path) -> None:
     resume = bool(cfg.resume)
     if resume and record.is_finished(folder):
         log.info("%s is finished already: nothing to do", folder)
+        notes.put_back()
         return
     if resume and (ended := record.diverged(folder)):
+        notes.put_back()
         again = ". The same settings would do so again: begin a new run with others, a smaller optim.lr for instance."
         raise DivergedError(ended.epoch, ended.what, again)
     if not resume and record.holds_run(folder):

@@ -1,4 +1,4 @@
-"""A call that a study or a run refuses leaves Hydra's notes in its folder as they were: ``resume=`` goes by them."""
+"""Hydra's notes (.hydra/) of what is not trained now stay as they were, for ``resume=``, diagnosis and report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-_earlier: dict[Path, bytes] = {}  # of the folder that this process' call writes into
+from seedsweep.errors import DamagedError
+from seedsweep.sweep.record import is_ended
+
+_earlier: dict[Path, bytes] = {}  # of the folders that this process' call writes into
 
 
 class KeepNotes(Callback):
@@ -19,14 +22,31 @@ class KeepNotes(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remembers them; only a study, or a run that is gone on with, is called again in its folder."""
         _earlier.clear()
-        if (config.task == "study" or config.resume) and config.hydra.output_subdir:
-            with suppress(OmegaConfBaseException, OSError):
-                folder = Path(config.hydra.run.dir).absolute() / config.hydra.output_subdir
-                _earlier.update({path: path.read_bytes() for path in folder.glob("*.yaml")})
+        if config.task == "study" or config.resume:
+            with suppress(OmegaConfBaseException):
+                _remember(Path(config.hydra.run.dir).absolute(), config)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Remembers those of the jobs with nothing left to train."""
+        _earlier.clear()
+        with suppress(OmegaConfBaseException, OSError):
+            for path in Path(config.hydra.sweep.dir).absolute().glob("*/metrics.json"):
+                with suppress(DamagedError):
+                    if is_ended(path.parent):
+                        _remember(path.parent, config)
+
+
+def _remember(folder: Path, config: DictConfig) -> None:
+    if config.hydra.output_subdir:
+        with suppress(OSError):
+            notes = (folder / config.hydra.output_subdir).glob("*.yaml")
+            _earlier.update({path: path.read_bytes() for path in notes})
 
 
 def put_back() -> None:
     """Writes them again."""
     for path, content in _earlier.items():
         with suppress(OSError):
-            path.write_bytes(content)
+            if path.read_bytes() != content:
+                path.write_bytes(content)
+    _earlier.clear()
