@@ -94,9 +94,6 @@ def _run(args: list[str], checked: bool) -> int:
     args = arrange(expand_resume(arrange(args)))
     parsed = parse(args)
     grid = not checked and check(parsed)
-    asks_only = bool(parsed.cfg or parsed.info)
-    if grid and asks_only:
-        raise SeedsweepError("--cfg and --info show one run: leave out -m and the lists of values.")
     quiet()
     state = job.reset()
     interrupted, stopped = False, None

@@ -70,7 +70,10 @@ def check(parsed: Namespace) -> bool:
             raise SeedsweepError(
                 f"hydra.{wrong[0]} holds settings of its own: give one of them, not a value."
             )
-        if parsed.multirun or cfg.hydra.mode == RunMode.MULTIRUN:
+        multirun = parsed.multirun or cfg.hydra.mode == RunMode.MULTIRUN
+        if (parsed.cfg or parsed.info) and (multirun or swept):
+            raise SeedsweepError("--cfg and --info show one run: leave out -m and the lists of values.")
+        if multirun:
             _check_alternatives(name, cfg, overrides)
             return True
         if swept:
@@ -142,8 +145,8 @@ def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -
             studies.append((Job(composed, config, lines), counts))
     check_names((job for job, _ in studies), at_once=not here)
     if trained and (grid := _grid_folder(trained[0])):
-        lines = {key: values for key, values in zip(merged, choices, strict=True)}
-        check_settings(grid, lines, lambda each: _validate(_compose(name, each), each))
+        taken = dict(zip(merged, choices, strict=True))
+        check_settings(grid, taken, lambda each: _validate(_compose(name, each), each))
     seen: set[tuple[str, ...]] = set()
     for job, counts in studies:
         if counts:
