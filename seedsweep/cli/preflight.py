@@ -71,7 +71,8 @@ def check(parsed: Namespace) -> bool:
                 f"hydra.{wrong[0]} holds settings of its own: give one of them, not a value."
             )
         multirun = parsed.multirun or cfg.hydra.mode == RunMode.MULTIRUN
-        if (parsed.cfg or parsed.info) and (multirun or swept):
+        grid = multirun or swept or any(o.key_or_group == "sweep" for o in fixed)
+        if grid and (parsed.cfg or parsed.info):
             raise SeedsweepError("--cfg and --info show one run: leave out -m and the lists of values.")
         if multirun:
             _check_alternatives(name, cfg, overrides)
