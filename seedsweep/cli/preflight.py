@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from seedsweep.cli.grid_settings import check_settings
 from seedsweep.cli.grid_size import check_size, is_range, values_of
 from seedsweep.cli.sentences import choices_of, is_choice, sentence, unknown_choice, unreadable
+from seedsweep.cli.shadowed import refuse_shadowed, shadowed
 from seedsweep.cli.study_names import Job, check_names
 from seedsweep.command import typed
 from seedsweep.config.checks import file_name
@@ -36,6 +38,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.study.space import merged, probes
 from seedsweep.sweep.pins import check_pin
 from seedsweep.sweep.record import holds_run
+from seedsweep.sweep.recorded import GRID
 
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
 CIRCLE = "settings or files refer to one another in a circle (${...}, or defaults that lead back to their own file)."
@@ -86,6 +89,9 @@ def check(parsed: Namespace) -> bool:
             if override.key_or_group == "sweep":
                 raise SeedsweepError(f"{override.input_line} is a grid of runs: add -m to run it.")
         config = _validate(cfg, parsed.overrides)
+        if not cfg.resume:
+            found = shadowed(parsed.overrides, cfg, partial(_compose, name))
+            refuse_shadowed(found, parsed.overrides, cfg, partial(_compose, name))
         if config.task == "study":
             _check_space(name, config, parsed.overrides, set())
         if config.task == "train" and not cfg.resume:
@@ -144,6 +150,7 @@ def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -
             check_pin(grid, config, pins)
         if config.task == "study":
             studies.append((Job(composed, config, lines), counts))
+    _refuse_shadowed(name, [lines for lines, _ in alternatives], _compose(name, base))
     check_names((job for job, _ in studies), at_once=not here)
     if trained and (grid := _grid_folder(trained[0])):
         taken = dict(zip(merged, choices, strict=True))
@@ -160,6 +167,21 @@ def _grid_folder(composed: DictConfig) -> Path | None:
         return Path(composed.hydra.sweep.dir)
     except OmegaConfBaseException:
         return None
+
+
+def _refuse_shadowed(name: str, alternatives: list[list[str]], composed: DictConfig) -> None:
+    """Stops where a choice that every job has changes nothing in any of them; the control of a grid may pin its own."""
+    grid = _grid_folder(composed)
+    if grid is not None and (grid / GRID).is_file():  # its jobs have the settings that they began with
+        return
+    compose = partial(_compose, name)
+    found = shadowed(alternatives[0], composed, compose)
+    for lines in alternatives[1:]:
+        if not found:
+            return
+        theirs = shadowed(lines, compose(lines), compose)
+        found = {line: told for line, told in found.items() if line in theirs or line not in lines}
+    refuse_shadowed(found, alternatives[0], composed, compose)
 
 
 def _changes_space(override: Override) -> bool:

@@ -1,0 +1,110 @@
+"""Choices of groups that change nothing, for the file of an experiment sets the same settings itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from seedsweep.cli.sentences import choices_of, is_choice
+from seedsweep.config.called import told
+from seedsweep.config.grammar import text_of
+from seedsweep.config.groups import APPENDED, key_of
+from seedsweep.errors import SeedsweepError
+
+Compose = Callable[[list[str]], DictConfig]
+BY_NAME_ALONE = ("data",)  # an experiment sets a batch size of its own for the images of any folder
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """Of a choice: what the experiment sets otherwise, and the settings to write instead of the choice."""
+
+    sets: list[str]
+    instead: list[str]
+
+
+def shadowed(lines: Sequence[str], composed: DictConfig, compose: Compose) -> dict[str, Shadow]:
+    """Finds the choices that change nothing, or not what they are named after.
+
+    Args:
+        lines: the overrides of one run.
+        composed: what they come to.
+        compose: makes that of other overrides.
+
+    Returns:
+        What there is to say of each such choice.
+    """
+    found: dict[str, Shadow] = {}
+    if not any(key_of(line) in APPENDED for line in lines):
+        return found
+    typed = {key_of(line) for line in lines}
+    for line in lines:
+        group, choice = key_of(line), text_of(line.partition("=")[2])
+        if "/" in group or group in APPENDED or group not in composed or not choices_of(group):
+            continue
+        now = composed[group]
+        chosen = {key: value for key, value in _said(group, choice).items() if f"{group}.{key}" not in typed}
+        other = {key: value for key, value in chosen.items() if key in now and now[key] != value}
+        if not other:
+            continue
+        without = compose([each for each in lines if each != line])[group]
+        if "name" in other or (group not in BY_NAME_ALONE and without == now):
+            sets = [told(f"{group}.{key}", now[key]) for key in other]
+            instead = [
+                told(f"{group}.{key}", value) for key, value in chosen.items() if without[key] != value
+            ]
+            found[line] = Shadow(sets, instead)
+    return found
+
+
+def refuse_shadowed(
+    found: dict[str, Shadow], lines: Sequence[str], composed: DictConfig, compose: Compose
+) -> None:
+    """Stops where a choice changes nothing, with the settings to write instead.
+
+    Args:
+        found: of :func:`shadowed`.
+        lines: as there.
+        composed: as there.
+        compose: as there.
+
+    Raises:
+        SeedsweepError: ``found`` is not empty.
+    """
+    if not found:
+        return
+    sets = " ".join(setting for each in found.values() for setting in each.sets)
+    instead = " ".join(setting for each in found.values() for setting in each.instead)
+    bodies = [line for line in lines if key_of(line) in APPENDED and key_of(line) != "sweep"]
+    by = [line for line in bodies if found.keys() - _without(line, lines, compose).keys()] or bodies
+    choices = " ".join(found)
+    raise SeedsweepError(
+        f"{' '.join(by)} sets {sets} itself, so {choices} can't change that: instead of {choices} write {instead}"
+    )
+
+
+def _without(body: str, lines: Sequence[str], compose: Compose) -> dict[str, Shadow]:
+    rest = [line for line in lines if line != body]
+    try:
+        return shadowed(rest, compose(rest), compose)
+    except SeedsweepError:
+        return {}
+
+
+def _said(group: str, choice: str) -> dict[str, object]:
+    """Returns what the chosen file itself sets in its section; values that depend on others are left out."""
+    if choice not in choices_of(group) and not is_choice(group, choice):
+        return {}
+    sources = GlobalHydra.instance().config_loader().get_sources()
+    source = next((each for each in sources if each.is_config(f"{group}/{choice}")), None)
+    if source is None:
+        return {}
+    read = source.load_config(f"{group}/{choice}")
+    if read.header.get("package") not in (None, group) or not isinstance(read.config, DictConfig):
+        return {}
+    plain = OmegaConf.to_container(read.config, resolve=False)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key != "defaults" and "${" not in str(value)}
