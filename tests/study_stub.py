@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -36,7 +37,7 @@ class Arm:
     def __call__(self, config: Config, run_dir: Path, *, on_epoch: Any, **options: Any) -> dict[str, Any]:
         assert options["meet_test"] is False
         self.calls.append(config)
-        self.ready.append(options.get("ready"))
+        self.ready.append(options["given"].ready)
         run_dir.mkdir(parents=True, exist_ok=True)
         rows = []
         for epoch in range(config.trainer.max_epochs):
@@ -59,7 +60,7 @@ class Arm:
 def arm(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Arm:
     stub = Arm()
     monkeypatch.setattr(training, "train", stub)
-    monkeypatch.setattr(plan.Plan, "images", lambda *_: None)
+    monkeypatch.setattr(plan.Plan, "images", lambda *_: SimpleNamespace(warn_of_changes=lambda: None))
     monkeypatch.setattr(lead, "_check_images", lambda *_: None)
     monkeypatch.setattr(close, "meet_test", lambda _, winner: [SCORES for _ in winner.seeds])
     monkeypatch.setattr(close, "draw_study", lambda *_: [])

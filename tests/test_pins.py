@@ -283,6 +283,25 @@ def test_what_changes_after_it_was_decoded_is_said(
     assert "1 image was changed or removed while the run went on (a/im_0.png): its numbers are" in caplog.text
 
 
+def test_pictures_of_files_that_are_gone_cost_no_results(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    config = config_of(
+        *TINY[:-1], f"data.root={root}", f"paths.cache={tmp_path}/cache", "features=required", "data.cache_gib=0",
+        "features.engine=torch", "trainer.max_epochs=1",
+    )  # fmt: skip
+
+    def remove(epoch: int, row: dict[str, float]) -> None:
+        for path in root.glob("?/*.png"):
+            path.unlink()
+
+    metrics = train(config, tmp_path / "run", on_epoch=remove)
+    assert metrics["status"] == "finished"
+    assert json.loads((tmp_path / "run/metrics.json").read_text()) == metrics
+    assert (tmp_path / "run/predictions.csv").is_file()
+    assert "worst mistakes are left out of the gallery" in caplog.text
+
+
 def test_jobs_of_a_grid_share_their_images(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -16,6 +16,7 @@ from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.diagnosis.material import Material, part_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.training.assemble import trunk_of
+from seedsweep.training.given import Given
 from seedsweep.training.run import train
 
 NET = ["backbone=timm", "backbone.name=test_resnet", "backbone.weights=none", "head.width=0", "features=off"]
@@ -106,10 +107,10 @@ def test_a_run_is_refused_before_it_trains_and_what_it_advises_works(
 ) -> None:
     refused = ["batchnorm=batch_stats", "data.batch_size=1"]
     with pytest.raises(SeedsweepError, match=r"layer net\.model\.\S+ gets a single value a channel"):
-        train(config(*refused), tmp_path / "refused", prepared=images, pictures=False)
+        train(config(*refused), tmp_path / "refused", given=Given(images), pictures=False)
     assert not (tmp_path / "refused" / "history.csv").exists()
     for place, ways in enumerate((["data.batch_size=2"], ["batchnorm=inference"])):
-        metrics = train(config(*refused, *ways), tmp_path / str(place), prepared=images, pictures=False)
+        metrics = train(config(*refused, *ways), tmp_path / str(place), given=Given(images), pictures=False)
         assert metrics["status"] == "finished"
 
 

@@ -19,6 +19,7 @@ from seedsweep.heads.replay import Replay
 from seedsweep.study.plan import Plan
 from seedsweep.study.storage import open_storage
 from seedsweep.training import company
+from seedsweep.training.given import Given
 from seedsweep.training.run import train
 
 arm = study_stub.arm  # the fixture
@@ -52,7 +53,7 @@ def test_runs_that_share_features_are_trained_at_once_and_end_as_alone(tmp_path:
     for place in (0, 2):
         runs = tmp_path / f"together{place}", tmp_path / f"alone{place}"
         metrics = [
-            train(configs[place], folder, pictures=False, ready=own)
+            train(configs[place], folder, pictures=False, given=Given(ready=own))
             for folder, own in zip(runs, (ready[place], None), strict=True)
         ]
         first, second = (history(folder) for folder in runs)

@@ -46,6 +46,15 @@ class PreparedImages:
         names = dict(zip(self.table.paths, self.table.names(), strict=True))
         return [names.get(path, str(path)) for path in seen.changed()]
 
+    def warn_of_changes(self) -> None:
+        """Warns of files that have another content now, or are gone."""
+        if changed := self.changed():
+            log.warning(
+                "%d %s changed or removed while the run went on (%s): its numbers are of the images as they were at "
+                "its beginning",
+                len(changed), "image was" if len(changed) == 1 else "images were", some(changed),
+            )  # fmt: skip
+
 
 def prepare_images(
     config: DataConfig, cache_dir: Path, pin: Pin | None = None, known: Ranges | None = None

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -55,12 +56,21 @@ class ImageTable:
 
     def split_digest(self) -> str:
         """Returns the SHA-256, in hex, of which file is of which class and in which split; the order doesn't count."""
-        labels = (self.classes[label] for label in self.labels.tolist())
-        return _digest_of(zip(self.names(), labels, self.splits.tolist(), strict=True))
+        return self._digests[0]
 
     def images_digest(self) -> str:
         """Returns the SHA-256, in hex, of the content of all files by name; the order doesn't count."""
-        return _digest_of(zip(self.names(), self.digests, strict=True))
+        return self._digests[1]
+
+    @cached_property
+    def _digests(self) -> tuple[str, str]:
+        """Those of the split and of the images, made once: each trial of a study asks for both."""
+        names = self.names()
+        labels = (self.classes[label] for label in self.labels.tolist())
+        return (
+            _digest_of(zip(names, labels, self.splits.tolist(), strict=True)),
+            _digest_of(zip(names, self.digests, strict=True)),
+        )
 
 
 def _digest_of(rows: Iterable[tuple[str, ...]]) -> str:

@@ -28,12 +28,13 @@ FORMAT = "checkpoint_format"  # key on the card: from 1 on there is a digest
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "last-previous.ckpt"  # in a run's checkpoints/
 
 
-def write_checkpoint(content: dict[str, Any], path: Path) -> None:
+def write_checkpoint(content: dict[str, Any], path: Path, *, durable: bool = True) -> None:
     """Writes ``content`` with its digest; when the process is killed, ``path`` stays as it was.
 
     Args:
         content: tensors, numbers, strings, None, and lists, tuples and dictionaries of them.
         path: of the file. The one before stays as last-previous.ckpt where it is called last.ckpt.
+        durable: so that a loss of power leaves no empty file (see ``whole.replacing``).
 
     Raises:
         TypeError: ``content`` holds something else.
@@ -42,7 +43,7 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
     if isinstance(content.get(CARD), dict):
         content[CARD] = content[CARD] | {FORMAT: 1}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, durable=True) as part:
+    with replacing(path, durable=durable) as part:
         torch.save(content | {DIGEST: digest_of_content(content)}, part)
         if path.name == LAST and path.is_file():
             path.replace(path.with_name(PREVIOUS))

@@ -143,6 +143,7 @@ def _attempts(
 def _train(
     trial: Trial, plan: Plan, folder: Path, lines: list[str], ready: Replay | None
 ) -> tuple[float, dict[str, Any]]:
+    from seedsweep.training.given import Given
     from seedsweep.training.run import train
 
     study = plan.config.study
@@ -169,9 +170,10 @@ def _train(
             on_epoch=on_epoch,
             pictures=False,
             meet_test=False,
-            ready=ready,
-            prepared=prepared,
+            given=Given(prepared, ready=ready),
         )
+    if _is_laid(trial):  # not after each trial: it looks at every file
+        prepared.warn_of_changes()
     if diverged := divergence_of(metrics):
         raise diverged
     rows = read_history(folder / "history.csv")

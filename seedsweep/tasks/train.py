@@ -24,10 +24,12 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.reporting.grid import GAP
     from seedsweep.runs.record import divergence_of
     from seedsweep.sweep.record import pin_of
+    from seedsweep.training.given import Given
     from seedsweep.training.run import train  # torch takes seconds
 
     shared = pin_of(folder)
-    metrics = train(config, folder, label=label, resume=resume, pin=Pin.of_grid(shared) if shared else None)
+    given = Given(pin=Pin.of_grid(shared) if shared else None)
+    metrics = train(config, folder, label=label, resume=resume, given=given)
     gap = (metrics.get("train_images") or {}).get("bn_gap_last", 0.0)
     diverged = divergence_of(metrics)
     if gap > GAP and not diverged:

@@ -31,7 +31,7 @@ def train_heads(configs: list[Config], images: Callable[[Config], PreparedImages
         images: finds a run's.
 
     Returns:
-        For each run what to give :func:`seedsweep.training.run.train` as ``ready``; None where it must train by
+        For each run what :class:`seedsweep.training.given.Given` has as ``ready``; None where it must train by
         itself: its images go online, no other run has its features and schedule, or company failed.
     """
     alike: dict[str, list[int]] = {}

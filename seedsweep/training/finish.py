@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from seedsweep.config.schema import Config
+from seedsweep.data.manifest import some
 from seedsweep.digest import digest_of
+from seedsweep.errors import SeedsweepError
 from seedsweep.features.images import FeatureImages
 from seedsweep.models.build import BuiltModel
 from seedsweep.reporting.confusion import draw_confusion
@@ -123,15 +125,17 @@ def finish_run(run: ArmRun, rows: list[dict[str, float]], outcome: Outcome) -> d
         scores[split] = score(logits, torch.from_numpy(table.labels[indices]), table.classes).as_dict()
         predictions += _prediction_rows(images, split, indices, logits)
     write_predictions(run.folder / "predictions.csv", predictions)
+    record = _record(run, rows, outcome, status, scores)
+    write_finished(run.board, record, rows[-1]["bn_gap"])
+    metrics = write_record(run.folder, record)  # before the pictures, which may fail
     if run.pictures:
         draw_curves(rows, run.folder / "curves.png", f"{run.label}, seed {config.seed}", best)
         _pictures(run.folder, images, logits_of, run.label, run.board, best)
         height, width = config.data.image_size
         run.board.graph(module.classifier, torch.zeros(1, 3, height, width, device=module.device))
-    record = _record(run, rows, outcome, status, scores)
-    write_finished(run.board, record, rows[-1]["bn_gap"])
+        record = replace(record, wall_seconds=time.perf_counter() - run.started)
+        metrics = write_record(run.folder, record)
     run.board.close()
-    metrics = write_record(run.folder, replace(record, wall_seconds=time.perf_counter() - run.started))
     log.info(
         "best epoch %d: val acc %.3f, macro-F1 %.3f%s, bn_gap %+.3f  ->  %s",
         best + 1,
@@ -227,9 +231,24 @@ def _pictures(
     confidence = probabilities.max(1).values.numpy()
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(-confidence[wrong])][:GALLERY]
-    if len(worst):
+    shown: list[Tensor] = []
+    missing: list[str] = []
+    for at in worst:
+        try:
+            shown.append(images.prepared.pixels.batch(indices[at : at + 1]))
+        except SeedsweepError:  # stored features need the file no more
+            missing.append(str(table.paths[indices[at]]))
+    if missing:
+        log.warning(
+            "%d of the %d worst mistakes are left out of the gallery, for their files were removed or changed (%s)",
+            len(missing), len(worst), some(missing),
+        )  # fmt: skip
+        worst = np.asarray(
+            [at for at in worst if str(table.paths[indices[at]]) not in missing], dtype=np.int64
+        )
+    if shown:
         board.mistakes(
-            images.prepared.pixels.batch(indices[worst]),
+            torch.cat(shown),
             labels[worst],
             predicted[worst],
             confidence[worst],

@@ -19,7 +19,6 @@ from seedsweep.config.schema import Config
 from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.data.leftout import NAME as LEFT_OUT
 from seedsweep.data.leftout import write_left_out
-from seedsweep.data.manifest import some
 from seedsweep.data.order import length
 from seedsweep.data.pin import Pin, values_beside
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
@@ -29,7 +28,6 @@ from seedsweep.errors import RefusedError, SeedsweepError
 from seedsweep.features.activations import ActivationDataModule
 from seedsweep.features.images import FeatureImages
 from seedsweep.features.route import why_online
-from seedsweep.heads.replay import Replay
 from seedsweep.models.build import BuiltModel, Trunk
 from seedsweep.models.card import card_of
 from seedsweep.models.effective import effective
@@ -40,6 +38,7 @@ from seedsweep.runs.summary import batchnorm_summary, random_and_frozen
 from seedsweep.tracking.tensorboard import RunTensorBoard
 from seedsweep.training.assemble import build_module, trunk_of
 from seedsweep.training.finish import ArmRun, finish_run
+from seedsweep.training.given import NOTHING, Given
 from seedsweep.training.hparams import write_ended_early
 from seedsweep.training.online import fit_online
 from seedsweep.training.recorder import Recorder
@@ -59,9 +58,7 @@ def train(
     on_epoch: OnEpoch | None = None,
     pictures: bool = True,
     meet_test: bool = True,
-    ready: Replay | None = None,
-    prepared: PreparedImages | None = None,
-    pin: Pin | None = None,
+    given: Given = NOTHING,
 ) -> dict[str, Any]:
     """Trains one arm and writes everything about it into ``run_dir``.
 
@@ -74,9 +71,7 @@ def train(
             ``val/macro_f1``, ``val/loss``, ...); what it raises ends the run and is raised here.
         pictures: draw curves, confusion matrix, gallery and graph; a trial of a study goes without.
         meet_test: score the test images; a trial of a study must not (see ``meet_test`` in ``training/test_split``).
-        ready: the training of the head, if it was done already in company.
-        prepared: the images, if they were found already.
-        pin: the images that the runs beside this one began with, or where to write them.
+        given: what a grid or a study found or trained before.
 
     Returns:
         What ``metrics.json`` holds; its ``status`` is "diverged" where the loss became NaN or infinite.
@@ -85,13 +80,14 @@ def train(
         SeedsweepError: bad input, before any training.
         KeyboardInterrupt: the user stopped the run; what was trained is saved.
     """
+    ready = given.ready
     started = time.perf_counter() - (sum(ready.seconds) if ready else 0.0)
     label = label or config.experiment.name
     run_dir.mkdir(parents=True, exist_ok=True)
     with _log_file(run_dir / "run.log"):
         flush_denormals()
         pl.seed_everything(config.seed, verbose=False)
-        prepared = prepared or _images(config, run_dir, pin, resume)
+        prepared = given.prepared or _images(config, run_dir, given.pin, resume)
         write_left_out(prepared.left_out, prepared.table.root, run_dir / LEFT_OUT)
         write_ranges(prepared.pixels.how.ranges, values_beside(run_dir / "manifest.csv"))
         write_manifest(prepared.table, run_dir / "manifest.csv")
@@ -149,12 +145,8 @@ def train(
                 write_ended_early(board, switches, label, config.seed, recorder.rows[-1])
             board.close()
             raise
-        if changed := prepared.changed():
-            log.warning(
-                "%d %s changed or removed while the run went on (%s): its numbers are of the images as they were at "
-                "its beginning",
-                len(changed), "image was" if len(changed) == 1 else "images were", some(changed),
-            )  # fmt: skip
+        if given.prepared is None:  # else whoever found them looks
+            prepared.warn_of_changes()
         if outcome.interrupted and (not recorder.rows or outcome.best_epoch < 0):
             board.close()
             raise KeyboardInterrupt

@@ -169,7 +169,8 @@ def save_checkpoint(module: ArmModule, path: Path, epoch: int, *, whole: bool) -
     state = module.state_dict()
     if not whole:
         state = {key: value for key, value in state.items() if ".head." in key}
-    write_checkpoint({"epoch": epoch, "state_dict": state, "whole": whole, CARD: module.card}, path)
+    content = {"epoch": epoch, "state_dict": state, "whole": whole, CARD: module.card}
+    write_checkpoint(content, path, durable=whole)  # a trial is soon trained anew
 
 
 def schedule_of(config: Config, device: torch.device) -> HeadSchedule:
