@@ -126,7 +126,7 @@ def test_less_capacity_is_judged_where_it_was_tried(tmp_path: Path, monkeypatch:
         config = settings(f"backbone.freeze={str(frozen).lower()}")
         subject: Any = SimpleNamespace(
             config=config, frozen_config=config, is_frozen=frozen, epochs=[], train_acc=1.0, val_acc=0.6,
-            n_val=400, labels=lambda split: np.zeros(100),
+            n_val=400, labels=lambda split: np.zeros(100), epoch_called=lambda last: "",
         )  # fmt: skip
         told[frozen] = overfitting.check(subject, tmp_path)
     assert told[True].verdict is told[False].verdict is Verdict.FAULT
@@ -153,7 +153,7 @@ def test_few_validation_images_clear_no_gap(
     config = settings("backbone.freeze=false")
     subject: Any = SimpleNamespace(
         config=config, frozen_config=config, is_frozen=False, epochs=[], train_acc=1.0, val_acc=val_acc,
-        n_val=n_val, labels=lambda split: np.zeros(100),
+        n_val=n_val, labels=lambda split: np.zeros(100), epoch_called=lambda last: "",
     )  # fmt: skip
     finding = overfitting.check(subject, tmp_path)
     assert finding.verdict is verdict
@@ -177,7 +177,9 @@ def modes(n: int, batch_right: int, stored_right: int) -> Modes:
     ],
 )
 def test_a_gap_needs_images(kind: str, seen: Modes, wanted: Verdict):
-    subject: Any = SimpleNamespace(config=settings("batchnorm=inference"), kind=kind)
+    subject: Any = SimpleNamespace(
+        config=settings("batchnorm=inference"), kind=kind, epoch_called=lambda last: ""
+    )
     assert batchnorm._judge(subject, seen, None)[0] is wanted
 
 
@@ -395,3 +397,15 @@ def test_shares_stay_within_the_loss():
     assert within([0.3, 0.1], 0.4) == [0.3, 0.1]
     assert within([0.3], None) == [0.3]
     assert within([0.3], -0.1) == [0.0]
+
+
+def test_each_number_is_of_a_net_of_a_named_epoch():
+    nets: list[Any] = [object(), object()]
+    given: dict[str, Any] = {"metrics": {"best_epoch": 0}, "history": [{"epoch": 0.0}, {"epoch": 2.0}]}
+    nothing: Any = None
+    subject = Subject("run", settings(), nothing, nets[0], nets[1], **given)
+    assert (subject.epoch_called(last=True), subject.epoch_called(last=False)) == (
+        " of epoch 3, the last,",
+        " of epoch 1, the best,",
+    )
+    assert Subject("run", settings(), nothing, nets[0], nets[0], **given).epoch_called(last=True) == ""

@@ -122,6 +122,7 @@ MISTAKES: dict[str, Callable[[Rows], object]] = {
     "its first line lacks class; a manifest has the columns path, class, split, and may have group": put(
         1, 1, "label"
     ),
+    'the classes "gut" (line 2) and "gut " (line 3) differ by spaces around the name': put(3, 1, "gut "),
     "has no rows": lambda rows: rows.__delitem__(slice(1, None)),
     "of 8, 1 is missing (gut/x_9.png); restore them, or make a new split (data.manifest=null)": put(
         3, 0, "gut/x_9.png"

@@ -339,3 +339,30 @@ def test_an_arm_that_departs_from_its_experiment_is_told(tmp_path: Path, capsys:
     )
     print_table(material.rows, Console())
     assert said in " ".join(capsys.readouterr().out.split())
+
+
+def test_no_reason_is_given_for_no_difference(tmp_path: Path):
+    for label, modes in (("good", (0.95, 0.95)), ("apart", (0.95, 0.6))):
+        write_run(tmp_path / label, label, 1, 2 / 3, modes, "batch_stats")
+    said = " ".join(sentences(read_material(tmp_path)))
+    assert "is equal" in said
+    assert "within noise" not in said
+    assert "behind" not in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, "while the weights change."),
+        ({"head": {"dropout": 0.5}}, "while the weights change, with dropout."),
+        ({"backbone": {"dropout": True}, "augment": {"name": "flips"}}, "with augmented images and dropout."),
+    ],
+)
+def test_curves_say_what_acted_in_training(changes: dict[str, Any], says: str, tmp_path: Path):
+    write_run(tmp_path / "r", "arm", 1, 0.8)
+    made = switches("inference")
+    for key, values in changes.items():
+        made[key] |= values  # type: ignore[operator]
+    amend(tmp_path / "r", switches=made)
+    section = next(each for each in build(read_material(tmp_path / "r")) if each.name == "curves")
+    assert says in next(block.text for block in section.blocks if isinstance(block, Text))

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from seedsweep.backbones.base import Source
 from seedsweep.backbones.build import build_backbone
-from seedsweep.backbones.fitting import FurtherBlocksError, WeightsMisfitError, fit_by_name, fit_through_timm
+from seedsweep.backbones.fitting import (
+    FurtherBlocksError,
+    WeightsMisfitError,
+    fit_by_name,
+    fit_in_order,
+    fit_through_timm,
+)
 from seedsweep.backbones.tensors import read_tensors
 from seedsweep.backbones.weights import WeightsOrigin, load_pretrained
 from seedsweep.config.schema import BackboneConfig
@@ -361,3 +367,39 @@ def test_checksums_are_compared_before_torch_reads(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch has read it"))
     with pytest.raises(SeedsweepError, match=r"w\.pt is damaged"):
         read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [
+        ("a sparse tensor", lambda v: v.to_sparse()),
+        ("a meta tensor", lambda v: v.to("meta")),
+        ("a quantised tensor", lambda v: torch.quantize_per_tensor(v, 0.1, 0, torch.qint8)),
+        ("complex", lambda v: v.to(torch.complex64)),
+    ],
+)
+def test_tensors_without_plain_values_are_one_sentence(
+    kind: str, made: Callable[[Tensor], Tensor], tmp_path: Path
+):
+    state = behind("")
+    state["stem.weight"] = made(state["stem.weight"])
+    with pytest.raises(SeedsweepError, match=kind) as caught:
+        load(state, tmp_path / "w.pth")
+    assert "stem.weight" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_complex_numbers_fill_no_net_in_order(tmp_path: Path):
+    state = {f"other{n}": value.to(torch.complex64) for n, value in enumerate(tiny().state_dict().values())}
+    with pytest.raises(SeedsweepError, match=r"other0, .* holds complex numbers"):
+        fit_in_order(tiny(), state, "tiny", tmp_path / "w.pth")
+
+
+def test_impossible_values_are_refused_or_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    state = behind("")
+    key = next(key for key in state if key.endswith("running_var"))
+    state[key] = -state[key]
+    with pytest.raises(SeedsweepError, match="running_var has variances below 0"):
+        load(state, tmp_path / "w.pth")
+    load({name: torch.zeros_like(value) for name, value in behind("").items()}, tmp_path / "w.pth")
+    assert "every weight that it gives tiny is 0" in caplog.text

@@ -31,7 +31,11 @@ MASK = "_mask"  # of a pruning, behind the name of the tensor that it was made f
 CLASSIFIERS = ("fc.", "AuxLogits.", "classifier.", "head.fc.", "_fc.")
 AVERAGED = {"ema", "swa", "averaged", "teacher"}
 SLOW = {"k", "momentum", "target"}  # encoder_k, momentum_encoder, target_network
+VARIANCE = "running_var"
 SHOWN = 3  # names in a sentence
+
+
+log = logging.getLogger(__name__)
 
 
 class WeightsMisfitError(SeedsweepError):
@@ -190,6 +194,7 @@ def fit_in_order(net: nn.Module, tensors: dict[str, Tensor], name: str, path: Pa
         SeedsweepError: a value is not finite.
     """
     wanted = net.state_dict()
+    _check_real(tensors, name, path)
     values = [value for key, value in tensors.items() if not key.startswith(CLASSIFIERS)]
     if [v.shape for v in values] != [v.shape for v in wanted.values()]:
         raise WeightsMisfitError(f"{path} doesn't fit {name}: its tensors differ in number or shape.")
@@ -211,6 +216,7 @@ def fit_through_timm(net: nn.Module, tensors: dict[str, Tensor], model: str, nam
         made = timm_model.create(model, pretrained=True, pretrained_cfg_overlay={"state_dict": given})
         return dict(made.state_dict())
 
+    _check_real(tensors, name, path)
     wanted = net.state_dict()
     blank = {key: torch.full_like(v, torch.nan) if v.is_floating_point() else v for key, v in tensors.items()}
     try:
@@ -265,15 +271,28 @@ def _quiet_timm() -> Iterator[None]:
 
 
 def load_whole(net: nn.Module, given: dict[str, Tensor], name: str, path: Path) -> None:
-    """Fills a net whole, or not at all where a value is not finite."""
+    """Fills a net whole, or not at all where a value is not finite or a variance is below 0; warns of zeros alone."""
     wanted = net.state_dict()
+    _check_real(given, name, path)
     state = {key: value.to(wanted[key].dtype) for key, value in given.items()}
     broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
         raise SeedsweepError(
             f"{path} can't be used for {name}: not all values of {_some(broken)} are finite."
         )
+    if negative := [key for key, value in state.items() if key.endswith(VARIANCE) and (value < 0).any()]:
+        raise SeedsweepError(f"{path} can't be used for {name}: {_some(negative)} has variances below 0.")
+    kernels = [value for value in state.values() if value.is_floating_point() and value.ndim > 1]
+    if kernels and not any(value.any() for value in kernels):
+        log.warning(
+            "%s: every weight that it gives %s is 0, so the net is the same for all images", path, name
+        )
     net.load_state_dict(state)
+
+
+def _check_real(tensors: dict[str, Tensor], name: str, path: Path) -> None:
+    if odd := [key for key, value in tensors.items() if value.is_complex()]:
+        raise WeightsMisfitError(f"{path} doesn't fit {name}: {_some(odd)} holds complex numbers.")
 
 
 def _some(names: Sequence[str], most: int = SHOWN) -> str:

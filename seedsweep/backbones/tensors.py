@@ -78,7 +78,24 @@ def read_tensors(path: Path) -> WeightFile:
         card = _card(content)
     whole = bool(content.get("whole", True))
     tensors = {_unwrapped(name): tensor for name, tensor in _flat(content, "", DEEPEST)}
+    for name, tensor in tensors.items():
+        if kind := _odd_kind(tensor):
+            raise SeedsweepError(
+                f"{path} can't be used as weights: {name} is {kind}; save a file whose tensors are dense numbers "
+                "with their values."
+            )
     return WeightFile(path, tensors, card, whole)
+
+
+def _odd_kind(tensor: Tensor) -> str:
+    """Returns what kind of tensor it is that no net can be filled from; nothing for an ordinary one."""
+    if tensor.is_nested:
+        return "a nested tensor"
+    if tensor.is_meta:
+        return "a meta tensor, a shape without values"
+    if tensor.is_quantized:
+        return "a quantised tensor"
+    return "" if tensor.layout == torch.strided else "a sparse tensor"
 
 
 def _check_archive(path: Path) -> None:

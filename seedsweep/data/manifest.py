@@ -143,6 +143,7 @@ def check_manifest(rows: list[Row], root: Path, name: str) -> None:
             test has no training image.
     """
     trained = {row.label for row in rows if row.split == "train"}
+    _check_class_names(rows, name)
     # two links to one file: a run's own manifest has them where its folder has, and the run went with them
     by_run = all(row.group and row.digest for row in rows)
     outside = []
@@ -171,6 +172,18 @@ def check_manifest(rows: list[Row], root: Path, name: str) -> None:
     if outside:
         images = "image" if len(outside) == 1 else "images"
         log.info("%s names %d %s outside data.root=%s (%s)", name, len(outside), images, root, some(outside))
+
+
+def _check_class_names(rows: list[Row], name: str) -> None:
+    """Refuses class names that differ by the spaces around them alone: folders may be called so, a slip is likelier."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        other = first.setdefault(row.label.strip(), row)
+        if other.label != row.label:
+            raise SeedsweepError(
+                f'{name}: the classes "{other.label}" (line {other.line}) and "{row.label}" (line {row.line}) differ '
+                "by spaces around the name alone: write one name in all its rows."
+            )
 
 
 def warn_of_copies(rows: list[Row], digests: list[str], name: str) -> None:

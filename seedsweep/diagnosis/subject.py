@@ -202,6 +202,19 @@ class Subject:
         """The history, or that of the rehearsal for a plan of a frozen net."""
         return self.history or (self.rehearsed.history if self.is_rehearsed else [])
 
+    def epoch_called(self, last: bool) -> str:
+        """Returns which epoch's net is meant, to stand behind "the net"; nothing where there is but one.
+
+        Args:
+            last: of :attr:`last_net`; else of :attr:`net`, whose scores the run reports.
+        """
+        best, rows = self.metrics.get("best_epoch"), self.history
+        if self.last_net is self.net or best is None or not rows or rows[-1].get("epoch", best) == best:
+            return ""
+        if last:
+            return f" of epoch {int(rows[-1]['epoch']) + 1}, the last,"
+        return f" of epoch {int(best) + 1}, the best,"
+
     def labels(self, split: str) -> NDArray[np.int64]:
         """Returns the labels of a split."""
         return self.prepared.table.labels[self.prepared.table.indices(split)]

@@ -66,9 +66,13 @@ def _of_ranking(material: Material, done: list[ArmRow]) -> list[str]:
         lead += f", {arms} of which no run diverged"
     elif len(done) > 1:
         lead += ", the most of " + (f"{len(done)} arms" if len(done) > 2 else "both arms")
-    if same:
-        names = listed(same) if len(same) <= MOST_NAMED else f"{len(same)} others"
-        lead += f"; {names} {'is' if len(same) == 1 else 'are'} as good within noise"
+    level = [row for row in done[1:] if row.standing and row.standing.same and _is_level(row)]
+    equal = [f"`{row.label}`" for row in level]
+    same = [name for name in same if name not in equal]
+    for names, how in ((equal, "equal"), (same, "as good within noise")):
+        if names:
+            shown = listed(names) if len(names) <= MOST_NAMED else f"{len(names)} others"
+            lead += f"; {shown} {'is' if len(names) == 1 else 'are'} {how}"
     if n := len(best.diverged):
         runs = n + len(best.val_accs) + len(best.failures)
         lead += f"; {n} of the {runs} runs of `{best.label}` diverged"
@@ -108,7 +112,8 @@ def _why_behind(material: Material, done: list[ArmRow]) -> str:
         row, run = max(trapped, key=lambda pair: abs(pair[1].gap or 0.0))
         others = [f"`{other.label}`" for other, _ in trapped if other is not row]
         also = f"; so do those of {listed(others)}" if others else ""
-        behind = _behind(row)
+        # no reason is given for a difference that may be none
+        behind = _behind(row) if row.standing and row.standing.same is False else ""
         return f"{row.told} {f'{behind}: it ' if behind else ''}{trap(run)}{also}."
     last = done[-1]
     if len(done) > 1 and last.standing and last.standing.same is False:
@@ -212,6 +217,12 @@ def _compare_finalists(material: Material, winner: dict[str, Any], start: dict[s
 
 def _interval(row: ArmRow) -> str:
     return f" (95 % interval {span(row.standing.interval)})" if row.standing else ""
+
+
+def _is_level(row: ArmRow) -> bool:
+    """Says whether the arm answers exactly as many images as the best."""
+    behind = row.standing.behind if row.standing else None
+    return behind is not None and abs(behind.difference.value) < 1e-9
 
 
 def _behind(row: ArmRow) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,9 @@ class RunTensorBoard:
     def graph(self, model: nn.Module, example: Tensor) -> None:
         """Writes the net's graph; a net that can't be traced costs the graph, not the run."""
         try:
-            with torch.no_grad():
+            with torch.no_grad(), warnings.catch_warnings():
+                # a picture of the graph is no deployed net: that sizes become constants does it no harm
+                warnings.simplefilter("ignore", torch.jit.TracerWarning)
                 self._writer(VAL).add_graph(model, example)  # type: ignore[no-untyped-call]
         except Exception as error:
             log.info("no graph for TensorBoard: %s", str(error).splitlines()[0])

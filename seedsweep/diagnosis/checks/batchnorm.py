@@ -92,7 +92,8 @@ def _judge(subject: Subject, modes: Modes | None, damage: float | None) -> tuple
     policy, size = subject.config.batchnorm, subject.config.data.batch_size
     gap = modes.gap if modes else 0.0
     seen = (
-        f"The net answers {modes.acc_batch:.0%} of its own training images with the batch's statistics, but "
+        f"The net{subject.epoch_called(last=True)} answers {modes.acc_batch:.0%} of its own training images with the "
+        "batch's statistics, but "
         f"{modes.acc_stored:.0%} of the same images with the stored ones"
         if modes
         else ""
@@ -133,7 +134,7 @@ def _judge(subject: Subject, modes: Modes | None, damage: float | None) -> tuple
                 "BatchNorm is trained with the net: whether its statistics keep up shows once it was trained."
             )
             return Verdict.UNKNOWN, text, []
-        return Verdict.FINE, f"{_both(modes)}: its statistics keep up.", []
+        return Verdict.FINE, f"{_both(subject, modes)}: its statistics keep up.", []
     if subject.kind == "checkpoint" and modes and modes.loss_stored > modes.loss_batch and _is_clear(modes):
         text = (
             f"{seen}: its head was fitted to features that the batch normalised, whatever these settings say, and "
@@ -147,9 +148,10 @@ def _is_clear(modes: Modes) -> bool:
     return modes.gap >= max(CLEAR, SIGMA * modes.error)
 
 
-def _both(modes: Modes) -> str:
+def _both(subject: Subject, modes: Modes) -> str:
     return (
-        f"The net answers {modes.acc_batch:.0%} of its own training images with the batch's statistics and "
+        f"The net{subject.epoch_called(last=True)} answers {modes.acc_batch:.0%} of its own training images with the "
+        "batch's statistics and "
         f"{modes.acc_stored:.0%} with the stored ones"
     )
 

@@ -68,7 +68,9 @@ def check(subject: Subject, folder: Path) -> Finding:
         remedy, gain = _smaller(subject, smaller)
         evidence["gain_of_less_capacity"] = gain
     surely = gap - 2 * error
+    which = subject.epoch_called(last=False)
     seen = f"{train_acc:.0%} of the training images are answered, and {val_acc:.0%} of the validation"
+    seen = f"By the net{which} {seen}" if which else seen
     turned = "" if onset is None else f", and the validation loss rises from epoch {onset + 2} on"
     if surely >= WIDE and (gain >= GAIN or doubling >= GAIN):
         verdict = Verdict.FAULT

@@ -27,10 +27,23 @@ def section(material: Material) -> Section | None:
     elif material.best is not None and material.best.history:
         pair = [("loss", "Loss"), ("acc", "Accuracy")]
         blocks = [Figures([_figure(material.best, quantity, "run", title) for quantity, title in pair])]
-        note = "The dotted line marks the epoch whose weights were kept; training is measured during it, with dropout."
+        note = f"The dotted line marks the epoch whose weights were kept; {_during(material.best)}."
     else:
         return None
     return Section("curves", "Curves", [*blocks, Text(note, small=True)]) if blocks else None
+
+
+def _during(run: Run) -> str:
+    """Returns what the training curve was measured with, as far as the record says."""
+    told = "training is measured during the epoch, while the weights change"
+    if run.switches is None:
+        return told
+    acting = []
+    if run.switches.augment.name != "none":
+        acting.append("augmented images")
+    if run.switches.head.dropout or run.switches.backbone.dropout:
+        acting.append("dropout")
+    return f"{told}, with {' and '.join(acting)}" if acting else told
 
 
 def _figure(run: Run, quantity: str, name: str, caption: str) -> Figure:
