@@ -1,4 +1,7 @@
-"""Ctrl-C, SIGTERM and SIGHUP end a process in one way: by an exception, which is known of even where it got lost."""
+"""Ctrl-C, SIGTERM and SIGHUP end a process in one way: by an exception.
+
+A library may catch that exception and drop it; :func:`asked` still says that a signal came.
+"""
 
 from __future__ import annotations
 
@@ -57,9 +60,8 @@ class Stop:
         """Raises the exception a second time, soon: the first was lost where Python can't hand one on."""
         self._lost = True
         main = threading.main_thread().ident
-        if main is not None and hasattr(
-            signal, "pthread_kill"
-        ):  # not on Windows: there the next check() raises it
+        # Windows has no pthread_kill: there the next check() raises it
+        if main is not None and hasattr(signal, "pthread_kill"):
             threading.Timer(AGAIN, signal.pthread_kill, (main, self.number)).start()
 
     @property

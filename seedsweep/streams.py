@@ -1,4 +1,4 @@
-"""Standard output and error that end nothing: a reader who goes away costs the text, never the run."""
+"""Standard output and error whose writes never fail: if the reader is gone, text is lost and the run goes on."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def keep() -> None:
             if nowhere != fd:
                 os.dup2(nowhere, fd)
                 os.close(nowhere)
-    logging.raiseExceptions = False  # a log that can't be written is no matter for the terminal
+    logging.raiseExceptions = False  # no traceback on the terminal where a log can't be written
     for fd, name in NAMES.items():
         _replace(fd, name)
 

@@ -266,6 +266,17 @@ def test_all_of_a_sweep_is_checked(trainer: Trainer, capsys: pytest.CaptureFixtu
     assert not trainer.calls
 
 
+def test_a_value_that_is_not_checked_beforehand_fails_its_job_alone(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("seedsweep.cli.preflight.MOST_VALUES", 1)
+    assert main(["-m", "+experiment=scratch", "optim.lr=0.1,-1,0.3", "hydra.sweep.dir=g"]) == 1
+    assert trainer.names() == ["0", "2"]
+    reason = json.loads(Path("g/1/failure.json").read_text())["reason"]
+    assert "optim.lr" in reason
+    assert reason in " ".join(capsys.readouterr().out.split())
+
+
 def test_settings_that_change_no_number_repeat_no_job(trainer: Trainer) -> None:
     assert main(["-m", "+experiment=scratch", "seed=1", "hydra.sweep.dir=g"]) == 0
     further = ["data.workers=1", "data.cache_gib=1", "trainer.progress_bar=false", "features.budget_gib=1"]

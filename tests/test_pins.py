@@ -16,11 +16,14 @@ from PIL import Image
 
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config, DataConfig
+from seedsweep.data.manifest import write_manifest
 from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.errors import RefusedError, SeedsweepError
 from seedsweep.study.plan import Plan
 from seedsweep.study.same_images import agree_on_images
+from seedsweep.sweep.pins import check_pin
+from seedsweep.sweep.record import shared_manifest
 from seedsweep.training.run import train
 
 TINY = [
@@ -347,6 +350,17 @@ STUDY = [
     "+study=head", *TINY[:6], "trainer.max_epochs=2", "trainer.accelerator=cpu", "study.name=p", "study.finalists=1",
     "study.finalist_seeds=1", "report.write=false", "study.first=[]", "head.width=8",
 ]  # fmt: skip
+
+
+def test_a_damaged_result_of_one_job_refuses_no_grid(root: Path, tmp_path: Path):
+    grid, config = tmp_path / "g", config_of(*TINY, f"data.root={root}")
+    manifest = shared_manifest(grid, config)
+    (grid / "0").mkdir(parents=True)
+    (grid / "0/metrics.json").write_text("{")
+    write_manifest(prepare_images(settings(root), tmp_path).table, manifest)
+    checked: set[Path] = set()
+    check_pin(grid, config, checked)
+    assert checked == {manifest}, "it is not done: its images are compared"
 
 
 NEW_TRIAL = b'"op_code":4,'

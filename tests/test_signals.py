@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.errors import HydraException
 from test_grid import Trainer, trainer  # noqa: F401
 
 from seedsweep import signals
@@ -111,9 +112,30 @@ def test_what_a_library_makes_of_it_is_no_failure(
     trainer.act = converts
     assert main(["-m", "+experiment=scratch,frozen_bn", "hydra.sweep.dir=g"]) == 143
     assert len(trainer.calls) == 1
+    capsys.readouterr()
     assert main(["+experiment=scratch", "hydra.run.dir=r"]) == 143
-    assert "a defect" not in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "stopped; go on with: " in out
+    assert "/r\n" in out.split("resume=")[1]
+    assert "a defect" not in err
     assert not list(Path().rglob("failure.json")) + list(Path().rglob("error.log"))
+
+
+@pytest.mark.parametrize("error", [HydraException("odd"), RuntimeError("odd")])
+def test_what_a_launcher_makes_of_it_leaves_the_table(
+    error: Exception, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def converts(*_: Any) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise error from None
+
+    monkeypatch.setattr(job, "_give_memory_back", converts)
+    assert main(["-m", "+experiment=scratch,frozen_bn", "hydra.sweep.dir=g"]) == 143
+    out = capsys.readouterr().out
+    assert "resume=g" in out
+    assert "1 not begun" in out
 
 
 def test_the_handler_of_the_first_call_is_not_the_second_ones(trainer: Trainer) -> None:

@@ -100,20 +100,21 @@ def _run(args: list[str], checked: bool) -> int:
     try:
         _hydra(args)
     except (HydraException, OmegaConfBaseException) as error:  # what the preflight could not know
-        raise SeedsweepError(sentence(error, parsed.overrides)) from error
+        if not signals.asked():
+            raise SeedsweepError(sentence(error, parsed.overrides)) from error
+        interrupted = True
     except GridEnd as end:
         if state.sweep_dir is not None:
             print(f"go on      {command(f'resume={shown(state.sweep_dir)}')}", flush=True)
         raise SeedsweepError(str(end)) from end
     except KeyboardInterrupt:
-        if state.sweep_dir is None:
-            raise
         interrupted = True
     except Exception as error:  # of a launcher, or of Hydra's own files: the jobs catch their own
-        signals.check()
-        if told := disk.sentence(error, state.places):
+        if signals.asked():
+            interrupted = True
+        elif told := disk.sentence(error, state.places):
             raise SeedsweepError(told) from error
-        if isinstance(error, OSError) and error.filename is not None:
+        elif isinstance(error, OSError) and error.filename is not None:
             stopped = f"{error.filename}: {error.strerror}."
         elif not grid:
             raise
@@ -124,6 +125,8 @@ def _run(args: list[str], checked: bool) -> int:
     finally:
         if grid:
             notes.put_back()
+    if interrupted and state.sweep_dir is None:
+        raise KeyboardInterrupt
     interrupted = interrupted or signals.asked()
     if stopped and not (grid and has_jobs(state.sweep_dir)):
         raise SeedsweepError(stopped)

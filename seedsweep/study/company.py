@@ -1,8 +1,8 @@
-"""Several trials of one process at once: their heads are trained in company, then each trial is told alone.
+"""Several trials of one process at once: their heads are trained together, then each trial is recorded by itself.
 
-A step of a small head is mostly the cost of calls, on a GPU that of any head (``heads/company.py``). The price:
-trials drawn together don't know of each other's results, as those of several workers, so a study that was stopped
-and resumed may draw others; and heads in company are trained to their end, so nothing is pruned.
+A step of a small head is mostly the cost of calls, on a GPU that of any head (``heads/company.py``). This has a cost:
+trials that are drawn together don't use each other's results, like those of several workers. So a study that was
+stopped and resumed may draw others. And heads that are trained together are trained to their end: none is pruned.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def run_trials(
         told: called after each trial.
 
     Raises:
-        KeyboardInterrupt: the user stopped the study; what was not told is given back.
+        KeyboardInterrupt: the user stopped the study; trials that did not end are given back.
         DiskError, ChangedError, RefusedError: the disk is full, or the images changed; likewise.
     """
     waiting = list(trials)

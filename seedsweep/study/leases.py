@@ -46,9 +46,8 @@ class Leases:
         self.storage = study._storage
         self.grace = grace
         self._lock = FileLock(folder / "claims.lock")
-        self._seen: dict[
-            int, tuple[Any, float]
-        ] = {}  # other machines' trials: last sign of life, and when we saw it
+        # other machines' trials: last sign of life, and when we saw it
+        self._seen: dict[int, tuple[Any, float]] = {}
 
     def claim(self, sampler: Callable[[int], BaseSampler]) -> Trial | None:
         """Takes the first waiting trial; None if there is none.

@@ -34,9 +34,8 @@ def settle(hydra: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with open_dict(hydra):
         hydra.sweep.dir = str(folder)
-        hydra.overrides.hydra.append(
-            setting("hydra.sweep.dir", str(folder))
-        )  # each job composes its config again
+        # each job composes its config again
+        hydra.overrides.hydra.append(setting("hydra.sweep.dir", str(folder)))
     return folder
 
 

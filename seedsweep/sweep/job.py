@@ -96,20 +96,18 @@ def run(cfg: DictConfig) -> None:
     try:
         _single(cfg, folder)
     except KeyboardInterrupt:
-        if cfg.task == "train":
-            _say_stopped(folder)
+        _say_stopped(cfg, folder)
         raise
     except SeedsweepError as caught:
-        signals.check()
+        _check_signals(cfg, folder)
         state.error = caught
         if not isinstance(caught, DivergedError):  # that was trained
             notes.put_back()
     except Exception as caught:
-        signals.check()
+        _check_signals(cfg, folder)
         if told := disk.sentence(caught, state.places):
             state.error = SeedsweepError(told)
-            if cfg.task == "train":
-                _say_stopped(folder)
+            _say_stopped(cfg, folder)
         else:
             state.defect = (record.reason_of(caught), record.write_error_log(folder))
     finally:
@@ -144,7 +142,16 @@ def _single(cfg: DictConfig, folder: Path) -> None:
     log.info("dashboard: %s", command("task=dashboard", ("dashboard.dir", folder)))
 
 
-def _say_stopped(folder: Path) -> None:
+def _check_signals(cfg: DictConfig, folder: Path) -> None:
+    """Raises :class:`signals.Stopped` if a library made another error of a signal; says how to go on."""
+    if signals.asked():
+        _say_stopped(cfg, folder)
+        signals.check()
+
+
+def _say_stopped(cfg: DictConfig, folder: Path) -> None:
+    if cfg.task != "train":
+        return
     if record.is_finished(folder):
         log.info("stopped; the run itself is finished: %s", folder)
     else:
@@ -156,11 +163,17 @@ def _grid_job(cfg: DictConfig, folder: Path) -> None:
     signals.check()
     hydra = HydraConfig.get()
     grid = Path(hydra.sweep.dir)
-    config = to_config(cfg)
     swept = varied(grid)
-    label = arm_label(config.experiment.name, list(hydra.overrides.task), set(swept))
+    label = arm_label(str(cfg.experiment.name), list(hydra.overrides.task), set(swept))
     total = count(swept)
     place = f"{int(hydra.job.num) + 1}" + (f"/{total}" if total else "")
+    try:
+        config = to_config(cfg)
+    except SeedsweepError as caught:  # of a swept value that was not checked before the first job
+        log.info("")
+        log.info("[%s] %s", place, label)
+        _fail(folder, cfg, label, str(caught))
+        return
     digest = record.digest(config)
     try:
         if os.getpid() != state.process:
@@ -248,13 +261,13 @@ def _config_of(folder: Path, own: Path | None = None) -> str | None:
         return None
 
 
-def _fail(folder: Path, config: Config, label: str, reason: str) -> None:
+def _fail(folder: Path, config: Config | DictConfig, label: str, reason: str) -> None:
     log.error("failed: %s", reason)
     record.write_failure(folder, config, label, reason)
 
 
 def _end_grid(reason: str, folder: Path, config: Config, label: str) -> None:
-    """Ends the grid, as a full disk does; a launcher's process has but its own job to end."""
+    """Ends the grid, as a full disk does; in a process of a launcher, only the job, which is noted as failed."""
     if os.getpid() == state.process:
         raise GridEnd(reason)
     with suppress(OSError):

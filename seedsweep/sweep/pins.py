@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from seedsweep.config.location import path_of
@@ -10,6 +12,7 @@ from seedsweep.config.schema import Config
 from seedsweep.data.manifest import Row
 from seedsweep.data.pin import Pin, check_content, read_pin
 from seedsweep.digest import digest_of
+from seedsweep.errors import DamagedError
 from seedsweep.sweep.naming import count, varied
 from seedsweep.sweep.record import JOB, digest, is_finished, shared_manifest
 from seedsweep.whole import read_json
@@ -32,6 +35,7 @@ def check_pin(grid: Path, config: Config, checked: set[Path]) -> None:
     checked.add(path)
     root, pin = path_of(config.data.root).resolve(), Pin.of_grid(path)
     rows = read_pin(pin, root)
+    print(f"comparing {len(rows)} images below {root} with {path}", flush=True)  # before Hydra sets up a log
     with ThreadPoolExecutor() as pool:
         digests = list(pool.map(lambda row: _digest(root, row), rows))
     check_content(pin, rows, root, digests)
@@ -44,9 +48,17 @@ def _digest(root: Path, row: Row) -> str:
         return ""
 
 
+def _done(grid: Path) -> Iterator[str | None]:
+    """Yields the digests of the finished jobs' settings."""
+    for job in grid.glob("*/"):
+        with suppress(DamagedError):  # of one job: it fails by itself, and the table says why
+            if is_finished(job):
+                yield read_json(job / JOB).get("config")
+
+
 def _is_wanted(grid: Path, config: Config) -> bool:
     """Says whether jobs with this split are to go: images of those that are done may be gone."""
-    done = {read_json(job / JOB).get("config") for job in grid.glob("*/") if is_finished(job)}
+    done = set(_done(grid))
     total = count(varied(grid))
     if total is not None and len(done) >= total:
         return False

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from omegaconf import DictConfig
 
 from seedsweep.config.location import study_of
 from seedsweep.config.same import split_settings, what_counts
@@ -83,9 +84,8 @@ def alone(folder: Path) -> Iterator[bool]:
     try:
         yield True
     finally:
-        with suppress(
-            OSError
-        ):  # before it is released: who waits for it sees that the file is gone, and makes another
+        # before it is released: a process that waits for it sees that the file is gone, and makes another
+        with suppress(OSError):
             Path(lock.lock_file).unlink()
         lock.release()
 
@@ -112,7 +112,7 @@ def write_error_log(folder: Path) -> Path:
     return path
 
 
-def write_failure(folder: Path, config: Config, label: str, reason: str) -> None:
+def write_failure(folder: Path, config: Config | DictConfig, label: str, reason: str) -> None:
     """Notes why a job of a grid has no result."""
     content = {"reason": reason, "label": label, "experiment": config.experiment.name, "seed": config.seed}
     write_json(folder / "failure.json", content)
