@@ -16,9 +16,9 @@ from PIL import Image
 
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config, DataConfig
-from seedsweep.data.manifest import write_manifest
 from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
+from seedsweep.data.table import write_manifest
 from seedsweep.errors import RefusedError, SeedsweepError
 from seedsweep.study.plan import Plan
 from seedsweep.study.same_images import agree_on_images
