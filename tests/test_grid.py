@@ -271,8 +271,8 @@ def test_a_value_that_is_not_checked_beforehand_fails_its_job_alone(
 ) -> None:
     monkeypatch.setattr("seedsweep.cli.preflight.MOST_VALUES", 1)
     assert main(["-m", "+experiment=scratch", "optim.lr=0.1,-1,0.3", "hydra.sweep.dir=g"]) == 1
-    assert trainer.names() == ["0", "2"]
-    reason = json.loads(Path("g/1/failure.json").read_text())["reason"]
+    assert [name[0] for name in trainer.names()] == ["0", "2"]
+    reason = json.loads(next(Path("g").glob("1*/failure.json")).read_text())["reason"]
     assert "optim.lr" in reason
     assert reason in " ".join(capsys.readouterr().out.split())
 
