@@ -1,5 +1,6 @@
 """What a run began with it goes on with: its split and its images, by name and by content."""
 
+import csv
 import hashlib
 import json
 import logging
@@ -502,3 +503,20 @@ def test_a_grid_over_roots_has_two_baselines(
     shares = [re.search(r"always the largest class +(\S+)", part).group(1) for part in (one, two)]
     assert shares == ["0.500", "0.667"]
     assert len(list(Path("g").glob("manifest_*.csv"))) == 2
+
+
+def test_copies_of_a_folder_are_one_data_set_and_are_compared(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(root, "one")
+    shutil.copytree(root, "two")
+    assert main([*TINY, "trainer.max_epochs=1", "-m", "data.root=one,two", "hydra.sweep.dir=g"]) == 0
+    out = capsys.readouterr().out
+    assert "data set 2" not in out
+    assert "McNemar's exact test" in out
+    assert "Not compared" not in out
+    with Path("g/results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert all(row["arm_low"] for row in rows)
+    assert sorted(row["same_as_best"] for row in rows) == ["", "yes"]

@@ -30,10 +30,12 @@ class HeldOut:
         digest: SHA-256, in hex, of their names, classes, splits and contents; of an old run without its manifest, of
             their numbers by class.
         about: where they lie and how many there are, for a title.
+        by_content: whether the digest is of the contents of all of them.
     """
 
     digest: str
     about: str = field(compare=False)
+    by_content: bool = field(default=False, compare=False)
 
     @property
     def short(self) -> str:
@@ -62,7 +64,9 @@ def held_out(folder: Path, metrics: dict[str, Any], first_val: str | None = None
         return HeldOut(_digest([json.dumps(told, sort_keys=True, allow_nan=False)]), about)
     digest = _digest("\0".join((row.path, row.label, row.split, row.digest or "")) for row in rows)
     root = _root(rows, first_val)
-    return HeldOut(digest, f"{shown(Path(root))}, {about}" if root else about)
+    return HeldOut(
+        digest, f"{shown(Path(root))}, {about}" if root else about, all(row.digest for row in rows)
+    )
 
 
 def by_digest(items: Iterable[T], digest: Callable[[T], str]) -> list[list[T]]:

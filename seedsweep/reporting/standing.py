@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from seedsweep.claims.seeds import over_seeds
 from seedsweep.claims.standing import Standing, standings
 from seedsweep.reporting.grid import ArmRow, JobResult, by_data
@@ -39,11 +41,12 @@ def _judge(rows: list[ArmRow], results: list[JobResult]) -> None:
             runs.setdefault(result.label, {})[result.seed] = result
     best = rows[0].label if rows else ""
     if best in runs:
-        lead = next(iter(runs[best].values())).answers[SPLIT]
+        first = next(iter(runs[best].values()))
+        lead = first.answers[SPLIT]
         right = {
             label: {seed: run.answers[SPLIT].right for seed, run in by_seed.items()}
             for label, by_seed in runs.items()
-            if label == best or all(r.answers[SPLIT].paths == lead.paths for r in by_seed.values())
+            if label == best or all(_same_images(first, run) for run in by_seed.values())
         }
         found = standings(right, best, lead.groups)
         for row in rows:
@@ -53,15 +56,34 @@ def _judge(rows: list[ArmRow], results: list[JobResult]) -> None:
             row.standing = Standing(interval.clipped())
 
 
+def _same_images(one: JobResult, other: JobResult) -> bool:
+    """Says whether two runs of one data set answered the same images in the same order; copies have other folders."""
+    first, second = one.answers[SPLIT].paths, other.answers[SPLIT].paths
+    by_content = all(run.held_out is not None and run.held_out.by_content for run in (one, other))
+    return first == second or (by_content and _below(first) == _below(second))
+
+
+def _below(paths: list[str]) -> list[str]:
+    """Returns the paths below the folder that all of them are in."""
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    return [os.path.relpath(path, folder) if folder else path for path in paths]
+
+
 def told(rows: list[ArmRow]) -> str:
     """Returns a sentence on what the intervals are and what the marks mean; empty if there are none."""
     standing = next((row.standing for row in rows if row.standing), None)
     if standing is None:
         return ""
     sentence = f"95 %: interval over {standing.interval.over}"
+    alone = [row.label for row in rows if row.mean is not None and row.standing is None]
+    apart = (
+        f" Not compared, for no predictions of the same images are there: {', '.join(alone)}."
+        if alone
+        else ""
+    )
     behind = [row.standing for row in rows if row.standing and row.standing.behind]
     if not behind:
-        return sentence + "."
+        return f"{sentence}.{apart}"
     test = behind[0].behind.method if behind[0].behind else ""
     further = f"; {UNDECIDED} {UNDECIDED_MEANS}" if any(found.undecided for found in behind) else ""
-    return f"{sentence}.  {SAME} {SAME_MEANS} ({test}, Holm-corrected, p > 0.05){further}."
+    return f"{sentence}.  {SAME} {SAME_MEANS} ({test}, Holm-corrected, p > 0.05){further}.{apart}"
