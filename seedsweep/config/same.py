@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -120,10 +121,11 @@ def other_settings(folder: Path, config: Config, may_change: tuple[str, ...]) ->
 
 def saved_config(folder: Path) -> dict[str, Any]:
     """Returns the settings that Hydra wrote in a run's folder; empty where there are none, or they are damaged."""
-    try:
-        saved = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=True)
-    except FileNotFoundError:
+    path = folder / ".hydra" / "config.yaml"
+    if not os.path.isfile(path):  # of a path that can't be it says no, where Path.is_file raises
         return {}
+    try:
+        saved = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
         log.warning(
             "%s/.hydra/config.yaml is damaged: whether these are the settings that the run began with is not known",
