@@ -184,6 +184,28 @@ def test_help_lists_every_experiment(capsys: pytest.CaptureFixture[str]):
     assert "batch_stats" in page
 
 
+def test_a_kill_while_settings_are_written_loses_none(
+    stub: Stub, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+):
+    stub.fail["frozen_bn"] = KeyboardInterrupt()
+    run = ["+experiment=frozen_bn", "seed=3", "hydra.run.dir=r"]
+    assert main(run) == 130
+    notes = in_tmp / "r/.hydra"
+    before = {path.name: path.read_bytes() for path in notes.iterdir()}
+    assert sorted(before) == ["config.yaml", "hydra.yaml", "overrides.yaml"]
+
+    def killed(source: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("seedsweep.whole.os.replace", killed)
+        assert main(["resume=r", "trainer.max_epochs=2"]) == 130
+    assert {path.name: path.read_bytes() for path in notes.iterdir()} == before
+    stub.fail.clear()
+    assert main(["resume=r"]) == 0
+    assert stub.calls[-1][0].seed == 3
+
+
 def test_a_run_has_its_folder_and_the_resolved_config(stub: Stub, in_tmp: Path):
     assert main(["+experiment=frozen_bn", "optim.lr=1e-4"]) == 0
     config, folder, label, resume = stub.calls[0]

@@ -170,7 +170,7 @@ def test_workers_leave_the_leaders_notes_alone(arm: Arm, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(process, "prepare", lambda *_: None)
     monkeypatch.setattr(process, "begin", begin)
-    assert run("study.workers=2", "hydra.output_subdir=.hydra", n=3) == 130
+    assert run("study.workers=2", n=3) == 130
     notes = Path("outputs/studies/s/.hydra/overrides.yaml")
     before = notes.read_text()
     assert "study.workers=2" in before

@@ -19,7 +19,7 @@ from seedsweep.config.values import as_meant
 from seedsweep.errors import SeedsweepError
 
 # tasks that leave nothing in a run folder: Hydra makes none
-NO_FOLDER = ("hydra.run.dir=.", "hydra.output_subdir=null")
+NO_FOLDER = ("hydra.run.dir=.",)
 WITHOUT_FOLDER = {f"task={name}": NO_FOLDER for name in ("cache", "dashboard", "proxy")}
 # no experiments: their folders are outputs/<task>/<date_time>
 NAMED_BY_TASK = ("predict", "export")

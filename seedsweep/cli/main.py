@@ -85,7 +85,7 @@ def _run(args: list[str], checked: bool) -> int:
     from seedsweep.cli.resume import expand_resume
     from seedsweep.cli.sentences import sentence
     from seedsweep.command import command, shown
-    from seedsweep.sweep import job, notes
+    from seedsweep.sweep import job
     from seedsweep.sweep.folder import has_jobs, has_tasks
     from seedsweep.sweep.launchers import why_stopped
     from seedsweep.sweep.record import write_error_log
@@ -122,9 +122,6 @@ def _run(args: list[str], checked: bool) -> int:
             stopped = why_stopped(error)
             if has_jobs(state.sweep_dir):
                 write_error_log(state.sweep_dir)
-    finally:
-        if grid:
-            notes.put_back()
     if interrupted and state.sweep_dir is None:
         raise KeyboardInterrupt
     interrupted = interrupted or signals.asked()

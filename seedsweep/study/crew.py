@@ -112,13 +112,11 @@ class Crew:
         path = folder / f"{number:03d}.log"
         self._logged[number] = path.stat().st_size if path.is_file() else 0
         self._running[number] = process.begin(
-            # without notes: those in the study's folder are the leader's, which resume= goes by
             [
                 *self.command,
                 "study.workers=1",
                 f"study.job={number}",
                 "hydra.mode=RUN",
-                "hydra.output_subdir=null",
             ],
             path,
             self._threads,

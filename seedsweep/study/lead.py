@@ -190,6 +190,6 @@ def _command() -> list[str]:
     options = [part for folder in folders for part in ("--config-dir", folder)]
     overrides = [
         o for o in [*hydra.overrides.task, *hydra.overrides.hydra]
-        if key_of(o) not in ("study.workers", "study.job", "hydra.mode", "hydra.output_subdir", "resume")
+        if key_of(o) not in ("study.workers", "study.job", "hydra.mode", "resume")
     ]  # fmt: skip
     return [*options, *overrides]

@@ -118,10 +118,8 @@ def _single(cfg: DictConfig, folder: Path) -> None:
     resume = bool(cfg.resume)
     if resume and record.is_finished(folder):
         log.info("%s is finished already: nothing to do", folder)
-        notes.put_back()
         return
     if resume and (ended := record.diverged(folder)):
-        notes.put_back()
         again = ". The same settings would do so again: begin a new run with others, a smaller optim.lr for instance."
         raise DivergedError(ended.epoch, ended.what, again)
     if not resume and record.holds_run(folder):
@@ -263,6 +261,7 @@ def _config_of(folder: Path, own: Path | None = None) -> str | None:
 
 def _fail(folder: Path, config: Config | DictConfig, label: str, reason: str) -> None:
     log.error("failed: %s", reason)
+    notes.put_back()
     record.write_failure(folder, config, label, reason)
 
 

@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from seedsweep.sweep.notes import FOLDER
+
 KEPT = ("train", "study")  # tasks whose folder is where they go on
 
 
@@ -20,14 +22,13 @@ def remove_if_empty(hydra: Any, task: str, outputs: Path) -> None:
         outputs: ``paths.outputs``; nothing above it is removed.
     """
     named = any(override.lstrip("+").startswith("hydra.run.dir=") for override in hydra.overrides.hydra)
-    folder, notes, top = Path(hydra.runtime.output_dir), hydra.output_subdir, outputs.absolute()
+    folder, top = Path(hydra.runtime.output_dir), outputs.absolute()
     if task in KEPT or named or not folder.is_relative_to(top):
         return
     try:
-        if {path.name for path in folder.iterdir()} - {notes}:
+        if {path.name for path in folder.iterdir()} - {FOLDER}:
             return
-        if notes:
-            shutil.rmtree(folder / notes, ignore_errors=True)
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
         for empty in (folder, *folder.parents):
             if not empty.is_relative_to(top):
                 return
