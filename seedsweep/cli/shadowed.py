@@ -40,13 +40,17 @@ def shadowed(lines: Sequence[str], composed: DictConfig, compose: Compose) -> di
     found: dict[str, Shadow] = {}
     if not any(key_of(line) in APPENDED for line in lines):
         return found
-    typed = {key_of(line) for line in lines}
+    typed = tuple(f"{key_of(line)}." for line in lines)
     for line in lines:
         group, choice = key_of(line), text_of(line.partition("=")[2])
         if "/" in group or group in APPENDED or group not in composed or not choices_of(group):
             continue
         now = composed[group]
-        chosen = {key: value for key, value in _said(group, choice).items() if f"{group}.{key}" not in typed}
+        chosen = {
+            key: value
+            for key, value in _said(group, choice).items()
+            if not any(each.startswith(f"{group}.{key}.") for each in typed)  # itself, or a part of it
+        }
         other = {key: value for key, value in chosen.items() if key in now and now[key] != value}
         if not other:
             continue
