@@ -452,11 +452,17 @@ def test_thresholds_are_told_by_their_value(
     table = SimpleNamespace(classes=["a", "b"], paths=[tmp_path / f"{row}.png" for row in range(200)])
     found = [Doubt(row, 0, 1, 0.9) for row in range(doubts)]
     monkeypatch.setattr(
-        label_errors, "audited", lambda _: SimpleNamespace(table=table, name=lambda row: str(row))
+        label_errors,
+        "audited",
+        lambda _: SimpleNamespace(
+            table=table,
+            name=lambda row: str(row),
+            prepared=SimpleNamespace(pixels=SimpleNamespace(how=None)),
+        ),
     )
     monkeypatch.setattr(label_errors, "answered", lambda _: seen)
     monkeypatch.setattr(label_errors, "find_doubts", lambda *_: found)
-    monkeypatch.setattr(label_errors, "draw_sheet", lambda *_: None)
+    monkeypatch.setattr(label_errors, "draw_sheet", lambda *_, **__: None)
     assert said in label_errors.check(SimpleNamespace(), tmp_path).sentence
 
 

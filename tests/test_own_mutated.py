@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -282,8 +283,9 @@ def journal(tmp_path: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         patch.setattr(training, "train", Arm())
-        for place in ("plan.Plan.images", "lead._check_images"):
-            patch.setattr(f"seedsweep.study.{place}", lambda *_: None)
+        unchanged = SimpleNamespace(warn_of_changes=lambda: None)
+        patch.setattr("seedsweep.study.plan.Plan.images", lambda *_: unchanged)
+        patch.setattr("seedsweep.study.lead._check_images", lambda *_: None)
         patch.setattr("seedsweep.study.close.meet_test", lambda *_: [])
         patch.setattr("seedsweep.study.close.draw_study", lambda *_: [])
         patch.setattr("seedsweep.report.write.write_at_end", lambda *_, **__: None)

@@ -12,7 +12,7 @@ from seedsweep.config.grammar import text_of
 from seedsweep.config.groups import key_of
 from seedsweep.config.same import other_settings
 from seedsweep.config.schema import Config
-from seedsweep.errors import SeedsweepError
+from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.sweep.naming import varied
 from seedsweep.sweep.record import JOB, digest, holds_run
 from seedsweep.whole import read_json
@@ -44,7 +44,10 @@ def check_settings(
     swept = set(varied(grid))
     seen = set()
     for job in jobs:
-        note = read_json(job / JOB)
+        try:
+            note = read_json(job / JOB)
+        except DamagedError:  # the job itself says so
+            continue
         lines = None if note.get("task") else _lines(_recorded(job), choices, swept)
         if not lines:
             continue

@@ -126,6 +126,7 @@ def _single(cfg: DictConfig, folder: Path) -> None:
         raise SeedsweepError(
             f"{folder} holds a run already: give another hydra.run.dir; {typed(('resume', folder))} goes on with it."
         )
+    notes.write(cfg, folder)
     config = to_config(cfg)
     label = str(read_json(folder / record.JOB).get("label") or config.experiment.name)  # a grid's job
     if config.task != "train":
@@ -182,6 +183,8 @@ def _grid_job(cfg: DictConfig, folder: Path) -> None:
             log.info("")
             log.info("[%s] %s seed %d", place, label, config.seed)
         with record.alone(folder) as ours:
+            if ours:
+                notes.write(cfg, folder)
             if not ours:
                 log.info("another process is at it: left alone")
             elif config.task != "train":  # a study, or one of its workers: its trials know what is done
