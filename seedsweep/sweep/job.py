@@ -88,6 +88,7 @@ class GridFolder(Callback):
 
 def run(cfg: DictConfig) -> None:
     """Hydra's task function."""
+    notes.forget()
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     if hydra.mode == RunMode.MULTIRUN:

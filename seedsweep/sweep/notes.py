@@ -34,7 +34,6 @@ def write(config: DictConfig, folder: Path) -> None:
     Raises:
         OSError: the disk is full or read-only.
     """
-    _earlier.clear()
     hydra = HydraConfig.get()
     worker = config.task == "study" and config.study.job > 0 and hydra.mode != RunMode.MULTIRUN
     if config.task in WITHOUT or worker or _has_ended(folder):
@@ -59,9 +58,14 @@ def _has_ended(folder: Path) -> bool:
     return False
 
 
+def forget() -> None:
+    """Forgets the job before, whose settings stay as they are."""
+    _earlier.clear()
+
+
 def put_back() -> None:
     """Writes what was there before again."""
     for path, content in _earlier.items():
         with suppress(OSError), replacing(path) as part:
             part.write_bytes(content)
-    _earlier.clear()
+    forget()
