@@ -74,7 +74,6 @@ RUN = {  # damaged file, command: what is said
     ("run/checkpoints/last.ckpt", "task=export checkpoint=run/checkpoints/last.ckpt"): "run/checkpoints/best.ckpt",
     ("run/.hydra/config.yaml", "task=diagnose diagnose.run=run"): "put back a copy of it. Or remove it, ",
     ("run/.hydra/hydra.yaml", "resume=run"): "put back a copy of it, or begin anew",
-    ("grid/multirun.yaml", "resume=grid"): "put back a copy of it, or begin anew",
     ("run/history.csv", "task=diagnose diagnose.run=run"): "or delete it to go without the curves",
     ("run/manifest.csv", "task=diagnose diagnose.run=run"): "manifest.csv",
 }  # fmt: skip
@@ -98,6 +97,17 @@ def test_what_the_sentence_advises_works(capsys: pytest.CaptureFixture[str]):
     assert main(["resume=run"]) == 0
     after = json.loads(Path("run/metrics.json").read_text())
     assert all(after[key] == before[key] for key in ("val", "train", "test", "best_epoch", "status"))
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("how", HOW)
+def test_a_grid_whose_multirun_yaml_is_damaged_goes_by_its_copy(how: str, capsys: pytest.CaptureFixture[str]):
+    damage("grid/multirun.yaml", how)
+    assert main(["resume=grid"]) == 0
+    damage("grid/multirun.yaml", how)
+    damage("grid/.multirun.yaml", how)
+    assert "multirun.yaml was not written by Hydra" in (said := sentence(capsys, ["resume=grid"]))
+    assert "put back a copy of it, or begin anew" in said
 
 
 @pytest.mark.usefixtures("here")

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf, open_dict
 from seedsweep.config.grammar import setting
 from seedsweep.errors import DamagedError
 from seedsweep.sweep.record import JOB
+from seedsweep.sweep.recorded import COPY, GRID
 from seedsweep.whole import read_json
 
 CLOCK = "${now:"
@@ -54,6 +55,8 @@ def has_jobs(folder: Path | None) -> TypeGuard[Path]:
     """Says whether a job of the grid was begun; a folder that nothing was written into is removed."""
     if folder is None or not folder.is_dir():
         return False
+    if not (folder / GRID).is_file():
+        (folder / COPY).unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
     return any(folder.glob(f"*/{JOB}"))

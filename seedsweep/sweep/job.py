@@ -33,6 +33,7 @@ from seedsweep.sweep import launchers, notes, record, worker
 from seedsweep.sweep.folder import settle
 from seedsweep.sweep.litter import remove_if_empty
 from seedsweep.sweep.naming import arm_label, count, varied
+from seedsweep.sweep.recorded import write_copy
 from seedsweep.whole import read_json
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,8 @@ class GridFolder(Callback):
         if batch and sweeper.get("max_batch_size", batch) is None:
             with open_dict(sweeper):
                 sweeper.max_batch_size = batch
+        with suppress(OSError):
+            write_copy(config, Path(config.hydra.sweep.dir))
 
 
 def run(cfg: DictConfig) -> None:

@@ -6,12 +6,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from seedsweep.errors import DamagedError
+from seedsweep.sweep.recorded import GRID, UNREADABLE, read_whole
 
 UNLABELLED = ("seed", "experiment", "rung", "sweep", "resume")  # swept keys that don't name an arm
 
@@ -34,25 +34,20 @@ def arm_label(experiment: str, overrides: list[str], swept: set[str]) -> str:
 
 def varied(grid: Path) -> dict[str, Override]:
     """Returns the swept overrides by key, from the multirun.yaml that Hydra writes before the first job."""
-    path = grid / "multirun.yaml"
+    path = grid / GRID
     if not path.is_file():
         return {}
     try:
-        hydra: Any = yaml.safe_load(path.read_text())["hydra"]
-        params = hydra["sweeper"].get("params") or {}
-        lines = [*[f"{key}={value}" for key, value in params.items()], *hydra["overrides"]["task"]]
-        last = {o.key_or_group: o for o in OverridesParser.create().parse_overrides(lines)}
-    except (
-        OSError,
-        ValueError,
-        yaml.YAMLError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        HydraException,
-    ) as error:
+        last = read_whole(path, _last)
+    except UNREADABLE as error:
         raise DamagedError(f"{path} is damaged: put back a copy of it, or begin the grid anew.") from error
     return {key: override for key, override in last.items() if override.is_sweep_override()}
+
+
+def _last(hydra: Any) -> dict[str, Override]:
+    params = hydra["sweeper"].get("params") or {}
+    lines = [*[f"{key}={value}" for key, value in params.items()], *hydra["overrides"]["task"]]
+    return {o.key_or_group: o for o in OverridesParser.create().parse_overrides(lines)}
 
 
 def count(swept: dict[str, Override]) -> int | None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
 
 from seedsweep.config.compose import CONFIG
 from seedsweep.config.groups import key_of
 from seedsweep.errors import DamagedError
+from seedsweep.whole import replacing
 
 GRID, SINGLE = Path("multirun.yaml"), Path(".hydra") / "hydra.yaml"
+COPY = Path(".multirun.yaml")  # for a kill while Hydra writes the other
+UNREADABLE = (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError, HydraException)
 NOT_AGAIN = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode", "resume")  # of the one time that was recorded
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -40,21 +49,48 @@ class Recorded:
 def read_recorded(path: Path) -> Recorded:
     """Reads a grid's multirun.yaml or a run's .hydra/hydra.yaml.
 
-    The file is read as plain YAML: OmegaConf would put values in the place of ``${...}``.
-
     Raises:
-        SeedsweepError: the file can't be read, or was not written by Hydra.
+        DamagedError: the file can't be read, or was not written by Hydra.
     """
     try:
-        content: Any = yaml.safe_load(path.read_text())
-        hydra = content["hydra"]
-        overrides = [str(o) for o in [*hydra["overrides"]["task"], *hydra["overrides"]["hydra"]]]
-        sources = hydra["runtime"]["config_sources"]
-        name = str((hydra.get("job") or {}).get("config_name") or CONFIG)
-        folders = [str(source["path"]) for source in sources if source["provider"] == "command-line"]
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        return read_whole(path, _recorded)
+    except UNREADABLE as error:
         raise DamagedError(
             f"{path} was not written by Hydra, or is damaged, and resume= needs it: put back a copy of it, or begin "
             "anew with the settings as you gave them, in another folder."
         ) from error
+
+
+def read_whole(path: Path, read: Callable[[Any], Read]) -> Read:
+    """Returns what ``read`` makes of Hydra's part of a file; of a damaged multirun.yaml's copy if there is one.
+
+    The file is read as plain YAML: OmegaConf would put values in the place of ``${...}``.
+
+    Raises:
+        Exception: one of UNREADABLE, about ``path`` itself.
+    """
+    try:
+        return read(yaml.safe_load(path.read_text())["hydra"])
+    except UNREADABLE:
+        if path.name == str(GRID):
+            with suppress(*UNREADABLE):
+                return read(yaml.safe_load(path.with_name(str(COPY)).read_text())["hydra"])
+        raise
+
+
+def write_copy(config: DictConfig, grid: Path) -> None:
+    """Writes the copy of multirun.yaml, whole or not at all, before Hydra writes the file itself in place.
+
+    Raises:
+        OSError: the disk is full or read-only.
+    """
+    with replacing(grid / COPY) as part:
+        part.write_text(OmegaConf.to_yaml(config), encoding="utf-8")
+
+
+def _recorded(hydra: Any) -> Recorded:
+    overrides = [str(o) for o in [*hydra["overrides"]["task"], *hydra["overrides"]["hydra"]]]
+    name = str((hydra.get("job") or {}).get("config_name") or CONFIG)
+    sources = hydra["runtime"]["config_sources"]
+    folders = [str(source["path"]) for source in sources if source["provider"] == "command-line"]
     return Recorded(folders, [o for o in overrides if key_of(o) not in NOT_AGAIN], name)
