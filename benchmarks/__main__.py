@@ -34,7 +34,6 @@ PACKAGES = (
     "torch",
     "torchvision",
     "openvino",
-    "mnn",
     "pytorch-lightning",
     "optuna",
     "numpy",

@@ -35,7 +35,7 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-WITH_ENGINES = ("test_engines", "test_engines_mnn", "test_features", "test_prefix", "test_deploy")
+WITH_ENGINES = ("test_engines", "test_features", "test_prefix", "test_deploy")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -44,7 +44,6 @@ def _engine(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if request.module.__name__ not in WITH_ENGINES:
             patch.setattr("seedsweep.engines.openvino_engine.available", lambda: False)
-            patch.setattr("seedsweep.engines.mnn_engine.available", lambda: False)
         yield
 
 

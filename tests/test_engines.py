@@ -14,10 +14,9 @@ from torch.nn import functional
 
 from seedsweep.batchnorm.policy import norm_layers, recalibrate
 from seedsweep.config.schema import FeaturesConfig
-from seedsweep.engines import mnn_engine, select
+from seedsweep.engines import select
 from seedsweep.engines.fold import folded
 from seedsweep.engines.side_by_side import SideBySide
-from seedsweep.engines.winograd import winograd_share
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import build_trunk
 from seedsweep.models.classifier import FeatureNet
@@ -29,7 +28,6 @@ NETS = {
     "vgg16": (["backbone.weights=none"], 64),
 }
 ENGINES = sorted(name for name, module in select._engines().items() if module.available())
-needs_mnn = pytest.mark.skipif("mnn" not in ENGINES, reason="needs MNN")
 
 
 def net(name: str, *overrides: str) -> tuple[FeatureNet, tuple[int, int, int]]:
@@ -114,10 +112,6 @@ def test_bfloat16_is_near(engine: str):
     plain, size = shallow()
     images = photos(2, size)
     options = FeaturesConfig(engine=engine, precision="bfloat16")
-    if "bfloat16" not in select._engines()[engine].PRECISIONS:
-        with pytest.raises(SeedsweepError, match=f"{engine} computes in float32, not in bfloat16"):
-            select.engine_name(plain, size, options, CPU)
-        return
     with torch.no_grad():
         truth = plain(images)
     made = select.build_engine(plain, size, options, CPU)
@@ -184,68 +178,39 @@ def test_the_last_engine_is_kept_by_its_key(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_what_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch):
-    plain, size = shallow()
-
     def name(device: torch.device = CPU, **options: str) -> str:
-        return select.engine_name(plain, size, FeaturesConfig(**options), device)
+        return select.engine_name(FeaturesConfig(**options), device)
 
-    with pytest.raises(SeedsweepError, match="nosuch is unknown: choose auto, mnn, openvino, torch"):
-        name(engine="nosuch")
+    for unknown in ("nosuch", "mnn"):  # mnn was an engine until November 2026
+        with pytest.raises(SeedsweepError, match=f"{unknown} is unknown: choose auto, openvino, torch"):
+            name(engine=unknown)
     monkeypatch.setattr(select._engines()["openvino"], "available", lambda: True)
     with pytest.raises(SeedsweepError, match="not on cuda"):
         name(torch.device("cuda"), engine="openvino")
-    for module in ("openvino", "mnn"):
-        monkeypatch.setattr(select._engines()[module], "available", lambda: False)
-        with pytest.raises(SeedsweepError, match=rf"pip install 'seedsweep\[{module}\]'"):
-            name(engine=module)
+    monkeypatch.setattr(select._engines()["openvino"], "PRECISIONS", ("float32",))
+    with pytest.raises(SeedsweepError, match="openvino computes in float32, not in bfloat16"):
+        name(engine="openvino", precision="bfloat16")
+    monkeypatch.setattr(select._engines()["openvino"], "available", lambda: False)
+    with pytest.raises(SeedsweepError, match=r"pip install 'seedsweep\[openvino\]'"):
+        name(engine="openvino")
     assert name() == "torch"
 
 
-def test_auto_takes_the_engine_that_suits_the_net(monkeypatch: pytest.MonkeyPatch):
-    for name in ("openvino", "mnn"):
-        monkeypatch.setattr(select._engines()[name], "available", lambda: True)
-
-    def chosen(kernel: int, precision: str = "float32", device: torch.device = CPU) -> str:
+def test_auto_takes_openvino_on_a_cpu_and_torch_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(select._engines()["openvino"], "available", lambda: True)
+    for precision in ("float32", "bfloat16"):
         options = FeaturesConfig(precision=precision)
-        return select.engine_name(nn.Conv2d(3, 8, kernel), (3, 16, 16), options, device)
-
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True})
-    assert chosen(3) == "openvino"
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    assert chosen(3) == "mnn"
-    assert chosen(1) == "openvino"
-    assert chosen(3, "bfloat16") == "openvino"
-    assert chosen(3, device=torch.device("cuda")) == "torch"
+        assert select.engine_name(options, CPU) == "openvino"
+        assert select.engine_name(options, torch.device("cuda")) == "torch"
 
 
-def test_the_backbones_that_auto_gives_to_mnn():
-    shares = {name: winograd_share(*net(name)) for name in ("efficientnet_lite0", "inception_v3")}
-    assert shares["efficientnet_lite0"] < mnn_engine.PAYS < shares["inception_v3"]
-
-
-def test_the_share_of_winograd_convolutions():
-    layers = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),  # 8 x 27 a pixel: the only short one
-        nn.Conv2d(8, 8, 3, padding=1, groups=8),  # 8 x 9
-        nn.Conv2d(8, 4, 1),  # 4 x 8
-        nn.BatchNorm2d(4),
-    )
-    before = {key: value.clone() for key, value in layers.state_dict().items()}
-    assert winograd_share(layers.train(), (3, 16, 16)) == pytest.approx(216 / (216 + 72 + 32))
-    assert all(torch.equal(value, before[key]) for key, value in layers.state_dict().items()), (
-        "statistics stay"
-    )
-    assert not any(layer._forward_hooks for layer in layers)
-
-    class Branches(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = nn.Conv2d(3, 4, 3)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.conv(x) if x.sum() > 0 else x
-
-    assert winograd_share(Branches(), (3, 16, 16)) == 0
+@pytest.mark.parametrize(("here", "advice"), [(True, r"; take features.engine=openvino\."), (False, r"\)\.")])
+def test_an_engine_that_cannot_run_the_net_names_another_if_there_is_one(
+    here: bool, advice: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(select._engines()["openvino"], "available", lambda: here)
+    with pytest.raises(SeedsweepError, match=rf"features.engine=torch can't run this net \(.*{advice}$"):
+        select.build_engine(nn.Conv2d(4, 8, 3), (3, 16, 16), FeaturesConfig(engine="torch"), CPU)
 
 
 def mean(pixels: np.ndarray) -> np.ndarray:

@@ -227,7 +227,7 @@ class FeaturesConfig:
 
     mode: str = "auto"  # auto: stored where that is exact or `views` are asked for; off; required
     views: int = 0  # augmented views of each training image; 0: as many as there are epochs (exact)
-    engine: str = "auto"  # auto | torch | openvino | mnn
+    engine: str = "auto"  # auto | torch | openvino
     precision: str = "float32"  # float32 | bfloat16: of the pass over the images
     dtype: str = "float32"  # float32 | float16: of the stored arrays
     head_precision: str = "float32"  # float32 | bfloat16 | auto: that a head is trained in

@@ -2,7 +2,7 @@
 
 A file of this folder is an engine if it defines ``NAME`` (str), ``DEVICES`` (device types it serves),
 ``PRECISIONS`` (of ``features.precision``), ``available() -> bool``, ``HINT`` (how to install it),
-``rank(net, size) -> int`` (``features.engine=auto`` takes the engine that ranks this net highest) and
+``RANK`` (int; ``features.engine=auto`` takes the highest of what can serve) and
 ``build(net, size, precision, device) -> Engine``.
 """
 

@@ -20,6 +20,7 @@ from seedsweep.engines.side_by_side import AT_ONCE, Lane, SideBySide
 
 NAME, DEVICES, PRECISIONS = "openvino", ("cpu",), ("float32", "bfloat16")
 HINT = "pip install 'seedsweep[openvino]'"
+RANK = 10
 
 # Measured on two cores at 224x224, against both cores on one batch of 32: EfficientNet-Lite0 1.2 times faster,
 # MobileNetV3 1.2, ConvNeXt-T 1.1; InceptionV3, InceptionV4, VGG16 and ResNet50 the same or up to .03 faster.
@@ -86,11 +87,6 @@ def _lane(compiled: Any) -> Lane:
 def available() -> bool:
     """Says whether OpenVINO is installed."""
     return importlib.util.find_spec("openvino") is not None
-
-
-def rank(net: nn.Module, size: tuple[int, int, int]) -> int:
-    """Returns 10 for every net (see ``base``)."""
-    return 10
 
 
 def build(net: nn.Module, size: tuple[int, int, int], precision: str, device: torch.device) -> Engine:

@@ -21,14 +21,10 @@ log = logging.getLogger(__name__)
 _last: tuple[tuple[object, ...], Engine] | None = None
 
 
-def engine_name(
-    net: nn.Module, size: tuple[int, int, int], config: FeaturesConfig, device: torch.device
-) -> str:
+def engine_name(config: FeaturesConfig, device: torch.device) -> str:
     """Returns which engine ``features.engine`` means here.
 
     Args:
-        net: pixels to features; left as it is.
-        size: (3, height, width) of the images.
         config: engine, precision.
         device: where to compute.
 
@@ -37,7 +33,7 @@ def engine_name(
     """
     known = _engines()
     if config.engine == "auto":
-        return _able(net, size, config.precision, device)[0]
+        return _able(config.precision, device)[0]
     if config.engine not in known:
         raise SeedsweepError(
             f"features.engine={config.engine} is unknown: choose auto, {', '.join(sorted(known))}."
@@ -58,13 +54,11 @@ def engine_name(
     return config.engine
 
 
-def _able(net: nn.Module, size: tuple[int, int, int], precision: str, device: torch.device) -> list[str]:
-    """Returns the engines that are here and serve, the one that suits the net best first."""
+def _able(precision: str, device: torch.device) -> list[str]:
+    """Returns the engines that are installed and serve, the highest rank first."""
     able = [m for m in _engines().values() if device.type in m.DEVICES and precision in m.PRECISIONS]
     able = [module for module in able if module.available()]
-    if len(able) > 1:  # to rank a net takes a moment
-        able.sort(key=lambda module: int(module.rank(net, size)), reverse=True)
-    return [str(module.NAME) for module in able]
+    return [str(module.NAME) for module in sorted(able, key=lambda module: -int(module.RANK))]
 
 
 def build_engine(
@@ -88,7 +82,7 @@ def build_engine(
         SeedsweepError: see :func:`engine_name`; or the engine can't run this net.
     """
     global _last
-    name = engine_name(net, size, config, device)
+    name = engine_name(config, device)
     module = _engines()[name]
     kept = (key, name, config.precision, str(device), torch.get_num_threads())
     if key is not None and _last is not None and _last[0] == kept:
@@ -102,10 +96,11 @@ def build_engine(
             "the GPU has no room for one image's pass: end what else computes on it, or take trainer.accelerator=cpu."
         ) from error
     except Exception as error:
-        others = [other for other in _able(net, size, config.precision, device) if other != name]
+        others = [other for other in _able(config.precision, device) if other != name]
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        advice = f"; take features.engine={others[0]}" if others else ""
         raise SeedsweepError(
-            f"features.engine={name} can't run this net ({type(error).__name__}: {str(error).splitlines()[0]}); "
-            f"take features.engine={others[0] if others else 'torch'}."
+            f"features.engine={name} can't run this net ({type(error).__name__}: {reason}){advice}."
         ) from error
     if key is not None:
         _last = (kept, engine)

@@ -18,6 +18,7 @@ from seedsweep.engines.graphs import LANES, QUEUED, Lanes, Net
 log = logging.getLogger(__name__)
 
 NAME, DEVICES, PRECISIONS, HINT = "torch", ("cpu", "cuda", "mps"), ("float32", "bfloat16"), ""
+RANK = 0  # it serves where no other does
 
 
 class TorchEngine:
@@ -130,11 +131,6 @@ def _computing(device: torch.device, bfloat16: bool) -> Iterator[None]:
 def available() -> bool:
     """Always."""
     return True
-
-
-def rank(net: nn.Module, size: tuple[int, int, int]) -> int:
-    """Returns 0: it serves where no other does (see ``base``)."""
-    return 0
 
 
 def build(net: nn.Module, size: tuple[int, int, int], precision: str, device: torch.device) -> Engine:

@@ -61,7 +61,7 @@ def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> Fea
         "batchnorm": "recalibrated" if config.batchnorm.recalibrate else "stored",
         "preprocess": preprocess_called(config.preprocess),
         "image_size": list(config.data.image_size),
-        "engine": engine_name(net, size, options, device),
+        "engine": engine_name(options, device),
         "precision": options.precision,
         "dtype": options.dtype,
     }
