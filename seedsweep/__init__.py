@@ -1,3 +1,49 @@
-"""seedsweep: which transfer-learning set-up works on my images, and why do the others fail?"""
+"""seedsweep: which transfer-learning set-up works on my labelled images, and why do the others fail?
+
+The names below are for use from Python; each is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seedsweep.batchnorm.callback import BatchNormCallback
+    from seedsweep.batchnorm.gap import BnGap, bn_gap
+    from seedsweep.batchnorm.policy import BatchNormHandle, set_batchnorm
+    from seedsweep.batchnorm.statistics import recalibrate
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "BatchNormCallback",
+    "BatchNormHandle",
+    "BnGap",
+    "bn_gap",
+    "recalibrate",
+    "set_batchnorm",
+]
+
+_HOMES = {
+    "BatchNormCallback": "seedsweep.batchnorm.callback",
+    "BatchNormHandle": "seedsweep.batchnorm.policy",
+    "BnGap": "seedsweep.batchnorm.gap",
+    "bn_gap": "seedsweep.batchnorm.gap",
+    "recalibrate": "seedsweep.batchnorm.statistics",
+    "set_batchnorm": "seedsweep.batchnorm.policy",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first asked for: torch alone takes seconds."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """Lists the public names, imported or not."""
+    return sorted({*globals(), *__all__})

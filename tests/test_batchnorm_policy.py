@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from seedsweep.batchnorm.policy import (
-    apply_policy,
     depends_on_batch,
     norm_layers,
-    recalibrate,
+    set_batchnorm,
     statistics_untouched,
 )
+from seedsweep.batchnorm.statistics import recalibrate
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import BatchNormConfig
 
@@ -84,7 +84,7 @@ def test_policy_from_first_principles(name, kind):
     policy = POLICIES[name]
     net = pretrained_net(kind)
     reference = copy.deepcopy(net)
-    assert apply_policy(net, policy) == len(norm_layers(net)) > 0
+    assert len(set_batchnorm(net, policy).layers) == len(norm_layers(net)) > 0
     x = images()
     before = statistics(net)
 
@@ -106,7 +106,7 @@ def test_policy_from_first_principles(name, kind):
 @pytest.mark.parametrize("name", ["inference", "recalibrate"])
 def test_train_called_on_the_layer_itself_changes_nothing(name):
     net = pretrained_net()
-    apply_policy(net, POLICIES[name])
+    set_batchnorm(net, POLICIES[name])
     expected = net.eval()(images())
     for _, layer in norm_layers(net):
         layer.train()
@@ -115,7 +115,7 @@ def test_train_called_on_the_layer_itself_changes_nothing(name):
 
 def test_running_statistics_drift_as_momentum_says():
     net = pretrained_net()
-    apply_policy(net, POLICIES["update_stats"])
+    set_batchnorm(net, POLICIES["update_stats"])
     layer = net[1]
     before, x = layer.running_mean.clone(), images()
     expected = 0.9 * before + 0.1 * net[0](x).mean([0, 2, 3])
@@ -126,7 +126,7 @@ def test_running_statistics_drift_as_momentum_says():
 def test_gradients_reach_the_affine_under_train_alone():
     for name, policy in POLICIES.items():
         net = pretrained_net()
-        apply_policy(net, policy)
+        set_batchnorm(net, policy)
         x = images().requires_grad_()
         net.train()(x).square().sum().backward()
         assert (net[1].weight.grad is not None) == (name == "train")
@@ -145,7 +145,7 @@ def test_recalibrate_takes_the_statistics_of_the_images():
 
 def test_statistics_untouched_restores_buffers_and_flags():
     net = pretrained_net()
-    apply_policy(net, POLICIES["train"])
+    set_batchnorm(net, POLICIES["train"])
     net.eval()
     before = {k: v.clone() for k, v in net.state_dict().items()}
     with statistics_untouched(net):
@@ -158,7 +158,7 @@ class Tiny(pl.LightningModule):
     def __init__(self, policy: BatchNormConfig) -> None:
         super().__init__()
         self.net = pretrained_net()
-        apply_policy(self.net, policy)
+        set_batchnorm(self.net, policy)
         self.head = nn.Linear(4, 2)
         self.seen_training_flags: set[bool] = set()
 
@@ -205,7 +205,7 @@ def test_lightnings_own_freezing_still_behaves_as_batch_stats():
     """The day this fails, Lightning has closed the trap: tell it in policy.py and the README."""
     lightning, ours = pretrained_net(), pretrained_net()
     BaseFinetuning.freeze(lightning, train_bn=False)
-    apply_policy(ours, POLICIES["batch_stats"])
+    set_batchnorm(ours, POLICIES["batch_stats"])
     before, x = statistics(lightning), images()
     assert torch.equal(lightning.train()(x), ours.train()(x))
     assert all(torch.equal(a, b) for a, b in zip(before, statistics(lightning), strict=True))

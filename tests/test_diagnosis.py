@@ -13,7 +13,7 @@ from torch import nn
 
 from seedsweep.backbones.base import IMAGENET, MINUS_ONE_TO_ONE, InputSpec
 from seedsweep.batchnorm.modes import batch_statistics
-from seedsweep.batchnorm.policy import apply_policy
+from seedsweep.batchnorm.policy import set_batchnorm
 from seedsweep.cli.main import main
 from seedsweep.config.schema import BatchNormConfig, PreprocessConfig
 from seedsweep.config.store import to_config
@@ -290,7 +290,7 @@ def test_batch_statistics_for_a_moment():
     """Over any policy; and nothing of the net is changed."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.5))
-    apply_policy(net, BatchNormConfig("inference"))
+    set_batchnorm(net, BatchNormConfig("inference"))
     net.train()
     x = torch.randn(8, 3, 5, 5) * 3 + 1
     before = {key: value.clone() for key, value in net.state_dict().items()}

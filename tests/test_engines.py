@@ -12,7 +12,8 @@ from test_training import small
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seedsweep.batchnorm.policy import norm_layers, recalibrate
+from seedsweep.batchnorm.policy import norm_layers
+from seedsweep.batchnorm.statistics import recalibrate
 from seedsweep.config.schema import FeaturesConfig
 from seedsweep.engines import select
 from seedsweep.engines.fold import folded

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from seedsweep.batchnorm.policy import apply_policy
+from seedsweep.batchnorm.policy import set_batchnorm
 from seedsweep.config.schema import BatchNormConfig
 from seedsweep.training import probe
 
@@ -21,7 +21,7 @@ def test_both_modes_see_the_same_images(
 ):
     """97 = 3 x 32 + 1: a last batch of one image can't be normalised with its own statistics."""
     backbone = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
-    apply_policy(backbone, BatchNormConfig("x", training_statistics=statistics))
+    set_batchnorm(backbone, BatchNormConfig("x", training_statistics=statistics))
     classifier = nn.Module()
     classifier.backbone = backbone
     calls: list[list[int]] = []

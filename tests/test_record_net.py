@@ -18,7 +18,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.nn import functional
 
 from seedsweep.augment.warp import build_augment
-from seedsweep.batchnorm.policy import norm_layers, recalibrate, statistics_untouched
+from seedsweep.batchnorm.policy import norm_layers, statistics_untouched
+from seedsweep.batchnorm.statistics import recalibrate
 from seedsweep.config.called import NONE
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config

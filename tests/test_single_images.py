@@ -9,7 +9,7 @@ import torch
 from composed import config_of
 from torch import nn
 
-from seedsweep.batchnorm.policy import apply_policy
+from seedsweep.batchnorm.policy import set_batchnorm
 from seedsweep.batchnorm.single import check_single_images, layer_of_one_value
 from seedsweep.config.schema import BatchNormConfig
 from seedsweep.data.prepare import PreparedImages, prepare_images
@@ -45,7 +45,7 @@ def net(policy: str) -> nn.Module:
         nn.Conv2d(3, 4, 3, stride=16, padding=1), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(2), nn.Conv2d(4, 4, 2),
         nn.Flatten(), nn.BatchNorm1d(4),
     )  # fmt: skip
-    apply_policy(made, POLICIES[policy])
+    set_batchnorm(made, POLICIES[policy])
     return made.train()
 
 

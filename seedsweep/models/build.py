@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seedsweep.backbones.base import Backbone
 from seedsweep.backbones.build import BuiltBackbone, build_backbone
 from seedsweep.backbones.cut import Cut, find_cut
-from seedsweep.batchnorm.policy import apply_policy, norm_layers, statistics_untouched
+from seedsweep.batchnorm.policy import norm_layers, set_batchnorm, statistics_untouched
 from seedsweep.config.schema import BatchNormConfig, Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.classifier import Classifier, Head
@@ -104,9 +104,11 @@ def _apply_policy(net: Backbone, policy: BatchNormConfig, cut: Cut | None) -> in
     The policies that train nothing mean the whole net: ``batch_stats`` and ``update_stats`` keep their fault.
     """
     if cut is None or not policy.train_affine:
-        return apply_policy(net, policy)
+        return len(set_batchnorm(net, policy).layers)
     layers = norm_layers(net)
-    return sum(apply_policy(layer, policy if cut.holds(name) else FROZEN) for name, layer in layers)
+    for name, layer in layers:
+        set_batchnorm(layer, policy if cut.holds(name) else FROZEN)
+    return len(layers)
 
 
 def add_head(trunk: Trunk, n_classes: int, config: Config) -> BuiltModel:

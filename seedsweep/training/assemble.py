@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from seedsweep.backbones.base import Backbone
-from seedsweep.batchnorm.policy import depends_on_batch, norm_layers, recalibrate
+from seedsweep.batchnorm.policy import depends_on_batch, norm_layers
 from seedsweep.batchnorm.single import check_single_images
-from seedsweep.batchnorm.statistics import load_statistics, save_statistics
+from seedsweep.batchnorm.statistics import load_statistics, recalibrate, save_statistics
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
