@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seedsweep import claims as stats
     from seedsweep.batchnorm.callback import BatchNormCallback
     from seedsweep.batchnorm.gap import BnGap, bn_gap
     from seedsweep.batchnorm.policy import BatchNormHandle, set_batchnorm
@@ -23,6 +24,7 @@ __all__ = [
     "bn_gap",
     "recalibrate",
     "set_batchnorm",
+    "stats",
 ]
 
 _HOMES = {
@@ -32,6 +34,7 @@ _HOMES = {
     "bn_gap": "seedsweep.batchnorm.gap",
     "recalibrate": "seedsweep.batchnorm.statistics",
     "set_batchnorm": "seedsweep.batchnorm.policy",
+    "stats": "seedsweep.claims",  # a module
 }
 
 
@@ -39,7 +42,8 @@ def __getattr__(name: str) -> Any:
     """Imports a public name when it is first asked for: torch alone takes seconds."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(_HOMES[name]), name)
+    home = import_module(_HOMES[name])
+    found = getattr(home, name, home)
     globals()[name] = found
     return found
 

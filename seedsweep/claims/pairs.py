@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from seedsweep.claims.answers import correct_answers
 from seedsweep.claims.crossed import BOTH, crossed_mean
 from seedsweep.claims.interval import LEVEL, RESAMPLES, Interval
+from seedsweep.errors import SeedsweepError
 
 Floats = NDArray[np.float64]
 
@@ -86,19 +88,38 @@ def by_group(values: Floats, groups: ArrayLike | None) -> Floats:
     return np.asarray(mean + away * (n_groups / n_images))
 
 
-def compare(right_a: Floats, right_b: Floats, groups: ArrayLike | None = None) -> Comparison:
-    """Compares two arms on the same images.
+def compare(a: ArrayLike, b: ArrayLike, groups: ArrayLike | None = None) -> Comparison:
+    """Compares the accuracy of two classifiers on the same images.
 
     One seed each: McNemar's test, and the paired bootstrap over images. Several: both are crossed random factors
     (see :mod:`seedsweep.claims.crossed`). Images in groups: a group is what is drawn.
 
+    Example:
+        >>> import numpy as np, seedsweep as ss
+        >>> a = np.repeat([1, 1, 1, 0], 25)  # 75 of 100 correct
+        >>> b = np.repeat([1, 1, 0, 0], 25)  # 50 of 100 correct
+        >>> found = ss.stats.compare(a, b)
+        >>> found.difference.value, found.p < 0.001, found.method
+        (0.25, True, "McNemar's exact test")
+
     Args:
-        right_a: [S, N], 1 where seed s of the one arm answered image n rightly, 0 elsewhere.
-        right_b: [S, N], of the other arm; row for row its counterpart.
-        groups: [N] names; None: every image is its own.
+        a: [S, N], 1 where seed s of the one classifies image n correctly, 0 elsewhere; or [N], of one seed.
+        b: of the other, of the same shape; row for row its counterpart.
+        groups: [N] names of what belongs together, such as photographs of one object; None: every image is its own.
+
+    Returns:
+        The difference, ``a`` less ``b``, with its 95 % interval, and the p value of no difference.
+
+    Raises:
+        SeedsweepError: there are other values than 0 and 1, or the shapes don't fit together.
     """
-    difference = by_group(np.asarray(right_a, dtype=float) - np.asarray(right_b, dtype=float), groups)
-    grouped = difference.shape[1] != np.shape(right_a)[1]
+    first, second = correct_answers(a, groups), correct_answers(b, groups)
+    if first.shape != second.shape:
+        raise SeedsweepError(
+            f"Two arrays of the same seeds and images can be compared, not {list(np.shape(a))} and {list(np.shape(b))}."
+        )
+    difference = by_group(first - second, groups)
+    grouped = difference.shape[1] != first.shape[1]
     unit = "groups of images" if grouped else "images"
     found = crossed_mean(difference)
     if len(difference) > 1:
@@ -107,7 +128,7 @@ def compare(right_a: Floats, right_b: Floats, groups: ArrayLike | None = None) -
     interval = paired_bootstrap(difference[0], over=unit)
     if grouped:
         return Comparison(interval, found.p_value(), "paired t test over groups")
-    return Comparison(interval, mcnemar(right_a[0], right_b[0]), "McNemar's exact test")
+    return Comparison(interval, mcnemar(first[0], second[0]), "McNemar's exact test")
 
 
 def holm(p: ArrayLike) -> Floats:

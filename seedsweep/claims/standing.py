@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seedsweep.claims.answers import correct_answers
 from seedsweep.claims.crossed import BOTH, crossed_mean
 from seedsweep.claims.images import wilson
 from seedsweep.claims.interval import LEVEL, Interval
@@ -39,21 +40,35 @@ class Standing:
         return self.behind is not None and self.same is None
 
 
-def accuracy(right: Floats, groups: ArrayLike | None = None) -> Interval:
-    """Returns the accuracy of right answers [S, N] (1 or 0) with its interval.
+def accuracy(correct: ArrayLike, groups: ArrayLike | None = None) -> Interval:
+    """Returns an accuracy with its 95 % interval.
 
-    Over images for one seed (bootstrap), over images and seeds for several.
+    The interval is over images for one seed (bootstrap), over images and seeds for several. Where all images or none
+    are classified correctly it is Wilson's.
+
+    Example:
+        >>> import numpy as np, seedsweep as ss
+        >>> found = ss.stats.accuracy(np.repeat([1, 0], [80, 20]))
+        >>> found.value, found.low < 0.75, found.high > 0.85, found.over
+        (0.8, True, True, 'images')
+
+    Args:
+        correct: [S, N], 1 where seed s classifies image n correctly, 0 elsewhere; or [N], of one seed.
+        groups: [N] names of what belongs together, such as photographs of one object; None: every image is its own.
+
+    Raises:
+        SeedsweepError: there are other values than 0 and 1, or the shapes don't fit together.
     """
-    right = np.asarray(right, dtype=float)
-    units = by_group(right, groups)
-    grouped = units.shape[1] != right.shape[1]
+    values = correct_answers(correct, groups)
+    units = by_group(values, groups)
+    grouped = units.shape[1] != values.shape[1]
     unit = "groups of images" if grouped else "images"
-    over = unit if len(right) == 1 else BOTH if not grouped else f"{unit} and seeds"
-    share = float(right.mean())
+    over = unit if len(values) == 1 else BOTH if not grouped else f"{unit} and seeds"
+    share = float(values.mean())
     if share in (0.0, 1.0):
         n = units.shape[1]
         return wilson(round(share * n), n, over=over)
-    if len(right) == 1:
+    if len(values) == 1:
         return paired_bootstrap(units[0], over=over).clipped()
     return crossed_mean(units).interval(over=over).clipped()
 
