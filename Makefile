@@ -29,10 +29,11 @@ coverage: setup  ## the tests, and which lines they reach: at least 85 % (slower
 test-slow: setup  ## the tests that take minutes; its kill campaign alone takes most of an hour
 	$(BIN)/python -m pytest -m slow
 
-test-kinds: setup  ## one slow test of each kind: a planted fault, kills, a launcher
+test-kinds: setup  ## one slow test of each kind: a planted fault, kills, a launcher, CONTRIBUTING
 	SEEDSWEEP_KILLS=2+1 $(BIN)/python -m pytest -m slow tests/test_kill_campaign.py \
 		'tests/test_diagnosis.py::test_each_fault_in_a_real_run[0-batchnorm]' \
-		tests/test_launchers.py::test_joblib_with_a_failing_and_a_killed_job
+		tests/test_launchers.py::test_joblib_with_a_failing_and_a_killed_job \
+		tests/test_contributing.py
 
 lint: setup  ## ruff (lint, format) and mypy strict
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from seedsweep.batchnorm.policy import BatchNormHandle, set_batchnorm
     from seedsweep.batchnorm.statistics import recalibrate
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BatchNormCallback",

@@ -6,8 +6,9 @@ import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
+from seedsweep import __version__
+
 PACKAGES = (
-    "seedsweep",
     "torch",
     "torchvision",
     "pytorch-lightning",
@@ -22,7 +23,7 @@ PACKAGES = (
 @cache
 def versions() -> dict[str, str]:
     """Returns the version of Python and of each library that can move a result."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "seedsweep": __version__}
     for name in PACKAGES:
         try:
             found[name] = version(name)

@@ -1,0 +1,84 @@
+"""What CONTRIBUTING.md says of new arms, backbones, policies, checks and panels is done, in a copy of the project."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seedsweep.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text()
+FILES = dict(re.findall(r"^File `([^`]+)`:\n\n```\w+\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE))
+TINY = ["data.demo.n_images=70", "data.image_size=[64,64]", "trainer.max_epochs=1", "trainer.probe_images=8"]
+
+
+# in one process, which imports torch once; the other checks have tests of their own
+SCRIPT = """
+import sys
+from seedsweep.cli.main import main
+from seedsweep.diagnosis import run
+
+assert main([*sys.argv[1:], "hydra.run.dir=run"]) == 0
+found = run.found_checks
+run.found_checks = lambda: [check for check in found() if check.__name__.endswith(".brightness")]
+assert main(["task=diagnose", "diagnose.run=run", "diagnose.images=20", "report.write=false"]) == 0
+"""
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("contributed")
+    for part in ("seedsweep", "conf"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, content in FILES.items():
+        assert (folder / name).parent.is_dir(), f"{name}: there is no such folder any more"
+        assert not (folder / name).exists()
+        (folder / name).write_text(content)
+    return folder
+
+
+def test_there_is_an_example_of_each_kind():
+    kinds = {str(Path(name).parent) for name in FILES}
+    assert len(FILES) == 6
+    assert {"conf/experiment", "conf/batchnorm"} < kinds
+
+
+@pytest.mark.parametrize("name", sorted(name for name in FILES if name.endswith(".py")))
+def test_what_the_examples_import_is_there(name: str):
+    made: dict[str, object] = {"__name__": "example"}
+    exec(compile(FILES[name], name, "exec"), made)
+    assert {"check", "section", "build"} & set(made)
+
+
+@pytest.mark.slow
+def test_the_examples_work(copy: Path):
+    """One run with the new arm, policy and net; its report has the panel, its diagnosis the check."""
+    net = ["backbone=efficientnet_lite0", "backbone.name=mobilenet_v2", "backbone.weights=none"]
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, "+experiment=frozen_affine", *net, *TINY, "report.gradcam=0"],
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": str(copy)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mobilenet_v2" in done.stdout
+    assert "BatchNorm policy affine_only on 52 layers" in done.stdout
+    assert "Durations" in (copy / "run" / "report.html").read_text()
+    assert "Brightness" in done.stdout
+
+
+def test_a_recipe_is_taken(copy: Path, capsys: pytest.CaptureFixture[str]):
+    file = next(name for name in FILES if "resnet26" in name)
+    (copy / "extra" / "experiment").mkdir(parents=True)
+    shutil.copy(copy / file, copy / "extra" / "experiment")
+    assert main(["--config-dir", str(copy / "extra"), "+experiment=frozen_resnet26", "--cfg", "job"]) == 0
+    shown = capsys.readouterr().out
+    assert "name: resnet26" in shown
+    assert "lr: 0.0003" in shown
+    assert "weight_decay: 0.05" in shown
