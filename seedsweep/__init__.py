@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from seedsweep.batchnorm.gap import BnGap, bn_gap
     from seedsweep.batchnorm.policy import BatchNormHandle, set_batchnorm
     from seedsweep.batchnorm.statistics import recalibrate
+    from seedsweep.features.from_loader import Features, extract_features
+    from seedsweep.heads.estimator import HeadClassifier
 
 __version__ = "0.2.0"
 
@@ -21,7 +23,10 @@ __all__ = [
     "BatchNormCallback",
     "BatchNormHandle",
     "BnGap",
+    "Features",
+    "HeadClassifier",
     "bn_gap",
+    "extract_features",
     "recalibrate",
     "set_batchnorm",
     "stats",
@@ -31,6 +36,9 @@ _HOMES = {
     "BatchNormCallback": "seedsweep.batchnorm.callback",
     "BatchNormHandle": "seedsweep.batchnorm.policy",
     "BnGap": "seedsweep.batchnorm.gap",
+    "Features": "seedsweep.features.from_loader",
+    "HeadClassifier": "seedsweep.heads.estimator",
+    "extract_features": "seedsweep.features.from_loader",
     "bn_gap": "seedsweep.batchnorm.gap",
     "recalibrate": "seedsweep.batchnorm.statistics",
     "set_batchnorm": "seedsweep.batchnorm.policy",

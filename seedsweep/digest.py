@@ -1,4 +1,4 @@
-"""The digest by which a file's content is known."""
+"""The digests by which a file's content and a net's weights are known."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import errno
 import hashlib
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def digest_of(path: Path) -> str:
@@ -18,3 +22,24 @@ def digest_of(path: Path) -> str:
         raise OSError(errno.EINVAL, "no regular file", str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of_net(net: nn.Module) -> str:
+    """Returns the SHA-256 of all parameters and buffers by name, and of what modules say they do otherwise, in hex."""
+    import torch  # takes a second, and who digests files needs it not
+
+    digest = hashlib.sha256()
+    for name, module in net.named_modules():
+        if otherwise := getattr(module, "differs", ""):  # equal tensors, other answers
+            digest.update(f"{name} {otherwise}".encode())
+    state = net.state_dict()
+    rest = {
+        name: buffer for name, buffer in net.named_buffers() if name not in state
+    }  # not kept in checkpoints
+    for name, tensor in {**state, **rest}.items():
+        if not isinstance(tensor, torch.Tensor):  # of a module's get_extra_state
+            digest.update(f"{name} {tensor!r}".encode())
+            continue
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

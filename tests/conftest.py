@@ -35,7 +35,7 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-WITH_ENGINES = ("test_engines", "test_features", "test_prefix", "test_deploy")
+WITH_ENGINES = ("test_engines", "test_features", "test_prefix", "test_deploy", "test_public_features")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -21,8 +21,8 @@ from seedsweep.backbones.nets import inception_v3
 from seedsweep.config.schema import BackboneConfig
 from seedsweep.diagnosis.keras_model import of_keras
 from seedsweep.diagnosis.subject import Subject
+from seedsweep.digest import digest_of_net
 from seedsweep.errors import SeedsweepError
-from seedsweep.training.assemble import digest_of_net
 
 SIDE = 96
 KINDS = ("flat.h5", "flat.keras", "notop.weights.h5", "nested.h5", "nested.keras", "keras2.h5")

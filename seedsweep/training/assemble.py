@@ -18,6 +18,7 @@ from seedsweep.batchnorm.statistics import load_statistics, recalibrate, save_st
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
+from seedsweep.digest import digest_of_net
 from seedsweep.models.build import BuiltModel, Trunk, add_head, build_trunk
 from seedsweep.preprocess.scaling import Preprocess
 from seedsweep.training.module import ArmModule
@@ -57,18 +58,6 @@ def trunk_of(config: Config, prepared: PreparedImages, *, calibrated: bool = Tru
 def is_constant(backbone: nn.Module) -> bool:
     """Says whether training a head behind ``backbone`` leaves it, and what it answers to an image, as it is."""
     return not depends_on_batch(backbone) and not any(p.requires_grad for p in backbone.parameters())
-
-
-def digest_of_net(net: nn.Module) -> str:
-    """Returns the SHA-256 of all parameters and buffers by name, and of what modules say they do otherwise, in hex."""
-    digest = hashlib.sha256()
-    for name, module in net.named_modules():
-        if otherwise := getattr(module, "differs", ""):  # equal tensors, other answers
-            digest.update(f"{name} {otherwise}".encode())
-    for name, tensor in net.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def build_module(config: Config, prepared: PreparedImages, trunk: Trunk) -> tuple[ArmModule, BuiltModel]:

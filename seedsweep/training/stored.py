@@ -15,6 +15,7 @@ from seedsweep.config.called import preprocess_called
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
+from seedsweep.digest import digest_of_net
 from seedsweep.engines.base import Engine
 from seedsweep.engines.select import build_engine, engine_name
 from seedsweep.errors import DivergedError
@@ -28,7 +29,6 @@ from seedsweep.heads.replay import Replay
 from seedsweep.models.build import Trunk
 from seedsweep.models.checkpoint import CARD, write_checkpoint
 from seedsweep.models.classifier import FeatureNet, UpperClassifier
-from seedsweep.training.assemble import digest_of_net
 from seedsweep.training.device import device_of
 from seedsweep.training.module import ArmModule
 from seedsweep.training.online import fit_online
