@@ -35,6 +35,14 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_fsync() -> Iterator[None]:
+    """A killed process loses nothing that it wrote: to wait for the disk is a seventh of a study's time here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 WITH_ENGINES = ("test_engines", "test_features", "test_prefix", "test_deploy", "test_public_features")
 
 

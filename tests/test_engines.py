@@ -56,8 +56,17 @@ def worst(answer: Tensor, truth: Tensor) -> float:
     return float(((answer - truth).norm(dim=1) / truth.norm(dim=1)).max())
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", sorted(NETS))
+FAST = {
+    ("efficientnet_lite0", "torch"),
+    ("vgg16", "openvino"),
+}  # one net an engine: to convert one takes seconds
+PAIRS = [
+    pytest.param(name, engine, marks=[] if (name, engine) in FAST else pytest.mark.slow)
+    for name, engine in itertools.product(sorted(NETS), ENGINES)
+]
+
+
+@pytest.mark.parametrize(("name", "engine"), PAIRS)
 def test_engines_agree_with_plain_pytorch(name: str, engine: str):
     plain, size = net(name)
     images = photos(3, size)

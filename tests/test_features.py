@@ -62,14 +62,15 @@ def history(run: Path) -> list[dict[str, float]]:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["augment=none", "trainer.max_epochs=3", "trainer.patience=2", "features.engine=auto"],
+        ["augment=none", "trainer.max_epochs=3", "trainer.patience=2"],
+        pytest.param(["augment=none", "features.engine=auto"], marks=pytest.mark.slow),
         ["augment=question", "head.class_weights=balanced"],
         ["augment=none", "batchnorm=recalibrate"],
         ["augment=none", "preprocess=rescale_twice", "head.width=0", "optim=sgd"],
-        ["augment=none", *INCEPTION],
-        ["augment=light", *VGG],
+        pytest.param(["augment=none", *INCEPTION], marks=pytest.mark.slow),
+        pytest.param(["augment=light", *VGG], marks=pytest.mark.slow),
     ],
-    ids=["lite0", "augmented", "recalibrated", "rescaled", "inception_v3", "vgg16"],
+    ids=["lite0", "lite0, engine", "augmented", "recalibrated", "rescaled", "inception_v3", "vgg16"],
 )
 def test_stored_equals_online(overrides: list[str], tmp_path: Path) -> None:
     online, stored = both(tmp_path, *overrides)
@@ -269,14 +270,25 @@ def test_features_that_do_not_fit_stay_on_disk(cache: str) -> None:
 
 
 @pytest.mark.parametrize("policy", ["batch_stats", "update_stats", "train"])
+def test_policies_that_see_the_batch_are_not_stored(policy: str, cache: str, tmp_path: Path) -> None:
+    with pytest.raises(SeedsweepError, match=f"features=required, but batchnorm={policy}"):
+        training.train(quick(cache, "features=required", f"batchnorm={policy}"), tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param("batch_stats", marks=pytest.mark.slow),
+        "update_stats",
+        pytest.param("train", marks=pytest.mark.slow),
+    ],
+)
 def test_policies_that_see_the_batch_go_online(policy: str, cache: str, tmp_path: Path) -> None:
     config = quick(cache, "features=auto", f"batchnorm={policy}", "trainer.max_epochs=1", "augment=none")
     metrics = training.train(config, tmp_path / "run", pictures=False)
     assert not metrics["features"]["stored"]
     assert policy in metrics["features"]["reason"]
     assert f"batchnorm={policy}" in (tmp_path / "run" / "run.log").read_text()
-    with pytest.raises(SeedsweepError, match=f"features=required, but batchnorm={policy}"):
-        training.train(quick(cache, "features=required", f"batchnorm={policy}"), tmp_path / "other")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -138,6 +138,33 @@ def test_killed_twenty_times_while_extracting(stores: list[Path], tmp_path: Path
     killed_and_resumed(stores, tmp_path, kills=20, epochs=60)
 
 
+def test_two_at_once_extract_each_image_once(tmp_path: Path) -> None:
+    """Each with a view, and so a lock, of its own, as two processes have."""
+    images, seen = [str(n) for n in range(20)], []
+    both = threading.Barrier(2)
+
+    class Counts(Mean):
+        def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+            seen.append(len(batch))
+            time.sleep(0.01)
+            return super().__call__(batch)
+
+    def load(some: Sequence[str]) -> torch.Tensor:
+        return torch.ones(len(some), 3, 4, 4)
+
+    def one() -> tuple[int, tuple[int, ...]]:
+        view = space(tmp_path).view("plain")
+        both.wait(20)
+        extracted = extract.extract(view, images, load, Counts, 2, "float32")
+        return extracted, tuple(view.take(images).shape)
+
+    with ThreadPoolExecutor(2) as pool:
+        found = [task.result(60) for task in [pool.submit(one), pool.submit(one)]]
+    assert sorted(found) == [(0, (20, 3)), (20, (20, 3))]
+    assert sum(seen) == 20
+
+
+@pytest.mark.slow
 def test_two_processes_extract_once(stores: list[Path], tmp_path: Path) -> None:
     both = [started(tmp_path / name, stores[0], 3) for name in ("a", "b")]
     for process, _ in both:

@@ -63,6 +63,7 @@ def test_forks_leave_the_garbage_of_others_alone():
     assert gc.isenabled()
 
 
+@pytest.mark.slow
 def test_they_end_with_whoever_began_them(tmp_path: Path):
     """A process that is killed can't say goodbye."""
     code = (

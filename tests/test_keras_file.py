@@ -135,7 +135,13 @@ def features(net: Any, photographs: np.ndarray) -> torch.Tensor:
         return net.eval()((images - mean) / std).permute(0, 2, 3, 1)
 
 
-@pytest.mark.parametrize("kind", KINDS + PAST)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[] if kind in ("nested.h5", "past.keras") else pytest.mark.slow)
+        for kind in KINDS + PAST
+    ],
+)
 def test_inception_answers_as_keras_does(inception: Any, photographs: np.ndarray, kind: str) -> None:
     folder, wanted, _ = inception
     built = build_backbone(BackboneConfig(name="inception_v3", weights=str(folder / kind)))
@@ -195,6 +201,7 @@ def test_the_whole_classifier_is_diagnosed(inception: Any, photographs: np.ndarr
         of_keras(folder / "flat.h5", config)
 
 
+@pytest.mark.slow
 def test_vgg16_answers_as_keras_does(keras: Any, photographs: np.ndarray, tmp_path: Path) -> None:
     model = randomised(keras.applications.VGG16(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3)))
     first = model.layers[1]

@@ -179,7 +179,10 @@ def test_below_the_cut_nothing_is_trained_or_moves(policy: str, tmp_path: Path) 
     "overrides",
     [
         ["batchnorm=inference"],
-        ["batchnorm=train", "augment=light", "optim=sgd", "optim.lr=1e-3", "data.image_size=[64,64]"],
+        pytest.param(
+            ["batchnorm=train", "augment=light", "optim=sgd", "optim.lr=1e-3", "data.image_size=[64,64]"],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["inference", "train, augmented"],
 )

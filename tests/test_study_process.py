@@ -55,6 +55,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_a_process_has_folder_environment_and_threads_of_its_leader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +78,7 @@ def test_a_process_has_folder_environment_and_threads_of_its_leader(
     assert "features.batch_sise is not a setting" in log.read_text()
 
 
+@pytest.mark.slow
 def test_the_server_asks_nothing_of_a_gpu_and_survives_ctrl_c_but_no_worker_its_leader(
     tmp_path: Path,
 ) -> None:

@@ -30,7 +30,9 @@ def test_pruned_trials_cost_their_epochs(arm: Arm) -> None:
     assert all(t.user_attrs["epochs"] == len(t.intermediate_values) for t in pruned)
 
 
-@pytest.mark.parametrize("moment", ["set_trial_user_attr", "set_trial_system_attr"])
+@pytest.mark.parametrize(
+    "moment", ["set_trial_user_attr", pytest.param("set_trial_system_attr", marks=pytest.mark.slow)]
+)
 def test_killed_while_a_trial_is_pruned(moment: str, arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker ends before it writes the decision, or what the pruner noted."""
     options = ["pruner=hyperband", "study.finalists=1", "study.finalist_seeds=1"]
@@ -54,7 +56,7 @@ def test_killed_while_a_trial_is_pruned(moment: str, arm: Arm, monkeypatch: pyte
     assert told() == whole
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("sampler", ["tpe", pytest.param("random", marks=pytest.mark.slow)])
 def test_killed_between_two_draws(sampler: str, arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was drawn stays, and the rest is drawn as it would have been: of a random trial, and of a modelled one."""
     options = [f"sampler={sampler}", "study.finalists=1", "study.finalist_seeds=1"]

@@ -38,7 +38,11 @@ SMALL = [
 # a server that has imported everything forks a process in no time; nothing of torch has run in it
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["seedsweep.training.run", "seedsweep.training.stored", "hydra"])
-EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
+EXPERIMENTS = [
+    # what each of the others does with its net is tested quickly, too (test_record_net)
+    pytest.param(name, marks=[] if name in ("frozen_bn", "finetune_upper") else pytest.mark.slow)
+    for name in sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
+]
 
 
 def small(*overrides: str) -> Config:
@@ -130,6 +134,7 @@ def train_and_stop(folder: Path, tell: Connection) -> None:
     train(small("batchnorm=train"), folder, pictures=False)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_an_epoch_and_resumed(reference: Path, tmp_path: Path):
     folder = tmp_path / "killed"
     ours, theirs = processes.Pipe(duplex=False)
