@@ -35,17 +35,17 @@ LARGEST_BATCH, MOST_EPOCHS = 65_536, 100_000  # a typing error asks for more
 class PathsConfig:
     """Where things are written. Relative paths start at the working directory."""
 
-    outputs: str = "outputs"
-    multirun: str = "multirun"
-    cache: str = "~/.cache/seedsweep"
+    outputs: str = "outputs"  # folder of single runs and of studies
+    multirun: str = "multirun"  # folder of grids
+    cache: str = "~/.cache/seedsweep"  # folder of stored features and of the demo's photographs
 
 
 @dataclass
 class DemoConfig:
     """Settings of the procedural seed photographs (used by ``data=demo``)."""
 
-    n_images: int = 1400
-    seed: int = 0
+    n_images: int = 1400  # photographs that are drawn, of 7 classes
+    seed: int = 0  # of the drawing
 
     def __post_init__(self) -> None:
         at_least("data.demo.n_images", self.n_images, 70, 100_000)
@@ -56,16 +56,16 @@ class DemoConfig:
 class DataConfig:
     """Which images, how they are split, and how they are fed to the net."""
 
-    name: str = MISSING  # folder | demo
+    name: str = MISSING  # where the images come from: a folder of yours, or the generated demo
     root: str | None = None  # folder of class folders, or of split folders with class folders
     image_size: list[int] = field(default_factory=lambda: [224, 224])  # [height, width] in pixels
-    batch_size: int = 32
+    batch_size: int = 32  # images of a training step
     val_fraction: float = 0.2  # share of the images held out for choosing (only where we split)
     test_fraction: float = 0.2  # share held out for the final number (only where we split)
     split_seed: int = 0  # fixed apart from `seed`, so that all arms and seeds see one split
-    group_regex: str | None = None  # files whose first matching group is equal stay on one side
+    group_regex: str | None = None  # files whose names have the same first group share a side of the split
     manifest: str | None = None  # manifest.csv of an earlier run: use exactly that split
-    on_bad_image: str = "error"  # error | skip
+    on_bad_image: str = "error"  # a file that can't be read stops the run, or is left out
     annotations: str = "ask"  # images that look like masks: ask | skip | keep
     cache_gib: float = 4.0  # resized images are kept in memory up to this size
     image_gib: float = 1.5  # memory that one image may take while it is read; larger ones are refused
@@ -96,13 +96,13 @@ class DataConfig:
 class AugmentConfig:
     """Random affine warp of the training images, Keras' ImageDataGenerator semantics."""
 
-    name: str = MISSING
+    name: str = MISSING  # of the choice
     rotation: float = 0.0  # degrees, uniform in [-rotation, rotation]
     shift: list[float] = field(default_factory=lambda: [0.0, 0.0])  # [height, width] fractions
     shear: float = 0.0  # DEGREES, as Keras reads it (so 0.2 is nearly nothing)
     zoom: float = 0.0  # factor uniform in [1 - zoom, 1 + zoom], height and width apart
-    horizontal_flip: bool = False
-    vertical_flip: bool = False
+    horizontal_flip: bool = False  # mirror half of the images, left to right
+    vertical_flip: bool = False  # mirror half of the images, top to bottom
     brightness: float = 0.0  # factor uniform in [1 - b, 1 + b]
 
     def __post_init__(self) -> None:
@@ -122,9 +122,9 @@ class AugmentConfig:
 class PreprocessConfig:
     """How pixels (0..255) become what the net reads."""
 
-    name: str = MISSING
+    name: str = MISSING  # of the choice
     normalise: bool = True  # the scaling that the backbone was trained with
-    rescale: bool = False  # x 1/255: after normalise it is the story's fault, alone it is [0, 1]
+    rescale: bool = False  # times 1/255: after normalise a second scaling (the fault), alone 0 to 1
 
 
 @dataclass
@@ -153,7 +153,7 @@ class BackboneConfig:
 class BatchNormConfig:
     """A BatchNorm policy, as four switches (see ``seedsweep/batchnorm/policy.py``)."""
 
-    name: str = MISSING
+    name: str = MISSING  # of the choice
     training_statistics: str = "stored"  # batch | stored: what normalises while training
     update_statistics: bool = False  # do the running statistics move while training?
     train_affine: bool = False  # are scale and shift trained?
@@ -173,9 +173,9 @@ class BatchNormConfig:
 class HeadConfig:
     """Dense(width), ReLU, Dropout, Linear, after global average pooling."""
 
-    width: int = 1024  # 0: no hidden layer
-    dropout: float = 0.0
-    class_weights: str = "none"  # none | balanced
+    width: int = 1024  # units of the Dense layer; 0: no such layer
+    dropout: float = 0.0  # share of the units that are dropped before the last layer, in training
+    class_weights: str = "none"  # balanced: each class weighs the same in the loss
     label_smoothing: float = 0.0  # share of the target that is spread over all classes, in training
 
     def __post_init__(self) -> None:
@@ -189,9 +189,9 @@ class HeadConfig:
 class OptimConfig:
     """The optimiser."""
 
-    name: str = MISSING  # adam | adamw | sgd
-    lr: float = 1e-3
-    weight_decay: float = 0.0
+    name: str = MISSING  # of the optimiser
+    lr: float = 1e-3  # learning rate
+    weight_decay: float = 0.0  # of all trained weights
     momentum: float = 0.9  # sgd only
 
     def __post_init__(self) -> None:
@@ -205,13 +205,13 @@ class OptimConfig:
 class TrainerConfig:
     """Epochs, stopping, hardware."""
 
-    max_epochs: int = 25
+    max_epochs: int = 25  # passes over the training images, at most
     patience: int = 10  # epochs without a better val acc before stopping; 0: never stop early
-    accelerator: str = "auto"
-    precision: str = "32-true"  # 32-true | bf16-mixed | 16-mixed
-    channels_last: bool = True
+    accelerator: str = "auto"  # what computes; auto takes a GPU where there is one
+    precision: str = "32-true"  # of the arithmetic, where images pass the net in each epoch
+    channels_last: bool = True  # memory layout of images: faster convolutions on CPUs and tensor cores
     probe_images: int = 512  # fixed training images of the bn_gap probe; 0: all of them
-    progress_bar: bool = True
+    progress_bar: bool = True  # on a terminal
 
     def __post_init__(self) -> None:
         at_least("trainer.max_epochs", self.max_epochs, 1, MOST_EPOCHS)
@@ -266,8 +266,8 @@ class RungConfig:
 class ExperimentConfig:
     """What an experiment is called and what it teaches."""
 
-    name: str = "custom"
-    teaches: str = ""
+    name: str = "custom"  # of the arm, in tables and folders
+    teaches: str = ""  # what the arm is there for, in a line
 
     def __post_init__(self) -> None:
         file_name("experiment.name", self.name)
@@ -277,10 +277,10 @@ class ExperimentConfig:
 class Config:
     """The whole configuration of one run."""
 
-    task: str = "train"
-    seed: int = 1
+    task: str = "train"  # what to do
+    seed: int = 1  # of the initial head, the order of batches, augmentation and dropout (not of the split)
     resume: bool = False  # set by `resume=DIR`
-    checkpoint: str | None = None  # of predict and export: a run's folder, or its checkpoint
+    checkpoint: str | None = None  # of task=predict and task=export: a run's folder, or its checkpoint
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     rung: RungConfig = field(default_factory=RungConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)

@@ -24,11 +24,11 @@ class ParamConfig:
     """One dimension of the space: a list of choices, or a range."""
 
     key: str = MISSING  # what it overrides: a setting (optim.lr) or a group (backbone, batchnorm, experiment)
-    choices: list[Any] | None = None
-    low: float | None = None
-    high: float | None = None
+    choices: list[Any] | None = None  # the values to choose from
+    low: float | None = None  # the lowest value of a range
+    high: float | None = None  # the highest value of a range
     log: bool = False  # drawn uniformly in the logarithm
-    integer: bool = False
+    integer: bool = False  # whole numbers only
     points: int = 4  # values of a range where sampler=grid
     when: str | None = None  # KEY=VALUE of another dimension; otherwise this one stays as it is
 
@@ -108,25 +108,25 @@ class StudyConfig:
 
 @dataclass
 class SamplerConfig:
-    """Who proposes the settings: a class of ``optuna.samplers``, or ``grid``."""
+    """What proposes the settings: a class of ``optuna.samplers``, or ``grid``."""
 
-    name: str = MISSING
+    name: str = MISSING  # of the class, or grid
     options: dict[str, Any] = field(default_factory=dict)  # of the class; its seed is ours
 
 
 @dataclass
 class PrunerConfig:
-    """Who ends hopeless trials early: a class of ``optuna.pruners``."""
+    """What ends hopeless trials early: a class of ``optuna.pruners``."""
 
-    name: str = MISSING
-    options: dict[str, Any] = field(default_factory=dict)
+    name: str = MISSING  # of the class
+    options: dict[str, Any] = field(default_factory=dict)  # of the class
 
 
 @dataclass
 class StorageConfig:
     """Where trials are kept."""
 
-    name: str = MISSING  # journal | rdb | grpc
+    name: str = MISSING  # a file, a database, or a proxy before a database
     path: str | None = None  # journal: the file; null: study.journal in the study's folder
     url: str | None = None  # rdb: postgresql+psycopg://user@host/database
     host: str = "localhost"  # grpc
