@@ -1,7 +1,8 @@
 """Hydra's work is remembered: a composition takes it .1 s, and the tests ask for a thousand, most of them alike.
 
 Whatever is remembered is known by all that it depends on, the files above all, and kept as a pickle: each asker has
-a copy of its own. Three steps are remembered: reading a file, merging files, and the whole.
+a copy of its own. Three steps are remembered: reading a file, merging files, and the whole; and of the whole its
+mode, for which Hydra composes the same settings again.
 """
 
 import os
@@ -15,6 +16,7 @@ from hydra import version
 from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.hydra import Hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.default_element import ConfigDefault, GroupDefault
 from hydra.core.utils import JobRuntime
@@ -24,7 +26,9 @@ read_anew = ConfigRepository.load_config
 merge_anew = ConfigLoaderImpl._compose_config_from_defaults_list
 compose_anew = ConfigLoaderImpl._load_configuration_impl
 choices_anew = defaults_list._create_interpolation_map
+mode_anew = Hydra.get_mode
 _known: dict[tuple[Any, ...], bytes] = {}
+_modes: dict[tuple[Any, ...], Any] = {}
 _files: dict[str, tuple[Any, ...]] | None = None  # of each folder, while a composition is under way
 
 
@@ -34,6 +38,7 @@ def remember(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", _merge)
     patch.setattr(ConfigLoaderImpl, "_load_configuration_impl", _compose)
     patch.setattr(defaults_list, "_create_interpolation_map", _choices)
+    patch.setattr(Hydra, "get_mode", _mode)
     # each composition copies its sources, and with them the store of schemas, which none of them changes
     patch.setattr(ConfigStore, "__deepcopy__", lambda store, _: store, raising=False)
 
@@ -44,6 +49,7 @@ def forget(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_anew)
     patch.setattr(ConfigLoaderImpl, "_load_configuration_impl", compose_anew)
     patch.setattr(defaults_list, "_create_interpolation_map", choices_anew)
+    patch.setattr(Hydra, "get_mode", mode_anew)
     patch.delattr(ConfigStore, "__deepcopy__", raising=False)
 
 
@@ -58,7 +64,20 @@ def _compose(loader: ConfigLoaderImpl, *args: Any, **named: Any) -> DictConfig:
     finally:
         _files = None
     cfg.hydra.runtime.cwd = os.getcwd()
+    if {"config_name", "overrides"} <= set(named):
+        _modes[_asked(loader, named["config_name"], named["overrides"])] = cfg.hydra.mode
     return cfg
+
+
+def _mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+    key = _asked(hydra.config_loader, config_name, overrides)
+    return _modes[key] if key in _modes else mode_anew(hydra, config_name, overrides)
+
+
+def _asked(loader: Any, config_name: str | None, overrides: list[str]) -> tuple[Any, ...]:
+    files = {"": _names(ConfigStore.instance().repo)}
+    sources = loader.get_sources()
+    return config_name, *overrides, *((str(source), _content(source.path, files)) for source in sources)
 
 
 def _read(repository: ConfigRepository, config_path: str) -> Any:

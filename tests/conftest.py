@@ -1,17 +1,23 @@
 """Shared by all tests: no test may write outside its own folder."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from absl import logging as absl_logging
 from composed_once import remember
+from matplotlib.figure import Figure
 
 # OpenVINO loads absl, whose log handler closes the stderr it was loaded with (here pytest's) once Hydra sets up logging
 absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes test at once; read when torch is loaded
+gc.set_threshold(
+    50_000, 20, 20
+)  # compositions make many small objects: collected as seldom, a tenth less time
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -81,6 +87,27 @@ def _no_pictures_but_of_fixtures(request: pytest.FixtureRequest, monkeypatch: py
     """Here the run that is the module's fixture draws them, and one that ends after its first epoch."""
     if request.module.__name__ == "test_training" and "ctrl_c" not in request.node.name:
         without_pictures(monkeypatch)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Pictures are drawn small and without a layout, which takes half their time, but where they are what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.module.__name__ not in ("test_reporting", "test_training", "test_study_pictures"):
+            patch.setattr("seedsweep.reporting.style.DOTS", 40)
+            patch.setattr("seedsweep.reporting.style.Figure", _without_layout)
+        yield
+
+
+@pytest.fixture
+def full_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws pictures as users see them."""
+    monkeypatch.setattr("seedsweep.reporting.style.DOTS", 120)
+    monkeypatch.setattr("seedsweep.reporting.style.Figure", Figure)
+
+
+def _without_layout(**options: Any) -> Figure:
+    return Figure(**options | {"layout": None})
 
 
 def without_pictures(patch: pytest.MonkeyPatch) -> None:

@@ -423,6 +423,7 @@ def test_photographs_are_read_from_names():
     assert guess_grouping([f"{row}.jpg" for row in range(400)], labels) is None
 
 
+@pytest.mark.usefixtures("full_pictures")
 def test_a_sheet_of_strange_names(tmp_path: Path):
     Image.new("RGB", (30, 20), "red").save(tmp_path / "$x_{.png")
     (tmp_path / "no.jpg").write_text("no image")
@@ -433,6 +434,7 @@ def test_a_sheet_of_strange_names(tmp_path: Path):
     assert Image.open(tmp_path / "sheet.png").size[0] > 500
 
 
+@pytest.mark.usefixtures("full_pictures")
 def test_class_sizes_of_strange_names(tmp_path: Path):
     counts = np.asarray([30, 20])
     imbalance._draw(["$x_{$", "a$b"], counts, counts // 4, tmp_path / "sizes.png")

@@ -105,11 +105,31 @@ UNUSABLE = [
 ]  # fmt: skip
 
 
+TOO_LONG = [
+    ["{}"],
+    ["data.root={}"],
+    ["-m", "data.root={}"],
+    ["hydra.run.dir={}"],
+    ["task=predict", "checkpoint={}"],
+]
+
+
 @pytest.mark.parametrize("line", UNUSABLE, ids=" ".join)
-@pytest.mark.parametrize("name", [LONG, "file/below"])
+@pytest.mark.parametrize("name", ["file/below", pytest.param(LONG, marks=pytest.mark.slow)])
 def test_a_path_that_cannot_be_is_one_sentence(
     line: list[str], name: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ):
+    _one_sentence_for(line, name, capsys)
+
+
+@pytest.mark.parametrize("line", TOO_LONG, ids=" ".join)
+def test_a_path_that_is_too_long_is_one_sentence(
+    line: list[str], in_tmp: Path, capsys: pytest.CaptureFixture[str]
+):
+    _one_sentence_for(line, LONG, capsys)
+
+
+def _one_sentence_for(line: list[str], name: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("file").touch()
     assert main([word.format(name) for word in line]) == 2
     error = capsys.readouterr().err.strip()

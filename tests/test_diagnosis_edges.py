@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from composed import config_of
+from fewer import mostly_slow
 from PIL import Image
 
 from seedsweep.backbones.weights import WeightsOrigin, WeightsUnreachableError
@@ -94,7 +95,11 @@ def test_both_orders_of_channels_meet_one_net(images: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "overrides", [["backbone.weights=none", "backbone.freeze=false", "batchnorm=train"], ["batchnorm=train"]]
+    "overrides",
+    mostly_slow(
+        [["backbone.weights=none", "backbone.freeze=false", "batchnorm=train"], ["batchnorm=train"]],
+        [["batchnorm=train"]],
+    ),
 )
 def test_a_plan_that_trains_its_net_is_not_measured(images: Path, tmp_path: Path, overrides: list[str]):
     subject = plan(images, *overrides)

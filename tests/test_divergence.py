@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from composed import config_of
+from fewer import mostly_slow
 from study_stub import told
 
 from seedsweep.cli.main import main
@@ -55,7 +56,7 @@ def metrics_of(folder: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("second_epoch")
-@pytest.mark.parametrize("route", list(ROUTES))
+@pytest.mark.parametrize("route", mostly_slow(ROUTES, ["stored", "online"]))
 def test_what_was_finite_is_kept(route: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]):
     assert main([*SMALL, *ROUTES[route], "hydra.run.dir=r"]) == 1
     err = capsys.readouterr().err
@@ -79,7 +80,7 @@ def test_what_was_finite_is_kept(route: str, in_tmp: Path, capsys: pytest.Captur
     assert "same settings would do so again" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("route", list(ROUTES))
+@pytest.mark.parametrize("route", mostly_slow(ROUTES, ["stored", "online"]))
 def test_divergence_in_the_first_epoch(route: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]):
     assert main([*SMALL, *ROUTES[route], "optim.lr=1e30", "hydra.run.dir=r"]) == 1
     assert "no epoch was finished before, so there is no checkpoint" in capsys.readouterr().err

@@ -27,7 +27,7 @@ SMALL = [
     "trainer.progress_bar=false", "trainer.accelerator=cpu", "trainer.probe_images=8", "report.write=false",
 ]  # fmt: skip
 FEW = settings(
-    max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=6, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 MANY = settings(FEW, max_examples=100)
 WHOLE = 2**30  # no floats: torch was told to flush the smallest ones to zero, which hypothesis refuses
@@ -224,7 +224,7 @@ def test_predict_with_mutated_checkpoints(made: Path, bounds: Bounds, mutated: C
 
 
 @given(mutated=mutations())
-@settings(FEW, max_examples=4)
+@settings(FEW, max_examples=2)
 def test_resume_from_mutated_checkpoints(made: Path, bounds: Bounds, mutated: Callable[[bytes], bytes]):
     _resuming(made, bounds, mutated, (LAST,))
 
@@ -236,7 +236,7 @@ def test_mutated_manifests(manifest: Path, bounds: Bounds, mutated: Callable[[by
 
 
 @given(mutated=mutations())
-@settings(FEW, max_examples=8)
+@settings(FEW, max_examples=3)
 @pytest.mark.usefixtures("journal")
 def test_mutated_journals(bounds: Bounds, mutated: Callable[[bytes], bytes]):
     _journal(bounds, mutated)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import test_data_folder
+from fewer import mostly_slow
 from omegaconf import OmegaConf
 
 from seedsweep.cli.main import main
@@ -34,6 +35,8 @@ TINY = [
 ]
 # written to ONNX in half the time
 NET = ["backbone=timm", "backbone.name=test_resnet", "backbone.weights=none"]
+# the same is done in every suite by test_deploy, test_pins, test_damaged and test_grid
+ELSEWHERE = ("task=export", "best_of_", "resume=", "seed=1,2,3")
 SHORT = ["study.n_trials=2", "study.finalists=1", "study.finalist_seeds=1"]
 
 
@@ -102,7 +105,7 @@ def size(args: list[str]) -> list[str]:
     return TINY if "data=folder" in args else [*TINY, "data.demo.n_images=70"]
 
 
-@pytest.mark.parametrize("line", OURS)
+@pytest.mark.parametrize("line", mostly_slow(OURS, lambda line: not any(word in line for word in ELSEWHERE)))
 def test_commands_run(line: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
     test_data_folder.make(in_tmp / "seeds", {"good": 10, "bad": 10})
     test_data_folder.make(in_tmp / "new", {"any": 3})

@@ -86,7 +86,11 @@ def drawn(n: int, seed: int) -> list[tuple[str, str]]:
     return found[:n]
 
 
-CASES = [(name, "") for name in EXPERIMENTS] + [("random", str(number)) for number in range(20)]
+CASES = [
+    *((name, "") for name in EXPERIMENTS),
+    *(("random", str(number)) for number in range(6)),
+    *(pytest.param("random", str(number), marks=pytest.mark.slow) for number in range(6, 20)),
+]
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from fewer import mostly_slow
 from omegaconf import OmegaConf
 
 from seedsweep.cli.main import main
@@ -27,8 +28,11 @@ def shown(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, st
 
 @pytest.mark.parametrize(
     "choice",
-    ["augment=light", "batchnorm=batch_stats", "optim=sgd", "preprocess=rescale_twice", "backbone=resnet18",
-     "trainer=quick"],
+    mostly_slow(
+        ["augment=light", "batchnorm=batch_stats", "optim=sgd", "preprocess=rescale_twice", "backbone=resnet18",
+         "trainer=quick"],
+        ["batchnorm=batch_stats", "trainer=quick"],
+    ),
 )  # fmt: skip
 def test_a_choice_without_effect_is_refused(choice: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]):
     folder = in_tmp / "mine/experiment"

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from fewer import mostly_slow
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
@@ -19,9 +20,10 @@ from seedsweep.config.kinds import is_text, kinds
 from seedsweep.errors import SeedsweepError
 from seedsweep.training import run as training
 
-QUICK = settings(
+ALL = settings(
     max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
 )
+FEW = settings(ALL, max_examples=20)
 NUMBERS = (
     "2024_10", "1e5", "true", "Null", "2024-10-01", "0x1f", "1:30", "yes", "1_0.5", "inf", "NaN", "-1", "007",
 )  # fmt: skip
@@ -87,17 +89,28 @@ def test_a_folder_called_null_is_one(in_tmp: Path):
     assert read(arrange(["data.root=null"])[0]) == "null"
 
 
-@QUICK
+@FEW
 @given(ANY_NAME)
 @example("${x")
 def test_a_printed_setting_is_read_as_it_was(name: str):
+    _read_as_it_was(name)
+
+
+@pytest.mark.slow
+@ALL
+@given(ANY_NAME)
+def test_printed_settings_are_read_as_they_were(name: str):
+    _read_as_it_was(name)
+
+
+def _read_as_it_was(name: str) -> None:
     word = setting("report.dir", name)
     assert read(word) == name
     assert text_of(word.partition("=")[2]) == name
     assert arrange([word]) == [word]
 
 
-@QUICK
+@ALL
 @given(ANY_NAME.filter(lambda name: not set(name) & {",", "\\"} and name[0] not in "\"'" and "(" not in name))
 def test_a_name_is_typed_as_it_is(name: str):
     if name.lower() != "null":
@@ -147,7 +160,11 @@ def test_a_list_without_m_says_how_a_comma_is_quoted(in_tmp: Path, capsys: pytes
 
 
 @pytest.mark.parametrize(
-    "name", ["2024_10", "1e5", "~scans", "./~scans", "größe (1) & #", "it's", "[x]", "a=b"]
+    "name",
+    mostly_slow(
+        ["2024_10", "1e5", "~scans", "./~scans", "größe (1) & #", "it's", "[x]", "a=b"],
+        ["2024_10", "~scans", "größe (1) & #"],
+    ),
 )
 def test_a_run_its_notes_and_its_resume_have_the_folder_that_was_typed(name: str, stub: Stub, in_tmp: Path):
     folders(name)
@@ -175,21 +192,34 @@ def test_home_is_not_a_folder_called_tilde(stub: Stub, in_tmp: Path, monkeypatch
     assert stub.calls[0][1].is_relative_to(in_tmp / "home" / "out")
 
 
-@QUICK
+@settings(FEW, max_examples=8)
 @given(ANY_NAME)
 def test_a_printed_command_runs_as_printed(tmp_path_factory: pytest.TempPathFactory, name: str):
+    _runs_as_printed(tmp_path_factory.getbasetemp(), name)
+
+
+@pytest.mark.slow
+@ALL
+@given(ANY_NAME)
+def test_printed_commands_run_as_printed(tmp_path_factory: pytest.TempPathFactory, name: str):
+    _runs_as_printed(tmp_path_factory.getbasetemp(), name)
+
+
+def _runs_as_printed(folder: Path, name: str) -> None:
     """From the words to the shell, to our arguments, to the report's folder."""
     assume("${" not in name)  # OmegaConf reads an interpolation there, in quotes too
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.getbasetemp())
+        patch.chdir(folder)
         patch.setattr("seedsweep.tasks.report.run", lambda config, *_, **__: seen.append(config.report.dir))
         words = shlex.split(command("task=report", ("report.dir", name)))
         assert main(words[3:]) == 0
     assert seen == [name]
 
 
-@pytest.mark.parametrize("name", ["größe", "a & (b) #", "2024_10", "true", "x,y", "it's"])
+@pytest.mark.parametrize(
+    "name", mostly_slow(["größe", "a & (b) #", "2024_10", "true", "x,y", "it's"], ["a & (b) #", "x,y"])
+)
 def test_the_winner_of_a_study_of_any_name_runs_as_printed(name: str, stub: Stub, in_tmp: Path):
     folders("d")
     best = in_tmp / "outputs" / "studies" / name / "conf" / "experiment" / f"best_of_{name}.yaml"
