@@ -216,6 +216,7 @@ def test_files_left_out_are_said_of_each_data_set(grid: Path):
     assert "`3_y data.root=skew_s1`" in texts[-1]
 
 
+@pytest.mark.usefixtures("full_pictures")
 def test_the_picture_has_a_title_and_a_baseline_for_each(grid: Path, monkeypatch: pytest.MonkeyPatch):
     drawn = []
     save = comparison.save
