@@ -28,7 +28,16 @@ print(*heard)
 """
 
 
-@pytest.mark.skipif(not openvino_engine.available(), reason="needs OpenVINO")
+needs_openvino = pytest.mark.skipif(not openvino_engine.available(), reason="needs OpenVINO")
+
+
+@needs_openvino
+def test_there_is_one_core() -> None:
+    assert openvino_engine._core() is openvino_engine._core()
+
+
+@pytest.mark.slow
+@needs_openvino
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_engines_that_come_and_go_leave_ctrl_c_alone() -> None:
     """A core for each engine left the main thread a stack for signals that was no more: a segmentation fault."""

@@ -182,6 +182,7 @@ def test_studies_of_two_rules_are_not_ranked(arm: Arm, capsys: pytest.CaptureFix
     assert "not ranked" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_study_ends_with_its_leader(
     arm: Arm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -272,6 +272,7 @@ def test_the_dashboard_shows_the_latest_study_or_all_runs_or_what_is_asked(in_tm
         what_to_show(dashboard_config(dir="nowhere"))
 
 
+@pytest.mark.slow
 def test_both_dashboards_answer_and_end_with_ctrl_c(in_tmp):
     pytest.importorskip("optuna_dashboard")
     journal(Path("outputs/studies/head"), 2)
