@@ -23,13 +23,13 @@ from seedsweep.data.ahead import in_order
 from seedsweep.data.images import read_image
 from seedsweep.data.pixels import Pixels
 from seedsweep.data.prepare import prepare_images
-from seedsweep.engines.base import Engine
-from seedsweep.engines.select import build_engine
+from seedsweep.features.engine import Engine
+from seedsweep.features.engine_choice import build_engine
 from seedsweep.features.extract import extract
 from seedsweep.features.store import PLAIN, Space
 from seedsweep.models.build import build_trunk
 from seedsweep.models.classifier import FeatureNet
-from seedsweep.preprocess.scaling import flush_denormals
+from seedsweep.models.input_scaling import flush_denormals
 
 # height, width, photographs (about as many seconds for each), goal against plain PyTorch
 NETS = {

@@ -17,12 +17,12 @@ from heads import CLASSES, EPOCHS, features, lightning
 from shared import Row, config, interleaved, quotients, rounds, small
 
 from seedsweep.config.schema import HeadConfig
-from seedsweep.engines.torch_engine import CudaEngine
-from seedsweep.heads.company import Company, Setup
-from seedsweep.heads.data import HeadData, HeadSchedule
-from seedsweep.heads.precision import takes_bfloat16
+from seedsweep.features.torch_engine import CudaEngine
 from seedsweep.models.classifier import Head
-from seedsweep.preprocess.scaling import flush_denormals
+from seedsweep.models.input_scaling import flush_denormals
+from seedsweep.training.heads.company import Company, Setup
+from seedsweep.training.heads.data import HeadData, HeadSchedule
+from seedsweep.training.heads.precision import takes_bfloat16
 
 DRAWN = 2_000  # photographs, visited as often as it takes: to draw more would take longer than to measure
 SECONDS = 4.0  # of the bare net, a round

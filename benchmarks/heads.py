@@ -20,10 +20,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from seedsweep.config.schema import HeadConfig, OptimConfig
 from seedsweep.data.prepare import prepare_images
-from seedsweep.heads.fit import HeadData, HeadFit, HeadSchedule
-from seedsweep.heads.precision import takes_bfloat16
 from seedsweep.models.classifier import Head
-from seedsweep.preprocess.scaling import flush_denormals
+from seedsweep.models.input_scaling import flush_denormals
+from seedsweep.training.heads.fit import HeadData, HeadFit, HeadSchedule
+from seedsweep.training.heads.precision import takes_bfloat16
 from seedsweep.training.run import train
 
 CLASSES = 7

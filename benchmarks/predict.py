@@ -16,15 +16,15 @@ from extraction import ours
 from shared import Row, cache_dir, config, interleaved, quotients, rounds, small
 
 from seedsweep.data.prepare import prepare_images
-from seedsweep.deploy.given import table_of
-from seedsweep.deploy.load import Trained
-from seedsweep.deploy.predict import Answer, predict_folder
-from seedsweep.engines.select import build_engine
+from seedsweep.export.arguments import table_of
+from seedsweep.export.load import Trained
+from seedsweep.export.predict import Answer, predict_folder
+from seedsweep.features.engine_choice import build_engine
 from seedsweep.models.build import add_head, build_trunk
 from seedsweep.models.card import card_of
 from seedsweep.models.classifier import FeatureNet
 from seedsweep.models.effective import effective
-from seedsweep.preprocess.scaling import flush_denormals
+from seedsweep.models.input_scaling import flush_denormals
 
 NET, SIDE, N = "efficientnet_lite0", 224, 2000
 

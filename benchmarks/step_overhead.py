@@ -16,7 +16,7 @@ from torch.nn import functional
 from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.data.prepare import prepare_images
 from seedsweep.models.build import add_head, build_trunk
-from seedsweep.preprocess.scaling import flush_denormals
+from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.training.module import ArmModule
 
 

@@ -16,8 +16,8 @@ from extraction import bare, prepared_net, weights_of
 from shared import Row, empty_store, rounds, small
 
 from seedsweep.data.images import read_image
-from seedsweep.engines.select import build_engine
-from seedsweep.preprocess.scaling import flush_denormals
+from seedsweep.features.engine_choice import build_engine
+from seedsweep.models.input_scaling import flush_denormals
 
 SIZE = (227, 454)
 

@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seedsweep import claims as stats
+    from seedsweep import stats as stats
     from seedsweep.batchnorm.callback import BatchNormCallback
     from seedsweep.batchnorm.gap import BnGap, bn_gap
     from seedsweep.batchnorm.policy import BatchNormHandle, set_batchnorm
     from seedsweep.batchnorm.statistics import recalibrate
     from seedsweep.features.from_loader import Features, extract_features
-    from seedsweep.heads.estimator import HeadClassifier
+    from seedsweep.training.heads.estimator import HeadClassifier
 
 __version__ = "0.2.0"
 
@@ -37,12 +37,12 @@ _HOMES = {
     "BatchNormHandle": "seedsweep.batchnorm.policy",
     "BnGap": "seedsweep.batchnorm.gap",
     "Features": "seedsweep.features.from_loader",
-    "HeadClassifier": "seedsweep.heads.estimator",
+    "HeadClassifier": "seedsweep.training.heads.estimator",
     "extract_features": "seedsweep.features.from_loader",
     "bn_gap": "seedsweep.batchnorm.gap",
     "recalibrate": "seedsweep.batchnorm.statistics",
     "set_batchnorm": "seedsweep.batchnorm.policy",
-    "stats": "seedsweep.claims",  # a module
+    "stats": "seedsweep.stats",  # a module
 }
 
 

@@ -57,7 +57,7 @@ def _engine(request: pytest.FixtureRequest) -> Iterator[None]:
     """PyTorch computes features unless engines are what is tested: the others convert each net for seconds."""
     with pytest.MonkeyPatch.context() as patch:
         if request.module.__name__ not in WITH_ENGINES:
-            patch.setattr("seedsweep.engines.openvino_engine.available", lambda: False)
+            patch.setattr("seedsweep.features.openvino_engine.available", lambda: False)
         yield
 
 
@@ -68,9 +68,9 @@ COMMAND_LINE = ("test_cli", "test_text_settings", "test_typed_first", "test_yaml
 def _no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Grids with a stub in the place of training need no page about it; their reports have tests."""
     if request.module.__name__ in ("test_grid", "test_launchers", *COMMAND_LINE):
-        monkeypatch.setattr("seedsweep.report.write.write_at_end", lambda *_, **__: None)
+        monkeypatch.setattr("seedsweep.report.write_report.write_at_end", lambda *_, **__: None)
     if request.module.__name__ in ("test_grid", *COMMAND_LINE) and "table" not in request.node.name:
-        monkeypatch.setattr("seedsweep.sweep.finish.draw_comparison", lambda *_: None)
+        monkeypatch.setattr("seedsweep.cli.finish_grid.draw_comparison", lambda *_: None)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -94,16 +94,16 @@ def _quick_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
     """Pictures are drawn small and without a layout, which takes half their time, but where they are what is tested."""
     with pytest.MonkeyPatch.context() as patch:
         if request.module.__name__ not in ("test_reporting", "test_training", "test_study_pictures"):
-            patch.setattr("seedsweep.reporting.style.DOTS", 40)
-            patch.setattr("seedsweep.reporting.style.Figure", _without_layout)
+            patch.setattr("seedsweep.report.style.DOTS", 40)
+            patch.setattr("seedsweep.report.style.Figure", _without_layout)
         yield
 
 
 @pytest.fixture
 def full_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws pictures as users see them."""
-    monkeypatch.setattr("seedsweep.reporting.style.DOTS", 120)
-    monkeypatch.setattr("seedsweep.reporting.style.Figure", Figure)
+    monkeypatch.setattr("seedsweep.report.style.DOTS", 120)
+    monkeypatch.setattr("seedsweep.report.style.Figure", Figure)
 
 
 def _without_layout(**options: Any) -> Figure:
@@ -114,4 +114,4 @@ def without_pictures(patch: pytest.MonkeyPatch) -> None:
     for picture in ("draw_curves", "draw_confusion"):
         patch.setattr(f"seedsweep.training.finish.{picture}", lambda *_: None)
     for picture in ("graph", "mistakes", "confusion"):
-        patch.setattr(f"seedsweep.tracking.tensorboard.RunTensorBoard.{picture}", lambda *_, **__: None)
+        patch.setattr(f"seedsweep.training.tensorboard.RunTensorBoard.{picture}", lambda *_, **__: None)

@@ -13,7 +13,7 @@ import pytest
 
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
-from seedsweep.report import write
+from seedsweep.report import write_report as write
 from seedsweep.study import close, lead, plan
 from seedsweep.training import run as training
 

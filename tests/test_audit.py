@@ -10,11 +10,15 @@ import pytest
 from composed import config_of
 from PIL import Image
 
-from seedsweep.audit.cues import cue_tables, measure_cue
-from seedsweep.audit.duplicates import find_pairs, thumbnails
-from seedsweep.audit.files import FileFacts
-from seedsweep.audit.groups import guess_grouping, measure_grouping
-from seedsweep.audit.labels import (
+from seedsweep.config.schema import Config
+from seedsweep.data.demo import ensure_demo
+from seedsweep.data.images import read_image
+from seedsweep.data.leftout import sentences
+from seedsweep.diagnosis.audit.cues import cue_tables, measure_cue
+from seedsweep.diagnosis.audit.duplicates import find_pairs, thumbnails
+from seedsweep.diagnosis.audit.files import FileFacts
+from seedsweep.diagnosis.audit.groups import guess_grouping, measure_grouping
+from seedsweep.diagnosis.audit.labels import (
     Doubt,
     components,
     find_doubts,
@@ -23,17 +27,13 @@ from seedsweep.audit.labels import (
     outside_fold,
     was_asked,
 )
-from seedsweep.config.schema import Config
-from seedsweep.data.demo import ensure_demo
-from seedsweep.data.images import read_image
-from seedsweep.data.leftout import sentences
 from seedsweep.diagnosis.audited import Answered
 from seedsweep.diagnosis.checks import imbalance, label_errors
 from seedsweep.diagnosis.checks import photographs as photographs_check
 from seedsweep.diagnosis.checks.data_files import left_out
 from seedsweep.diagnosis.finding import Finding, Verdict
-from seedsweep.diagnosis.run import _findings, diagnose
-from seedsweep.diagnosis.run import found_checks as found
+from seedsweep.diagnosis.run_checks import _findings, diagnose
+from seedsweep.diagnosis.run_checks import found_checks as found
 from seedsweep.diagnosis.sheet import Photograph, draw_sheet
 from seedsweep.diagnosis.subject import of_plan
 from seedsweep.errors import SeedsweepError

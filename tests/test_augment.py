@@ -7,7 +7,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from seedsweep.augment.warp import (
+from seedsweep.config.schema import AugmentConfig
+from seedsweep.data.warp import (
     ANGLE,
     DOWN,
     FLIP_H,
@@ -21,7 +22,6 @@ from seedsweep.augment.warp import (
     keras_matrices,
     warp,
 )
-from seedsweep.config.schema import AugmentConfig
 
 STORY: dict[str, Any] = {
     "rotation": 30,

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import inception_v3, vgg16
 
-from seedsweep.backbones import nets
-from seedsweep.backbones.base import IMAGENET, MINUS_ONE_TO_ONE, InputSpec
-from seedsweep.backbones.build import build_backbone, names
-from seedsweep.backbones.timm_model import TimmTrunk
 from seedsweep.config.schema import BackboneConfig
 from seedsweep.errors import SeedsweepError
+from seedsweep.models import nets
+from seedsweep.models.backbone import IMAGENET, MINUS_ONE_TO_ONE, InputSpec
+from seedsweep.models.backbone_builder import build_backbone, names
+from seedsweep.models.timm_model import TimmTrunk
 
 
 def build(name: str, library: str = "own"):
@@ -104,7 +104,7 @@ def test_efficientnet_equals_timm() -> None:
 def test_a_new_file_is_a_new_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pocket.py").write_text(
         "from torch import nn\n"
-        "from seedsweep.backbones.base import IMAGENET, Backbone, Source\n"
+        "from seedsweep.models.backbone import IMAGENET, Backbone, Source\n"
         "SOURCE = Source(url='https://weights.invalid/pocket.pth')\n"
         "def build():\n    return Backbone(nn.Conv2d(3, 5, 3), 5, IMAGENET, min_size=16)\n"
     )

@@ -5,13 +5,13 @@ import pytest
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
-from seedsweep.claims.calibration import calibrate, ece, ece_by_chance, reliability, scaled
-from seedsweep.claims.crossed import crossed_mean
-from seedsweep.claims.images import over_images, wilson
-from seedsweep.claims.pairs import by_group, compare, holm, mcnemar, paired_bootstrap
-from seedsweep.claims.seeds import bootstrap_over_seeds, over_seeds
-from seedsweep.claims.standing import accuracy, standings
 from seedsweep.errors import SeedsweepError
+from seedsweep.stats.calibration import calibrate, ece, ece_by_chance, reliability, scaled
+from seedsweep.stats.crossed import crossed_mean
+from seedsweep.stats.over_images import over_images, wilson
+from seedsweep.stats.over_seeds import bootstrap_over_seeds, over_seeds
+from seedsweep.stats.pairs import by_group, compare, holm, mcnemar, paired_bootstrap
+from seedsweep.stats.standing import accuracy, standings
 
 REPEATS = 400
 LEAST, MOST = 0.90, 0.985  # of intervals of 95 % that hold the truth; REPEATS alone move it by 0.022

@@ -18,7 +18,7 @@ from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.diagnosis.remedy import said_of
 from seedsweep.errors import SeedsweepError
-from seedsweep.sweep.recorded import read_recorded
+from seedsweep.runs.recorded import read_recorded
 from seedsweep.training import run as training
 
 MISTAKES = {
@@ -385,7 +385,7 @@ def test_a_task_that_writes_elsewhere_leaves_no_folder(
         if end == "stopped":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"seedsweep.tasks.{task}.run", run)
+    monkeypatch.setattr(f"seedsweep.cli.tasks.{task}.run", run)
     code = main([f"task={task}"])
     assert code == {"well": 0, "writes": 0, "sentence": 2, "defect": 3, "stopped": 130}[end]
     left = {path.name for path in in_tmp.rglob("*") if path.is_file() and path.parent.name != ".hydra"}
@@ -394,7 +394,7 @@ def test_a_task_that_writes_elsewhere_leaves_no_folder(
 
 
 def test_only_an_empty_folder_of_ours_is_removed(in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("seedsweep.tasks.report.run", lambda *_, **__: None)
+    monkeypatch.setattr("seedsweep.cli.tasks.report.run", lambda *_, **__: None)
     (in_tmp / "outputs/earlier").mkdir(parents=True)
     assert main(["task=report"]) == 0
     assert [path.name for path in (in_tmp / "outputs").iterdir()] == ["earlier"]

@@ -169,7 +169,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "d" / "x").mkdir(parents=True)
     for task in ("train", "study", "diagnose", "report", "predict", "export", "cache", "dashboard", "proxy"):
-        monkeypatch.setattr(f"seedsweep.tasks.{task}.run", nothing)
+        monkeypatch.setattr(f"seedsweep.cli.tasks.{task}.run", nothing)
     monkeypatch.setattr("seedsweep.cli.main._close_grid", lambda *_: 0)
     plugins = "hydra_plugins"
     for launcher in (

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from seedsweep.data.leftout import LeftOut, read_left_out, write_left_out
-from seedsweep.deploy.predict import write_unreadable
-from seedsweep.deploy.tables import csv_table
+from seedsweep.export.predict import write_unreadable
+from seedsweep.export.tables import csv_table
 from seedsweep.names import cell, of_cell
-from seedsweep.reporting.answers import read_answers
-from seedsweep.reporting.predictions import write_predictions
+from seedsweep.runs.answers import read_answers
+from seedsweep.runs.predictions import write_predictions
 
 EVIL = ["=1+1", "+cmd|x", "-a", "@SUM(A1)", "\tx", "\rx", "'quoted", "''twice"]
 TAME = ["a=b", "x", "", "-1", "+2.5e3", "1e-5", "-.5"]

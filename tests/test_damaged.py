@@ -8,8 +8,8 @@ import pytest
 
 from seedsweep.cli.main import main
 from seedsweep.errors import DamagedError
-from seedsweep.reporting.answers import read_answers
-from seedsweep.reporting.history import read_history
+from seedsweep.runs.answers import read_answers
+from seedsweep.runs.history import read_history
 from seedsweep.whole import read_json
 
 SMALL = [

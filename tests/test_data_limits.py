@@ -13,11 +13,11 @@ from deep_images import write_png16
 from PIL import EpsImagePlugin, Image
 from test_data_folder import make, prepare
 
-from seedsweep.audit.files import read_facts, why_unreadable
 from seedsweep.data import opened
 from seedsweep.data.images import Reading, measured, read_image, thumbnail
 from seedsweep.data.opened import BadImageError, TooLargeError, check_memory, coefficients
 from seedsweep.data.values import SIXTEEN, Ranges
+from seedsweep.diagnosis.audit.files import read_facts, why_unreadable
 from seedsweep.errors import SeedsweepError
 
 SMALL = 0.015  # GiB

@@ -12,16 +12,16 @@ from report_folders import CLASSES, N, write_run
 from rich.console import Console
 
 from seedsweep.data.leftout import LeftOut, write_left_out
-from seedsweep.report.material import read_material
+from seedsweep.report import comparison
+from seedsweep.report.contents import read_material
+from seedsweep.report.grid_standing import judge
+from seedsweep.report.grid_table import print_table, write_results_csv
 from seedsweep.report.sections import arms as arms_section
 from seedsweep.report.sections import left_out as left_out_section
+from seedsweep.report.study.several import print_studies, read_results, write_studies_csv
 from seedsweep.report.verdict import sentences
-from seedsweep.reporting import comparison
-from seedsweep.reporting.grid import SEVERAL, ArmRow, arms, by_data, collect
-from seedsweep.reporting.grid_table import print_table, write_results_csv
-from seedsweep.reporting.scores import majority_macro_f1, score
-from seedsweep.reporting.standing import judge
-from seedsweep.reporting.study.several import print_studies, read_results, write_studies_csv
+from seedsweep.runs.grid import SEVERAL, ArmRow, arms, by_data, collect
+from seedsweep.stats.scores import majority_macro_f1, score
 
 COUNTS = {"even": {"a": 30, "b": 30}, "skew": {"a": 54, "b": 6}}
 

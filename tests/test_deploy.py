@@ -19,10 +19,10 @@ from PIL import Image
 from seedsweep.cli.main import main
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.images import read_image
-from seedsweep.deploy import export as exporting
-from seedsweep.deploy.given import find_checkpoint
-from seedsweep.deploy.load import load_trained
 from seedsweep.errors import SeedsweepError
+from seedsweep.export import export as exporting
+from seedsweep.export.arguments import find_checkpoint
+from seedsweep.export.load import load_trained
 from seedsweep.models.checkpoint import read_checkpoint, write_checkpoint
 
 N = 200

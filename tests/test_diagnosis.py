@@ -12,13 +12,12 @@ from omegaconf import DictConfig
 from sklearn.linear_model import RidgeClassifier
 from torch import nn
 
-from seedsweep.backbones.base import IMAGENET, MINUS_ONE_TO_ONE, InputSpec
 from seedsweep.batchnorm.modes import batch_statistics
 from seedsweep.batchnorm.policy import set_batchnorm
 from seedsweep.cli.main import main
 from seedsweep.config.schema import BatchNormConfig, PreprocessConfig
 from seedsweep.config.store import to_config
-from seedsweep.diagnosis import run
+from seedsweep.diagnosis import run_checks as run
 from seedsweep.diagnosis.apportion import shapley
 from seedsweep.diagnosis.checks.learning_rate import history_kind
 from seedsweep.diagnosis.checks.overfitting import onset_of
@@ -27,11 +26,12 @@ from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.diagnosis.layers import layer_shifts
 from seedsweep.diagnosis.remedy import apply, changes, rehearsable
 from seedsweep.diagnosis.ridge import STRENGTHS, fit_probe
-from seedsweep.diagnosis.run import diagnose, found_checks
+from seedsweep.diagnosis.run_checks import diagnose, found_checks
 from seedsweep.diagnosis.subject import of_checkpoint, of_plan, of_run
 from seedsweep.diagnosis.verdict import Diagnosis
 from seedsweep.errors import SeedsweepError
-from seedsweep.preprocess.scaling import Preprocess
+from seedsweep.models.backbone import IMAGENET, MINUS_ONE_TO_ONE, InputSpec
+from seedsweep.models.input_scaling import Preprocess
 
 CAUSES = ["batchnorm", "scaling", "learning_rate", "overfitting", "backbone_fit", "baselines"]
 SMALL = [

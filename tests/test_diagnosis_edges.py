@@ -14,7 +14,6 @@ from composed import config_of
 from fewer import mostly_slow
 from PIL import Image
 
-from seedsweep.backbones.weights import WeightsOrigin, WeightsUnreachableError
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.diagnosis import verdict
@@ -34,10 +33,11 @@ from seedsweep.diagnosis.floor import Standing, floor_of
 from seedsweep.diagnosis.layers import Modes
 from seedsweep.diagnosis.local import local_settings
 from seedsweep.diagnosis.ridge import STRENGTHS, Probe
-from seedsweep.diagnosis.run import diagnose
+from seedsweep.diagnosis.run_checks import diagnose
 from seedsweep.diagnosis.saved import repeat_split, saved_config
 from seedsweep.diagnosis.subject import Subject, of_checkpoint, of_plan, of_run
 from seedsweep.errors import SeedsweepError
+from seedsweep.models.weights import WeightsOrigin, WeightsUnreachableError
 
 SMALL = [
     "backbone=efficientnet_lite0",
@@ -303,7 +303,7 @@ def test_a_runs_own_manifest_is_nobodys_choice(
 def test_a_run_whose_images_moved(
     images: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    from seedsweep.diagnosis import run
+    from seedsweep.diagnosis import run_checks as run
 
     before, after, folder = in_tmp / "before", in_tmp / "after", in_tmp / "run"
     shutil.copytree(images, before)

@@ -13,11 +13,11 @@ from fewer import mostly_slow
 from study_stub import told
 
 from seedsweep.cli.main import main
-from seedsweep.epochs.sums import divergence, validation_metrics
 from seedsweep.errors import SeedsweepError
-from seedsweep.features.images import FeatureImages
+from seedsweep.features.image_features import FeatureImages
 from seedsweep.models.checkpoint import not_finite, read_checkpoint
 from seedsweep.training.module import ArmModule
+from seedsweep.training.sums import divergence, validation_metrics
 
 SMALL = [
     "backbone=timm", "backbone.name=test_resnet", "backbone.weights=none", "data.demo.n_images=70",

@@ -13,10 +13,11 @@ from test_engines import NETS, net, photos, shallow, worst
 from torch import Tensor, nn
 
 from seedsweep.config.schema import FeaturesConfig
-from seedsweep.engines import graphs, select, torch_engine
-from seedsweep.engines.graphs import Lanes
-from seedsweep.engines.torch_engine import CudaEngine
 from seedsweep.errors import SeedsweepError
+from seedsweep.features import engine_choice as select
+from seedsweep.features import graphs, torch_engine
+from seedsweep.features.graphs import Lanes
+from seedsweep.features.torch_engine import CudaEngine
 
 CPU, SIZE = torch.device("cpu"), (3, 8, 8)
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

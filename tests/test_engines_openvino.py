@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from seedsweep.engines import openvino_engine
+from seedsweep.features import openvino_engine
 
 TWO_ENGINES_AND_A_SIGNAL = """
 import gc, os, signal
 import torch
 from torch import nn
-from seedsweep.engines import openvino_engine
+from seedsweep.features import openvino_engine
 
 def engine():
     return openvino_engine.build(nn.Conv2d(3, 4, 3), (3, 8, 8), "float32", torch.device("cpu"))

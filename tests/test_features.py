@@ -18,10 +18,10 @@ from seedsweep.data.demo import ensure_demo
 from seedsweep.data.prepare import prepare_images
 from seedsweep.errors import SeedsweepError
 from seedsweep.features import budget, shards
-from seedsweep.features.images import FeatureImages
-from seedsweep.heads.fit import HeadFit
+from seedsweep.features.image_features import FeatureImages
 from seedsweep.training import assemble
 from seedsweep.training import run as training
+from seedsweep.training.heads.fit import HeadFit
 from seedsweep.training.run import train
 from seedsweep.training.stored import open_features
 

@@ -11,18 +11,18 @@ from torch.nn import functional
 
 from seedsweep.config.schema import HeadConfig, OptimConfig
 from seedsweep.data.order import epoch_order, epoch_seed
-from seedsweep.epochs.optimizer import FusedSteps, build_optimizer
-from seedsweep.epochs.sums import divergence
-from seedsweep.heads.blocks import weights_of_a_block
-from seedsweep.heads.company import Company, Setup, pays
-from seedsweep.heads.data import HeadData, HeadSchedule
-from seedsweep.heads.fit import HeadFit
-from seedsweep.heads.objective import Objective
-from seedsweep.heads.precision import takes_bfloat16
-from seedsweep.heads.product import WIDE, product
-from seedsweep.heads.stack import HeadStack
 from seedsweep.models.classifier import Head
 from seedsweep.models.dropout import Dropout
+from seedsweep.training.heads.blocks import weights_of_a_block
+from seedsweep.training.heads.company import Company, Setup, pays
+from seedsweep.training.heads.data import HeadData, HeadSchedule
+from seedsweep.training.heads.fit import HeadFit
+from seedsweep.training.heads.objective import Objective
+from seedsweep.training.heads.precision import takes_bfloat16
+from seedsweep.training.heads.product import WIDE, product
+from seedsweep.training.heads.stack import HeadStack
+from seedsweep.training.optimizer import FusedSteps, build_optimizer
+from seedsweep.training.sums import divergence
 
 CLASSES = list("abcde")
 FEATURES, N_TRAIN = 24, 90
@@ -86,7 +86,7 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> i
 
     One unit; a fourth of the widest head; half of it, and the other half shares a block with a head of one unit; all.
     """
-    monkeypatch.setattr("seedsweep.heads.blocks.WEIGHTS", request.param)
+    monkeypatch.setattr("seedsweep.training.heads.blocks.WEIGHTS", request.param)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     return request.param
 

@@ -13,16 +13,16 @@ import pytest
 import torch
 from composed import config_of
 
-from seedsweep.backbones import keras_twin, nets
-from seedsweep.backbones.build import build_backbone
-from seedsweep.backbones.keras_file import dense_of, read_keras
-from seedsweep.backbones.keras_head import head_of, is_ours
-from seedsweep.backbones.nets import inception_v3
 from seedsweep.config.schema import BackboneConfig
 from seedsweep.diagnosis.keras_model import of_keras
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.digest import digest_of_net
 from seedsweep.errors import SeedsweepError
+from seedsweep.models import keras_twin, nets
+from seedsweep.models.backbone_builder import build_backbone
+from seedsweep.models.keras_file import dense_of, read_keras
+from seedsweep.models.keras_head import head_of, is_ours
+from seedsweep.models.nets import inception_v3
 
 SIDE = 96
 KINDS = ("flat.h5", "flat.keras", "notop.weights.h5", "nested.h5", "nested.keras", "keras2.h5")
@@ -163,7 +163,7 @@ def test_without_keras_padding_the_answer_is_another(inception: Any, photographs
 
 
 def test_the_engines_take_it(inception: Any, photographs: np.ndarray) -> None:
-    from seedsweep.engines.fold import folded
+    from seedsweep.features.fold import folded
 
     folder, wanted, _ = inception
     net = build_backbone(BackboneConfig(name="inception_v3", weights=str(folder / "flat.h5"))).net
@@ -270,8 +270,8 @@ HEADS = {
 
 POCKET = """
 from torch import nn
-from seedsweep.backbones.base import IMAGENET, Backbone, Source
-from seedsweep.backbones.keras_twin import KerasTwin
+from seedsweep.models.backbone import IMAGENET, Backbone, Source
+from seedsweep.models.keras_twin import KerasTwin
 
 SOURCE = Source()
 KERAS = KerasTwin(IMAGENET, lambda trunk, numbered: ["0"])
@@ -287,7 +287,7 @@ def pocket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nets").mkdir()
     (tmp_path / "nets" / "pocket.py").write_text(POCKET)
     monkeypatch.setattr(nets, "__path__", [*nets.__path__, str(tmp_path / "nets")])
-    monkeypatch.delitem(sys.modules, "seedsweep.backbones.nets.pocket", raising=False)
+    monkeypatch.delitem(sys.modules, "seedsweep.models.nets.pocket", raising=False)
 
 
 def small(keras: Any, layers: list[Any], units: int = 4) -> Any:

@@ -13,10 +13,10 @@ from rich.console import Console
 from seedsweep.cli.main import main
 from seedsweep.config.location import conf_dir
 from seedsweep.config.store import to_config
-from seedsweep.reporting.grid import collect
-from seedsweep.reporting.ladder import effects
-from seedsweep.reporting.ladder.read import read_ladder
-from seedsweep.reporting.ladder.write import as_dict, close_ladder
+from seedsweep.report.ladder import effects
+from seedsweep.report.ladder.read import read_ladder
+from seedsweep.report.ladder.write import as_dict, close_ladder
+from seedsweep.runs.grid import collect
 
 FILES = sorted(path.stem for path in (conf_dir() / "rung").glob("*.yaml"))
 NAMES = ("experiment", "rung")

@@ -20,10 +20,11 @@ from kill_campaign import NET, of_run
 from omegaconf import OmegaConf
 
 from seedsweep import cores
+from seedsweep.cli import launchers
 from seedsweep.cli.main import main
 from seedsweep.config.location import conf_dir
-from seedsweep.reporting.grid import collect
-from seedsweep.sweep import launchers, record
+from seedsweep.runs import job_record as record
+from seedsweep.runs.grid import collect
 from seedsweep.whole import write_json
 
 HAS_RAY = find_spec("ray") is not None and find_spec("hydra_plugins.hydra_ray_launcher") is not None
@@ -302,7 +303,7 @@ def test_a_job_that_runs_is_left_alone(grid: Path, capsys: pytest.CaptureFixture
 
 
 def test_jobs_that_leave_nothing_here_are_no_success(grid: Path, capsys: pytest.CaptureFixture[str]):
-    from seedsweep.sweep.finish import finish_grid
+    from seedsweep.cli.finish_grid import finish_grid
 
     assert main(line("basic")) == 0
     for path in sorted((grid / "1_frozen_bn_s2").rglob("*"), reverse=True):

@@ -15,7 +15,7 @@ from mutated import whole
 from PIL import Image
 
 from seedsweep.cli.main import main
-from seedsweep.deploy.load import load_trained
+from seedsweep.export.load import load_trained
 
 ODD = ["caf\udce9", " spaces ", "a,b~c=d", "new\nline", "x" * 180, "$(rm)", "'\"", "über"]
 TINY = [

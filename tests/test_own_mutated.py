@@ -288,7 +288,7 @@ def journal(tmp_path: Path) -> Iterator[None]:
         patch.setattr("seedsweep.study.lead._check_images", lambda *_: None)
         patch.setattr("seedsweep.study.close.meet_test", lambda *_: [])
         patch.setattr("seedsweep.study.close.draw_study", lambda *_: [])
-        patch.setattr("seedsweep.report.write.write_at_end", lambda *_, **__: None)
+        patch.setattr("seedsweep.report.write_report.write_at_end", lambda *_, **__: None)
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr("seedsweep.study.leases.me", lambda: NOBODY)
             assert run("sampler=random", "study.finalist_seeds=1", n=4) == 0

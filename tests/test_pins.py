@@ -21,10 +21,10 @@ from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.table import write_manifest
 from seedsweep.errors import RefusedError, SeedsweepError
+from seedsweep.runs.grid_pins import check_pin
+from seedsweep.runs.job_record import shared_manifest
 from seedsweep.study.plan import Plan
 from seedsweep.study.same_images import agree_on_images
-from seedsweep.sweep.pins import check_pin
-from seedsweep.sweep.record import shared_manifest
 from seedsweep.training.run import train
 
 TINY = [

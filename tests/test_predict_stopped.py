@@ -9,8 +9,9 @@ import pytest
 from seedsweep.cli.main import main
 from seedsweep.data.images import DEFAULT
 from seedsweep.data.walk import Walked
-from seedsweep.deploy import given, load
-from seedsweep.deploy import predict as deploy
+from seedsweep.export import arguments as given
+from seedsweep.export import load
+from seedsweep.export import predict as deploy
 
 
 def test_half_a_table_leaves_the_whole_one(in_tmp: Path, monkeypatch: pytest.MonkeyPatch):

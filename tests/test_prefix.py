@@ -10,15 +10,15 @@ from test_features import history, with_photographs
 from test_training import small
 from torch import Tensor
 
-from seedsweep.backbones.base import Backbone
-from seedsweep.backbones.build import build_backbone
-from seedsweep.backbones.cut import find_cut
 from seedsweep.batchnorm.policy import depends_on_batch, follows_stored, norm_layers
 from seedsweep.config.schema import BackboneConfig, Config
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.activations import ActivationDataModule
+from seedsweep.models.backbone import Backbone
+from seedsweep.models.backbone_builder import build_backbone
 from seedsweep.models.build import build_trunk
+from seedsweep.models.cut import find_cut
 from seedsweep.training.assemble import build_module, trunk_of
 from seedsweep.training.module import ArmModule
 from seedsweep.training.run import train

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from seedsweep.backbones.base import IMAGENET, InputSpec
 from seedsweep.config.schema import PreprocessConfig
-from seedsweep.preprocess.scaling import SMALLEST_NORMAL, Preprocess, flush_denormals
+from seedsweep.models.backbone import IMAGENET, InputSpec
+from seedsweep.models.input_scaling import SMALLEST_NORMAL, Preprocess, flush_denormals
 
 
 def pixels() -> torch.Tensor:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import seedsweep as ss
-from seedsweep.engines import openvino_engine
 from seedsweep.errors import SeedsweepError
+from seedsweep.features import openvino_engine
 
 
 class Counted(nn.Module):

@@ -8,11 +8,11 @@ from report_folders import write_sweep
 
 import seedsweep as ss
 from seedsweep.errors import SeedsweepError
-from seedsweep.reporting.answers import read_answers
-from seedsweep.reporting.grid import arms as arms_of
-from seedsweep.reporting.grid import collect
-from seedsweep.reporting.grid_table import write_results_csv
-from seedsweep.reporting.standing import judge
+from seedsweep.report.grid_standing import judge
+from seedsweep.report.grid_table import write_results_csv
+from seedsweep.runs.answers import read_answers
+from seedsweep.runs.grid import arms as arms_of
+from seedsweep.runs.grid import collect
 
 
 def test_the_numbers_are_those_of_the_command_line(tmp_path):

@@ -16,11 +16,11 @@ from seedsweep.cli.main import main
 from seedsweep.config.called import augment_called, batchnorm_called, preprocess_called, rename
 from seedsweep.config.departures import departures
 from seedsweep.config.location import conf_dir
-from seedsweep.deploy.load import load_trained
 from seedsweep.diagnosis import remedy as remedies
 from seedsweep.diagnosis.remedy import Said, proved
+from seedsweep.export.load import load_trained
 from seedsweep.features.route import why_online
-from seedsweep.report.runs import Run
+from seedsweep.report.run_folder import Run
 from seedsweep.runs.record import read_metrics, read_switches
 from seedsweep.runs.switches import Switches
 from seedsweep.whole import strict, write_json

@@ -17,16 +17,16 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.nn import functional
 
-from seedsweep.augment.warp import build_augment
 from seedsweep.batchnorm.policy import norm_layers, statistics_untouched
 from seedsweep.batchnorm.statistics import recalibrate
 from seedsweep.config.called import NONE
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
+from seedsweep.data.warp import build_augment
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import BuiltModel, build_trunk
 from seedsweep.models.effective import _preprocess_of, effective
-from seedsweep.preprocess.scaling import Preprocess
+from seedsweep.models.input_scaling import Preprocess
 from seedsweep.runs.switches import Switches
 from seedsweep.training.assemble import build_module
 from seedsweep.training.module import ArmModule

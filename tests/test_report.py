@@ -16,18 +16,18 @@ from PIL import Image
 from report_folders import write_run, write_study, write_sweep
 from torch import nn
 
-from seedsweep.backbones import timm_model
-from seedsweep.backbones.base import IMAGENET, Backbone
 from seedsweep.cli.main import main
 from seedsweep.data.images import read_image
 from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.errors import SeedsweepError
+from seedsweep.models import timm_model
+from seedsweep.models.backbone import IMAGENET, Backbone
 from seedsweep.report import attention as attention_module
 from seedsweep.report.blocks import Section
-from seedsweep.report.material import read_material
+from seedsweep.report.contents import read_material
 from seedsweep.report.page import build, found_sections
 from seedsweep.report.verdict import sentences
-from seedsweep.report.write import write_at_end, write_report
+from seedsweep.report.write_report import write_at_end, write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")

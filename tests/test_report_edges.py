@@ -17,19 +17,19 @@ from report_folders import switches, write_run, write_study, write_sweep
 from rich.console import Console
 from test_cli import Stub
 
-from seedsweep.claims.calibration import SMALLEST, calibrate, scaled
-from seedsweep.claims.images import wilson
 from seedsweep.cli.main import main
 from seedsweep.report.blocks import Bar, Table, Text
-from seedsweep.report.material import Material, read_material
+from seedsweep.report.contents import Material, read_material
+from seedsweep.report.grid_table import print_table
 from seedsweep.report.page import build, found_sections
 from seedsweep.report.provenance import command
-from seedsweep.report.runs import Run
+from seedsweep.report.run_folder import Run
 from seedsweep.report.sections import calibration, confusion, curves
 from seedsweep.report.verdict import sentences
-from seedsweep.report.write import write_report
-from seedsweep.reporting.answers import Answers
-from seedsweep.reporting.grid_table import print_table
+from seedsweep.report.write_report import write_report
+from seedsweep.runs.answers import Answers
+from seedsweep.stats.calibration import SMALLEST, calibrate, scaled
+from seedsweep.stats.over_images import wilson
 from seedsweep.training import run as training
 
 

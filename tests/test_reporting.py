@@ -15,14 +15,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import nn
 
-from seedsweep.reporting.comparison import draw_comparison
-from seedsweep.reporting.confusion import confusion_figure, draw_confusion
-from seedsweep.reporting.curves import draw_curves
-from seedsweep.reporting.grid import ArmRow, arms, collect
-from seedsweep.reporting.grid_table import print_table, write_results_csv
-from seedsweep.reporting.history import write_history
-from seedsweep.reporting.scores import majority_share, score
-from seedsweep.tracking.tensorboard import MODES, RunTensorBoard
+from seedsweep.report.comparison import draw_comparison
+from seedsweep.report.confusion_picture import confusion_figure, draw_confusion
+from seedsweep.report.curves_picture import draw_curves
+from seedsweep.report.grid_table import print_table, write_results_csv
+from seedsweep.runs.grid import ArmRow, arms, collect
+from seedsweep.runs.history import write_history
+from seedsweep.stats.scores import majority_share, score
+from seedsweep.training.tensorboard import MODES, RunTensorBoard
 
 CLASSES = ["a", "b", "c"]
 HISTORY = [

@@ -14,8 +14,8 @@ from hydra.errors import HydraException
 from test_grid import Trainer, trainer  # noqa: F401
 
 from seedsweep import signals
+from seedsweep.cli import job
 from seedsweep.cli.main import main
-from seedsweep.sweep import job
 
 
 def raised(number: int) -> None:

@@ -13,11 +13,11 @@ from seedsweep.batchnorm.policy import set_batchnorm
 from seedsweep.batchnorm.single import check_single_images, layer_of_one_value
 from seedsweep.config.schema import BatchNormConfig
 from seedsweep.data.prepare import PreparedImages, prepare_images
-from seedsweep.diagnosis.material import Material, part_of
+from seedsweep.diagnosis.stored_features import Material, part_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.training.assemble import trunk_of
-from seedsweep.training.given import Given
 from seedsweep.training.run import train
+from seedsweep.training.shared_setup import Given
 
 NET = ["backbone=timm", "backbone.name=test_resnet", "backbone.weights=none", "head.width=0", "features=off"]
 POLICIES = {

@@ -15,12 +15,12 @@ from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.config.study_schema import StorageConfig
 from seedsweep.data.prepare import PreparedImages, prepare_images
-from seedsweep.heads.replay import Replay
 from seedsweep.study.plan import Plan
 from seedsweep.study.storage import open_storage
 from seedsweep.training import company
-from seedsweep.training.given import Given
+from seedsweep.training.heads.replay import Replay
 from seedsweep.training.run import train
+from seedsweep.training.shared_setup import Given
 
 arm = study_stub.arm  # the fixture
 

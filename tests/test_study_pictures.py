@@ -23,11 +23,11 @@ from PIL import Image
 from rich.console import Console
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.reporting.study import draw, panels
-from seedsweep.reporting.study.draw import draw_study
-from seedsweep.reporting.study.panels import contour, importances, learning_curves
-from seedsweep.reporting.study.tables import print_study, study_rows, write_trials_csv
-from seedsweep.reporting.study.trials import NothingToDrawError, Parameter, read_trials, text_of
+from seedsweep.report.study import draw, panels
+from seedsweep.report.study.draw import draw_study
+from seedsweep.report.study.panels import contour, importances, learning_curves
+from seedsweep.report.study.tables import print_study, study_rows, write_trials_csv
+from seedsweep.report.study.trials import NothingToDrawError, Parameter, read_trials, text_of
 
 LR = FloatDistribution(1e-5, 1e-2, log=True)
 WIDTH = IntDistribution(32, 2048, log=True)
@@ -143,7 +143,7 @@ def test_a_picture_that_breaks_does_not_take_the_others_along(study, tmp_path, m
 
 def test_a_new_panel_is_a_new_file(study, tmp_path, monkeypatch):
     (tmp_path / "fresh.py").write_text(
-        "from seedsweep.reporting.style import figure\ndef draw(trials):\n    return figure(1, 1)\n"
+        "from seedsweep.report.style import figure\ndef draw(trials):\n    return figure(1, 1)\n"
     )
     monkeypatch.setattr(panels, "__path__", [str(tmp_path)])
     assert [path.name for path in draw_study(study, tmp_path / "plots", "x")] == ["fresh.png"]
@@ -254,7 +254,7 @@ def dashboard_config(**dashboard):
 
 
 def test_the_dashboard_shows_the_latest_study_or_all_runs_or_what_is_asked(in_tmp):
-    from seedsweep.tasks.dashboard import what_to_show
+    from seedsweep.cli.tasks.dashboard import what_to_show
 
     with pytest.raises(SeedsweepError, match="nothing has been trained here"):
         what_to_show(dashboard_config())

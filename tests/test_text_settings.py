@@ -211,7 +211,9 @@ def _runs_as_printed(folder: Path, name: str) -> None:
     seen = []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("seedsweep.tasks.report.run", lambda config, *_, **__: seen.append(config.report.dir))
+        patch.setattr(
+            "seedsweep.cli.tasks.report.run", lambda config, *_, **__: seen.append(config.report.dir)
+        )
         words = shlex.split(command("task=report", ("report.dir", name)))
         assert main(words[3:]) == 0
     assert seen == [name]

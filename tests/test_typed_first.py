@@ -11,8 +11,8 @@ from test_cli import Stub
 
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
-from seedsweep.deploy.given import find_images
 from seedsweep.errors import SeedsweepError
+from seedsweep.export.arguments import find_images
 from seedsweep.training import run as training
 
 # of each mistake, the sentence's advice that is tried; a capital word in it is filled in
@@ -61,7 +61,7 @@ def stub(monkeypatch: pytest.MonkeyPatch, in_tmp: Path) -> Stub:
     made = Stub()
     monkeypatch.setattr(training, "train", made)
     for task in ("report", "predict", "export", "study", "diagnose", "cache", "dashboard"):
-        monkeypatch.setattr(f"seedsweep.tasks.{task}.run", made)
+        monkeypatch.setattr(f"seedsweep.cli.tasks.{task}.run", made)
     for number, name in enumerate("xy"):
         (in_tmp / "d" / name).mkdir(parents=True)
         Image.new("RGB", (20, 20), (number, 9, 9)).save(in_tmp / "d" / name / "1.png")

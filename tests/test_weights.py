@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from seedsweep.backbones import build as building
-from seedsweep.backbones import weights
-from seedsweep.backbones.base import Source
-from seedsweep.backbones.build import build_backbone
-from seedsweep.backbones.nets import efficientnet_lite0, inception_v3
-from seedsweep.backbones.weights import WeightsUnreachableError, load_pretrained, locate_pretrained
 from seedsweep.config.schema import BackboneConfig
 from seedsweep.errors import SeedsweepError
+from seedsweep.models import backbone_builder as building
+from seedsweep.models import weights
+from seedsweep.models.backbone import Source
+from seedsweep.models.backbone_builder import build_backbone
+from seedsweep.models.nets import efficientnet_lite0, inception_v3
+from seedsweep.models.weights import WeightsUnreachableError, load_pretrained, locate_pretrained
 
 SHARED = Path(__file__).parents[2] / "shared" / "weights"
 TINY = Source(url="https://weights.invalid/tiny-12345678.pth")

@@ -11,23 +11,23 @@ import torch
 from composed import config_of
 from torch import Tensor, nn
 
-from seedsweep.backbones.base import Source
-from seedsweep.backbones.build import build_backbone
-from seedsweep.backbones.fitting import (
+from seedsweep.config.schema import BackboneConfig
+from seedsweep.errors import SeedsweepError
+from seedsweep.models.backbone import Source
+from seedsweep.models.backbone_builder import build_backbone
+from seedsweep.models.build import add_head, build_trunk
+from seedsweep.models.card import card_of
+from seedsweep.models.checkpoint import CARD, write_checkpoint
+from seedsweep.models.effective import effective
+from seedsweep.models.fitting import (
     FurtherBlocksError,
     WeightsMisfitError,
     fit_by_name,
     fit_in_order,
     fit_through_timm,
 )
-from seedsweep.backbones.tensors import read_tensors
-from seedsweep.backbones.weights import WeightsOrigin, load_pretrained
-from seedsweep.config.schema import BackboneConfig
-from seedsweep.errors import SeedsweepError
-from seedsweep.models.build import add_head, build_trunk
-from seedsweep.models.card import card_of
-from seedsweep.models.checkpoint import CARD, write_checkpoint
-from seedsweep.models.effective import effective
+from seedsweep.models.tensors import read_tensors
+from seedsweep.models.weights import WeightsOrigin, load_pretrained
 
 State = dict[str, Tensor]
 

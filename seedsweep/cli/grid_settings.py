@@ -13,8 +13,8 @@ from seedsweep.config.groups import key_of
 from seedsweep.config.same import other_settings
 from seedsweep.config.schema import Config
 from seedsweep.errors import DamagedError, SeedsweepError
-from seedsweep.sweep.naming import varied
-from seedsweep.sweep.record import JOB, digest, holds_run
+from seedsweep.runs.job_record import JOB, digest, holds_run
+from seedsweep.runs.naming import varied
 from seedsweep.whole import read_json
 
 NOT_COMPARED = ("experiment.teaches",)

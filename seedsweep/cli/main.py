@@ -58,7 +58,7 @@ def _main(args: list[str], checked: bool) -> int:
         print_help(args)
         return OK
     if "--version" in args:
-        from seedsweep.versions import versions
+        from seedsweep.runs.versions import versions
 
         ours, *others = (f"{name} {number}" for name, number in sorted(versions().items(), key=_ours_first))
         print(f"{ours} ({', '.join(others)})")
@@ -80,16 +80,16 @@ def _run(args: list[str], checked: bool) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from seedsweep.cli import job
     from seedsweep.cli.arguments import arrange, parse
+    from seedsweep.cli.launched import quiet
+    from seedsweep.cli.launchers import why_stopped
     from seedsweep.cli.preflight import check
     from seedsweep.cli.resume import expand_resume
     from seedsweep.cli.sentences import sentence
     from seedsweep.command import command, shown
-    from seedsweep.sweep import job
-    from seedsweep.sweep.folder import has_jobs, has_tasks
-    from seedsweep.sweep.launchers import why_stopped
-    from seedsweep.sweep.record import write_error_log
-    from seedsweep.sweep.worker import quiet
+    from seedsweep.runs.grid_folder import has_jobs, has_tasks
+    from seedsweep.runs.job_record import write_error_log
 
     args = arrange(expand_resume(arrange(args)))
     parsed = parse(args)
@@ -145,16 +145,16 @@ def _run(args: list[str], checked: bool) -> int:
 def _close_grid(folder: object, of_runs: bool, interrupted: bool, stopped: str | None) -> int:
     from pathlib import Path
 
-    from seedsweep.sweep.record import reason_of, write_error_log
+    from seedsweep.runs.job_record import reason_of, write_error_log
 
     if not isinstance(folder, Path):
         print("seedsweep: the grid did not say where its jobs are, so there is no table.", file=sys.stderr)
         return DEFECT
     try:
         if of_runs:
-            from seedsweep.sweep.finish import finish_grid as finish
+            from seedsweep.cli.finish_grid import finish_grid as finish
         else:
-            from seedsweep.sweep.finish_tasks import finish_tasks as finish
+            from seedsweep.cli.finish_tasks import finish_tasks as finish
         failed = finish(folder, interrupted=interrupted, stopped=stopped)
     except Exception as error:
         if told := disk.sentence(error, {"hydra.sweep.dir": folder}):
@@ -175,7 +175,7 @@ def _report(folder: object) -> None:
     from pathlib import Path
 
     from seedsweep.command import shown
-    from seedsweep.report.write import write_at_end
+    from seedsweep.report.write_report import write_at_end
 
     if isinstance(folder, Path) and (path := write_at_end(folder)):
         print(f"report     {shown(path)}", flush=True)
@@ -195,8 +195,8 @@ def _only_hydra(args: list[str]) -> int:
 def _hydra(args: list[str]) -> None:
     import hydra
 
+    from seedsweep.cli import job
     from seedsweep.config.location import conf_dir
-    from seedsweep.sweep import job
 
     with _environment(args):
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job.run)()

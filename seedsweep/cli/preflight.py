@@ -35,10 +35,10 @@ from seedsweep.config.study_schema import OF_THE_STUDY
 from seedsweep.config.values import how_to_quote
 from seedsweep.data.folder import check_root
 from seedsweep.errors import SeedsweepError
+from seedsweep.runs.grid_pins import check_pin
+from seedsweep.runs.job_record import holds_run
+from seedsweep.runs.recorded import GRID
 from seedsweep.study.space import merged, probes
-from seedsweep.sweep.pins import check_pin
-from seedsweep.sweep.record import holds_run
-from seedsweep.sweep.recorded import GRID
 
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
 CIRCLE = "settings or files refer to one another in a circle (${...}, or defaults that lead back to their own file)."

@@ -10,7 +10,7 @@ from seedsweep.config.grammar import setting, text_of
 from seedsweep.config.groups import key_of
 from seedsweep.config.location import path_of
 from seedsweep.errors import SeedsweepError
-from seedsweep.sweep.recorded import GRID, SINGLE, read_recorded
+from seedsweep.runs.recorded import GRID, SINGLE, read_recorded
 
 OUR_MARK = "resume=true"  # tells the job to go on instead of refusing a used folder
 

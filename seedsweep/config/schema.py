@@ -26,7 +26,7 @@ from seedsweep.config.task_schema import (
 )
 from seedsweep.errors import SeedsweepError
 
-TASKS = Path(__file__).resolve().parents[1] / "tasks"  # a file each; not imported here
+TASKS = Path(__file__).resolve().parents[1] / "cli" / "tasks"  # a file each; not imported here
 
 LARGEST_BATCH, MOST_EPOCHS = 65_536, 100_000  # a typing error asks for more
 
@@ -132,7 +132,7 @@ class BackboneConfig:
     """The feature extractor and its weights."""
 
     name: str = MISSING  # inception_v3 | vgg16 | efficientnet_lite0 | auto | any timm model
-    library: str = "own"  # own: a file in seedsweep/backbones/nets; timm: timm.create_model(name)
+    library: str = "own"  # own: a file in seedsweep/models/nets; timm: timm.create_model(name)
     weights: str = "auto"  # auto | none | a file (.safetensors, .pt, .pth; .h5, .keras of Keras)
     freeze: bool = True  # true: only the head is trained (and BatchNorm, if its policy says so)
     # With freeze false, train only the blocks from this module on, in the order of execution: Mixed_7a; or after this

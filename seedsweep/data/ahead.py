@@ -24,7 +24,7 @@ from rich.text import Text
 
 from seedsweep import cores
 from seedsweep.data.forks import Forks, pay
-from seedsweep.engines.base import Engine
+from seedsweep.features.engine import Engine
 
 log = logging.getLogger(__name__)
 

@@ -9,15 +9,15 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.audit.cues import Cue, cue_tables, measure_cue
-from seedsweep.audit.duplicates import Pair, find_pairs, thumbnails
-from seedsweep.audit.files import read_facts
-from seedsweep.audit.groups import Grouping, guess_grouping, measure_grouping
-from seedsweep.audit.labels import components, neighbour_votes, outside_fold, was_asked
 from seedsweep.data.folder import SPLIT_NAMES
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.table import ImageTable
-from seedsweep.diagnosis.material import EVAL_BATCH, Material
+from seedsweep.diagnosis.audit.cues import Cue, cue_tables, measure_cue
+from seedsweep.diagnosis.audit.duplicates import Pair, find_pairs, thumbnails
+from seedsweep.diagnosis.audit.files import read_facts
+from seedsweep.diagnosis.audit.groups import Grouping, guess_grouping, measure_grouping
+from seedsweep.diagnosis.audit.labels import components, neighbour_votes, outside_fold, was_asked
+from seedsweep.diagnosis.stored_features import EVAL_BATCH, Material
 from seedsweep.diagnosis.subject import Subject
 
 EXAMPLES = 20  # of a list in the evidence; the rest is counted

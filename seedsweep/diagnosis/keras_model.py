@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from seedsweep.backbones.keras_file import KerasClassifier, dense_of, read_keras
-from seedsweep.backbones.keras_head import POOLING, head_of, is_ours
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import prepare_images
-from seedsweep.diagnosis.given import check_checkpoint
+from seedsweep.diagnosis.arguments import check_checkpoint
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import Trunk, build_trunk
+from seedsweep.models.keras_file import KerasClassifier, dense_of, read_keras
+from seedsweep.models.keras_head import POOLING, head_of, is_ours
 from seedsweep.training.assemble import build_module
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from seedsweep.batchnorm.modes import batch_statistics
 from seedsweep.batchnorm.policy import norm_layers, statistics_untouched
-from seedsweep.diagnosis.material import Material
 from seedsweep.diagnosis.rehearse import paired_error
+from seedsweep.diagnosis.stored_features import Material
 
 EVAL_BATCH = 64
 

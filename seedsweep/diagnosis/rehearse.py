@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from seedsweep.config.schema import Config
-from seedsweep.diagnosis.material import Answers, Material
-from seedsweep.heads.company import Company, Setup, pays
-from seedsweep.heads.data import HeadData, HeadSchedule
-from seedsweep.heads.replay import trained
+from seedsweep.diagnosis.stored_features import Answers, Material
 from seedsweep.models.build import build_head
 from seedsweep.training.assemble import class_weights
+from seedsweep.training.heads.company import Company, Setup, pays
+from seedsweep.training.heads.data import HeadData, HeadSchedule
+from seedsweep.training.heads.replay import trained
 
 QUICK, LONG = 1500, 8000  # steps of one head among many, and of one that is to stand for a run: seconds each
 

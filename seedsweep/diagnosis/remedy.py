@@ -17,7 +17,7 @@ from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
-from seedsweep.sweep.recorded import SINGLE, read_recorded
+from seedsweep.runs.recorded import SINGLE, read_recorded
 
 REHEARSABLE = ("batchnorm", "preprocess", "optim", "head", "data.batch_size", "trainer.max_epochs")
 """What a head trained anew on stored features can tell the worth of."""

@@ -12,21 +12,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seedsweep.backbones.weights import WeightsUnreachableError
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages, prepare_images
-from seedsweep.diagnosis.given import check_checkpoint, check_run
+from seedsweep.diagnosis.arguments import check_checkpoint, check_run
 from seedsweep.diagnosis.local import LocalSettings
-from seedsweep.diagnosis.material import EVAL_BATCH, Answers, Material
 from seedsweep.diagnosis.rehearse import LONG, QUICK, Rehearsal, epochs_within, rehearse
 from seedsweep.diagnosis.remedy import Said, apply, said_of
 from seedsweep.diagnosis.ridge import Probe, fit_probe
 from seedsweep.diagnosis.saved import load_net, ranges_of, repeat_split, saved_config
+from seedsweep.diagnosis.stored_features import EVAL_BATCH, Answers, Material
 from seedsweep.models.build import Trunk, build_trunk
 from seedsweep.models.classifier import Classifier
-from seedsweep.reporting.answers import read_answers
-from seedsweep.reporting.history import read_history
+from seedsweep.models.weights import WeightsUnreachableError
+from seedsweep.runs.answers import read_answers
+from seedsweep.runs.history import read_history
 from seedsweep.runs.record import divergence_of, read_metrics
 
 log = logging.getLogger(__name__)

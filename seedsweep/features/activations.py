@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seedsweep.backbones.cut import Cut
 from seedsweep.config.schema import Config
 from seedsweep.data.datamodule import Fetch, ImageDataModule
-from seedsweep.features.images import FeatureImages
+from seedsweep.features.image_features import FeatureImages
 from seedsweep.models.classifier import Classifier, UpperClassifier
+from seedsweep.models.cut import Cut
 
 
 class ActivationDataModule(ImageDataModule):

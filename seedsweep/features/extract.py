@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seedsweep.data.ahead import answered, image_bar
-from seedsweep.engines.base import Engine
 from seedsweep.errors import SeedsweepError
+from seedsweep.features.engine import Engine
 from seedsweep.features.store import View
 
 log = logging.getLogger(__name__)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from seedsweep.backbones.base import Backbone
-from seedsweep.backbones.build import BuiltBackbone, build_backbone
-from seedsweep.backbones.cut import Cut, find_cut
 from seedsweep.batchnorm.policy import norm_layers, set_batchnorm, statistics_untouched
 from seedsweep.config.schema import BatchNormConfig, Config
 from seedsweep.errors import SeedsweepError
+from seedsweep.models.backbone import Backbone
+from seedsweep.models.backbone_builder import BuiltBackbone, build_backbone
 from seedsweep.models.classifier import Classifier, Head
-from seedsweep.preprocess.scaling import Preprocess
+from seedsweep.models.cut import Cut, find_cut
+from seedsweep.models.input_scaling import Preprocess
 
 Calibrate = Callable[[Backbone, Preprocess], None]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from seedsweep.backbones.cut import Cut
 from seedsweep.config.schema import HeadConfig
+from seedsweep.models.cut import Cut
 from seedsweep.models.dropout import Dropout
 
 

@@ -12,7 +12,7 @@ from seedsweep.config.called import augment_called, batchnorm_called, preprocess
 from seedsweep.config.schema import BatchNormConfig, Config, PreprocessConfig
 from seedsweep.models.build import BuiltModel
 from seedsweep.models.classifier import Head
-from seedsweep.preprocess.scaling import Preprocess
+from seedsweep.models.input_scaling import Preprocess
 from seedsweep.runs.switches import (
     BATCH,
     NONE,

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seedsweep.backbones.base import Backbone
 from seedsweep.data.images import Reading, read_image
-from seedsweep.deploy.given import find_checkpoint
-from seedsweep.deploy.load import load_trained
 from seedsweep.errors import SeedsweepError
+from seedsweep.export.arguments import find_checkpoint
+from seedsweep.export.load import load_trained
+from seedsweep.models.backbone import Backbone
 
 
 def attention(run_dir: Path, paths: list[Path], targets: list[str]) -> list[NDArray[np.float64]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from seedsweep.diagnosis.remedy import proved, said_of
-from seedsweep.report.runs import Run
+from seedsweep.report.run_folder import Run
 from seedsweep.report.text import percent, with_sign
-from seedsweep.reporting.grid import GAP
-from seedsweep.reporting.scores import majority_share
+from seedsweep.runs.grid import GAP
 from seedsweep.runs.switches import Switches
+from seedsweep.stats.scores import majority_share
 
 OVERFITTED = 0.1  # training less validation accuracy, from which on it is spoken of
 

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from seedsweep.report import sections
 from seedsweep.report.blocks import Section
-from seedsweep.report.material import Material
+from seedsweep.report.contents import Material
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
-from seedsweep.claims.calibration import Reliability
-from seedsweep.reporting.style import GREY, INK, TRAIN, TRAP, VAL, tidy
+from seedsweep.report.style import GREY, INK, TRAIN, TRAP, VAL, tidy
+from seedsweep.stats.calibration import Reliability
 
 VARIABLES = {INK: "ink", GREY: "faint", TRAIN: "train", VAL: "val", TRAP: "trap", "#e8e8e8": "rule"}
 SIZE = (3.9, 2.35)  # inches: as wide as a phone, so that letters keep their size there

@@ -8,10 +8,10 @@ from typing import Any
 from seedsweep.command import by
 from seedsweep.config.groups import key_of
 from seedsweep.errors import SeedsweepError
-from seedsweep.report.material import STUDY, SWEEP, Material
-from seedsweep.report.runs import Run
+from seedsweep.report.contents import STUDY, SWEEP, Material
+from seedsweep.report.run_folder import Run
+from seedsweep.runs.recorded import GRID, SINGLE, read_recorded
 from seedsweep.runs.summary import batchnorm_summary
-from seedsweep.sweep.recorded import GRID, SINGLE, read_recorded
 
 DIGITS = 16  # of a digest, shown
 OF_GRIDS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep.")

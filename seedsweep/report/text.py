@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from seedsweep.claims.interval import Interval
+from seedsweep.stats.interval import Interval
 
 DASH = "–"
 

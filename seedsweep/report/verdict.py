@@ -6,14 +6,14 @@ from typing import Any
 
 from seedsweep.diagnosis.finding import Verdict
 from seedsweep.errors import DivergedError
-from seedsweep.report.material import RUN, STUDY, Material
+from seedsweep.report.contents import RUN, STUDY, Material
 from seedsweep.report.modes import is_trapped, of_modes, trap
-from seedsweep.report.runs import Run, findings_of
+from seedsweep.report.run_folder import Run, findings_of
 from seedsweep.report.text import code, listed, p_value, percent, short, span, with_sign
-from seedsweep.reporting.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
-from seedsweep.reporting.scores import majority_share
+from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
 from seedsweep.runs.record import divergence_of
 from seedsweep.runs.summary import random_and_frozen
+from seedsweep.stats.scores import majority_share
 
 MOST_NAMED = 3  # arms in a sentence
 
@@ -198,7 +198,7 @@ def _against_start(material: Material, metric: str) -> str:
 def _compare_finalists(material: Material, winner: dict[str, Any], start: dict[str, Any]) -> str:
     import numpy as np
 
-    from seedsweep.claims.pairs import compare
+    from seedsweep.stats.pairs import compare
 
     def right(trial: int) -> Any:
         runs = material.of_arm(f"trial {trial}")

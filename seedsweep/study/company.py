@@ -24,7 +24,7 @@ from seedsweep.study.trial import heartbeat, lines_of, quiet, run_trial
 
 if TYPE_CHECKING:
     from seedsweep.config.schema import Config
-    from seedsweep.heads.replay import Replay
+    from seedsweep.training.heads.replay import Replay
 
 log = logging.getLogger(__name__)
 

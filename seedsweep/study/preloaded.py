@@ -11,9 +11,9 @@ import gc
 collects = gc.isenabled()
 gc.disable()
 try:
+    import seedsweep.cli.job
     import seedsweep.cli.preflight
     import seedsweep.study.lead
-    import seedsweep.sweep.job
     import seedsweep.training.run  # noqa: F401
 finally:
     if collects:

@@ -19,7 +19,7 @@ from seedsweep import disk, signals
 from seedsweep.config.location import cache_of
 from seedsweep.config.study_schema import StudyConfig
 from seedsweep.errors import OF_ALL, DiskError, DivergedError
-from seedsweep.reporting.history import read_history
+from seedsweep.runs.history import read_history
 from seedsweep.runs.record import divergence_of
 from seedsweep.study.leases import SLOT, Heartbeat, Leases
 from seedsweep.study.plan import EXTRA, Plan
@@ -29,7 +29,7 @@ from seedsweep.whole import strict
 
 if TYPE_CHECKING:  # it brings torch, which a leader of other processes does without
     from seedsweep.config.schema import Config
-    from seedsweep.heads.replay import Replay
+    from seedsweep.training.heads.replay import Replay
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def _is_laid(trial: Trial) -> bool:
 def _attempts(
     trial: Trial, plan: Plan, folder: Path, lines: list[str], ready: Replay | None
 ) -> tuple[TrialState, float | None, dict[str, Any]]:
-    from seedsweep.sweep.record import reason_of, write_error_log
+    from seedsweep.runs.job_record import reason_of, write_error_log
 
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -143,8 +143,8 @@ def _attempts(
 def _train(
     trial: Trial, plan: Plan, folder: Path, lines: list[str], ready: Replay | None
 ) -> tuple[float, dict[str, Any]]:
-    from seedsweep.training.given import Given
     from seedsweep.training.run import train
+    from seedsweep.training.shared_setup import Given
 
     study = plan.config.study
     config = plan.trial_config(lines)
@@ -191,7 +191,7 @@ def _clear_of_others(folder: Path, config: Config, plan: Plan) -> None:
     Its checkpoints may fit the net, and this trial would go on with them. What is there is known by its settings and
     images, which are noted beside it.
     """
-    from seedsweep.sweep.record import digest
+    from seedsweep.runs.job_record import digest
 
     note, own = folder / "settings.sha256", " ".join([digest(config), *(plan.digests or [])])
     if folder.is_dir() and not (note.is_file() and note.read_text(errors="replace") == own):

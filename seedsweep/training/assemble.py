@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from seedsweep.backbones.base import Backbone
 from seedsweep.batchnorm.policy import depends_on_batch, norm_layers
 from seedsweep.batchnorm.single import check_single_images
 from seedsweep.batchnorm.statistics import load_statistics, recalibrate, save_statistics
@@ -19,8 +18,9 @@ from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.digest import digest_of_net
+from seedsweep.models.backbone import Backbone
 from seedsweep.models.build import BuiltModel, Trunk, add_head, build_trunk
-from seedsweep.preprocess.scaling import Preprocess
+from seedsweep.models.input_scaling import Preprocess
 from seedsweep.training.module import ArmModule
 
 CALIBRATION_BATCH = 64  # large enough for steady statistics

@@ -10,11 +10,11 @@ from dataclasses import asdict
 from seedsweep import signals
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
-from seedsweep.features.images import FeatureImages
-from seedsweep.heads.company import Company, Setup
-from seedsweep.heads.replay import Replay, trained
+from seedsweep.features.image_features import FeatureImages
 from seedsweep.training.assemble import build_module
 from seedsweep.training.device import device_of
+from seedsweep.training.heads.company import Company, Setup
+from seedsweep.training.heads.replay import Replay, trained
 from seedsweep.training.run import open_images
 from seedsweep.training.stored import head_data, schedule_of
 
@@ -31,7 +31,7 @@ def train_heads(configs: list[Config], images: Callable[[Config], PreparedImages
         images: finds a run's.
 
     Returns:
-        For each run what :class:`seedsweep.training.given.Given` has as ``ready``; None where it must train by
+        For each run what :class:`seedsweep.training.shared_setup.Given` has as ``ready``; None where it must train by
         itself: its images go online, no other run has its features and schedule, or company failed.
     """
     alike: dict[str, list[int]] = {}

@@ -16,12 +16,11 @@ from seedsweep.config.schema import Config
 from seedsweep.data.manifest import some
 from seedsweep.digest import digest_of
 from seedsweep.errors import SeedsweepError
-from seedsweep.features.images import FeatureImages
+from seedsweep.features.image_features import FeatureImages
 from seedsweep.models.build import BuiltModel
-from seedsweep.reporting.confusion import draw_confusion
-from seedsweep.reporting.curves import draw_curves
-from seedsweep.reporting.predictions import write_predictions
-from seedsweep.reporting.scores import score
+from seedsweep.report.confusion_picture import draw_confusion
+from seedsweep.report.curves_picture import draw_curves
+from seedsweep.runs.predictions import write_predictions
 from seedsweep.runs.record import (
     DIVERGED,
     FINISHED,
@@ -32,12 +31,13 @@ from seedsweep.runs.record import (
     write_record,
 )
 from seedsweep.runs.switches import Switches
-from seedsweep.tracking.tensorboard import RunTensorBoard
+from seedsweep.runs.versions import versions
+from seedsweep.stats.scores import score
 from seedsweep.training.hparams import write_finished
 from seedsweep.training.module import ArmModule
 from seedsweep.training.outcome import Outcome
 from seedsweep.training.predict import Images, predict
-from seedsweep.versions import versions
+from seedsweep.training.tensorboard import RunTensorBoard
 
 log = logging.getLogger(__name__)
 

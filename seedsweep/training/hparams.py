@@ -6,7 +6,7 @@ from typing import Any
 
 from seedsweep.runs.record import RunRecord
 from seedsweep.runs.switches import Switches
-from seedsweep.tracking.tensorboard import RunTensorBoard
+from seedsweep.training.tensorboard import RunTensorBoard
 
 
 def write_finished(

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from seedsweep.config.schema import OptimConfig
-from seedsweep.epochs.optimizer import build_optimizer
-from seedsweep.epochs.sums import EpochSums, reseed, validation_metrics
 from seedsweep.models.checkpoint import CARD
 from seedsweep.models.classifier import Classifier
+from seedsweep.training.optimizer import build_optimizer
+from seedsweep.training.sums import EpochSums, reseed, validation_metrics
 
 
 class ArmModule(pl.LightningModule):

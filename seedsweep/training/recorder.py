@@ -10,11 +10,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from seedsweep.epochs.sums import divergence
 from seedsweep.errors import DivergedError
-from seedsweep.reporting.history import write_history
-from seedsweep.tracking.tensorboard import RunTensorBoard
+from seedsweep.runs.history import write_history
 from seedsweep.training.module import ArmModule
+from seedsweep.training.sums import divergence
+from seedsweep.training.tensorboard import RunTensorBoard
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from seedsweep.augment.warp import build_augment
 from seedsweep.batchnorm.single import check_single_images
 from seedsweep.config.departures import departures
 from seedsweep.config.location import cache_of
@@ -24,25 +23,26 @@ from seedsweep.data.pin import Pin, values_beside
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.table import write_manifest
 from seedsweep.data.values import write_ranges
+from seedsweep.data.warp import build_augment
 from seedsweep.errors import RefusedError, SeedsweepError
 from seedsweep.features.activations import ActivationDataModule
-from seedsweep.features.images import FeatureImages
+from seedsweep.features.image_features import FeatureImages
 from seedsweep.features.route import why_online
 from seedsweep.models.build import BuiltModel, Trunk
 from seedsweep.models.card import card_of
 from seedsweep.models.effective import effective
-from seedsweep.preprocess.scaling import flush_denormals
-from seedsweep.reporting.summary import write_model_summary
+from seedsweep.models.input_scaling import flush_denormals
+from seedsweep.models.summary import write_model_summary
 from seedsweep.runs.record import with_departures
 from seedsweep.runs.summary import batchnorm_summary, random_and_frozen
-from seedsweep.tracking.tensorboard import RunTensorBoard
 from seedsweep.training.assemble import build_module, trunk_of
 from seedsweep.training.finish import ArmRun, finish_run
-from seedsweep.training.given import NOTHING, Given
 from seedsweep.training.hparams import write_ended_early
 from seedsweep.training.online import fit_online
 from seedsweep.training.recorder import Recorder
+from seedsweep.training.shared_setup import NOTHING, Given
 from seedsweep.training.stored import fit_stored, fit_upper, open_features, save_checkpoint
+from seedsweep.training.tensorboard import RunTensorBoard
 
 log = logging.getLogger(__name__)
 

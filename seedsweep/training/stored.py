@@ -10,26 +10,26 @@ import torch
 from torch import nn
 
 from seedsweep import signals
-from seedsweep.augment.warp import build_augment
 from seedsweep.config.called import preprocess_called
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
+from seedsweep.data.warp import build_augment
 from seedsweep.digest import digest_of_net
-from seedsweep.engines.base import Engine
-from seedsweep.engines.select import build_engine, engine_name
 from seedsweep.errors import DivergedError
 from seedsweep.features.activations import ActivationDataModule
-from seedsweep.features.images import FeatureImages, Pass
+from seedsweep.features.engine import Engine
+from seedsweep.features.engine_choice import build_engine, engine_name
+from seedsweep.features.image_features import FeatureImages, Pass
 from seedsweep.features.rows import FeatureRows
 from seedsweep.features.store import Space
-from seedsweep.heads.fit import HeadData, HeadFit, HeadSchedule
-from seedsweep.heads.precision import takes_bfloat16
-from seedsweep.heads.replay import Replay
 from seedsweep.models.build import Trunk
 from seedsweep.models.checkpoint import CARD, write_checkpoint
 from seedsweep.models.classifier import FeatureNet, UpperClassifier
 from seedsweep.training.device import device_of
+from seedsweep.training.heads.fit import HeadData, HeadFit, HeadSchedule
+from seedsweep.training.heads.precision import takes_bfloat16
+from seedsweep.training.heads.replay import Replay
 from seedsweep.training.module import ArmModule
 from seedsweep.training.online import fit_online
 from seedsweep.training.outcome import Outcome

@@ -13,9 +13,9 @@ from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import pinned_images
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.checkpoint import read_checkpoint
-from seedsweep.preprocess.scaling import flush_denormals
-from seedsweep.reporting.scores import score
+from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.runs.record import add_test_scores, read_metrics
+from seedsweep.stats.scores import score
 from seedsweep.training.assemble import build_module, trunk_of
 from seedsweep.training.predict import predict
 from seedsweep.training.run import images_of

@@ -1,1 +1,1 @@
-"""One file a check: ``check(subject, folder)`` and an ``ORDER``; found by :mod:`seedsweep.diagnosis.run`."""
+"""One file a check: ``check(subject, folder)`` and an ``ORDER``; found by :mod:`seedsweep.diagnosis.run_checks`."""

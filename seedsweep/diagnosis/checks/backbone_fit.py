@@ -14,7 +14,7 @@ from seedsweep.diagnosis.rehearse import standard_error
 from seedsweep.diagnosis.ridge import STRENGTHS
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import DamagedError
-from seedsweep.reporting.style import GREY, TRAP, VAL, figure, save, tidy
+from seedsweep.report.style import GREY, TRAP, VAL, figure, save, tidy
 from seedsweep.runs.record import FINISHED, read_metrics, read_switches
 from seedsweep.runs.switches import Switches
 

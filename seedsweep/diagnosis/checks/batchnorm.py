@@ -13,7 +13,7 @@ from seedsweep.diagnosis.layers import Modes, Shifts, layer_shifts, two_modes
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.models.classifier import Classifier
-from seedsweep.reporting.style import TRAIN, TRAP, VAL, figure, save, tidy
+from seedsweep.report.style import TRAIN, TRAP, VAL, figure, save, tidy
 
 ORDER = 10
 TITLE = "BatchNorm regime"

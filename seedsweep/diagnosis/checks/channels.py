@@ -11,13 +11,13 @@ from seedsweep.batchnorm.policy import norm_layers
 from seedsweep.config.schema import Config
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.layers import layer_shifts
-from seedsweep.diagnosis.material import feature_net
 from seedsweep.diagnosis.rehearse import paired_error
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.ridge import fit_probe
+from seedsweep.diagnosis.stored_features import feature_net
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.models.build import build_trunk
-from seedsweep.reporting.style import TRAP, VAL, figure, save, tidy
+from seedsweep.report.style import TRAP, VAL, figure, save, tidy
 
 ORDER = 25
 TITLE = "Channel order"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from seedsweep.audit.files import read_facts, why_unreadable
 from seedsweep.data.folder import scan_folder
 from seedsweep.data.leftout import LeftOut, sentences
+from seedsweep.diagnosis.audit.files import read_facts, why_unreadable
 from seedsweep.diagnosis.audited import EXAMPLES, audited
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.subject import Subject

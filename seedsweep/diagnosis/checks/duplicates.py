@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seedsweep.audit.duplicates import Pair
+from seedsweep.diagnosis.audit.duplicates import Pair
 from seedsweep.diagnosis.audited import EXAMPLES, Audited, audited, why_split_is_fixed
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.sheet import Photograph, draw_sheet

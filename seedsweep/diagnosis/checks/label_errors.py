@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seedsweep.audit.labels import find_doubts
+from seedsweep.diagnosis.audit.labels import find_doubts
 from seedsweep.diagnosis.audited import EXAMPLES, answered, audited
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.sheet import Photograph, draw_sheet

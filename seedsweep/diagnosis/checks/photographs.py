@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.audit.labels import outside_fold, was_asked
+from seedsweep.diagnosis.audit.labels import outside_fold, was_asked
 from seedsweep.diagnosis.audited import answered, audited, why_split_is_fixed
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.subject import Subject

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seedsweep.backbones.base import Backbone, InputSpec
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.reporting.style import GREY, TRAP, VAL, figure, save, tidy
+from seedsweep.models.backbone import Backbone, InputSpec
+from seedsweep.report.style import GREY, TRAP, VAL, figure, save, tidy
 
 ORDER = 20
 TITLE = "Input scaling"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from seedsweep.audit.cues import Cue
+from seedsweep.diagnosis.audit.cues import Cue
 from seedsweep.diagnosis.audited import answered, audited
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.reporting.style import INK, figure, save
+from seedsweep.report.style import INK, figure, save
 
 ORDER = 86
 TITLE = "Shortcuts"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 
 from seedsweep.report.blocks import Bar, Cell, Column, Number, Section, Table, Text
-from seedsweep.report.material import SWEEP, Material
+from seedsweep.report.contents import SWEEP, Material
+from seedsweep.report.grid_standing import SAME, SAME_MEANS, UNDECIDED, UNDECIDED_MEANS, mark
 from seedsweep.report.text import percent, seconds, span, with_sign
-from seedsweep.reporting.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
-from seedsweep.reporting.standing import SAME, SAME_MEANS, UNDECIDED, UNDECIDED_MEANS, mark
+from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
 
 ORDER = 10
 MEANINGS = {SAME: f"{SAME} same within noise", UNDECIDED: f"{UNDECIDED} too few to tell"}

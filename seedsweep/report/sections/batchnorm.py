@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from seedsweep.report.blocks import Bar, Block, Cell, Column, Figure, Figures, Number, Section, Table, Text
-from seedsweep.report.material import SWEEP, Material
+from seedsweep.report.contents import SWEEP, Material
 from seedsweep.report.plots import modes
-from seedsweep.report.runs import Run
+from seedsweep.report.run_folder import Run
 from seedsweep.report.text import percent, with_sign
-from seedsweep.reporting.grid import GAP
+from seedsweep.runs.grid import GAP
 from seedsweep.runs.record import divergence_of
 
 ORDER = 50

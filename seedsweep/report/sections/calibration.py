@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from seedsweep.claims.calibration import Calibration, calibrate
 from seedsweep.errors import SeedsweepError
 from seedsweep.report.blocks import Block, Facts, Figure, Figures, Section, Text
-from seedsweep.report.material import Material
+from seedsweep.report.contents import Material
 from seedsweep.report.plots import reliability_diagram
 from seedsweep.report.text import percent
+from seedsweep.stats.calibration import Calibration, calibrate
 
 ORDER = 80
 CAPTION = "Share of right answers against confidence, test images"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from seedsweep.claims.images import wilson
-from seedsweep.claims.interval import Interval
-from seedsweep.claims.standing import accuracy
 from seedsweep.report.blocks import Bar, Block, Cell, Column, Section, Shade, Table, Text
-from seedsweep.report.material import Material
+from seedsweep.report.contents import Material
 from seedsweep.report.text import percent
-from seedsweep.reporting.answers import Answers
+from seedsweep.runs.answers import Answers
+from seedsweep.stats.interval import Interval
+from seedsweep.stats.over_images import wilson
+from seedsweep.stats.standing import accuracy
 
 ORDER = 60
 NAMES = {"val": "validation", "test": "test"}

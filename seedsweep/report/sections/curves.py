@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from seedsweep.report.blocks import Block, Figure, Figures, Folded, Section, Text
-from seedsweep.report.material import SWEEP, Material
+from seedsweep.report.contents import SWEEP, Material
 from seedsweep.report.plots import curve
-from seedsweep.report.runs import Run
+from seedsweep.report.run_folder import Run
 from seedsweep.report.text import percent
 
 ORDER = 40

@@ -17,7 +17,7 @@ from seedsweep.report.blocks import (
     Table,
     Text,
 )
-from seedsweep.report.material import Material
+from seedsweep.report.contents import Material
 from seedsweep.report.pictures import png_uri
 from seedsweep.report.text import DASH, percent, with_sign
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from seedsweep.data.leftout import NAME, read_left_out, sentences
 from seedsweep.report.blocks import Block, Section, Text
-from seedsweep.report.material import Material
-from seedsweep.report.runs import Run
-from seedsweep.reporting.grid import by_data, data_title, has_several
+from seedsweep.report.contents import Material
+from seedsweep.report.run_folder import Run
+from seedsweep.runs.grid import by_data, data_title, has_several
 
 ORDER = 85
 

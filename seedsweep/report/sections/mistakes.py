@@ -16,11 +16,11 @@ from seedsweep.data.values import read_ranges
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import printable
 from seedsweep.report.blocks import Block, Photo, Photos, Section, Text
-from seedsweep.report.material import Material
+from seedsweep.report.contents import Material
 from seedsweep.report.pictures import jpeg_uri, lit, photograph
-from seedsweep.report.runs import Run
+from seedsweep.report.run_folder import Run
 from seedsweep.report.text import percent, seconds
-from seedsweep.reporting.answers import Answers
+from seedsweep.runs.answers import Answers
 
 log = logging.getLogger(__name__)
 

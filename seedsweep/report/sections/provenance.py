@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seedsweep.report.blocks import Block, Code, Facts, Folded, Section, Text
-from seedsweep.report.material import RUN, SWEEP, Material
+from seedsweep.report.contents import RUN, SWEEP, Material
 from seedsweep.report.provenance import command, facts_of
 from seedsweep.report.text import seconds
 

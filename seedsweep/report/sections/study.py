@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from typing import Any
 
-from seedsweep.claims.seeds import over_seeds
 from seedsweep.report.blocks import (
     Bar,
     Block,
@@ -19,9 +18,10 @@ from seedsweep.report.blocks import (
     Table,
     Text,
 )
-from seedsweep.report.material import STUDY, Material
+from seedsweep.report.contents import STUDY, Material
 from seedsweep.report.pictures import png_uri
 from seedsweep.report.text import percent, short
+from seedsweep.stats.over_seeds import over_seeds
 
 ORDER = 15
 FIRST = ("importances", "history")  # pictures shown without a click

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seedsweep.report.blocks import Section, Text
-from seedsweep.report.material import Material
+from seedsweep.report.contents import Material
 from seedsweep.report.verdict import sentences
 
 ORDER = 0

@@ -1,0 +1,62 @@
+"""``task=diagnose``: why does a run, a checkpoint, or a plan fail?"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from seedsweep.config.location import path_of
+from seedsweep.config.schema import Config
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
+    """Examines ``diagnose.run``, ``diagnose.checkpoint``, or the settings of the command line.
+
+    Args:
+        config: a run's own saved settings replace it, but for where images, cache and accelerator are, if given.
+        folder: of this job; the diagnosis of a run goes into the run's ``diagnosis/``.
+        label: not used.
+        resume: not used.
+
+    Raises:
+        SeedsweepError: no such run or checkpoint, or its images can't be had.
+    """
+    from seedsweep.diagnosis.arguments import check_given
+
+    options = config.diagnose
+    check_given(options)
+
+    from hydra.core.hydra_config import HydraConfig
+
+    from seedsweep.diagnosis import subject
+    from seedsweep.diagnosis.keras_model import of_keras
+    from seedsweep.diagnosis.local import local_settings
+    from seedsweep.diagnosis.remedy import said_here
+    from seedsweep.diagnosis.run_checks import diagnose
+    from seedsweep.diagnosis.terminal import show
+    from seedsweep.models.input_scaling import flush_denormals
+    from seedsweep.models.keras_file import is_keras  # torch takes seconds
+    from seedsweep.report.write_report import write_at_end
+
+    flush_denormals()
+    here = local_settings(config, list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [])
+    if options.run is not None:
+        where = path_of(options.run)
+        patient = subject.of_run(where, options.images, here=here)
+        folder = where / "diagnosis"
+    elif options.checkpoint is not None and is_keras(path_of(options.checkpoint)):
+        patient = of_keras(path_of(options.checkpoint), config, options.images)
+    elif options.checkpoint is not None:
+        patient = subject.of_checkpoint(path_of(options.checkpoint), config, options.images, here)
+    else:
+        log.info(
+            "no diagnose.run or diagnose.checkpoint: the settings are examined, on the images of %s",
+            config.data.root or f"data={config.data.name}",
+        )
+        patient = subject.of_plan(config, options.images)
+        patient.said = said_here()
+    show(diagnose(patient, folder), folder)
+    if options.run is not None and config.report.write and (page := write_at_end(where)):
+        log.info("report     %s", page)  # that the run wrote at its end, now with the diagnosis in it

@@ -1,0 +1,54 @@
+"""``task=export``: a trained net as ONNX or torch.export file, its preprocessing inside."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from seedsweep.config.location import path_of
+from seedsweep.config.schema import Config
+from seedsweep.errors import SeedsweepError
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
+    """Writes the net of ``checkpoint`` in ``export.format``, and compares its answers with the checkpoint's.
+
+    Args:
+        config: ``checkpoint``, ``export`` and ``data.root`` (images to compare on; none: random ones) are read.
+        folder: of this job; the files go there unless ``export.out`` says otherwise.
+        label: not used.
+        resume: not used.
+
+    Raises:
+        SeedsweepError: no checkpoint, a missing package, or answers that differ.
+    """
+    from seedsweep.export.arguments import find_checkpoint, find_images
+
+    checkpoint = find_checkpoint(config.checkpoint)
+    files = find_images(config.data.root)[1].images if config.data.root else []
+
+    import torch  # takes seconds
+
+    from seedsweep.export import export as deploy
+    from seedsweep.export.load import load_trained
+
+    chosen = deploy.formats_of(config.export.format)
+    trained = load_trained(checkpoint)
+    log.info("%s: %s", checkpoint, trained.told)
+    out = path_of(config.export.out) if config.export.out else folder / "model"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SeedsweepError(f"export.out={out} can't be written ({error.strerror or error}).") from error
+    images, own = deploy.check_images(trained, files, config.export.images)
+    kinds = [f"{own} of {config.data.root}"] if own else []
+    kinds += [f"{len(images) - own} random ones"] if own < len(images) else []
+    for module in chosen:
+        path = deploy.file_of(out, module)
+        difference = deploy.export(trained, module, path, getattr(torch, config.export.input), images)
+        log.info(
+            "answers as the checkpoint does on %d images (%s; largest difference of a probability %.1e)  ->  %s",
+            len(images), " and ".join(kinds), difference, path,
+        )  # fmt: skip

@@ -1,0 +1,80 @@
+"""``task=predict``: classifies a folder of photographs with a trained net."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from seedsweep.config.location import path_of
+from seedsweep.config.schema import Config
+from seedsweep.errors import SeedsweepError
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
+    """Answers every image below ``data.root`` into ``predict.out``.
+
+    Args:
+        config: ``checkpoint``, ``predict``, ``data.root``, ``features`` and ``trainer.accelerator`` are read; classes,
+            image size and scaling are the checkpoint's.
+        folder: of this job; predictions.csv goes there unless ``predict.out`` says otherwise.
+        label: not used.
+        resume: not used.
+
+    Raises:
+        SeedsweepError: no checkpoint, no images, or a table that can't be written.
+        KeyboardInterrupt: the user stopped it; what was answered is in a table called ..._partial.
+    """
+    from seedsweep.export import arguments as given
+
+    checkpoint = given.find_checkpoint(config.checkpoint)
+    out = path_of(config.predict.out) if config.predict.out else folder / "predictions.csv"
+    table = given.table_of(out)
+    root, walked = given.find_images(config.data.root)
+    images = walked.images
+
+    from rich.console import Console  # torch and the engine take seconds
+
+    from seedsweep.data.leftout import tell, write_left_out
+    from seedsweep.export import predict as deploy
+    from seedsweep.export.load import load_trained
+    from seedsweep.models.input_scaling import flush_denormals
+
+    flush_denormals()
+    trained = load_trained(checkpoint)
+    log.info("%s: %s", checkpoint, trained.told)
+    tell(walked.left_out)
+    how = deploy.reading_of(images, trained, config.data.image_gib, config.data.workers)
+    answer = deploy.Answer(trained, config)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = out.with_name(f"{out.stem}_partial{out.suffix}")
+        with table.open_table(part, trained.classes) as add:
+            found = deploy.predict_folder(images, root, trained, answer, add, config.features.batch_size, how)
+        if found.interrupted:
+            out = part  # half of the answers must not take the place of an earlier whole table
+        else:
+            part.replace(out)
+        bad = out.with_name(f"{out.stem}_unreadable.csv")
+        deploy.write_unreadable(bad, found.unreadable)
+        others = out.with_name(f"{out.stem}_left_out.csv")
+        others.unlink(missing_ok=True)
+        write_left_out(walked.left_out, root, others)
+    except OSError as error:
+        raise SeedsweepError(f"predict.out={out} can't be written ({error.strerror or error}).") from error
+    console = Console(highlight=False, soft_wrap=True)
+    for name, count in found.counts.most_common():
+        console.print(f"{count:>8,}  {count / found.n:>6.1%}  {name}", markup=False)
+    if found.unreadable:
+        files = "file" if len(found.unreadable) == 1 else "files"
+        console.print(f"{len(found.unreadable):,} {files} can't be read: {bad}", markup=False, style="red")
+    stopped = "stopped: " if found.interrupted else ""
+    speed = found.n / max(found.seconds, 1e-9)
+    console.print(
+        f"{stopped}{found.n:,} of {len(images):,} images in {found.seconds:.1f} s "
+        f"({speed:.0f} images/s, {answer.engine.name}) -> {out}",
+        markup=False,
+    )
+    if found.interrupted:
+        raise KeyboardInterrupt

@@ -1,0 +1,49 @@
+"""``task=study`` (``+study=...``): an Optuna study, begun or gone on with."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from seedsweep.config.location import study_of
+from seedsweep.config.schema import Config
+from seedsweep.runs.summary import random_and_frozen
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
+    """Works on the study that ``study.name`` names until its ``n_trials`` trials and its finals are done.
+
+    Args:
+        config: the whole configuration.
+        folder: of this job; the study's own is ``<paths.outputs>/studies/<study.name>``.
+        label: not used.
+        resume: not used: a study always goes on where it stopped.
+
+    Raises:
+        SeedsweepError: bad settings, no storage, or no trial that works.
+        KeyboardInterrupt: the user stopped it.
+    """
+    if config.study.job == 0 and config.study.workers > 1:
+        from seedsweep.study import process
+
+        # a server imports for the workers, while this process has its own imports
+        process.prepare(process.share(config.study.workers))
+    from seedsweep.study.lead import lead_study, serve_study
+
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    started = time.perf_counter()
+    if config.study.job == 0:
+        backbone = config.backbone
+        if warning := random_and_frozen(backbone.weights, backbone.freeze, backbone.train_from):
+            log.warning("!!! where a trial does not say otherwise, %s", warning)
+        lead_study(config, started)
+        if config.report.write:
+            from seedsweep.report.write_report import write_at_end
+
+            if path := write_at_end(study_of(config)):
+                log.info("report     %s", path)
+    else:
+        serve_study(config)

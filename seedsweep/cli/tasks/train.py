@@ -1,0 +1,56 @@
+"""``task=train``, the default: one arm."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from seedsweep.command import command
+from seedsweep.config.schema import Config
+from seedsweep.errors import DivergedError
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
+    """Trains the arm of ``config`` in ``folder``, and writes its report.
+
+    Raises:
+        SeedsweepError: bad input, before any training.
+        DivergedError: its loss became NaN or infinite; what was trained before is saved.
+        KeyboardInterrupt: the user stopped the run; what was trained is saved.
+    """
+    from seedsweep.data.pin import Pin
+    from seedsweep.runs.grid import GAP
+    from seedsweep.runs.job_record import pin_of
+    from seedsweep.runs.record import divergence_of
+    from seedsweep.training.run import train  # torch takes seconds
+    from seedsweep.training.shared_setup import Given
+
+    shared = pin_of(folder)
+    given = Given(pin=Pin.of_grid(shared) if shared else None)
+    metrics = train(config, folder, label=label, resume=resume, given=given)
+    gap = (metrics.get("train_images") or {}).get("bn_gap_last", 0.0)
+    diverged = divergence_of(metrics)
+    if gap > GAP and not diverged:
+        log.warning(
+            "bn_gap is %+.2f: the net answers its own training images worse at inference than in training. Why, and "
+            "what to do: %s", gap, command("task=diagnose", ("diagnose.run", folder)),
+        )  # fmt: skip
+    if config.report.write:
+        from seedsweep.report.write_report import write_at_end
+
+        if path := write_at_end(folder):
+            log.info("report: %s", path)
+    if diverged:
+        kept = "no epoch was finished before, so there is no checkpoint"
+        if metrics["best_epoch"] is not None:
+            kept = (
+                f"the weights of epoch {metrics['best_epoch'] + 1} are kept in {folder}/checkpoints/best.ckpt"
+            )
+        precise = " or trainer.precision=32-true" if config.trainer.precision == "16-mixed" else ""
+        raise DivergedError(
+            diverged.epoch,
+            diverged.what,
+            f"; {kept}. Try a smaller optim.lr (it was {config.optim.lr:g}){precise}.",
+        )

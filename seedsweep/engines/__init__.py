@@ -1,1 +1,0 @@
-"""Ways to run a frozen net over images: one file each, with ``build`` (see ``base``)."""

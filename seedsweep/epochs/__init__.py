@@ -1,1 +1,0 @@
-"""What an epoch is made of, whoever trains: the optimiser, and what its batches add up to."""

@@ -1,0 +1,126 @@
+"""A checkpoint of ours as a net that answers, from the file alone."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from seedsweep.config.called import preprocess_called
+from seedsweep.config.schema import HeadConfig, PreprocessConfig
+from seedsweep.data.values import Ranges
+from seedsweep.digest import digest_of
+from seedsweep.errors import DamagedError, SeedsweepError
+from seedsweep.models.backbone_builder import rebuild_backbone
+from seedsweep.models.checkpoint import CARD, not_finite, read_checkpoint
+from seedsweep.models.classifier import Classifier, Head
+from seedsweep.models.input_scaling import Preprocess
+from seedsweep.runs.record import read_metrics
+
+log = logging.getLogger(__name__)
+
+PREFIX = "classifier."  # of the net's keys in the checkpoint
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained net and what it answers with.
+
+    Attributes:
+        net: in eval mode; pixels 0..255 [B, 3, H, W] to logits [B, N]. No BatchNorm policy is on it: outside
+            training all of them mean the stored statistics.
+        classes: N names, in the order of the logits.
+        image_size: (height, width) in pixels.
+        card: all that the checkpoint tells.
+        path: of the file.
+        digest: its SHA-256, in hex.
+    """
+
+    net: Classifier
+    classes: list[str]
+    image_size: tuple[int, int]
+    card: dict[str, Any]
+    path: Path
+    digest: str
+
+    @property
+    def ranges(self) -> Ranges:
+        """Returns how images of more than 8 bits were scaled in training; empty if there were none."""
+        return Ranges.from_dict(self.card.get("values") or {})
+
+    @property
+    def told(self) -> str:
+        """Returns what it is, in a line."""
+        height, width = self.image_size
+        about = self.card["backbone"]
+        scaling = preprocess_called(PreprocessConfig(**self.card["preprocess"]))
+        return (
+            f"{self.card['experiment']}, {about['name']} ({about['weights']}), {len(self.classes)} classes, "
+            f"{height}x{width}, inputs as preprocess={scaling} scales them"
+        )
+
+
+def load_trained(path: Path) -> Trained:
+    """Builds the net that a checkpoint holds.
+
+    No code that the file may hold is run, and no pretrained weights are looked for.
+
+    Raises:
+        SeedsweepError: it is no checkpoint, damaged, an older one without a card, a head without its backbone, or
+            its weights are not finite.
+    """
+    content = read_checkpoint(path)
+    if not content.get("whole", True):
+        raise SeedsweepError(
+            f"{path} is of a study's trial and holds the head alone: train the winner "
+            "(+experiment=best_of_STUDY) and take its checkpoint."
+        )
+    card = content.get(CARD)
+    if not card:
+        raise SeedsweepError(
+            f"{path} was written by an earlier version of seedsweep, without its classes and settings: train the run "
+            "again."
+        )
+    try:
+        net = _build(card)
+        state = {k.removeprefix(PREFIX): v for k, v in content["state_dict"].items() if k.startswith(PREFIX)}
+        net.load_state_dict(state)
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SeedsweepError(f"{path} can't be used by this version of seedsweep ({reason}).") from error
+    if name := not_finite(net.state_dict()):
+        raise SeedsweepError(
+            f"{path} gives no answers: its weights are not finite ({name} holds NaN or infinity). Train the run again, "
+            "with a smaller optim.lr for instance."
+        )
+    height, width = card["image_size"]
+    digest = digest_of(path)
+    _compare_with_record(path, digest)
+    return Trained(net.eval(), list(card["classes"]), (height, width), card, path, digest)
+
+
+def _compare_with_record(path: Path, digest: str) -> None:
+    """Warns where the best.ckpt of a run is not the file that the run's record speaks of."""
+    if path.name != "best.ckpt" or path.parent.name != "checkpoints":
+        return
+    try:
+        known = (read_metrics(path.absolute().parents[1]).get("digests") or {}).get("checkpoint")
+    except DamagedError as error:  # the net needs nothing of it
+        log.warning("%s So it can't be said whether %s is the file that it speaks of.", error, path)
+        return
+    if known and known != digest:
+        log.warning(
+            "%s is not the file that this run's metrics.json speaks of: the accuracies there are not this net's",
+            path,
+        )
+
+
+def _build(card: dict[str, Any]) -> Classifier:
+    about = card["backbone"]
+    backbone = rebuild_backbone(about["name"], about["library"], about["keras"])
+    preprocess: nn.Module = Preprocess(PreprocessConfig(**card["preprocess"]), backbone.input_spec)
+    head = Head(backbone.num_features, len(card["classes"]), HeadConfig(**card["head"]))
+    return Classifier(preprocess, backbone, head)

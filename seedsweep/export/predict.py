@@ -1,0 +1,179 @@
+"""Classifies every image below a folder, at the speed of the feature store's pass."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seedsweep.config.schema import Config
+from seedsweep.data.ahead import answered, image_bar
+from seedsweep.data.facts import Facts, look
+from seedsweep.data.images import DEFAULT, Reading, read_image, unfilled
+from seedsweep.data.opened import BadImageError
+from seedsweep.data.pixels import in_threads
+from seedsweep.data.proof import decide_ranges
+from seedsweep.data.values import tell as tell_range
+from seedsweep.export.load import Trained
+from seedsweep.export.tables.columns import Add
+from seedsweep.features.engine import Engine
+from seedsweep.features.engine_choice import build_engine
+from seedsweep.models.classifier import FeatureNet
+from seedsweep.names import cell, printable
+from seedsweep.training.device import device_of
+
+log = logging.getLogger(__name__)
+
+# files that can be read, their pixels, and what is wrong with the others
+Loaded = tuple[list[Path], Tensor | None, list[tuple[Path, str]]]
+
+
+@dataclass
+class Answered:
+    """What came of the images of a folder.
+
+    Attributes:
+        counts: images a predicted class.
+        unreadable: relative path and reason of each file that is no image.
+        seconds: of the pass.
+        interrupted: by Ctrl-C; the table holds what was answered until then.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def n(self) -> int:
+        """Images that were answered."""
+        return self.counts.total()
+
+
+class Answer:
+    """Turns pixels [B, 3, H, W] into probabilities [B, N]; may be called by ``engine.at_once`` threads.
+
+    The backbone runs in the engine of the stored features (``features.engine``, ``features.precision``), the head
+    in float32 behind it.
+
+    Raises:
+        SeedsweepError: the engine asked for can't be had.
+    """
+
+    def __init__(self, trained: Trained, config: Config) -> None:
+        self._device = device_of(config)
+        net = FeatureNet(trained.net.preprocess, trained.net.backbone).eval()
+        self.engine: Engine = build_engine(net, (3, *trained.image_size), config.features, self._device)
+        self._head = trained.net.head.to(self._device)
+
+    def __call__(self, pixels: Tensor) -> NDArray[np.float32]:
+        """Returns the probabilities."""
+        features = self.engine(pixels)
+        with torch.inference_mode():
+            probabilities: Tensor = self._head(features.to(self._device)).softmax(1)
+        return probabilities.cpu().numpy()
+
+
+def reading_of(images: Sequence[Path], trained: Trained, gib: float, workers: int) -> Reading:
+    """Returns how images are read: as in training; of what was not met there, all files alike.
+
+    Args:
+        images: that are to be answered.
+        trained: tells how images of more than 8 bits were scaled.
+        gib: GiB that one image may take.
+        workers: threads; -1: one a core.
+    """
+    facts = [Facts()] * len(images)
+
+    def one(row: int) -> None:
+        facts[row] = look(images[row], gib, count=False)
+
+    in_threads(one, range(len(images)), workers, "looking at files")
+    ranges = decide_ranges(images, facts, gib, workers, trained.ranges)
+    for kind, low, high in ranges.of:
+        n = sum(each.kind == kind for each in facts)
+        if n and trained.ranges.get(kind) is None:
+            log.warning(
+                "%d images have values of %s, and the checkpoint tells of none in training: by what these images hold, "
+                "%g to %g become 0 to 255 in all of them", n, kind, low, high,
+            )  # fmt: skip
+        elif n:
+            tell_range(kind, n, len(images), low, high)
+    return Reading(ranges, gib)
+
+
+def predict_folder(
+    images: Sequence[Path],
+    root: Path,
+    trained: Trained,
+    answer: Answer,
+    add: Add,
+    batch: int,
+    how: Reading = DEFAULT,
+) -> Answered:
+    """Answers ``images`` in order; files that can't be read are left out and named.
+
+    Args:
+        images: files below ``root``.
+        root: the paths in the table are relative to it.
+        trained: the net's classes and image size.
+        answer: pixels to probabilities.
+        add: takes paths and probabilities [B, N] of the images that could be read.
+        batch: images a pass.
+        how: images are read.
+    """
+    found = Answered()
+    started = time.perf_counter()
+
+    def load(some: Sequence[Path]) -> Loaded:
+        good: list[Path] = []
+        bad: list[tuple[Path, str]] = []
+        pixels = unfilled(len(some), trained.image_size)
+        for path in some:
+            try:
+                pixels[len(good)].copy_(read_image(path, trained.image_size, how))
+                good.append(path)
+            except BadImageError as error:
+                bad.append((path, str(error)))
+        return good, pixels[: len(good)] if good else None, bad
+
+    def scored(loaded: Loaded) -> NDArray[np.float32] | None:
+        _, pixels, _ = loaded
+        return None if pixels is None else answer(pixels)
+
+    with image_bar("images") as progress:
+        bar = progress.add_task("", total=len(images))
+        try:
+            results = answered(images, load, batch, scored, answer.engine)
+            for some, (good, _, bad), probabilities in results:
+                found.unreadable += [
+                    (printable(path.relative_to(root).as_posix()), reason) for path, reason in bad
+                ]
+                if probabilities is not None:
+                    add([path.relative_to(root).as_posix() for path in good], probabilities)
+                    found.counts.update(trained.classes[number] for number in probabilities.argmax(1))
+                progress.advance(bar, len(some))
+        except KeyboardInterrupt:
+            found.interrupted = True
+    found.seconds = time.perf_counter() - started
+    return found
+
+
+def write_unreadable(path: Path, unreadable: Sequence[tuple[str, str]]) -> None:
+    """Writes path and reason of each file that can't be read; without any, an earlier list is removed."""
+    if not unreadable:
+        path.unlink(missing_ok=True)
+        return
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "reason"))
+        writer.writerows(map(cell, row) for row in unreadable)

@@ -1,0 +1,186 @@
+"""Builds a backbone by name, with its weights."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import logging
+import pkgutil
+from dataclasses import dataclass, replace
+from functools import cache
+from types import ModuleType
+from typing import cast
+
+import torch
+
+from seedsweep.config.location import path_of
+from seedsweep.config.schema import BackboneConfig
+from seedsweep.errors import SeedsweepError
+from seedsweep.models import nets
+from seedsweep.models.backbone import Backbone
+from seedsweep.models.fitting import WeightsMisfitError
+from seedsweep.models.keras_file import is_keras
+from seedsweep.models.keras_twin import KerasTwin, behave_as_keras
+from seedsweep.models.own_file import RANDOM_AND_FROZEN, choice_of
+from seedsweep.models.tensors import WeightFile, read_tensors
+from seedsweep.models.weights import (
+    WeightsOrigin,
+    WeightsUnreachableError,
+    load_pretrained,
+    locate_pretrained,
+)
+
+log = logging.getLogger(__name__)
+
+PREFERRED, OFFLINE = "inception_v3", "efficientnet_lite0"
+BY_FILE = (PREFERRED, OFFLINE, "vgg16")  # what a weight file may be when the name is left to us
+
+_told: set[str] = set()  # reasons that the terminal has shown
+
+
+@dataclass
+class BuiltBackbone:
+    """A backbone, what it is called, where its weights came from, and whether it stands in for another."""
+
+    net: Backbone
+    name: str
+    weights: WeightsOrigin
+    fallback: str | None = None
+
+
+def build_backbone(config: BackboneConfig) -> BuiltBackbone:
+    """Builds the backbone that the configuration names; its weights' note says where a random part stays random.
+
+    ``auto`` takes InceptionV3, or EfficientNet-Lite0 where InceptionV3's weights can't be reached. From scratch
+    it takes the net that the pretrained arms beside it take, so that a grid compares one net. With a weight
+    file it takes the net that the file fits.
+
+    Raises:
+        SeedsweepError: no such net, or its weights can't be had or don't fit.
+    """
+    built = _build(config)
+    if built.weights.source == "none" and (config.freeze or config.train_from is not None):
+        built.weights = replace(built.weights, note=RANDOM_AND_FROZEN)
+    return built
+
+
+def _build(config: BackboneConfig) -> BuiltBackbone:
+    if config.library == "timm":
+        return _build_timm(config)
+    if config.name != "auto":
+        return _build_own(config)
+    if config.weights not in ("auto", "none"):
+        return _build_by_file(config)
+    fallback = _why_not_preferred()
+    built = _build_own(replace(config, name=OFFLINE if fallback else PREFERRED))
+    if fallback:
+        _notice(fallback)
+    built.fallback = fallback
+    return built
+
+
+def rebuild_backbone(name: str, library: str, keras: bool) -> Backbone:
+    """Returns a net without its weights, which follow from a checkpoint; nothing is looked for or downloaded.
+
+    Args:
+        name: as :class:`BuiltBackbone` has it.
+        library: own | timm.
+        keras: whether its weights were Keras', so that it must behave as Keras' net does.
+
+    Raises:
+        SeedsweepError: this installation has no such net.
+    """
+    net = build_backbone(BackboneConfig(name, library, weights="none")).net
+    twin: KerasTwin | None = getattr(_own(name), "KERAS", None) if library == "own" else None
+    if keras and twin is not None:
+        behave_as_keras(net, twin)
+    return net
+
+
+def names() -> list[str]:
+    """Returns the nets that have a file of their own."""
+    return sorted(module.name for module in pkgutil.iter_modules(nets.__path__))
+
+
+@cache
+def _why_not_preferred() -> str | None:
+    """Looks once a process, so that all arms of a grid use one net; returns None if the weights are there.
+
+    No net is built here: that would move the random stream of the first arm, but not of the later ones.
+    """
+    try:
+        locate_pretrained(PREFERRED, _own(PREFERRED).SOURCE)
+    except WeightsUnreachableError:
+        return f"the weights of {PREFERRED} can't be reached, so {OFFLINE} stands in for it"
+    return None
+
+
+def _notice(reason: str) -> None:
+    """Says on the terminal once a process why another net is taken: a grid of 24 jobs has one notice, not 24.
+
+    Each run's metrics.json has the reason too. Where the terminal is muted (a study's trials), it is still to be said.
+    """
+    log.log(logging.DEBUG if reason in _told else logging.WARNING, "!!! backbone=auto: %s", reason)
+    terminals = [
+        handler
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
+    ]
+    if any(handler.level <= logging.WARNING for handler in terminals):
+        _told.add(reason)
+
+
+def _build_own(config: BackboneConfig, read: WeightFile | None = None) -> BuiltBackbone:
+    module = _own(config.name)
+    net: Backbone = module.build()
+    twin: KerasTwin | None = getattr(module, "KERAS", None)
+    origin = load_pretrained(net.net, config.name, config.weights, module.SOURCE, twin, read)
+    if origin.keras and twin is not None:
+        behave_as_keras(net, twin)
+    return BuiltBackbone(net, config.name, origin)
+
+
+def _build_by_file(config: BackboneConfig) -> BuiltBackbone:
+    """Takes the net that a checkpoint of ours names, or else the first that the weight file fits."""
+    path = path_of(config.weights)
+    ours = read_tensors(path) if path.is_file() and not is_keras(path) else None
+    candidates: tuple[str, ...] = BY_FILE
+    if ours is not None and ours.card is not None:
+        backbone = ours.card["backbone"]
+        if backbone["library"] != "own":
+            raise WeightsMisfitError(
+                f"{config.weights} is a checkpoint of seedsweep with the backbone {backbone['name']}: take "
+                f"{choice_of(ours)}."
+            )
+        candidates = (backbone["name"],)
+    for name in candidates:
+        before = torch.get_rng_state()
+        try:
+            return _build_own(replace(config, name=name), ours)
+        except WeightsMisfitError:
+            torch.set_rng_state(before)  # a net that was only tried leaves no trace
+    raise WeightsMisfitError(
+        f"{config.weights} fits none of {', '.join(candidates)}: name its net with backbone=NAME, or one of "
+        "timm with backbone=timm backbone.name=NAME."
+    )
+
+
+def _build_timm(config: BackboneConfig) -> BuiltBackbone:
+    from seedsweep.models import timm_model
+
+    timm_model.check_name(config.name)
+    net = timm_model.build(config.name)
+    trunk = cast(timm_model.TimmTrunk, net.net).model  # its keys are those of the files
+    origin = load_pretrained(trunk, config.name, config.weights, timm_model.source(config.name))
+    return BuiltBackbone(net, config.name, origin)
+
+
+def _own(name: str) -> ModuleType:
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise SeedsweepError(
+            f"backbone.name={name} is unknown: {hint}There are {', '.join(names())}, auto, and with "
+            "backbone=timm every model of timm."
+        )
+    return importlib.import_module(f"{nets.__name__}.{name}")

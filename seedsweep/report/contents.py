@@ -1,0 +1,158 @@
+"""What a report is made of: the runs of a folder, whatever kind it is, read once."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from seedsweep.errors import DamagedError, SeedsweepError
+from seedsweep.report.grid_standing import judge
+from seedsweep.report.run_folder import GRADCAM, Run, read_diagnosis, read_run
+from seedsweep.runs.grid import ArmRow, JobResult, arms, collect
+from seedsweep.whole import read_json
+
+log = logging.getLogger(__name__)
+
+RUN, SWEEP, STUDY = "run", "sweep", "study"
+
+
+@dataclass
+class Material:
+    """A folder's results.
+
+    Attributes:
+        kind: run | sweep | study.
+        folder: absolute.
+        runs: all that finished; of a study the finalists.
+        rows: the arms of a sweep, best first, with their standing.
+        best: the run shown in detail: the run itself; of a sweep the median seed of the best arm (of the first data
+            set, where there are several); of a study the first run of the winner.
+        result: of a study, its result.json.
+        gradcam: photographs to explain; None: what the run's settings say.
+    """
+
+    kind: str
+    folder: Path
+    runs: list[Run]
+    rows: list[ArmRow] = field(default_factory=list)
+    best: Run | None = None
+    result: dict[str, Any] = field(default_factory=dict)
+    gradcam: int | None = None
+
+    @property
+    def title(self) -> str:
+        """What the report is about."""
+        if self.kind == RUN and self.best is not None:
+            return f"{self.best.label}, seed {self.best.seed}"
+        if self.kind == STUDY:
+            return f"Study {self.result.get('study', self.folder.name)}"
+        finished, n_arms = len(self.runs), len(self.rows)
+        return f"{n_arms} {'arm' if n_arms == 1 else 'arms'}, {finished} {'run' if finished == 1 else 'runs'}"
+
+    @property
+    def n_gradcam(self) -> int:
+        """Photographs to explain."""
+        if self.gradcam is not None:
+            return self.gradcam
+        return self.best.gradcam if self.best is not None else GRADCAM
+
+    def of_arm(self, label: str) -> list[Run]:
+        """Returns an arm's runs."""
+        return [run for run in self.runs if run.label == label]
+
+    def of_row(self, row: ArmRow) -> list[Run]:
+        """Returns the runs behind a row: of the arm, judged by the row's images."""
+        return [run for run in self.of_arm(row.label) if run.held_out_by == row.held_out]
+
+    @cached_property
+    def ladder(self) -> dict[str, Any]:
+        """What the sweep's ladder.json holds; empty where it is no ladder."""
+        try:
+            return read_json(self.folder / "ladder.json")
+        except DamagedError as error:
+            log.warning("the report goes without the ladder: %s", error)
+            return {}
+
+    @cached_property
+    def diagnosed(self) -> list[tuple[str, Path, dict[str, Any]]]:
+        """Name, folder and content of every diagnosis: of the folder itself, then of its runs."""
+        folders = [
+            ("", self.folder),
+            *[(run.label, run.folder) for run in self.runs if run.folder != self.folder],
+        ]
+        found = []
+        for name, folder in folders:
+            content = read_diagnosis(folder)
+            if content:
+                found.append((name, folder / "diagnosis", content))
+        return found
+
+
+def read_material(folder: Path, gradcam: int | None = None) -> Material:
+    """Reads a run, sweep or study.
+
+    Args:
+        folder: that was printed at its end.
+        gradcam: photographs to explain; None: what the run's settings say.
+
+    Raises:
+        SeedsweepError: there is no such folder, or nothing finished in it.
+    """
+    if not folder.is_dir():
+        raise SeedsweepError(f"report.dir={folder} is no folder; give that of a run, a sweep or a study.")
+    folder = folder.absolute()
+    if (folder / "result.json").is_file() and (folder / "trials.csv").is_file():
+        return _study(folder, gradcam)
+    if (run := read_run(folder)) is not None:
+        return Material(RUN, folder, [run], best=run, gradcam=gradcam)
+    results = collect(folder)
+    if results:
+        return _sweep(folder, results, gradcam)
+    raise SeedsweepError(
+        f"report.dir={folder} holds no finished run, sweep or study; give the folder that was printed at its end."
+    )
+
+
+def _sweep(folder: Path, results: list[JobResult], gradcam: int | None) -> Material:
+    rows = arms(results)
+    judge(rows, results)
+    runs = []
+    for result in results:
+        if result.metrics is not None and (run := read_run(folder / result.folder)) is not None:
+            run.__dict__["answers"] = result.answers  # read already
+            run.held_out_by = result.held_out
+            runs.append(run)
+    material = Material(SWEEP, folder, runs, rows, gradcam=gradcam)
+    if runs and rows[0].mean is not None:
+        of_best = sorted(material.of_row(rows[0]), key=lambda run: run.accuracy("val") or 0.0)
+        material.best = of_best[(len(of_best) - 1) // 2]
+    return material
+
+
+def _study(folder: Path, gradcam: int | None) -> Material:
+    result = read_json(folder / "result.json")
+    try:
+        _ = result["winner"]["runs"], [(each["trial"], each["runs"]) for each in result["finalists"]]
+    except (KeyError, TypeError) as error:
+        raise DamagedError(
+            f"{folder}/result.json is damaged (it lacks {error}): call the study again, which writes it anew."
+        ) from error
+    runs = []
+    for finalist in result.get("finalists", []):
+        for name in finalist.get("runs", []):
+            if (run := read_run(folder / name)) is not None:
+                run.metrics["label"] = f"trial {finalist['trial']}"
+                runs.append(run)
+    winner = [folder / name for name in result.get("winner", {}).get("runs", [])]
+    best = next((run for run in runs if run.folder in winner), None)
+    if best is not None and not best.config_text:
+        best.config_text = _best_config(result)
+    return Material(STUDY, folder, runs, best=best, result=result, gradcam=gradcam)
+
+
+def _best_config(result: dict[str, Any]) -> str:
+    path = Path(str(result.get("best_config", "")))
+    return path.read_text() if path.is_file() else ""

@@ -1,0 +1,119 @@
+"""Reads what a run answered: its predictions.csv, with the groups of its manifest.csv."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedsweep.data.manifest import read_manifest
+from seedsweep.errors import SeedsweepError
+from seedsweep.names import of_cell, open_csv
+from seedsweep.stats.interval import Interval
+from seedsweep.stats.over_images import over_images
+
+log = logging.getLogger(__name__)
+
+HELD_OUT = ("val", "test")
+
+
+@dataclass
+class Answers:
+    """What a run answered to the images of one split.
+
+    Attributes:
+        classes: names, in the order of the numbers.
+        paths: [N].
+        labels: [N] class numbers.
+        predicted: [N] class numbers.
+        probabilities: [N, C].
+        groups: [N] names of what is drawn together; None: every image is its own.
+    """
+
+    classes: list[str]
+    paths: list[str]
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    groups: NDArray[np.str_] | None = None
+
+    @property
+    def right(self) -> NDArray[np.float64]:
+        """Returns [N], 1 where the answer is right and 0 elsewhere."""
+        return np.asarray(self.labels == self.predicted, dtype=float)
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """Returns the bootstrap intervals of ``acc`` and ``macro_f1`` over these images."""
+        return over_images(self.labels, self.predicted, self.groups)
+
+
+def read_answers(run_dir: Path, splits: tuple[str, ...] = HELD_OUT) -> dict[str, Answers]:
+    """Returns the answers by split; empty where the run wrote none, or the file is damaged, which is said.
+
+    Args:
+        run_dir: holds predictions.csv, and manifest.csv if groups are wanted.
+        splits: those to read.
+    """
+    rows: dict[str, list[list[str]]] = {split: [] for split in splits}
+    try:
+        with open_csv(run_dir / "predictions.csv") as file:
+            reader = csv.reader(file)
+            columns = next(reader)
+            split_at = columns.index("split")
+            for row in (list(map(of_cell, cells)) for cells in reader):
+                if len(row) != len(columns):
+                    raise ValueError(f"line {reader.line_num} has {len(row)} cells")
+                if row[split_at] in rows:
+                    rows[row[split_at]].append(row)
+        groups = _groups(run_dir / "manifest.csv")
+        return {split: _answers(columns, part, groups.get(split)) for split, part in rows.items() if part}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, LookupError, StopIteration, csv.Error) as error:
+        log.warning(
+            "%s/predictions.csv is damaged (%s): intervals and mistakes of this run are left out",
+            run_dir,
+            error,
+        )
+        return {}
+
+
+def _answers(columns: list[str], rows: list[list[str]], groups: list[str] | None) -> Answers:
+    first = next(place for place, name in enumerate(columns) if name.startswith("p_"))
+    classes = [name.removeprefix("p_") for name in columns[first:]]
+    number = {name: place for place, name in enumerate(classes)}
+    at = {name: columns.index(name) for name in ("path", "label", "predicted")}
+    probabilities = np.array([row[first:] for row in rows], dtype=float)
+    if (
+        (probabilities < 0) | (probabilities > 1)
+    ).any():  # NaN: of an earlier version, whose training diverged
+        raise ValueError("a probability below 0 or above 1")
+    if groups is not None and len(groups) != len(rows):
+        raise ValueError(f"{len(rows)} rows for {len(groups)} images")
+    grouped = groups is not None and len(set(groups)) < len(rows)
+    return Answers(
+        classes=classes,
+        paths=[row[at["path"]] for row in rows],
+        labels=np.array([number[row[at["label"]]] for row in rows]),
+        predicted=np.array([number[row[at["predicted"]]] for row in rows]),
+        probabilities=probabilities,
+        groups=np.array(groups) if grouped else None,
+    )
+
+
+def _groups(manifest: Path) -> dict[str, list[str]]:
+    """Returns the groups by split, in the order of the table, which predictions.csv has too."""
+    try:
+        rows = read_manifest(manifest)
+    except SeedsweepError:
+        return {}
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row.split, []).append(row.group or row.path)
+    return found

@@ -1,0 +1,213 @@
+"""Reads the jobs of a grid and puts them side by side, arm by arm."""
+
+from __future__ import annotations
+
+import statistics
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seedsweep.errors import DamagedError
+from seedsweep.runs.answers import Answers, read_answers
+from seedsweep.runs.held_out import DIFFERENT, HeldOut, by_digest, held_out, title_of
+from seedsweep.runs.record import FINISHED, divergence_of, read_metrics, with_departures
+from seedsweep.stats.scores import majority_share
+from seedsweep.stats.standing import Standing
+from seedsweep.whole import read_json
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """One job: what its metrics.json holds, or why it failed."""
+
+    folder: str
+    label: str
+    experiment: str
+    seed: int
+    metrics: dict[str, Any] | None
+    reason: str | None = None
+    diverged_at: int | None = (
+        None  # epoch from 1; such a job has no metrics here, for it has no place in a ranking
+    )
+    answers: dict[str, Answers] = field(default_factory=dict)  # by split
+    held_out: HeldOut | None = None  # of a job that finished or diverged
+
+
+SEVERAL = DIFFERENT.format("runs")
+GAP = 0.05  # of bn_gap, from which on it is spoken of: less is chance on a few hundred images
+
+
+@dataclass
+class ArmRow:
+    """One arm over its seeds; accuracies are shares, 0..1."""
+
+    label: str
+    val_accs: list[float] = field(default_factory=list)
+    val_macro_f1s: list[float] = field(default_factory=list)
+    test_accs: list[float] = field(default_factory=list)
+    bn_gaps: list[float] = field(default_factory=list)  # of the last epoch
+    seconds: list[float] = field(default_factory=list)
+    failures: list[tuple[int, str]] = field(default_factory=list)  # seed, reason
+    diverged: list[tuple[int, str]] = field(default_factory=list)  # seed, reason: "diverged at epoch 2: ..."
+    departures: list[str] = field(default_factory=list)  # from the experiment's file, as overrides
+    majority: float | None = None
+    standing: Standing | None = None  # set by reporting/standing.py
+    held_out: HeldOut | None = (
+        None  # the images that all its runs were judged by; None: not known, all failed
+    )
+
+    @property
+    def departs(self) -> str:
+        """Returns a sentence on the settings that the experiment of this name has otherwise; empty: on none."""
+        said = with_departures(self.label, self.departures)
+        return "" if said == self.label else f"{said}: the experiment of this name says otherwise."
+
+    @property
+    def told(self) -> str:
+        """The label as code, and the settings in which the arm departs from the experiment of that name."""
+        return with_departures(self.label, self.departures, code=True)
+
+    @property
+    def why_none(self) -> str:
+        """What stands in the place of a mean that the arm doesn't have."""
+        return self.diverged[0][1].partition(":")[0] if self.diverged else "failed"
+
+    @property
+    def mean(self) -> float | None:
+        """Mean validation accuracy."""
+        return statistics.fmean(self.val_accs) if self.val_accs else None
+
+    @property
+    def spread(self) -> float | None:
+        """Sample standard deviation over seeds; None for fewer than two."""
+        return statistics.stdev(self.val_accs) if len(self.val_accs) > 1 else None
+
+
+def collect(sweep_dir: Path) -> list[JobResult]:
+    """Reads every job folder of a grid, in the order of the job numbers; a damaged record is a job that failed."""
+    results = []
+    for folder in sorted(sweep_dir.iterdir(), key=job_number):
+        try:
+            found = _result(folder)
+        except DamagedError as error:
+            found = _damaged(folder, str(error))
+        except (KeyError, TypeError, AttributeError):  # of a file that is JSON, and yet not as we write it
+            found = _damaged(folder, f"{folder}/metrics.json or failure.json is damaged (it lacks entries).")
+        if found is not None:
+            results.append(found)
+    return results
+
+
+def _damaged(folder: Path, reason: str) -> JobResult:
+    """Returns a job whose record is damaged, as far as its folder says which one it is."""
+    label, seed = folder.name, 0
+    with suppress(DamagedError, OSError, ValueError, yaml.YAMLError, LookupError, TypeError):
+        label = str(read_json(folder / "job.json")["label"])
+        seed = int(yaml.safe_load((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))["seed"])
+    return JobResult(folder.name, label, label, seed, None, reason)
+
+
+def _result(folder: Path) -> JobResult | None:
+    """Returns what became of a job; None: nothing yet."""
+    metrics, failure = read_metrics(folder), read_json(folder / "failure.json")
+    name = folder.name
+    if metrics.get("status") == FINISHED:
+        answers = read_answers(folder)
+        first = answers["val"].paths[0] if "val" in answers else None
+        made_by = metrics["label"], metrics["experiment"], metrics["seed"]
+        _ = (
+            metrics["val"]["acc"],
+            metrics["train_images"]["bn_gap"],
+            metrics["images"]["val"],
+            metrics["test"],
+        )
+        return JobResult(name, *made_by, metrics, answers=answers, held_out=held_out(folder, metrics, first))
+    if diverged := divergence_of(metrics):
+        made_by = metrics["label"], metrics["experiment"], metrics["seed"]
+        return JobResult(
+            name, *made_by, None, str(diverged), diverged.epoch + 1, held_out=held_out(folder, metrics)
+        )
+    if failure:
+        made_by = failure["label"], failure["experiment"], failure["seed"]
+        return JobResult(name, *made_by, None, failure["reason"])
+    return None
+
+
+def job_number(folder: Path) -> tuple[int, str]:
+    """Returns what sorts a grid's folders by the numbers that their names begin with."""
+    head = folder.name.split("_", 1)[0]
+    return (int(head) if head.isdigit() else -1, folder.name)
+
+
+def arms(results: list[JobResult]) -> list[ArmRow]:
+    """Groups jobs by the images they were judged by, and by label.
+
+    Data sets in the order of their first jobs; in each the best mean validation accuracy first, then arms of which a
+    run diverged (the mean over its other seeds is no fair one); arms without a result last. An arm that was judged by
+    several data sets has a row in each.
+    """
+    rows: dict[tuple[str, str], ArmRow] = {}
+    for result in results:
+        if (metrics := result.metrics) is None:
+            continue
+        digest = result.held_out.digest if result.held_out else ""
+        key = digest, result.label
+        row = rows.setdefault(key, ArmRow(result.label, held_out=result.held_out))
+        row.val_accs.append(metrics["val"]["acc"])
+        row.val_macro_f1s.append(metrics["val"]["macro_f1"])
+        if metrics["test"]:
+            row.test_accs.append(metrics["test"]["acc"])
+        gaps = metrics["train_images"]
+        row.bn_gaps.append(gaps.get("bn_gap_last", gaps["bn_gap"]))
+        row.seconds.append(metrics["wall_seconds"])
+        row.departures = list(metrics.get("departures") or [])
+        row.majority = majority_share(metrics["images"]["val"])
+    for result in results:
+        if result.metrics is None and result.diverged_at is not None:
+            key = result.held_out.digest if result.held_out else "", result.label
+            row = rows.setdefault(key, ArmRow(result.label, held_out=result.held_out))
+            row.diverged.append((result.seed, result.reason or "unknown"))
+    for result in results:
+        if result.metrics is None and result.diverged_at is None:  # its images are not known
+            named = next((row for row in rows.values() if row.label == result.label), None)
+            row = named or rows.setdefault(("", result.label), ArmRow(result.label))
+            row.failures.append((result.seed, result.reason or "unknown"))
+    order = list(dict.fromkeys(digest for digest, _ in rows))
+    place = {id(row): order.index(digest) for (digest, _), row in rows.items()}
+    return sorted(
+        rows.values(),
+        key=lambda row: (row.mean is None, place[id(row)], bool(row.diverged), -(row.mean or 0.0)),
+    )
+
+
+def by_data(rows: list[ArmRow]) -> list[list[ArmRow]]:
+    """Returns the arms of each data set, best first; those of which all runs diverged are its last.
+
+    Arms of which all runs failed follow those of the one data set. Where there are several, theirs is not known, and
+    they are a list of their own.
+    """
+    known = [row for row in rows if _is_known(row)]
+    groups = by_digest(known, lambda row: row.held_out.digest if row.held_out else "")
+    failed = [row for row in rows if not _is_known(row)]
+    if len(groups) == 1:
+        return [groups[0] + failed]
+    return [*groups, failed] if failed else groups
+
+
+def has_several(groups: list[list[ArmRow]]) -> bool:
+    """Says whether the arms of :func:`by_data` were judged by more than one data set: then each needs its title."""
+    return sum(_is_known(group[0]) for group in groups) > 1
+
+
+def _is_known(row: ArmRow) -> bool:
+    return row.mean is not None or row.held_out is not None
+
+
+def data_title(number: int, group: list[ArmRow]) -> str:
+    """Returns what the arms of a data set stand under, ``number`` from 1."""
+    if not _is_known(group[0]):
+        return "no run finished"
+    return title_of(number, group[0].held_out)
