@@ -16,10 +16,10 @@ from extraction import BATCH, NETS, bare, ours, prepared_net
 from heads import CLASSES, EPOCHS, features, lightning
 from shared import Row, config, interleaved, quotients, rounds, small
 
-from seedsweep.config.schema import HeadConfig
 from seedsweep.features.torch_engine import CudaEngine
 from seedsweep.models.classifier import Head
 from seedsweep.models.input_scaling import flush_denormals
+from seedsweep.models.options import HeadConfig
 from seedsweep.training.heads.company import Company, Setup
 from seedsweep.training.heads.data import HeadData, HeadSchedule
 from seedsweep.training.heads.precision import takes_bfloat16

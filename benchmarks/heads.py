@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from seedsweep.config.schema import HeadConfig, OptimConfig
 from seedsweep.data.prepare import prepare_images
 from seedsweep.models.classifier import Head
 from seedsweep.models.input_scaling import flush_denormals
+from seedsweep.models.options import HeadConfig
 from seedsweep.training.heads.fit import HeadData, HeadFit, HeadSchedule
 from seedsweep.training.heads.precision import takes_bfloat16
+from seedsweep.training.options import OptimConfig
 from seedsweep.training.run import train
 
 CLASSES = 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -44,3 +45,8 @@ def cell(value: Any) -> Any:
 def of_cell(text: str) -> str:
     """Returns the text that :func:`cell` wrote."""
     return text.removeprefix("'")
+
+
+def path_of(text: str) -> Path:
+    """Returns the path that a setting names: ``~/`` is the user's home; a name that merely begins with ~ stays."""
+    return Path(os.path.expanduser(text))

@@ -9,8 +9,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.config.location import conf_dir
-from seedsweep.config.schema import BatchNormConfig
 from seedsweep.runs.switches import (
     AugmentSwitches,
     BackboneSwitches,

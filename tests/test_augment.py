@@ -7,7 +7,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from seedsweep.config.schema import AugmentConfig
+from seedsweep.data.options import AugmentConfig
 from seedsweep.data.warp import (
     ANGLE,
     DOWN,

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import inception_v3, vgg16
 
-from seedsweep.config.schema import BackboneConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.models import nets
 from seedsweep.models.backbone import IMAGENET, MINUS_ONE_TO_ONE, InputSpec
 from seedsweep.models.backbone_builder import build_backbone, names
+from seedsweep.models.options import BackboneConfig
 from seedsweep.models.timm_model import TimmTrunk
 
 

@@ -12,6 +12,7 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.batchnorm.policy import (
     depends_on_batch,
     norm_layers,
@@ -20,7 +21,6 @@ from seedsweep.batchnorm.policy import (
 )
 from seedsweep.batchnorm.statistics import recalibrate
 from seedsweep.config.location import conf_dir
-from seedsweep.config.schema import BatchNormConfig
 
 POLICIES = {
     path.stem: BatchNormConfig(**yaml.safe_load(path.read_text()))

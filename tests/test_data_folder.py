@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from seedsweep.config.schema import DataConfig
 from seedsweep.data.datamodule import ImageDataModule
+from seedsweep.data.options import DataConfig
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.data.split import groups_of, split_images
 from seedsweep.data.table import write_manifest

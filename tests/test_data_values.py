@@ -10,9 +10,9 @@ from deep_images import write_png16, write_tiff16
 from PIL import Image
 from test_data_folder import make, prepare
 
-from seedsweep.config.schema import DataConfig
 from seedsweep.data import proof
 from seedsweep.data.images import Reading, read_image, thumbnail
+from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.values import FLOAT, SIXTEEN, Measured, Ranges, decide

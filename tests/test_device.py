@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from seedsweep.config.schema import Config, TrainerConfig
+from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.training.device import device_of
+from seedsweep.training.options import TrainerConfig
 
 CASES = [("auto", False, "cpu"), ("auto", True, "cuda"), ("cpu", True, "cpu"), ("gpu", True, "cuda")]
 

@@ -13,9 +13,9 @@ from sklearn.linear_model import RidgeClassifier
 from torch import nn
 
 from seedsweep.batchnorm.modes import batch_statistics
+from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.batchnorm.policy import set_batchnorm
 from seedsweep.cli.main import main
-from seedsweep.config.schema import BatchNormConfig, PreprocessConfig
 from seedsweep.config.store import to_config
 from seedsweep.diagnosis import run_checks as run
 from seedsweep.diagnosis.apportion import shapley
@@ -32,6 +32,7 @@ from seedsweep.diagnosis.verdict import Diagnosis
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.backbone import IMAGENET, MINUS_ONE_TO_ONE, InputSpec
 from seedsweep.models.input_scaling import Preprocess
+from seedsweep.models.options import PreprocessConfig
 
 CAUSES = ["batchnorm", "scaling", "learning_rate", "overfitting", "backbone_fit", "baselines"]
 SMALL = [

@@ -18,9 +18,9 @@ from test_grid import Trainer, trainer  # noqa: F401
 
 from seedsweep import disk
 from seedsweep.cli.main import main
-from seedsweep.config.study_schema import StorageConfig
 from seedsweep.data.demo import ensure_demo
 from seedsweep.study.crew import Crew
+from seedsweep.study.options import StorageConfig
 from seedsweep.study.storage import open_storage
 from seedsweep.whole import replacing
 

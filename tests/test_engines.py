@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from seedsweep.batchnorm.policy import norm_layers
 from seedsweep.batchnorm.statistics import recalibrate
-from seedsweep.config.schema import FeaturesConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.features import engine_choice as select
 from seedsweep.features.fold import folded
+from seedsweep.features.options import FeaturesConfig
 from seedsweep.features.side_by_side import SideBySide
 from seedsweep.models.build import build_trunk
 from seedsweep.models.classifier import FeatureNet

@@ -12,11 +12,11 @@ import torch
 from test_engines import NETS, net, photos, shallow, worst
 from torch import Tensor, nn
 
-from seedsweep.config.schema import FeaturesConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.features import engine_choice as select
 from seedsweep.features import graphs, torch_engine
 from seedsweep.features.graphs import Lanes
+from seedsweep.features.options import FeaturesConfig
 from seedsweep.features.torch_engine import CudaEngine
 
 CPU, SIZE = torch.device("cpu"), (3, 8, 8)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seedsweep.config.schema import HeadConfig, OptimConfig
 from seedsweep.data.order import epoch_order, epoch_seed
 from seedsweep.models.classifier import Head
 from seedsweep.models.dropout import Dropout
+from seedsweep.models.options import HeadConfig
 from seedsweep.training.heads.blocks import weights_of_a_block
 from seedsweep.training.heads.company import Company, Setup, pays
 from seedsweep.training.heads.data import HeadData, HeadSchedule
@@ -22,6 +22,7 @@ from seedsweep.training.heads.precision import takes_bfloat16
 from seedsweep.training.heads.product import WIDE, product
 from seedsweep.training.heads.stack import HeadStack
 from seedsweep.training.optimizer import FusedSteps, build_optimizer
+from seedsweep.training.options import OptimConfig
 from seedsweep.training.sums import divergence
 
 CLASSES = list("abcde")

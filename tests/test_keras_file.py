@@ -13,7 +13,6 @@ import pytest
 import torch
 from composed import config_of
 
-from seedsweep.config.schema import BackboneConfig
 from seedsweep.diagnosis.keras_model import of_keras
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.digest import digest_of_net
@@ -23,6 +22,7 @@ from seedsweep.models.backbone_builder import build_backbone
 from seedsweep.models.keras_file import dense_of, read_keras
 from seedsweep.models.keras_head import head_of, is_ours
 from seedsweep.models.nets import inception_v3
+from seedsweep.models.options import BackboneConfig
 
 SIDE = 96
 KINDS = ("flat.h5", "flat.keras", "notop.weights.h5", "nested.h5", "nested.keras", "keras2.h5")

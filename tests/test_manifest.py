@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_data_folder import make, prepare
 
-from seedsweep.config.schema import DataConfig
+from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.table import write_manifest

@@ -16,7 +16,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from seedsweep.cli.main import main
-from seedsweep.config.schema import Config, DataConfig
+from seedsweep.config.schema import Config
+from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.table import write_manifest

@@ -11,7 +11,7 @@ from test_training import small
 from torch import Tensor
 
 from seedsweep.batchnorm.policy import depends_on_batch, follows_stored, norm_layers
-from seedsweep.config.schema import BackboneConfig, Config
+from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.activations import ActivationDataModule
@@ -19,6 +19,7 @@ from seedsweep.models.backbone import Backbone
 from seedsweep.models.backbone_builder import build_backbone
 from seedsweep.models.build import build_trunk
 from seedsweep.models.cut import find_cut
+from seedsweep.models.options import BackboneConfig
 from seedsweep.training.assemble import build_module, trunk_of
 from seedsweep.training.module import ArmModule
 from seedsweep.training.run import train

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from seedsweep.config.schema import PreprocessConfig
 from seedsweep.models.backbone import IMAGENET, InputSpec
 from seedsweep.models.input_scaling import SMALLEST_NORMAL, Preprocess, flush_denormals
+from seedsweep.models.options import PreprocessConfig
 
 
 def pixels() -> torch.Tensor:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.batchnorm.policy import set_batchnorm
-from seedsweep.config.schema import BatchNormConfig
 from seedsweep.training import probe
 
 

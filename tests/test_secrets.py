@@ -12,11 +12,11 @@ from study_stub import STUDY, Arm
 
 from seedsweep.cli.arguments import arrange
 from seedsweep.cli.main import main
-from seedsweep.config.grammar import text_of
 from seedsweep.config.secrets import VARIABLE, scrubbed, with_password, without_password
-from seedsweep.config.study_schema import StorageConfig
 from seedsweep.errors import SeedsweepError
+from seedsweep.runs.overrides import text_of
 from seedsweep.study import plan, storage
+from seedsweep.study.options import StorageConfig
 
 arm = study_stub.arm  # the fixture
 SECRET = "s3cr%40t,x"

@@ -13,8 +13,8 @@ from test_training import small
 
 from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
-from seedsweep.config.study_schema import StorageConfig
 from seedsweep.data.prepare import PreparedImages, prepare_images
+from seedsweep.study.options import StorageConfig
 from seedsweep.study.plan import Plan
 from seedsweep.study.storage import open_storage
 from seedsweep.training import company

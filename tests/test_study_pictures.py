@@ -246,9 +246,8 @@ def journal(folder: Path, n: int) -> Path:
 
 
 def dashboard_config(**dashboard):
-    from seedsweep.config.schema import Config
-    from seedsweep.config.study_schema import StorageConfig
-    from seedsweep.config.task_schema import DashboardConfig
+    from seedsweep.config.schema import Config, DashboardConfig
+    from seedsweep.study.options import StorageConfig
 
     return Config(dashboard=DashboardConfig(**dashboard), storage=StorageConfig(name="journal"))
 

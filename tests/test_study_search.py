@@ -14,7 +14,7 @@ from study_stub import STUDY, Arm, result, run, study, told
 from seedsweep.cli import preflight
 from seedsweep.cli.arguments import parse
 from seedsweep.cli.main import main
-from seedsweep.config.schema import DataConfig
+from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin
 from seedsweep.study import pruning
 from seedsweep.study.plan import Plan

@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from seedsweep.config.schema import BackboneConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.models import backbone_builder as building
 from seedsweep.models import weights
 from seedsweep.models.backbone import Source
 from seedsweep.models.backbone_builder import build_backbone
 from seedsweep.models.nets import efficientnet_lite0, inception_v3
+from seedsweep.models.options import BackboneConfig
 from seedsweep.models.weights import WeightsUnreachableError, load_pretrained, locate_pretrained
 
 SHARED = Path(__file__).parents[2] / "shared" / "weights"

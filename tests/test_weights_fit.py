@@ -11,7 +11,6 @@ import torch
 from composed import config_of
 from torch import Tensor, nn
 
-from seedsweep.config.schema import BackboneConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.backbone import Source
 from seedsweep.models.backbone_builder import build_backbone
@@ -26,6 +25,7 @@ from seedsweep.models.fitting import (
     fit_in_order,
     fit_through_timm,
 )
+from seedsweep.models.options import BackboneConfig
 from seedsweep.models.tensors import read_tensors
 from seedsweep.models.weights import WeightsOrigin, load_pretrained
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import nn
 
+from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.batchnorm.policy import BatchNormHandle, norm_layers, policy_named, set_batchnorm
-from seedsweep.config.schema import BatchNormConfig
 from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)

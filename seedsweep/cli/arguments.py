@@ -9,14 +9,13 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from seedsweep.bounds import file_name
 from seedsweep.cli.other_names import as_setting
 from seedsweep.cli.words import RESUME, as_overrides
-from seedsweep.config.checks import file_name
-from seedsweep.config.grammar import split, text_of
-from seedsweep.config.groups import key_of, plus
 from seedsweep.config.secrets import without_password
 from seedsweep.config.values import as_meant
 from seedsweep.errors import SeedsweepError
+from seedsweep.runs.overrides import key_of, plus, split, text_of
 
 # tasks that leave nothing in a run folder: Hydra makes none
 NO_FOLDER = ("hydra.run.dir=.",)

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import yaml
 
-from seedsweep.config.grammar import text_of
-from seedsweep.config.groups import key_of
 from seedsweep.config.same import other_settings
 from seedsweep.config.schema import Config
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.runs.job_record import JOB, digest, holds_run
 from seedsweep.runs.naming import varied
+from seedsweep.runs.overrides import key_of, text_of
 from seedsweep.whole import read_json
 
 NOT_COMPARED = ("experiment.teaches",)

@@ -27,12 +27,13 @@ from seedsweep import disk, signals
 from seedsweep.cli import launched as worker
 from seedsweep.cli import launchers, notes
 from seedsweep.cli.litter import remove_if_empty
-from seedsweep.command import command, typed
-from seedsweep.config.location import cache_of, path_of
+from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.errors import DamagedError, DiskError, DivergedError, GridEnd, SeedsweepError
+from seedsweep.names import path_of
 from seedsweep.runs import job_record as record
+from seedsweep.runs.command import command, typed
 from seedsweep.runs.grid_folder import settle
 from seedsweep.runs.naming import arm_label, count, varied
 from seedsweep.runs.recorded import write_copy

@@ -87,7 +87,7 @@ def _run(args: list[str], checked: bool) -> int:
     from seedsweep.cli.preflight import check
     from seedsweep.cli.resume import expand_resume
     from seedsweep.cli.sentences import sentence
-    from seedsweep.command import command, shown
+    from seedsweep.runs.command import command, shown
     from seedsweep.runs.grid_folder import has_jobs, has_tasks
     from seedsweep.runs.job_record import write_error_log
 
@@ -174,8 +174,8 @@ def _report(folder: object) -> None:
     """Writes a grid's report and says where it is."""
     from pathlib import Path
 
-    from seedsweep.command import shown
     from seedsweep.report.write_report import write_at_end
+    from seedsweep.runs.command import shown
 
     if isinstance(folder, Path) and (path := write_at_end(folder)):
         print(f"report     {shown(path)}", flush=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from seedsweep.command import typed
 from seedsweep.config.kinds import is_text, kinds
+from seedsweep.runs.command import typed
 
 OTHER_NAMES = {
     "learning_rate": "optim.lr", "lr": "optim.lr", "wd": "optim.weight_decay", "weight_decay": "optim.weight_decay",

@@ -15,14 +15,13 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seedsweep.bounds import LONGEST_NAME
 from seedsweep.cli.other_names import OTHER_NAMES, instead_of, not_yet
-from seedsweep.command import shown, typed
-from seedsweep.config.checks import LONGEST_NAME
-from seedsweep.config.grammar import quoted, text_of
-from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.config.yaml_file import line_of
+from seedsweep.runs.command import shown, typed
+from seedsweep.runs.overrides import key_of, quoted, text_of
 
 LAUNCHERS = {  # what conf/hydra/launcher/ builds on: the package that brings it, which is our extra of that name
     "joblib": ("hydra-joblib-launcher", "joblib"),

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from seedsweep.config.groups import key_of
 from seedsweep.config.location import study_of
 from seedsweep.config.same import what_counts, what_counts_of_study
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
+from seedsweep.runs.overrides import key_of
 
 PLAIN = re.compile(r"[\w.+-]+")  # what a folder's name may hold as it is
 EXPERIMENT = "${experiment.name}"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from seedsweep.command import command, shown
 from seedsweep.errors import DamagedError
 from seedsweep.runs import job_record as record
+from seedsweep.runs.command import command, shown
 from seedsweep.runs.grid import job_number
 from seedsweep.runs.naming import count, varied
 from seedsweep.whole import read_json

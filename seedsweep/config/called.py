@@ -11,9 +11,12 @@ from typing import Any
 
 import yaml
 
-from seedsweep.config.grammar import setting
+from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.config.location import conf_dir
-from seedsweep.config.schema import AugmentConfig, BatchNormConfig, Config, PreprocessConfig
+from seedsweep.config.schema import Config
+from seedsweep.data.options import AugmentConfig
+from seedsweep.models.options import PreprocessConfig
+from seedsweep.runs.overrides import setting
 
 NONE, CUSTOM = "none", "custom"
 GROUPS: dict[str, type[AugmentConfig | BatchNormConfig | PreprocessConfig]] = {

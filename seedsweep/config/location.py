@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import seedsweep
 from seedsweep.config.schema import Config
+from seedsweep.names import path_of
 
 
 def conf_dir() -> Path:
@@ -14,11 +14,6 @@ def conf_dir() -> Path:
     package = Path(seedsweep.__file__).resolve().parent
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
-
-
-def path_of(text: str) -> Path:
-    """Returns the path that a setting names: ``~/`` is the user's home; a name that merely begins with ~ stays."""
-    return Path(os.path.expanduser(text))
 
 
 def cache_of(config: Config) -> Path:

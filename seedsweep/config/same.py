@@ -13,7 +13,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seedsweep.config.schema import Config, DataConfig
+from seedsweep.config.schema import Config
+from seedsweep.data.options import DataConfig
 from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)

@@ -6,9 +6,8 @@ import os
 import re
 from urllib.parse import quote, unquote
 
-from seedsweep.config.grammar import is_quoted, quoted, text_of
-from seedsweep.config.groups import key_of
 from seedsweep.errors import SeedsweepError
+from seedsweep.runs.overrides import is_quoted, key_of, quoted, text_of
 
 URL, VARIABLE = "storage.url", "SEEDSWEEP_STORAGE_PASSWORD"
 HOW = f"set {VARIABLE}, or for PostgreSQL write it into ~/.pgpass"

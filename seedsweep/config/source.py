@@ -16,9 +16,9 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seedsweep.command import shown
 from seedsweep.config.yaml_file import read_yaml
 from seedsweep.errors import SeedsweepError
+from seedsweep.runs.command import shown
 
 BACKBONE, TIMM = "backbone", "timm.yaml"
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from seedsweep.config.checks import all_finite
+from seedsweep.bounds import all_finite
 from seedsweep.config.schema import Config
 from seedsweep.config.source import use_our_source
 

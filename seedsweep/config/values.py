@@ -8,11 +8,10 @@ import re
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 
-from seedsweep.command import typed
-from seedsweep.config.grammar import as_text, is_quoted, quoted, split, text_of
-from seedsweep.config.groups import key_of
 from seedsweep.config.kinds import can_be_null, is_text, is_whole, kinds
 from seedsweep.errors import SeedsweepError
+from seedsweep.runs.command import typed
+from seedsweep.runs.overrides import as_text, is_quoted, key_of, quoted, split, text_of
 
 _SWEEPS = re.compile(r"(choice|glob|range|interval|shuffle|sort|tag)\(.*\)", re.DOTALL)
 _CHOICE = re.compile(r"choice\((.*)\)", re.DOTALL)

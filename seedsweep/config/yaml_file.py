@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 import yaml
 from omegaconf._utils import get_yaml_loader
 
-from seedsweep.command import shown
 from seedsweep.config.kinds import is_text
 from seedsweep.errors import SeedsweepError
+from seedsweep.runs.command import shown
 
 MOST_BYTES = 1_000_000
 MOST_VALUES = 10_000  # with each alias in the place of what it stands for

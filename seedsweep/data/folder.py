@@ -7,13 +7,12 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from seedsweep.config.location import path_of
-from seedsweep.config.schema import DataConfig
 from seedsweep.data.formats import listed
 from seedsweep.data.leftout import LeftOut, sentences
+from seedsweep.data.options import DataConfig
 from seedsweep.data.walk import Walked, folders_in, loose_files, walk
 from seedsweep.errors import SeedsweepError
-from seedsweep.names import class_of, printable
+from seedsweep.names import class_of, path_of, printable
 
 log = logging.getLogger(__name__)
 

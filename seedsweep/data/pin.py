@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seedsweep.config.location import path_of
 from seedsweep.data.folder import scan_folder
 from seedsweep.data.leftout import LeftOut
 from seedsweep.data.manifest import Row, read_manifest, some
 from seedsweep.data.walk import walk
 from seedsweep.errors import RefusedError, SeedsweepError
+from seedsweep.names import path_of
 
 
 @dataclass(frozen=True)

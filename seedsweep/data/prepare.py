@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.config.location import path_of
-from seedsweep.config.schema import DataConfig
 from seedsweep.data.annotations import Annotation, find_annotations, joined, refuse, same_object
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.folder import Found, Scan, check_root, scan_folder
 from seedsweep.data.leftout import LeftOut, read_left_out, tell, write_left_out
 from seedsweep.data.manifest import Row, check_manifest, files_of, read_manifest, some, warn_of_copies
+from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin, added, check_content, read_pin, unnamed
 from seedsweep.data.pixels import Pixels
 from seedsweep.data.proof import Proved, prove
@@ -25,7 +24,7 @@ from seedsweep.data.split import groups_of, split_images
 from seedsweep.data.table import SPLITS, ImageTable, write_manifest_once
 from seedsweep.data.values import Ranges, read_ranges, write_ranges
 from seedsweep.errors import SeedsweepError
-from seedsweep.names import printable
+from seedsweep.names import path_of, printable
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from seedsweep.config.schema import AugmentConfig
+from seedsweep.data.options import AugmentConfig
 
 # columns of the parameter table
 ANGLE, DOWN, RIGHT, SHEAR, ZOOM_H, ZOOM_W, FLIP_H, FLIP_V, LIGHT = range(9)

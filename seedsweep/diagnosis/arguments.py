@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seedsweep.config.location import path_of
-from seedsweep.config.task_schema import DiagnoseConfig
+from seedsweep.diagnosis.options import DiagnoseConfig
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import path_of
 from seedsweep.runs.record import divergence_of, read_metrics
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from seedsweep.config.groups import key_of
 from seedsweep.config.schema import Config
+from seedsweep.runs.overrides import key_of
 
 LOCAL = ("data.root", "data.manifest", "paths", "trainer.accelerator")
 """What may differ between the machine of the training and this one; all else is the run's own."""

@@ -13,10 +13,10 @@ from omegaconf import OmegaConf
 
 from seedsweep.config.called import rename, told
 from seedsweep.config.compose import CONFIG, composed
-from seedsweep.config.groups import key_of
 from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
+from seedsweep.runs.overrides import key_of
 from seedsweep.runs.recorded import SINGLE, read_recorded
 
 REHEARSABLE = ("batchnorm", "preprocess", "optim", "head", "data.batch_size", "trainer.max_epochs")

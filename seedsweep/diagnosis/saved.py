@@ -6,7 +6,6 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from seedsweep.config.location import path_of
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.data.pin import values_beside
@@ -17,6 +16,7 @@ from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.models.build import build_trunk
 from seedsweep.models.checkpoint import read_checkpoint
 from seedsweep.models.classifier import Classifier
+from seedsweep.names import path_of
 from seedsweep.training.assemble import build_module, trunk_of
 
 

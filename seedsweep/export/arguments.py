@@ -7,12 +7,12 @@ import pkgutil
 from pathlib import Path
 from types import ModuleType
 
-from seedsweep.config.location import path_of
 from seedsweep.data.formats import listed, suffixes
 from seedsweep.data.leftout import sentences
 from seedsweep.data.walk import Walked, walk
 from seedsweep.errors import SeedsweepError
 from seedsweep.export import tables
+from seedsweep.names import path_of
 
 BEST = Path("checkpoints") / "best.ckpt"
 

@@ -10,7 +10,6 @@ from typing import Any
 from torch import nn
 
 from seedsweep.config.called import preprocess_called
-from seedsweep.config.schema import HeadConfig, PreprocessConfig
 from seedsweep.data.values import Ranges
 from seedsweep.digest import digest_of
 from seedsweep.errors import DamagedError, SeedsweepError
@@ -18,6 +17,7 @@ from seedsweep.models.backbone_builder import rebuild_backbone
 from seedsweep.models.checkpoint import CARD, not_finite, read_checkpoint
 from seedsweep.models.classifier import Classifier, Head
 from seedsweep.models.input_scaling import Preprocess
+from seedsweep.models.options import HeadConfig, PreprocessConfig
 from seedsweep.runs.record import read_metrics
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from seedsweep.config.schema import FeaturesConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.engine import Engine
+from seedsweep.features.options import FeaturesConfig
 
 log = logging.getLogger(__name__)
 

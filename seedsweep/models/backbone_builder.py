@@ -13,14 +13,13 @@ from typing import cast
 
 import torch
 
-from seedsweep.config.location import path_of
-from seedsweep.config.schema import BackboneConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.models import nets
 from seedsweep.models.backbone import Backbone
 from seedsweep.models.fitting import WeightsMisfitError
 from seedsweep.models.keras_file import is_keras
 from seedsweep.models.keras_twin import KerasTwin, behave_as_keras
+from seedsweep.models.options import BackboneConfig
 from seedsweep.models.own_file import RANDOM_AND_FROZEN, choice_of
 from seedsweep.models.tensors import WeightFile, read_tensors
 from seedsweep.models.weights import (
@@ -29,6 +28,7 @@ from seedsweep.models.weights import (
     load_pretrained,
     locate_pretrained,
 )
+from seedsweep.names import path_of
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.batchnorm.policy import norm_layers, set_batchnorm, statistics_untouched
-from seedsweep.config.schema import BatchNormConfig, Config
+from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.backbone import Backbone
 from seedsweep.models.backbone_builder import BuiltBackbone, build_backbone

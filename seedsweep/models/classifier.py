@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from seedsweep.config.schema import HeadConfig
 from seedsweep.models.cut import Cut
 from seedsweep.models.dropout import Dropout
+from seedsweep.models.options import HeadConfig
 
 
 class Head(nn.Sequential):

@@ -7,12 +7,14 @@ from copy import deepcopy
 import torch
 from torch import nn
 
+from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.batchnorm.policy import follows_stored, norm_layers
 from seedsweep.config.called import augment_called, batchnorm_called, preprocess_called
-from seedsweep.config.schema import BatchNormConfig, Config, PreprocessConfig
+from seedsweep.config.schema import Config
 from seedsweep.models.build import BuiltModel
 from seedsweep.models.classifier import Head
 from seedsweep.models.input_scaling import Preprocess
+from seedsweep.models.options import PreprocessConfig
 from seedsweep.runs.switches import (
     BATCH,
     NONE,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seedsweep.config.schema import PreprocessConfig
 from seedsweep.models.backbone import InputSpec
+from seedsweep.models.options import PreprocessConfig
 
 SMALLEST_NORMAL = torch.finfo(torch.float32).smallest_normal
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 from seedsweep.config.called import preprocess_called
-from seedsweep.config.schema import PreprocessConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.fitting import WeightsMisfitError
+from seedsweep.models.options import PreprocessConfig
 from seedsweep.models.tensors import WeightFile
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from seedsweep.config.location import path_of
 from seedsweep.digest import digest_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.backbone import Source
@@ -36,6 +35,7 @@ from seedsweep.models.keras_file import is_keras
 from seedsweep.models.keras_twin import KerasTwin, fit_keras
 from seedsweep.models.own_file import about, check_ours, why_not_ours
 from seedsweep.models.tensors import WeightFile, read_tensors
+from seedsweep.names import path_of
 
 log = logging.getLogger(__name__)
 

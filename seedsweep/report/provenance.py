@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from seedsweep.command import by
-from seedsweep.config.groups import key_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.report.contents import STUDY, SWEEP, Material
 from seedsweep.report.run_folder import Run
+from seedsweep.runs.command import by
+from seedsweep.runs.overrides import key_of
 from seedsweep.runs.recorded import GRID, SINGLE, read_recorded
 from seedsweep.runs.summary import batchnorm_summary
 

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from seedsweep.config.location import path_of
 from seedsweep.config.schema import Config
 from seedsweep.data.manifest import Row
 from seedsweep.data.pin import Pin, check_content, read_pin
 from seedsweep.digest import digest_of
 from seedsweep.errors import DamagedError
+from seedsweep.names import path_of
 from seedsweep.runs.job_record import JOB, digest, is_finished, shared_manifest
 from seedsweep.runs.naming import count, varied
 from seedsweep.whole import read_json

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from seedsweep.command import shown
 from seedsweep.data.manifest import Row, read_manifest
 from seedsweep.errors import SeedsweepError
+from seedsweep.runs.command import shown
 
 log = logging.getLogger(__name__)
 

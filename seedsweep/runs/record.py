@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seedsweep.config.groups import key_of
 from seedsweep.errors import DivergedError
 from seedsweep.runs.earlier import (
     UNKNOWN,
@@ -20,6 +19,7 @@ from seedsweep.runs.earlier import (
     saved_settings,
     switches_of,
 )
+from seedsweep.runs.overrides import key_of
 from seedsweep.runs.switches import Switches
 from seedsweep.whole import read_json, write_json
 

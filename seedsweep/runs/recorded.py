@@ -13,8 +13,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from seedsweep.config.compose import CONFIG
-from seedsweep.config.groups import key_of
 from seedsweep.errors import DamagedError
+from seedsweep.runs.overrides import key_of
 from seedsweep.whole import replacing
 
 GRID, SINGLE = Path("multirun.yaml"), Path(".hydra") / "hydra.yaml"

@@ -11,12 +11,12 @@ import optuna
 from hydra.core.hydra_config import HydraConfig
 from optuna.trial import TrialState
 
-from seedsweep.config.groups import key_of, shortened
 from seedsweep.config.schema import Config
-from seedsweep.config.study_schema import METRICS
+from seedsweep.runs.overrides import key_of, shortened
 from seedsweep.study.close import close_study
 from seedsweep.study.crew import Crew
 from seedsweep.study.finalists import lay_finals, open_finals
+from seedsweep.study.options import METRICS
 from seedsweep.study.plan import SUFFIX, Plan, lay_slots, open_study, read_plan, slots
 from seedsweep.study.process import wait_to_go
 from seedsweep.study.same_images import agree_on_images

@@ -23,16 +23,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from seedsweep.config.groups import key_of, plus
 from seedsweep.config.location import cache_of, conf_dir, study_of
 from seedsweep.config.same import check_same_split, differences, flat, what_counts, what_counts_of_study
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
-from seedsweep.config.study_schema import METRICS, OF_THE_STUDY, ParamConfig
 from seedsweep.config.values import as_meant
 from seedsweep.errors import RefusedError, SeedsweepError
+from seedsweep.runs.overrides import key_of, plus
 from seedsweep.study.identity import is_gone, me
 from seedsweep.study.leases import SLOT, WORKER
+from seedsweep.study.options import METRICS, OF_THE_STUDY, ParamConfig
 from seedsweep.study.search import GRID, build_pruner
 from seedsweep.study.space import Start, dimensions, grid, merged, starts
 from seedsweep.study.storage import open_storage

@@ -11,11 +11,10 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import BaseTrial, Trial
 
-from seedsweep.config.grammar import setting, written
-from seedsweep.config.groups import key_of, plus
-from seedsweep.config.study_schema import ParamConfig, StudyConfig
 from seedsweep.config.values import as_meant
 from seedsweep.errors import SeedsweepError
+from seedsweep.runs.overrides import key_of, plus, setting, written
+from seedsweep.study.options import ParamConfig, StudyConfig
 from seedsweep.study.redraw import undrawn
 
 Value = str | float | int | bool | None

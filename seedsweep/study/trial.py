@@ -17,11 +17,11 @@ from optuna.trial import Trial, TrialState
 
 from seedsweep import disk, signals
 from seedsweep.config.location import cache_of
-from seedsweep.config.study_schema import StudyConfig
 from seedsweep.errors import OF_ALL, DiskError, DivergedError
 from seedsweep.runs.history import read_history
 from seedsweep.runs.record import divergence_of
 from seedsweep.study.leases import SLOT, Heartbeat, Leases
+from seedsweep.study.options import StudyConfig
 from seedsweep.study.plan import EXTRA, Plan
 from seedsweep.study.pruning import should_prune
 from seedsweep.study.space import suggest

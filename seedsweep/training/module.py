@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seedsweep.config.schema import OptimConfig
 from seedsweep.models.checkpoint import CARD
 from seedsweep.models.classifier import Classifier
 from seedsweep.training.optimizer import build_optimizer
+from seedsweep.training.options import OptimConfig
 from seedsweep.training.sums import EpochSums, reseed, validation_metrics
 
 

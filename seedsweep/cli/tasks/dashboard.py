@@ -16,10 +16,11 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from seedsweep import signals
-from seedsweep.command import command
-from seedsweep.config.location import path_of, studies_of
+from seedsweep.config.location import studies_of
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import path_of
+from seedsweep.runs.command import command
 
 HOST = "localhost"
 PORTS = 20  # tried, from the one that was asked for

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from seedsweep.config.location import path_of
 from seedsweep.config.schema import Config
+from seedsweep.names import path_of
 
 log = logging.getLogger(__name__)
 

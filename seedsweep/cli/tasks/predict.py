@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from seedsweep.config.location import path_of
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import path_of
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import logging
 import time
 from pathlib import Path
 
-from seedsweep.config.location import path_of
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import path_of
 
 log = logging.getLogger(__name__)
 

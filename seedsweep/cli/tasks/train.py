@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from seedsweep.command import command
 from seedsweep.config.schema import Config
 from seedsweep.errors import DivergedError
+from seedsweep.runs.command import command
 
 log = logging.getLogger(__name__)
 

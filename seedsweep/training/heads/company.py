@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from seedsweep.config.schema import OptimConfig
 from seedsweep.data.order import epoch_order, epoch_seed
 from seedsweep.features.rows import FeatureRows
 from seedsweep.models.classifier import Head
@@ -21,6 +20,7 @@ from seedsweep.training.heads.data import HeadData, HeadSchedule
 from seedsweep.training.heads.objective import Objective
 from seedsweep.training.heads.stack import HeadStack
 from seedsweep.training.optimizer import FusedSteps
+from seedsweep.training.options import OptimConfig
 from seedsweep.training.sums import divergence, validation_metrics
 
 KEPT = 2**22  # logits kept before they are summed up: 16 MiB

@@ -14,11 +14,12 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from seedsweep.config.schema import HeadConfig, OptimConfig
 from seedsweep.errors import DivergedError
 from seedsweep.models.classifier import Head
+from seedsweep.models.options import HeadConfig
 from seedsweep.training.heads.data import HeadData, HeadSchedule
 from seedsweep.training.heads.fit import HeadFit
+from seedsweep.training.options import OptimConfig
 from seedsweep.training.sums import divergence
 
 PROBED = 512  # training samples whose accuracy is measured each epoch

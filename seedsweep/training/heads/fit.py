@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from seedsweep.config.schema import OptimConfig
 from seedsweep.training.heads.company import Company, Setup
 from seedsweep.training.heads.data import HeadData, HeadSchedule
+from seedsweep.training.options import OptimConfig
 
 __all__ = ["HeadData", "HeadFit", "HeadSchedule"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seedsweep.config.checks import between
+from seedsweep.bounds import between
 
 
 @dataclass

@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from seedsweep.config.groups import plus
-
 # read by Hydra as the text that it is: no number, no keyword, no comma, bracket or quote
 _BARE = re.compile(r"(?:[A-Za-z_]|/|\.{1,2}/)[A-Za-z0-9_./+*%@-]*")
 _KEYWORDS = ("true", "false", "null", "inf", "nan")
@@ -77,3 +75,29 @@ def split(value: str) -> list[str]:
             start = place + 1
     parts.append(value[start:].strip(" \t") if parts else value[start:])
     return [value] if mark or depth else parts
+
+
+APPENDED = ("experiment", "rung", "sweep", "study")  # groups that conf/config.yaml does not choose from
+
+
+def plus(override: str) -> str:
+    """Returns ``override`` with the + that its group needs."""
+    return f"+{override}" if override.split("=")[0] in APPENDED else override
+
+
+def key_of(override: str) -> str:
+    """Returns what an override sets: ``+experiment=a`` gives ``experiment``."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def shortened(setting: str) -> str:
+    """Returns a setting as a reader wants it: three digits of a number."""
+    key, _, value = setting.lstrip("+").partition("=")
+    try:
+        return f"{key}={int(value)}"
+    except ValueError:
+        pass
+    try:
+        return f"{key}={float(value):.3g}"
+    except ValueError:
+        return f"{key}={value}"

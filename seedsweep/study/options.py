@@ -10,9 +10,9 @@ from typing import Any, cast
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seedsweep.config.checks import at_least, between, file_name, one_of, positive
-from seedsweep.config.grammar import written
+from seedsweep.bounds import at_least, between, file_name, one_of, positive
 from seedsweep.errors import SeedsweepError
+from seedsweep.runs.overrides import written
 
 # beginnings of keys that are no settings of a trial
 OF_THE_STUDY = ("study", "sampler", "pruner", "storage", "task", "resume")

@@ -10,6 +10,9 @@ from typing import Any
 
 from seedsweep.errors import SeedsweepError
 
+# a typing error asks for more
+LARGEST_BATCH, MOST_EPOCHS, MOST_IMAGES = 65_536, 100_000, 10_000_000
+
 
 def at_least(name: str, value: float, low: float, most: float = math.inf) -> None:
     """Raises SeedsweepError unless ``value`` is finite and ``low <= value <= most``."""

@@ -1,0 +1,93 @@
+"""Settings of the images, their splits and their augmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from seedsweep.bounds import (
+    LARGEST_BATCH,
+    at_least,
+    between,
+    one_of,
+)
+from seedsweep.errors import SeedsweepError
+
+
+@dataclass
+class DemoConfig:
+    """Settings of the procedural seed photographs (used by ``data=demo``)."""
+
+    n_images: int = 1400  # photographs that are drawn, of 7 classes
+    seed: int = 0  # of the drawing
+
+    def __post_init__(self) -> None:
+        at_least("data.demo.n_images", self.n_images, 70, 100_000)
+        between("data.demo.seed", self.seed, 0, 2**32 - 1)
+
+
+@dataclass
+class DataConfig:
+    """Which images, how they are split, and how they are fed to the net."""
+
+    name: str = MISSING  # where the images come from: a folder of yours, or the generated demo
+    root: str | None = None  # folder of class folders, or of split folders with class folders
+    image_size: list[int] = field(default_factory=lambda: [224, 224])  # [height, width] in pixels
+    batch_size: int = 32  # images of a training step
+    val_fraction: float = 0.2  # share of the images held out for choosing (only where we split)
+    test_fraction: float = 0.2  # share held out for the final number (only where we split)
+    split_seed: int = 0  # fixed apart from `seed`, so that all arms and seeds see one split
+    group_regex: str | None = None  # files whose names have the same first group share a side of the split
+    manifest: str | None = None  # manifest.csv of an earlier run: use exactly that split
+    on_bad_image: str = "error"  # a file that can't be read stops the run, or is left out
+    annotations: str = "ask"  # images that look like masks: ask | skip | keep
+    cache_gib: float = 4.0  # resized images are kept in memory up to this size
+    image_gib: float = 1.5  # memory that one image may take while it is read; larger ones are refused
+    workers: int = -1  # decoding processes; -1: one per core
+    demo: DemoConfig = field(default_factory=DemoConfig)
+
+    def __post_init__(self) -> None:
+        one_of("data.name", self.name, ("folder", "demo"))
+        if len(self.image_size) != 2:
+            raise SeedsweepError(
+                f"data.image_size is {list(self.image_size)}, but must be two numbers: [height, width]."
+            )
+        for side in self.image_size:
+            at_least("data.image_size", side, 16, 4096)
+        at_least("data.batch_size", self.batch_size, 1, LARGEST_BATCH)
+        between("data.val_fraction", self.val_fraction, 0.01, 0.9)
+        between("data.test_fraction", self.test_fraction, 0.0, 0.9)
+        between("data.val_fraction + data.test_fraction", self.val_fraction + self.test_fraction, 0, 0.95)
+        one_of("data.on_bad_image", self.on_bad_image, ("error", "skip"))
+        one_of("data.annotations", self.annotations, ("ask", "skip", "keep"))
+        at_least("data.cache_gib", self.cache_gib, 0)
+        between("data.image_gib", self.image_gib, 0.01, 1024)
+        between("data.split_seed", self.split_seed, 0, 2**32 - 1)
+        at_least("data.workers", self.workers, -1, 1024)
+
+
+@dataclass
+class AugmentConfig:
+    """Random affine warp of the training images, Keras' ImageDataGenerator semantics."""
+
+    name: str = MISSING  # of the choice
+    rotation: float = 0.0  # degrees, uniform in [-rotation, rotation]
+    shift: list[float] = field(default_factory=lambda: [0.0, 0.0])  # [height, width] fractions
+    shear: float = 0.0  # DEGREES, as Keras reads it (so 0.2 is nearly nothing)
+    zoom: float = 0.0  # factor uniform in [1 - zoom, 1 + zoom], height and width apart
+    horizontal_flip: bool = False  # mirror half of the images, left to right
+    vertical_flip: bool = False  # mirror half of the images, top to bottom
+    brightness: float = 0.0  # factor uniform in [1 - b, 1 + b]
+
+    def __post_init__(self) -> None:
+        between("augment.rotation", self.rotation, 0, 180)
+        for value in self.shift:
+            between("augment.shift", value, 0, 1)
+        if len(self.shift) != 2:
+            raise SeedsweepError(
+                f"augment.shift is {list(self.shift)}, but must be two numbers: [height, width], as shares of a side."
+            )
+        between("augment.shear", self.shear, 0, 89)
+        between("augment.zoom", self.zoom, 0, 0.95)
+        between("augment.brightness", self.brightness, 0, 1)
