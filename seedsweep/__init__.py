@@ -9,11 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seedsweep import stats as stats
+    from seedsweep import stats
     from seedsweep.batchnorm.callback import BatchNormCallback
     from seedsweep.batchnorm.gap import BnGap, bn_gap
     from seedsweep.batchnorm.policy import BatchNormHandle, set_batchnorm
     from seedsweep.batchnorm.statistics import recalibrate
+    from seedsweep.cli.from_python import Run, compose, load_run, train
+    from seedsweep.errors import SeedsweepError
     from seedsweep.features.from_loader import Features, extract_features
     from seedsweep.training.heads.estimator import HeadClassifier
 
@@ -25,11 +27,16 @@ __all__ = [
     "BnGap",
     "Features",
     "HeadClassifier",
+    "Run",
+    "SeedsweepError",
     "bn_gap",
+    "compose",
     "extract_features",
+    "load_run",
     "recalibrate",
     "set_batchnorm",
     "stats",
+    "train",
 ]
 
 _HOMES = {
@@ -39,6 +46,11 @@ _HOMES = {
     "Features": "seedsweep.features.from_loader",
     "HeadClassifier": "seedsweep.training.heads.estimator",
     "extract_features": "seedsweep.features.from_loader",
+    "Run": "seedsweep.cli.from_python",
+    "SeedsweepError": "seedsweep.errors",
+    "compose": "seedsweep.cli.from_python",
+    "load_run": "seedsweep.cli.from_python",
+    "train": "seedsweep.cli.from_python",
     "bn_gap": "seedsweep.batchnorm.gap",
     "recalibrate": "seedsweep.batchnorm.statistics",
     "set_batchnorm": "seedsweep.batchnorm.policy",

@@ -8,6 +8,14 @@ class SeedsweepError(Exception):
 
     The command line prints the message alone and exits with status 2; a grid writes it into the
     table beside the job that failed. Raise it for bad input, never for a defect of our own.
+
+    Example:
+        >>> import seedsweep as ss
+        >>> try:
+        ...     ss.compose("optim.lr=-1")
+        ... except ss.SeedsweepError as error:
+        ...     print(error)
+        optim.lr is -1.0, but must be greater than 0.
     """
 
 

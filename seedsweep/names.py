@@ -47,6 +47,13 @@ def of_cell(text: str) -> str:
     return text.removeprefix("'")
 
 
+def conf_dir() -> Path:
+    """Returns the folder of the YAML files, absolute: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
 def path_of(text: str) -> Path:
     """Returns the path that a setting names: ``~/`` is the user's home; a name that merely begins with ~ stays."""
     return Path(os.path.expanduser(text))

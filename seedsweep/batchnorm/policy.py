@@ -43,8 +43,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
 from seedsweep.batchnorm.options import BatchNormConfig
-from seedsweep.config.location import conf_dir
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import conf_dir
 
 STATE = "_seedsweep_batchnorm"  # attribute of a layer under a policy: an ordinary one, so no key of its state dict
 

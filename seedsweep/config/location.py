@@ -1,19 +1,12 @@
-"""Where ``conf/`` lies (beside the package in a checkout, inside it in an installed wheel), the cache, the studies."""
+"""Where the cache and the studies are."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import seedsweep
 from seedsweep.config.schema import Config
+from seedsweep.names import conf_dir as conf_dir
 from seedsweep.names import path_of
-
-
-def conf_dir() -> Path:
-    """Returns the folder of the YAML files, absolute."""
-    package = Path(seedsweep.__file__).resolve().parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
 
 
 def cache_of(config: Config) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,18 +10,11 @@ from contextlib import closing
 from itertools import islice
 from typing import TypeVar
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, ProgressColumn, Task
 from rich.text import Text
 
 from seedsweep import cores
+from seedsweep.data.bar import bar
 from seedsweep.data.forks import Forks, pay
 from seedsweep.features.engine import Engine
 
@@ -137,9 +129,8 @@ def _forks(
 
 
 def image_bar(title: str) -> Progress:
-    """Returns a bar with images and images a second; silent where nobody watches (a log would get empty lines)."""
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
-    return Progress(*columns, transient=True, disable=not sys.stdout.isatty())
+    """Returns a bar with images and images a second; silent where nobody watches."""
+    return bar(title, _Speed())
 
 
 class _Speed(ProgressColumn):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from seedsweep import cores
+from seedsweep.data.bar import bar
 from seedsweep.data.images import DEFAULT, Reading, read_image, unfilled, why
 from seedsweep.data.opened import BadImageError, TooLargeError
 from seedsweep.data.seen import Seen
@@ -168,10 +167,8 @@ def in_threads(one: Callable[[int], None], rows: Sequence[int], workers: int, ti
     """Calls ``one`` with each of ``rows`` in threads (-1: one a core), with a progress bar."""
     if not rows:
         return
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     threads = workers if workers > 0 else cores.count()
-    quiet = not sys.stdout.isatty()  # a log would get an empty line
-    with Progress(*columns, transient=True, disable=quiet) as progress, ThreadPoolExecutor(threads) as pool:
+    with bar(title) as progress, ThreadPoolExecutor(threads) as pool:
         task = progress.add_task("", total=len(rows))
         for _ in pool.map(one, rows):
             progress.advance(task)

@@ -6,11 +6,11 @@ beside it, or is not known.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from seedsweep.errors import DivergedError
+from seedsweep.errors import DamagedError, DivergedError, SeedsweepError
 from seedsweep.runs.earlier import (
     UNKNOWN,
     augment_of,
@@ -25,6 +25,7 @@ from seedsweep.whole import read_json, write_json
 
 NAME = "metrics.json"
 VERSION = 2  # 1: without a number, and with names in the place of switches
+SPLITS = ("train", "val", "test")
 FINISHED, INTERRUPTED, DIVERGED = "finished", "interrupted", "diverged"
 
 
@@ -181,6 +182,36 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         "preprocess": preprocess.name if preprocess else UNKNOWN,
         "augment": augment.name if augment else UNKNOWN,
     }
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Reads the record of a run that has ended.
+
+    Raises:
+        SeedsweepError: there is none, or an earlier version wrote it.
+        DamagedError: it is damaged.
+    """
+    content = read_metrics(folder)
+    if content.get("version") != VERSION:
+        found = f"is of version {content.get('version', 1)}" if content else "is missing"
+        raise SeedsweepError(
+            f"{folder / NAME} {found}, and a record of version {VERSION} is read here: train the run again."
+        )
+    made = {field.name: content[field.name] for field in fields(RunRecord) if field.name in content}
+    try:
+        return RunRecord(
+            **made
+            | {
+                "switches": Switches.from_dict(content["switches"]),
+                "features": FeaturesUsed(**content["features"]),
+                "digests": Digests(**content["digests"]),
+                "scores": {split: content[split] for split in SPLITS},
+                "backbone_fallback": content["backbone_fallback"],
+                "diverged": divergence_of(content),
+            }
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(f"{folder / NAME} is damaged ({error}): put back a copy of it.") from error
 
 
 def read_switches(folder: Path, metrics: dict[str, Any] | None = None) -> Switches | None:

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from seedsweep.data.bar import bar
 from seedsweep.data.demo.defects import DEFECTS
 from seedsweep.data.demo.scene import coordinates, photograph
 
@@ -62,9 +62,8 @@ def ensure_demo(cache_dir: Path, n_images: int, seed: int) -> Path:
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    columns = (TextColumn("drawing seeds"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns, transient=True) as progress:
+        with bar("drawing seeds") as progress:
             task = progress.add_task("", total=n_images)
             for label, (name, count) in enumerate(demo_counts(n_images).items()):
                 (part / name).mkdir()

@@ -1,0 +1,281 @@
+"""Composes, trains and reads a run from Python as the command line does: the same settings, files and refusals."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra import compose as compose_with_hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from seedsweep.cli import notes
+from seedsweep.cli.arguments import arrange, parse
+from seedsweep.cli.preflight import check
+from seedsweep.cli.sentences import sentence
+from seedsweep.config.compose import CONFIG, searching
+from seedsweep.config.same import refuse_other_settings
+from seedsweep.config.schema import Config
+from seedsweep.config.store import register_schema, to_config
+from seedsweep.errors import DivergedError, SeedsweepError
+from seedsweep.names import conf_dir, path_of
+from seedsweep.runs.answers import Answers, read_answers
+from seedsweep.runs.history import read_history
+from seedsweep.runs.job_record import alone, diverged, holds_run, is_finished
+from seedsweep.runs.overrides import setting
+from seedsweep.runs.record import RunRecord, read_metrics, read_record
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BEST = Path("checkpoints") / "best.ckpt"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that was trained, read from its folder; each part is read when it is first asked for.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import seedsweep as ss
+        >>> run = ss.Run(Path("outputs/frozen_bn/2026-11-30_20-15-00"))  # load_run(folder) looks whether it is there
+        >>> run.metrics  # nothing is
+        {}
+
+    Attributes:
+        folder: with metrics.json, history.csv, predictions.csv, checkpoints/ and the rest.
+    """
+
+    folder: Path
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What metrics.json holds."""
+        return read_metrics(self.folder)
+
+    @cached_property
+    def record(self) -> RunRecord:
+        """The same as a typed record.
+
+        Raises:
+            SeedsweepError: an earlier version of seedsweep wrote it.
+        """
+        return read_record(self.folder)
+
+    @cached_property
+    def history(self) -> list[dict[str, float]]:
+        """A dict an epoch, from history.csv: ``train/loss``, ``val/acc``, ``bn_gap``, ..."""
+        return read_history(self.folder / "history.csv")
+
+    @cached_property
+    def predictions(self) -> dict[str, Answers]:
+        """The predictions for ``val`` and ``test``, from predictions.csv; a split without any is left out."""
+        return read_answers(self.folder)
+
+    def model(self) -> nn.Module:
+        """Builds the net of the best epoch, in eval mode: pixels 0..255 [B, 3, H, W] to logits [B, N].
+
+        Raises:
+            SeedsweepError: the checkpoint is missing or damaged.
+        """
+        from seedsweep.export.load import load_trained
+
+        return load_trained(self.folder / BEST).net
+
+
+def compose(*overrides: str, config_dir: str | Path | None = None) -> Config:
+    """Returns the settings that a command line with these overrides comes to, checked as it checks them.
+
+    Example:
+        >>> import seedsweep as ss
+        >>> cfg = ss.compose("+experiment=frozen_bn", "optim.lr=3e-4", "trainer.max_epochs=5")
+        >>> cfg.batchnorm.name, cfg.optim.lr, cfg.trainer.max_epochs
+        ('inference', 0.0003, 5)
+
+    Args:
+        *overrides: of one run, such as ``data.root=DIR``.
+        config_dir: a folder of configuration files of your own, as ``--config-dir``.
+
+    Returns:
+        The typed settings. Values may be changed before :func:`train`.
+
+    Raises:
+        SeedsweepError: an unknown setting or choice, a wrong type, a value out of bounds, several runs at once, or no
+            such folder of images.
+    """
+    if options := [override for override in overrides if override.startswith("-")]:
+        raise SeedsweepError(
+            f"{options[0]} is an option of the command line: give settings such as optim.lr=3e-4."
+        )
+    register_schema()
+    options = [] if config_dir is None else ["--config-dir", str(config_dir)]
+    parsed = parse(arrange([*options, *overrides]))
+    check(parsed)
+    with searching([parsed.config_dir] if parsed.config_dir else []):
+        return to_config(compose_with_hydra(CONFIG, list(parsed.overrides)))
+
+
+def train(config: Config, folder: str | Path | None = None, *, resume: bool = False) -> Run:
+    """Trains the run that ``config`` describes, as ``python -m seedsweep`` does, and writes the same files.
+
+    Example:
+        >>> import tempfile, seedsweep as ss
+        >>> with tempfile.TemporaryDirectory() as tmp:
+        ...     cfg = ss.compose(
+        ...         "+experiment=frozen_bn", "backbone=efficientnet_lite0", "data.demo.n_images=70",
+        ...         "data.image_size=[32,32]", "trainer.max_epochs=1", "trainer.progress_bar=false",
+        ...         "head.width=8", "report.write=false", f"paths.cache={tmp}/cache",
+        ...     )
+        ...     run = ss.train(cfg, f"{tmp}/run")
+        ...     len(run.history), 0 <= run.metrics["val"]["acc"] <= 1
+        (1, True)
+
+    Args:
+        config: of :func:`compose`, perhaps with values changed since.
+        folder: of the run; None: ``<paths.outputs>/<experiment.name>/<date_time>``.
+        resume: go on with the run in ``folder``, which was stopped.
+
+    Returns:
+        The run.
+
+    Raises:
+        SeedsweepError: bad input, or the folder holds another run.
+        DivergedError: the loss became NaN or infinite; what was trained before is in the folder.
+    """
+    if config.task != "train":
+        raise SeedsweepError(
+            f"train() trains one run, but the settings are of task={config.task}: use the command line."
+        )
+    if folder is None and resume:
+        raise SeedsweepError("resume=True needs the folder of the run that was stopped.")
+    where = _new_folder(config) if folder is None else path_of(str(folder))
+    if resume and is_finished(where):
+        return Run(where)
+    if resume and (ended := diverged(where)):
+        raise DivergedError(
+            ended.epoch, ended.what, ". The same settings would do so again: begin a new run."
+        )
+    if not resume and holds_run(where):
+        raise SeedsweepError(
+            f"{where} holds a run already: give another folder, or resume=True to go on with it."
+        )
+    cfg = _composed_again(replace(config, resume=resume), where)
+    own = to_config(cfg)
+    if resume and holds_run(where):
+        refuse_other_settings(where, own)
+    with _as_hydra_runs(cfg), alone(where) as ours:
+        if not ours:
+            raise SeedsweepError(f"another process is at the run in {where}: wait for it, or end it.")
+        _train(own, _without_hydra(cfg), where, resume)
+    return Run(where)
+
+
+def load_run(folder: str | Path) -> Run:
+    """Reads a run that was trained before.
+
+    Example:
+        >>> import seedsweep as ss
+        >>> try:
+        ...     ss.load_run("outputs/no_such_run")
+        ... except ss.SeedsweepError as error:
+        ...     print(error)
+        outputs/no_such_run holds no metrics.json: give the folder of a single run that has ended.
+
+    Args:
+        folder: of the run; of a grid, one of the folders in it.
+
+    Raises:
+        SeedsweepError: it holds no run that has ended.
+    """
+    path = path_of(str(folder))
+    if not (path / "metrics.json").is_file():
+        raise SeedsweepError(
+            f"{folder} holds no metrics.json: give the folder of a single run that has ended."
+        )
+    return Run(path)
+
+
+def _train(config: Config, cfg: DictConfig, folder: Path, resume: bool) -> None:
+    from seedsweep.cli.tasks import train as task
+
+    notes.forget()
+    notes.write(cfg, folder)
+    try:
+        task.run(config, folder, label=config.experiment.name, resume=resume)
+    except SeedsweepError as error:
+        if not isinstance(error, DivergedError):  # that was trained
+            notes.put_back()
+        raise
+
+
+def _new_folder(config: Config) -> Path:
+    """Returns where a command line begun now would write; another name where that is taken."""
+    first = Path(config.paths.outputs) / config.experiment.name / time.strftime("%Y-%m-%d_%H-%M-%S")
+    folder, number = first, 1
+    while folder.exists():
+        number += 1
+        folder = first.with_name(f"{first.name}_{number}")
+    return folder
+
+
+def _composed_again(config: Config, folder: Path) -> DictConfig:
+    """Returns what Hydra makes of the command line that comes to ``config``: what a run's folder keeps.
+
+    Raises:
+        SeedsweepError: a value is out of bounds, or can't be written on a command line.
+    """
+    register_schema()
+    known = (conf_dir() / "experiment" / f"{config.experiment.name}.yaml").is_file()
+    begin = [f"+experiment={config.experiment.name}"] if known else []
+    with searching([]):
+        base = to_config(compose_with_hydra(CONFIG, begin))
+        lines = [*begin, *_differences(base, config), setting("hydra.run.dir", str(folder))]
+        try:
+            cfg = compose_with_hydra(CONFIG, lines, return_hydra_config=True)
+            found = to_config(_without_hydra(cfg))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise SeedsweepError(sentence(error, lines)) from error
+        with open_dict(cfg.hydra):
+            cfg.hydra.runtime.output_dir = str(folder.absolute())
+    if other := list(_differences(found, config)):
+        raise SeedsweepError(
+            f"{other[0]} can't be written as a setting of the command line: give another value."
+        )
+    return cfg
+
+
+def _differences(base: object, config: object, prefix: str = "") -> Iterator[str]:
+    """Yields what ``config`` has otherwise than ``base``, as overrides."""
+    for field in fields(config):  # type: ignore[arg-type]
+        before, value = getattr(base, field.name), getattr(config, field.name)
+        if is_dataclass(value):
+            yield from _differences(before, value, f"{prefix}{field.name}.")
+        elif before != value:
+            yield setting(f"{prefix}{field.name}", value)
+
+
+def _without_hydra(cfg: DictConfig) -> DictConfig:
+    plain = copy.deepcopy(cfg)
+    with open_dict(plain):
+        plain.pop("hydra", None)
+    return plain
+
+
+@contextmanager
+def _as_hydra_runs(cfg: DictConfig) -> Iterator[None]:
+    """Tells what asks Hydra about the run, and Hydra afterwards what it knew before."""
+    hydra = HydraConfig.instance()
+    before = hydra.cfg
+    hydra.set_config(cfg)
+    try:
+        yield
+    finally:
+        hydra.cfg = before
