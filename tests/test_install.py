@@ -34,6 +34,7 @@ def test_the_wheel_holds_the_configs(wheel: Path):
     names = zipfile.ZipFile(wheel).namelist()
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert f"seedsweep/conf/{path.relative_to(ROOT / 'conf').as_posix()}" in names
+    assert "seedsweep/py.typed" in names  # type checkers read the types of a package that says so
     assert not [name for name in names if name.endswith((".ckpt", ".safetensors"))]
 
 
