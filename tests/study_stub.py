@@ -26,7 +26,6 @@ class Arm:
 
     def __init__(self) -> None:
         self.calls: list[Config] = []
-        self.ready: list[Any] = []
         self.act: Callable[[Config], None] = lambda config: None
 
     def goal(self, config: Config) -> float:
@@ -37,7 +36,6 @@ class Arm:
     def __call__(self, config: Config, run_dir: Path, *, on_epoch: Any, **options: Any) -> dict[str, Any]:
         assert options["meet_test"] is False
         self.calls.append(config)
-        self.ready.append(options["given"].ready)
         run_dir.mkdir(parents=True, exist_ok=True)
         rows = []
         for epoch in range(config.trainer.max_epochs):

@@ -79,7 +79,6 @@ class StudyConfig:
     finalists: int = 3  # best settings that are trained again
     finalist_seeds: int = 3  # fresh seeds each
     workers: int = 1  # processes on this machine; 1: in this process, and repeatable
-    company: int = 1  # trials that a process draws at once, to train their heads together (study/company.py)
     job: int = 0  # of several machines: 0 leads and closes the study, the others only work
     seed: int = 0  # of the sampler
     heartbeat: float = 10.0  # seconds between a worker's signs of life
@@ -94,7 +93,6 @@ class StudyConfig:
         at_least("study.finalists", self.finalists, 1, 1000)
         between("study.finalist_seeds", self.finalist_seeds, 1, 1000)
         between("study.workers", self.workers, 1, 256)
-        between("study.company", self.company, 1, 256)
         at_least("study.job", self.job, 0, 100_000)
         between("study.seed", self.seed, 0, 2**31 - 1)
         positive("study.heartbeat", self.heartbeat)

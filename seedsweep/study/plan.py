@@ -28,7 +28,7 @@ from seedsweep.config.same import check_same_split, differences, flat, what_coun
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.config.values import as_meant
-from seedsweep.errors import RefusedError, SeedsweepError
+from seedsweep.errors import RefusedError
 from seedsweep.runs.overrides import key_of, plus
 from seedsweep.study.identity import is_gone, me
 from seedsweep.study.leases import SLOT, WORKER
@@ -134,24 +134,7 @@ def read_plan(config: Config) -> Plan:
     sources = hydra.runtime.config_sources
     folders = [source.path for source in sources if source.provider == "command-line"]
     name = str(hydra.job.config_name or "config")
-    plan = Plan(config, study_of(config), merged(settings, given), folders, name)
-    if study.company > 1:
-        _check_company(plan)
-    return plan
-
-
-def _check_company(plan: Plan) -> None:
-    company = f"study.company={plan.config.study.company}"
-    if not plan.is_of_heads:
-        others = ", ".join(param.key for param in plan.space if not param.key.startswith(OF_THE_HEAD))
-        raise SeedsweepError(
-            f"{company} trains heads on the same features, but study.space has {others}: leave study.company at 1."
-        )
-    if plan.config.pruner.name != "NopPruner":
-        raise SeedsweepError(
-            f"{company} trains heads to their end, so nothing can be pruned: add pruner=none, or leave "
-            "study.company at 1."
-        )
+    return Plan(config, study_of(config), merged(settings, given), folders, name)
 
 
 def open_study(plan: Plan) -> optuna.Study:

@@ -29,14 +29,13 @@ from seedsweep.whole import strict
 
 if TYPE_CHECKING:  # it brings torch, which a leader of other processes does without
     from seedsweep.config.schema import Config
-    from seedsweep.training.heads.replay import Replay
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 2  # a failing trial is tried again once
 
 
-def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path, ready: Replay | None = None) -> None:
+def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path) -> None:
     """Runs a trial that this process took, and tells the study what came of it.
 
     A failure is recorded with its reason and never raised.
@@ -46,7 +45,6 @@ def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path, ready: Rep
         plan: the study.
         leases: of the study.
         folder: the trial's own.
-        ready: its head, trained in company already (see ``study/company.py``).
 
     Raises:
         KeyboardInterrupt: the user stopped the study; the trial is given back.
@@ -61,7 +59,7 @@ def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path, ready: Rep
     try:
         with heartbeat(trial, plan):
             lines = lines_of(trial, plan)
-            state, value, notes = _attempts(trial, plan, folder, lines, ready)
+            state, value, notes = _attempts(trial, plan, folder, lines)
     except (KeyboardInterrupt, *OF_ALL):
         leases.give_back(trial)
         raise
@@ -70,8 +68,7 @@ def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path, ready: Rep
             "trial %s was taken over by another worker; this result is left out", trial.user_attrs[SLOT]
         )
         return
-    seconds = time.perf_counter() - started + (sum(ready.seconds) if ready else 0.0)
-    notes |= {"seconds": round(seconds, 3), "settings": lines}
+    notes |= {"seconds": round(time.perf_counter() - started, 3), "settings": lines}
     for key, note in notes.items():
         trial.set_user_attr(key, strict(note))
     with warnings.catch_warnings():
@@ -111,13 +108,13 @@ def _is_laid(trial: Trial) -> bool:
 
 
 def _attempts(
-    trial: Trial, plan: Plan, folder: Path, lines: list[str], ready: Replay | None
+    trial: Trial, plan: Plan, folder: Path, lines: list[str]
 ) -> tuple[TrialState, float | None, dict[str, Any]]:
     from seedsweep.runs.job_record import reason_of, write_error_log
 
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            value, notes = _train(trial, plan, folder, lines, ready if attempt == 1 else None)
+            value, notes = _train(trial, plan, folder, lines)
             return TrialState.COMPLETE, value, notes
         except optuna.TrialPruned:
             return TrialState.PRUNED, None, {"epochs": len(read_history(folder / "history.csv"))}
@@ -140,9 +137,7 @@ def _attempts(
     return TrialState.FAIL, None, {"reason": reason}
 
 
-def _train(
-    trial: Trial, plan: Plan, folder: Path, lines: list[str], ready: Replay | None
-) -> tuple[float, dict[str, Any]]:
+def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[float, dict[str, Any]]:
     from seedsweep.training.run import train
     from seedsweep.training.shared_setup import Given
 
@@ -170,7 +165,7 @@ def _train(
             on_epoch=on_epoch,
             pictures=False,
             meet_test=False,
-            given=Given(prepared, ready=ready),
+            given=Given(prepared),
         )
     if _is_laid(trial):  # not after each trial: it looks at every file
         prepared.warn_of_changes()

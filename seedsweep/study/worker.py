@@ -10,11 +10,13 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
+from seedsweep import signals
 from seedsweep.errors import SeedsweepError
-from seedsweep.study.company import run_trials, take
 from seedsweep.study.finalists import lay_finals, open_finals, run_folder
-from seedsweep.study.leases import Leases
+from seedsweep.study.leases import SLOT, Leases
 from seedsweep.study.plan import Plan, slots
+from seedsweep.study.search import build_sampler
+from seedsweep.study.trial import run_trial
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +79,11 @@ def _run_all(
         if time.monotonic() - looked > REAP_EVERY:
             leases.reap(other_machines=leader)
             looked = time.monotonic()
-        if trials := take(leases, plan):
-            run_trials(trials, plan, leases, folder, lambda: told(study))
+        signals.check()
+        trial = leases.claim(lambda slot: build_sampler(plan.config.sampler, plan.config.study.seed, slot))
+        if trial is not None:
+            run_trial(trial, plan, leases, folder(int(trial.user_attrs[SLOT])))
+            told(study)
         elif not unfinished(study):
             return
         else:

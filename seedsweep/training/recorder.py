@@ -49,9 +49,9 @@ class Recorder(pl.Callback):
         self.rows = [dict(row) for row in state_dict["rows"]]
         self.board.resume(len(self.rows))
 
-    def start(self, earlier: float = 0.0) -> None:
-        """Starts an epoch's clock; ``earlier`` seconds of it were spent before."""
-        self._started = time.perf_counter() - earlier
+    def start(self) -> None:
+        """Starts an epoch's clock."""
+        self._started = time.perf_counter()
 
     def record(self, epoch: int, max_epochs: int, metrics: dict[str, float], lr: float) -> None:
         """Writes an epoch down.

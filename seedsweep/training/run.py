@@ -71,7 +71,7 @@ def train(
             ``val/macro_f1``, ``val/loss``, ...); what it raises ends the run and is raised here.
         pictures: draw curves, confusion matrix, gallery and graph; a trial of a study goes without.
         meet_test: score the test images; a trial of a study must not (see ``meet_test`` in ``training/test_split``).
-        given: what a grid or a study found or trained before.
+        given: what a grid or a study found before.
 
     Returns:
         What ``metrics.json`` holds; its ``status`` is "diverged" where the loss became NaN or infinite.
@@ -80,8 +80,7 @@ def train(
         SeedsweepError: bad input, before any training.
         KeyboardInterrupt: the user stopped the run; what was trained is saved.
     """
-    ready = given.ready
-    started = time.perf_counter() - (sum(ready.seconds) if ready else 0.0)
+    started = time.perf_counter()
     label = label or config.experiment.name
     run_dir.mkdir(parents=True, exist_ok=True)
     with _log_file(run_dir / "run.log"):
@@ -134,7 +133,7 @@ def train(
             log.info("on stored features a run takes seconds: it begins anew")
         try:
             if isinstance(images, FeatureImages):
-                outcome = fit_stored(config, module, images, recorder, ready)
+                outcome = fit_stored(config, module, images, recorder)
             elif isinstance(images, ActivationDataModule):
                 outcome = fit_upper(config, run_dir, module, images, recorder, resume)
             else:

@@ -8,22 +8,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from seedsweep.data.pin import Pin
     from seedsweep.data.prepare import PreparedImages
-    from seedsweep.training.heads.replay import Replay
 
 
 @dataclass(frozen=True)
 class Given:
-    """What was found or trained before.
+    """What was found before.
 
     Attributes:
         prepared: the images, if they were found already.
         pin: the images that the runs beside this one began with, or where to write them.
-        ready: the training of the head, if it was done already in company.
     """
 
     prepared: PreparedImages | None = None
     pin: Pin | None = None
-    ready: Replay | None = None
 
 
 NOTHING = Given()

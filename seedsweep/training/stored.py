@@ -29,7 +29,6 @@ from seedsweep.models.classifier import FeatureNet, UpperClassifier
 from seedsweep.training.device import device_of
 from seedsweep.training.heads.fit import HeadData, HeadFit, HeadSchedule
 from seedsweep.training.heads.precision import takes_bfloat16
-from seedsweep.training.heads.replay import Replay
 from seedsweep.training.module import ArmModule
 from seedsweep.training.online import fit_online
 from seedsweep.training.outcome import Outcome
@@ -85,9 +84,7 @@ def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> Fea
     return images
 
 
-def fit_stored(
-    config: Config, module: ArmModule, images: FeatureImages, recorder: Recorder, ready: Replay | None = None
-) -> Outcome:
+def fit_stored(config: Config, module: ArmModule, images: FeatureImages, recorder: Recorder) -> Outcome:
     """Trains the head of ``module`` on stored features and leaves its best weights in it.
 
     A run that was interrupted starts again: it is a matter of seconds, and ends with the same numbers.
@@ -97,14 +94,13 @@ def fit_stored(
         module: the whole net.
         images: the features.
         recorder: gets each epoch.
-        ready: what this very training gave already, in company (see ``training/company.py``).
     """
     recorder.board.start_anew()
     device = device_of(config)
     module.to(device)
     head = module.classifier.head
     schedule = schedule_of(config, device)
-    fit = ready or HeadFit(
+    fit = HeadFit(
         head,
         head_data(config, images, device),
         config.optim,
@@ -117,7 +113,7 @@ def fit_stored(
     try:
         while not fit.done:
             signals.check()
-            recorder.start(fit.earlier)
+            recorder.start()
             recorder.record(fit.next_epoch, config.trainer.max_epochs, fit.epoch(), config.optim.lr)
             if fit.best_epoch < len(recorder.rows):
                 best = (fit.best_epoch, fit.best_state)

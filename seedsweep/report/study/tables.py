@@ -129,7 +129,7 @@ def _time_taken(study: optuna.Study) -> str:
 
 
 def _seconds(trial: FrozenTrial) -> float | None:
-    """Returns what a trial took; trained in company, it is its part, and its duration that of all of them."""
+    """Returns what a trial took."""
     if "seconds" in trial.user_attrs:
         return round(float(trial.user_attrs["seconds"]), 2)
     return round(trial.duration.total_seconds(), 2) if trial.duration else None
