@@ -19,12 +19,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from seedsweep import cores
 from seedsweep.config.schema import Config
-from seedsweep.data.ahead import in_order
 from seedsweep.data.images import read_image
 from seedsweep.data.pixels import Pixels
 from seedsweep.data.prepare import prepare_images
-from seedsweep.features.engine import Engine
-from seedsweep.features.engine_choice import build_engine
+from seedsweep.data.threads import in_order
+from seedsweep.features.engines import Engine, build_engine
 from seedsweep.features.extract import extract
 from seedsweep.features.store import PLAIN, Space
 from seedsweep.models.build import build_trunk

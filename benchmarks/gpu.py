@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import time
 from collections.abc import Iterator
 
@@ -16,7 +15,7 @@ from extraction import BATCH, NETS, bare, ours, prepared_net
 from heads import CLASSES, EPOCHS, features, lightning
 from shared import Row, config, interleaved, quotients, rounds, small
 
-from seedsweep.features.torch_engine import CudaEngine
+from seedsweep.features.torch_engine import TorchEngine
 from seedsweep.models.classifier import Head
 from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.models.options import HeadConfig
@@ -30,32 +29,28 @@ HEADS = 8
 
 
 def extraction(name: str) -> Iterator[Row]:
-    """bfloat16, from files to features on disk; as it begins, and compiled (which it does after 20 s by itself)."""
+    """bfloat16, from files to features on disk."""
     height, width, _, _ = NETS[name]
     drawn = f"data.demo.n_images={70 if small() else DRAWN}"
     cfg, digests, paths, net = prepared_net(name, DRAWN, drawn, "features.precision=bfloat16")
     device = torch.device("cuda")
-    engine = CudaEngine(net, (3, height, width), "bfloat16", device)
-    engine.compile_after = math.inf  # but when we say so
+    engine = TorchEngine(net, "bfloat16", device)
     synthetic = torch.randint(0, 256, (len(paths), 3, height, width), dtype=torch.uint8, device=device)
-    for state in ("as it begins", "compiled"):
-        if state == "compiled":
-            engine.compile()
-        bare(engine, synthetic[: 8 * BATCH])
-        times = 1 if small() else max(1, round(SECONDS / bare(engine, synthetic)))
-        images = [hashlib.sha256(f"{d}{k}".encode()).hexdigest() for k in range(times) for d in digests]
-        passes, nothing = interleaved(
-            lambda files=paths * times, images=images: ours(engine, images, files, cfg),
-            lambda times=times: bare(engine, synthetic, times),
-            n=rounds(2),
-        )
-        what = f"{state}, {name} {height}x{width}, {len(images):,} images"
-        yield Row(
-            f"GPU, bfloat16: extraction / the bare net on synthetic tensors on the GPU, {what}",
-            ">= 0.9",
-            quotients(nothing, passes),
-        )
-        yield Row(f"the same: extraction, images/s, {what}", "", [len(images) / s for s in passes])
+    bare(engine, synthetic[: 8 * BATCH])
+    times = 1 if small() else max(1, round(SECONDS / bare(engine, synthetic)))
+    images = [hashlib.sha256(f"{d}{k}".encode()).hexdigest() for k in range(times) for d in digests]
+    passes, nothing = interleaved(
+        lambda: ours(engine, images, paths * times, cfg),
+        lambda: bare(engine, synthetic, times),
+        n=rounds(2),
+    )
+    what = f"{name} {height}x{width}, {len(images):,} images"
+    yield Row(
+        f"GPU, bfloat16: extraction / the bare net on synthetic tensors on the GPU, {what}",
+        ">= 0.9",
+        quotients(nothing, passes),
+    )
+    yield Row(f"the same: extraction, images/s, {what}", "", [len(images) / s for s in passes])
 
 
 def heads() -> Iterator[Row]:

@@ -19,7 +19,7 @@ from seedsweep.data.prepare import prepare_images
 from seedsweep.export.arguments import table_of
 from seedsweep.export.load import Trained
 from seedsweep.export.predict import Answer, predict_folder
-from seedsweep.features.engine_choice import build_engine
+from seedsweep.features.engines import build_engine
 from seedsweep.models.build import add_head, build_trunk
 from seedsweep.models.card import card_of
 from seedsweep.models.classifier import FeatureNet

@@ -16,7 +16,7 @@ from extraction import bare, prepared_net, weights_of
 from shared import Row, empty_store, rounds, small
 
 from seedsweep.data.images import read_image
-from seedsweep.features.engine_choice import build_engine
+from seedsweep.features.engines import build_engine
 from seedsweep.models.input_scaling import flush_denormals
 
 SIZE = (227, 454)

@@ -1,5 +1,6 @@
 """Every kind of file a user may have, and every way it may be broken."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from PIL import Image, ImageFilter
 from seedsweep.data import images
 from seedsweep.data.images import read_image
 from seedsweep.data.opened import BadImageError
+from seedsweep.data.pixels import Pixels
+from seedsweep.data.threads import load_and_compute
 
 RED = (200, 30, 20)
 
@@ -190,3 +193,45 @@ def test_no_image_at_all(tmp_path: Path):
         read_image(tmp_path / "a.jpg")
     with pytest.raises(BadImageError, match="no such file"):
         read_image(tmp_path / "b.jpg")
+
+
+def numbered(folder: Path, n: int) -> list[Path]:
+    paths = [folder / f"{i}.png" for i in range(n)]
+    for i, path in enumerate(paths):
+        Image.fromarray(np.full((20, 30, 3), 10 * i, dtype=np.uint8)).save(path)
+    return paths
+
+
+def test_the_order_of_values_changes_no_pixel(tmp_path: Path):
+    pixels = Pixels(numbered(tmp_path, 3), (16, 24), keep=False)
+    plain, decoded = pixels.batch([0, 2]), pixels.batch([0, 2], as_decoded=True)
+    assert torch.equal(plain, decoded)
+    assert plain.is_contiguous()
+    assert decoded.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_selection_holds_what_was_decoded(tmp_path: Path):
+    paths = numbered(tmp_path, 4)
+    pixels = Pixels(paths, (16, 24), keep=True)
+    pixels.batch([1, 3])
+    part = pixels.select([0, 3])
+    assert part.held([0, 1]).tolist() == [False, True]
+    paths[3].unlink()
+    assert part.batch([0, 1])[:, 0, 0, 0].tolist() == [0, 30]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_batches_are_read_in_threads_and_computed_in_order(keep: bool, tmp_path: Path):
+    paths = numbered(tmp_path, 9)
+    pixels = Pixels(paths, (16, 24), keep)
+
+    def load(some: Sequence[int]) -> torch.Tensor:
+        return pixels.batch(some, as_decoded=True)
+
+    def compute(batch: torch.Tensor) -> list[float]:
+        return batch.double().mean((1, 2, 3)).tolist()
+
+    found = list(load_and_compute(range(9), load, 4, compute, 2))
+    assert [some for some, _, _ in found] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
+    assert [value for _, _, values in found for value in values] == [10.0 * i for i in range(9)]
+    assert pixels.held(range(9)).tolist() == [keep] * 9

@@ -15,10 +15,10 @@ from torch.nn import functional
 from seedsweep.batchnorm.policy import norm_layers
 from seedsweep.batchnorm.statistics import recalibrate
 from seedsweep.errors import SeedsweepError
-from seedsweep.features import engine_choice as select
+from seedsweep.features import engines as select
 from seedsweep.features.fold import folded
+from seedsweep.features.openvino_engine import SideBySide
 from seedsweep.features.options import FeaturesConfig
-from seedsweep.features.side_by_side import SideBySide
 from seedsweep.models.build import build_trunk
 from seedsweep.models.classifier import FeatureNet
 
@@ -28,7 +28,7 @@ NETS = {
     "inception_v3": (["backbone.weights=none"], 96),
     "vgg16": (["backbone.weights=none"], 64),
 }
-ENGINES = sorted(name for name, module in select._engines().items() if module.available())
+ENGINES = sorted(name for name, module in select.ENGINES.items() if module.available())
 
 
 def net(name: str, *overrides: str) -> tuple[FeatureNet, tuple[int, int, int]]:
@@ -194,20 +194,20 @@ def test_what_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch):
     for unknown in ("nosuch", "mnn"):  # mnn was an engine until November 2026
         with pytest.raises(SeedsweepError, match=f"{unknown} is unknown: choose auto, openvino, torch"):
             name(engine=unknown)
-    monkeypatch.setattr(select._engines()["openvino"], "available", lambda: True)
+    monkeypatch.setattr(select.ENGINES["openvino"], "available", lambda: True)
     with pytest.raises(SeedsweepError, match="not on cuda"):
         name(torch.device("cuda"), engine="openvino")
-    monkeypatch.setattr(select._engines()["openvino"], "PRECISIONS", ("float32",))
+    monkeypatch.setattr(select.ENGINES["openvino"], "PRECISIONS", ("float32",))
     with pytest.raises(SeedsweepError, match="openvino computes in float32, not in bfloat16"):
         name(engine="openvino", precision="bfloat16")
-    monkeypatch.setattr(select._engines()["openvino"], "available", lambda: False)
+    monkeypatch.setattr(select.ENGINES["openvino"], "available", lambda: False)
     with pytest.raises(SeedsweepError, match=r"pip install 'seedsweep\[openvino\]'"):
         name(engine="openvino")
     assert name() == "torch"
 
 
 def test_auto_takes_openvino_on_a_cpu_and_torch_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(select._engines()["openvino"], "available", lambda: True)
+    monkeypatch.setattr(select.ENGINES["openvino"], "available", lambda: True)
     for precision in ("float32", "bfloat16"):
         options = FeaturesConfig(precision=precision)
         assert select.engine_name(options, CPU) == "openvino"
@@ -218,7 +218,7 @@ def test_auto_takes_openvino_on_a_cpu_and_torch_on_a_gpu(monkeypatch: pytest.Mon
 def test_an_engine_that_cannot_run_the_net_names_another_if_there_is_one(
     here: bool, advice: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(select._engines()["openvino"], "available", lambda: here)
+    monkeypatch.setattr(select.ENGINES["openvino"], "available", lambda: here)
     with pytest.raises(SeedsweepError, match=rf"features.engine=torch can't run this net \(.*{advice}$"):
         select.build_engine(nn.Conv2d(4, 8, 3), (3, 16, 16), FeaturesConfig(engine="torch"), CPU)
 

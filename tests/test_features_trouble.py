@@ -26,7 +26,7 @@ from torch import nn
 from seedsweep.data.prepare import prepare_images
 from seedsweep.errors import SeedsweepError
 from seedsweep.features import budget, extract, shards
-from seedsweep.features.engine import Engine
+from seedsweep.features.engines import Engine
 from seedsweep.features.lock import locked
 from seedsweep.features.store import Space, View
 from seedsweep.training import stored

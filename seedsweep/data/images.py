@@ -35,7 +35,6 @@ from seedsweep.data.opened import (
     orientation,
     to_resize,
 )
-from seedsweep.data.shared import room
 from seedsweep.data.values import FULL, STRIP, Measured, Ranges
 
 SIDEWAYS = 5  # EXIF's orientations from here on swap height and width
@@ -151,18 +150,16 @@ def why(error: Exception, path: Path) -> str:
     return "not an image" if "cannot identify" in str(error) else str(error) or type(error).__name__
 
 
-def unfilled(n: int, size: tuple[int, int], as_decoded: bool = True, final: bool = True) -> Tensor:
-    """Returns uint8 [n, 3, H, W] of any content, a batch to be.
+def empty_batch(n: int, size: tuple[int, int], as_decoded: bool = True) -> Tensor:
+    """Returns memory for a batch, uint8 [n, 3, H, W], of any content.
 
     Args:
         n: images.
         size: (height, width).
         as_decoded: its values lie in memory as :func:`read_image` returns them, else in PyTorch's order.
-        final: it is what a fork hands over, which does so without copying it.
     """
-    shape = (n, *size, 3) if as_decoded else (n, 3, *size)
-    batch = room(*shape) if final else torch.empty(shape, dtype=torch.uint8)
-    return batch.permute(0, 3, 1, 2) if as_decoded else batch
+    order = torch.channels_last if as_decoded else torch.contiguous_format
+    return torch.empty((n, 3, *size), dtype=torch.uint8, memory_format=order)
 
 
 def _jpeg(path: Path, size: tuple[int, int] | None, gib: float) -> NDArray[np.uint8] | None:

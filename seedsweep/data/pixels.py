@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seedsweep import cores
-from seedsweep.data.bar import bar
-from seedsweep.data.images import DEFAULT, Reading, read_image, unfilled, why
+from seedsweep.data.images import DEFAULT, Reading, empty_batch, read_image, why
 from seedsweep.data.opened import BadImageError, TooLargeError
 from seedsweep.data.seen import Seen
-from seedsweep.data.shared import shared_bytes
+from seedsweep.data.threads import in_threads
 from seedsweep.digest import digest_of
 from seedsweep.errors import ChangedError, SeedsweepError
 from seedsweep.names import printable
@@ -49,20 +46,18 @@ class Pixels:
         self.seen = seen
         self.size = size
         self.keep = keep
-        # what a fork of this process decodes is here as well; pages that are never written cost no memory
-        kept = len(paths) if keep else 0
-        self._memory = shared_bytes(kept * 3 * size[0] * size[1]).view(kept, 3, *size)
-        self._have = shared_bytes(len(paths)).numpy().view(bool)
+        # pages of memory that are never written cost nothing
+        self._memory = empty_batch(len(paths) if keep else 0, size, as_decoded=False)
+        self._have = np.zeros(len(paths), dtype=bool)
         self._at = np.arange(len(paths))  # where in the memory each row is
 
-    def batch(self, rows: Rows, as_decoded: bool = False, final: bool = True) -> Tensor:
+    def batch(self, rows: Rows, as_decoded: bool = False) -> Tensor:
         """Returns uint8 [B, 3, H, W] of the given rows.
 
         Args:
             rows: of the table.
             as_decoded: leave what comes from disk in the decoder's order of values, which spares taking every pixel
                 apart; else the batch is contiguous.
-            final: nothing else is made of it before a fork hands it over.
 
         Raises:
             ChangedError: a file was there when the run began, and is gone or has another content.
@@ -72,7 +67,7 @@ class Pixels:
         row = -1
         try:
             if not self.keep:
-                batch = unfilled(len(rows), self.size, as_decoded, final)
+                batch = empty_batch(len(rows), self.size, as_decoded)
                 for image, at in zip(batch, rows, strict=True):
                     image.copy_(self._decoded(row := int(at)))
                 return batch
@@ -84,8 +79,7 @@ class Pixels:
             ) from error
         except BadImageError as error:
             raise ChangedError(_changed(self.paths[row], f" ({error})")) from error
-        batch = unfilled(len(rows), self.size, as_decoded=False, final=final)
-        return torch.index_select(self._memory, 0, torch.from_numpy(self._at[rows]), out=batch)
+        return torch.index_select(self._memory, 0, torch.from_numpy(self._at[rows]))
 
     def read(self, rows: Rows, workers: int) -> dict[int, str]:
         """Decodes rows in threads (the decoder works outside Python's lock), with a progress bar.
@@ -161,14 +155,3 @@ def digest_files(paths: Sequence[Path], workers: int) -> tuple[list[str], dict[i
 
     in_threads(one, range(len(paths)), workers, "checking files")
     return digests, dict(sorted(bad.items()))
-
-
-def in_threads(one: Callable[[int], None], rows: Sequence[int], workers: int, title: str) -> None:
-    """Calls ``one`` with each of ``rows`` in threads (-1: one a core), with a progress bar."""
-    if not rows:
-        return
-    threads = workers if workers > 0 else cores.count()
-    with bar(title) as progress, ThreadPoolExecutor(threads) as pool:
-        task = progress.add_task("", total=len(rows))
-        for _ in pool.map(one, rows):
-            progress.advance(task)

@@ -13,8 +13,9 @@ from seedsweep.data import values
 from seedsweep.data.facts import Facts, known_facts, look, remember_facts
 from seedsweep.data.images import Reading, measured
 from seedsweep.data.opened import BadImageError
-from seedsweep.data.pixels import Pixels, digest_files, in_threads
+from seedsweep.data.pixels import Pixels, digest_files
 from seedsweep.data.seen import Seen, Stamp
+from seedsweep.data.threads import in_threads
 from seedsweep.data.values import Measured, Ranges
 
 MOST_MEASURED = 512  # files of a kind whose values are looked at, evenly spread

@@ -16,17 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seedsweep.config.schema import Config
-from seedsweep.data.ahead import answered, image_bar
 from seedsweep.data.facts import Facts, look
-from seedsweep.data.images import DEFAULT, Reading, read_image, unfilled
+from seedsweep.data.images import DEFAULT, Reading, empty_batch, read_image
 from seedsweep.data.opened import BadImageError
-from seedsweep.data.pixels import in_threads
 from seedsweep.data.proof import decide_ranges
+from seedsweep.data.threads import image_bar, in_threads, load_and_compute
 from seedsweep.data.values import tell as tell_range
 from seedsweep.export.load import Trained
 from seedsweep.export.tables.columns import Add
-from seedsweep.features.engine import Engine
-from seedsweep.features.engine_choice import build_engine
+from seedsweep.features.engines import Engine, build_engine
 from seedsweep.models.classifier import FeatureNet
 from seedsweep.names import cell, printable
 from seedsweep.training.device import device_of
@@ -137,7 +135,7 @@ def predict_folder(
     def load(some: Sequence[Path]) -> Loaded:
         good: list[Path] = []
         bad: list[tuple[Path, str]] = []
-        pixels = unfilled(len(some), trained.image_size)
+        pixels = empty_batch(len(some), trained.image_size)
         for path in some:
             try:
                 pixels[len(good)].copy_(read_image(path, trained.image_size, how))
@@ -153,7 +151,7 @@ def predict_folder(
     with image_bar("images") as progress:
         bar = progress.add_task("", total=len(images))
         try:
-            results = answered(images, load, batch, scored, answer.engine)
+            results = load_and_compute(images, load, batch, scored, answer.engine.at_once)
             for some, (good, _, bad), probabilities in results:
                 found.unreadable += [
                     (printable(path.relative_to(root).as_posix()), reason) for path, reason in bad

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seedsweep.data.ahead import answered, image_bar
+from seedsweep.data.threads import image_bar, load_and_compute
 from seedsweep.errors import SeedsweepError
-from seedsweep.features.engine import Engine
+from seedsweep.features.engines import Engine
 from seedsweep.features.store import View
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,7 @@ def extract(
     Args:
         view: where they go.
         images: SHA-256 of the files.
-        load: images to float32 or uint8 pixels [B, 3, H, W], warped as the view wants; called in threads
-            or forks (see ``data/ahead.py``).
+        load: images to float32 or uint8 pixels [B, 3, H, W], warped as the view wants; called in threads.
         engine: makes what turns pixels into features; called if there is something to do.
         batch: images a pass.
         dtype: float32 or float16.
@@ -78,7 +77,7 @@ def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int
     with image_bar("features") as progress:
         bar = progress.add_task("", total=len(missing))
         try:
-            for some, _, features in answered(missing, load, batch, answer, engine):
+            for some, _, features in load_and_compute(missing, load, batch, answer, engine.at_once):
                 shelf.put(some, features)
                 progress.advance(bar, len(some))
         finally:  # a file that can't be read any more keeps what is there; Ctrl-C loses the batches under way

@@ -18,7 +18,7 @@ from seedsweep.batchnorm.policy import modes_untouched
 from seedsweep.batchnorm.samples import device_of_net, inputs_of, labels_of
 from seedsweep.digest import digest_of_net
 from seedsweep.errors import SeedsweepError
-from seedsweep.features.engine_choice import build_engine
+from seedsweep.features.engines import build_engine
 from seedsweep.features.options import FeaturesConfig
 from seedsweep.features.store import PLAIN, Space, View
 

@@ -15,7 +15,7 @@ from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.warp import Augment
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.budget import enforce
-from seedsweep.features.engine import Engine
+from seedsweep.features.engines import Engine
 from seedsweep.features.extract import extract
 from seedsweep.features.rows import FeatureRows, MappedRows, MixedRows
 from seedsweep.features.store import PLAIN, Space, View, view_name
@@ -133,9 +133,9 @@ class FeatureImages:
 
             def load(some: Sequence[str]) -> Tensor:
                 rows = np.asarray([self._row[image] for image in some])
+                pixels = self.prepared.pixels.batch(rows, as_decoded=True)
                 if epoch is None or self.augment is None:
-                    return self.prepared.pixels.batch(rows, as_decoded=True)
-                pixels = self.prepared.pixels.batch(rows, as_decoded=True, final=False)
+                    return pixels
                 return self.augment(pixels, torch.from_numpy(rows), epoch)
 
             self.extracted += extract(view, images, load, how.engine, how.batch_size, how.dtype)

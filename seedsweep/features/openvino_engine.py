@@ -1,10 +1,18 @@
-"""OpenVINO: direct convolutions at the speed of the processor; an extra (``pip install 'seedsweep[openvino]'``)."""
+"""OpenVINO: direct convolutions at the speed of the processor; an extra (``pip install 'seedsweep[openvino]'``).
+
+A batch is computed in small pieces, each on one core or a few. All cores on one batch would wait for one another at the
+end of every layer, a decoder that needs a core for a moment would stop them all, and what a layer hands to the next
+would leave the processor's cache.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import queue
 import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -14,22 +22,52 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seedsweep import cores
-from seedsweep.features.engine import Engine
 from seedsweep.features.fold import folded
-from seedsweep.features.side_by_side import AT_ONCE, Lane, SideBySide
 
 NAME, DEVICES, PRECISIONS = "openvino", ("cpu",), ("float32", "bfloat16")
 HINT = "pip install 'seedsweep[openvino]'"
-RANK = 10
 
 # Measured on two cores at 224x224, against both cores on one batch of 32: EfficientNet-Lite0 1.2 times faster,
 # MobileNetV3 1.2, ConvNeXt-T 1.1; InceptionV3, InceptionV4, VGG16 and ResNet50 the same or up to .03 faster.
-IMAGES = 2
+IMAGES = 2  # of a piece
 LANES = 16  # at most: a batch of 32 has a piece for each
+
+Lane = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+class SideBySide:
+    """Computes with several copies of a net; may be called from several threads.
+
+    Args:
+        lanes: the copies: float32 pixels [b, 3, H, W], contiguous, to features [b, ...] in memory of their own; each
+            is called by one thread at a time, and computes outside Python's lock.
+        piece: images of a call; the last of a batch may have fewer.
+    """
+
+    def __init__(self, lanes: Sequence[Lane], piece: int) -> None:
+        self.piece = piece
+        # for as long as the engine lives: OpenVINO gives each thread that ever called it a place among its streams
+        self._pool = ThreadPoolExecutor(len(lanes))
+        self._free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
+        for lane in lanes:
+            self._free.put(lane)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Returns float32 features [B, ...] of images [B, 3, H, W], uint8 or float32, on the CPU."""
+        pixels = images.cpu().numpy()
+        parts = [pixels[at : at + self.piece] for at in range(0, len(pixels), self.piece)]
+        return torch.from_numpy(np.concatenate(list(self._pool.map(self._compute, parts))))
+
+    def _compute(self, part: NDArray[np.generic]) -> NDArray[np.float32]:
+        lane = self._free.get()
+        try:
+            return lane(np.ascontiguousarray(part, dtype=np.float32))
+        finally:
+            self._free.put(lane)
 
 
 class OpenVinoEngine:
-    """Runs a folded copy of the net, converted once, for pieces of a batch side by side.
+    """Runs a folded copy of the net, converted once, on pieces of a batch side by side.
 
     Args:
         net: pixels to features.
@@ -37,7 +75,8 @@ class OpenVinoEngine:
         precision: float32 | bfloat16.
     """
 
-    name, at_once, device = NAME, AT_ONCE, torch.device("cpu")
+    name = NAME
+    at_once = 2  # a lane that is idle at the end of one call serves the next
 
     def __init__(self, net: nn.Module, size: tuple[int, int, int], precision: str) -> None:
         threads = min(cores.count(), torch.get_num_threads())
@@ -77,11 +116,11 @@ def _compile(net: nn.Module, size: tuple[int, int, int], precision: str, threads
 def _lane(compiled: Any) -> Lane:
     request = compiled.create_infer_request()
 
-    def answer(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def compute(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         features: NDArray[np.float32] = request.infer({0: pixels}, share_inputs=True)[0]  # a copy
         return features
 
-    return answer
+    return compute
 
 
 def available() -> bool:
@@ -89,6 +128,6 @@ def available() -> bool:
     return importlib.util.find_spec("openvino") is not None
 
 
-def build(net: nn.Module, size: tuple[int, int, int], precision: str, device: torch.device) -> Engine:
-    """Returns the engine (see ``base``)."""
+def build(net: nn.Module, size: tuple[int, int, int], precision: str, device: torch.device) -> OpenVinoEngine:
+    """Returns an engine for ``net``, pixels to features (see ``engines``)."""
     return OpenVinoEngine(net, size, precision)

@@ -1,24 +1,17 @@
-"""PyTorch itself: folded, channels last; on a GPU as CUDA graphs, compiled where that pays."""
+"""PyTorch itself: the net with its BatchNorm folded, channels last."""
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from seedsweep.features.engine import Engine
 from seedsweep.features.fold import folded
-from seedsweep.features.graphs import LANES, QUEUED, Lanes, Net
-
-log = logging.getLogger(__name__)
 
 NAME, DEVICES, PRECISIONS, HINT = "torch", ("cpu", "cuda", "mps"), ("float32", "bfloat16"), ""
-RANK = 0  # it serves where no other does
 
 
 class TorchEngine:
@@ -27,90 +20,45 @@ class TorchEngine:
     Args:
         net: pixels to features.
         precision: float32 | bfloat16.
-        device: where to compute; not a CUDA GPU.
+        device: where to compute.
     """
 
-    name, at_once = NAME, 1
+    name = NAME
 
     def __init__(self, net: nn.Module, precision: str, device: torch.device) -> None:
-        self.device = device
+        self.at_once = (
+            2 if device.type == "cuda" else 1
+        )  # a GPU computes one batch while another one is fetched
+        self._device = device
         self._bfloat16 = precision == "bfloat16"
-        self._net = _copied(net, device)
+        self._net = folded(net).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._largest: int | None = None  # images that fit into memory together; None: as many as are given
+        self._lock = threading.Lock()  # for the flags of cuDNN, which are the process'
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Returns float32 features [B, ...] on the engine's device."""
-        images = images.to(self.device).float().contiguous(memory_format=torch.channels_last)
-        with _computing(self.device, self._bfloat16):
-            features: Tensor = self._net(images)
-            return features.float()
+        """Returns float32 features [B, ...] on the engine's device.
 
+        Where memory is too small for the batch, it is computed in halves, and so are all batches after it.
 
-class CudaEngine:
-    """Runs a folded copy of the net as CUDA graphs.
-
-    ``torch.compile`` doubles the speed of most nets and takes as long as tens of thousands of images: on an H200 16 to
-    22 s, in which InceptionV3 answers 100,000 at 227x454 as it is. So the net is compiled once it has computed for as
-    long as that takes: who has few images never waits for it, and who has many waits once, at most twice as long as if
-    it had been known beforehand (the ski rental rule, Karlin et al. 1988).
-
-    Args:
-        net: pixels to features.
-        size: (3, height, width) of the images.
-        precision: float32 | bfloat16.
-        device: a CUDA GPU.
-    """
-
-    name, at_once = NAME, LANES * QUEUED
-    compile_after = 20.0  # seconds
-
-    def __init__(
-        self, net: nn.Module, size: tuple[int, int, int], precision: str, device: torch.device
-    ) -> None:
-        self.device = device
-        self._bfloat16 = precision == "bfloat16"
-        self._net = _copied(net, device)
-        self._lanes = Lanes(size, device)
-        self._record(self._net)
-        self._busy = 0.0  # seconds of all threads
-        self._tried = False
-        self._mutex = threading.Lock()
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Returns float32 features [B, ...] on the engine's device; may be called from several threads."""
-        if not self._tried and self._busy > self.compile_after * self.at_once:
-            self.compile()
-        started = time.perf_counter()
-        features = self._lanes(images)
-        self._busy += time.perf_counter() - started
-        return features
-
-    def compile(self) -> None:
-        """Compiles the net, once; where that can't be done, it goes on as it is."""
-        with self._mutex:
-            if self._tried:
-                return
-            self._tried, started = True, time.perf_counter()
+        Raises:
+            torch.OutOfMemoryError: there is no room for a single image.
+        """
+        while True:
+            most = self._largest or len(images)
             try:
-                self._record(torch.compile(self._net, dynamic=False))
-                log.info("features: the net is compiled (%.0f s)", time.perf_counter() - started)
-            except Exception as error:  # a compiler that this machine lacks, or a net that it doesn't know
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
-                log.info("torch.compile can't be used here (%s); going on without", reason)
+                parts = [self._features(part) for part in torch.split(images, most)]
+                return parts[0] if len(parts) == 1 else torch.cat(parts)
+            except torch.OutOfMemoryError:
+                if min(most, len(images)) == 1:
+                    raise
+                self._largest = min(most, len(images)) // 2
+            torch.cuda.empty_cache()
 
-    def _record(self, net: Net) -> None:
-        device, bfloat16 = self.device, self._bfloat16  # not self: a cycle would keep the GPU's memory
-
-        def run(pixels: Tensor) -> Tensor:
-            with _computing(device, bfloat16):
-                features: Tensor = net(pixels)
-                return features.float()
-
-        with torch.inference_mode():
-            self._lanes.record(run)
-
-
-def _copied(net: nn.Module, device: torch.device) -> nn.Module:
-    return folded(net).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    def _features(self, images: Tensor) -> Tensor:
+        pixels = images.to(self._device).float().contiguous(memory_format=torch.channels_last)
+        with self._lock, _computing(self._device, self._bfloat16):
+            features: Tensor = self._net(pixels)
+            return features.float()
 
 
 @contextmanager
@@ -129,12 +77,10 @@ def _computing(device: torch.device, bfloat16: bool) -> Iterator[None]:
 
 
 def available() -> bool:
-    """Always."""
+    """Returns True: PyTorch is always installed."""
     return True
 
 
-def build(net: nn.Module, size: tuple[int, int, int], precision: str, device: torch.device) -> Engine:
-    """Returns the engine (see ``base``)."""
-    if device.type == "cuda":
-        return CudaEngine(net, size, precision, device)
+def build(net: nn.Module, size: tuple[int, int, int], precision: str, device: torch.device) -> TorchEngine:
+    """Returns an engine for ``net``, pixels to features (see ``engines``)."""
     return TorchEngine(net, precision, device)

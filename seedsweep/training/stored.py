@@ -18,8 +18,7 @@ from seedsweep.data.warp import build_augment
 from seedsweep.digest import digest_of_net
 from seedsweep.errors import DivergedError
 from seedsweep.features.activations import ActivationDataModule
-from seedsweep.features.engine import Engine
-from seedsweep.features.engine_choice import build_engine, engine_name
+from seedsweep.features.engines import Engine, build_engine, engine_name
 from seedsweep.features.image_features import FeatureImages, Pass
 from seedsweep.features.rows import FeatureRows
 from seedsweep.features.store import Space

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from seedsweep.data.bar import bar
 from seedsweep.data.demo.defects import DEFECTS
 from seedsweep.data.demo.scene import coordinates, photograph
+from seedsweep.data.threads import image_bar
 
 GENERATOR_VERSION = 1  # raise it when the pictures change: cached ones are then drawn anew
 CLASSES = tuple(DEFECTS)
@@ -63,7 +63,7 @@ def ensure_demo(cache_dir: Path, n_images: int, seed: int) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        with bar("drawing seeds") as progress:
+        with image_bar("drawing seeds") as progress:
             task = progress.add_task("", total=n_images)
             for label, (name, count) in enumerate(demo_counts(n_images).items()):
                 (part / name).mkdir()

@@ -1,24 +1,35 @@
-"""Chooses the engine of a pass over images."""
+"""Chooses and builds what computes features: an engine, a frozen net made ready for passes over images."""
 
 from __future__ import annotations
 
-import importlib
-import logging
-import pkgutil
-from functools import cache
-from pathlib import Path
 from types import ModuleType
+from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.features.engine import Engine
+from seedsweep.features import openvino_engine, torch_engine
 from seedsweep.features.options import FeaturesConfig
 
-log = logging.getLogger(__name__)
+# By name, the first choice of features.engine=auto first. Each module has DEVICES (types of devices), PRECISIONS (of
+# features.precision), available() -> bool, HINT (how to install it) and build(net, size, precision, device) -> Engine.
+ENGINES: dict[str, ModuleType] = {"openvino": openvino_engine, "torch": torch_engine}
 
 _last: tuple[tuple[object, ...], Engine] | None = None
+
+
+class Engine(Protocol):
+    """A frozen net, ready to compute.
+
+    ``at_once`` is how many threads should call it at the same time, so that no core waits between two batches.
+    """
+
+    name: str
+    at_once: int
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Returns float32 features [B, ...] of images [B, 3, H, W], uint8 or float32, values 0..255."""
 
 
 def engine_name(config: FeaturesConfig, device: torch.device) -> str:
@@ -31,34 +42,33 @@ def engine_name(config: FeaturesConfig, device: torch.device) -> str:
     Raises:
         SeedsweepError: it is unknown, not installed, or can't compute on ``device`` or in this precision.
     """
-    known = _engines()
-    if config.engine == "auto":
+    name = config.engine
+    if name == "auto":
         return _able(config.precision, device)[0]
-    if config.engine not in known:
-        raise SeedsweepError(
-            f"features.engine={config.engine} is unknown: choose auto, {', '.join(sorted(known))}."
-        )
-    module = known[config.engine]
+    if name not in ENGINES:
+        raise SeedsweepError(f"features.engine={name} is unknown: choose auto, {', '.join(sorted(ENGINES))}.")
+    module = ENGINES[name]
     if not module.available():
-        raise SeedsweepError(f"features.engine={config.engine} is not installed: {module.HINT}.")
-    if device.type not in module.DEVICES:
-        raise SeedsweepError(
-            f"features.engine={config.engine} computes on {', '.join(module.DEVICES)}, not on {device.type}: "
-            "take features.engine=auto."
-        )
-    if config.precision not in module.PRECISIONS:
-        raise SeedsweepError(
-            f"features.engine={config.engine} computes in {', '.join(module.PRECISIONS)}, not in "
-            f"{config.precision}: take features.engine=auto."
-        )
-    return config.engine
+        raise SeedsweepError(f"features.engine={name} is not installed: {module.HINT}.")
+    for wanted, can, where in (
+        (device.type, module.DEVICES, "on"),
+        (config.precision, module.PRECISIONS, "in"),
+    ):
+        if wanted not in can:
+            raise SeedsweepError(
+                f"features.engine={name} computes {where} {', '.join(can)}, not {where} {wanted}: "
+                "take features.engine=auto."
+            )
+    return name
 
 
 def _able(precision: str, device: torch.device) -> list[str]:
-    """Returns the engines that are installed and serve, the highest rank first."""
-    able = [m for m in _engines().values() if device.type in m.DEVICES and precision in m.PRECISIONS]
-    able = [module for module in able if module.available()]
-    return [str(module.NAME) for module in sorted(able, key=lambda module: -int(module.RANK))]
+    """Returns the engines that are installed and can compute so, in the order of preference."""
+    return [
+        name
+        for name, module in ENGINES.items()
+        if device.type in module.DEVICES and precision in module.PRECISIONS and module.available()
+    ]
 
 
 def build_engine(
@@ -83,13 +93,12 @@ def build_engine(
     """
     global _last
     name = engine_name(config, device)
-    module = _engines()[name]
     kept = (key, name, config.precision, str(device), torch.get_num_threads())
     if key is not None and _last is not None and _last[0] == kept:
         return _last[1]
     _last = None  # before the next one takes its memory
     try:
-        engine: Engine = module.build(net, size, config.precision, device)
+        engine: Engine = ENGINES[name].build(net, size, config.precision, device)
         engine(torch.zeros(1, *size, dtype=torch.uint8))
     except torch.OutOfMemoryError as error:
         raise SeedsweepError(
@@ -105,16 +114,3 @@ def build_engine(
     if key is not None:
         _last = (kept, engine)
     return engine
-
-
-@cache
-def _engines() -> dict[str, ModuleType]:
-    """Returns the engines by name: every file ``*_engine.py`` of this folder."""
-    folder = Path(__file__).parent
-    package = __name__.rpartition(".")[0]
-    modules = [
-        importlib.import_module(f"{package}.{m.name}")
-        for m in pkgutil.iter_modules([str(folder)])
-        if m.name.endswith("_engine")
-    ]
-    return {module.NAME: module for module in modules if hasattr(module, "NAME")}
