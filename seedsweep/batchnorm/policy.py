@@ -160,7 +160,8 @@ def set_batchnorm(
     Args:
         model: any module with BatchNorm1d, BatchNorm2d, BatchNorm3d or SyncBatchNorm layers; changed in place.
         policy: ``inference``, ``batch_stats``, ``update_stats``, ``train`` or ``recalibrate`` (which acts like
-            ``inference``; call :func:`recalibrate` before it), or switches of your own.
+            ``inference``; call :func:`recalibrate` before it); or switches of your own, a ``BatchNormConfig`` of
+            :mod:`seedsweep.batchnorm.options`.
         modules: names of submodules, such as ``["backbone"]``, whose layers are meant; None: those of the whole model.
 
     Returns:

@@ -90,11 +90,13 @@ def extract_features(
     rows: list[NDArray[np.float32]] = []
     labels: list[NDArray[np.int64]] = []
     ids: list[NDArray[Any]] = []
+    seen = 0
     try:
         for batch in loader:
             x = inputs_of(batch)
             labels.append(labels_of(batch).cpu().numpy())
-            ids.append(_ids_of(batch, sum(map(len, ids))))
+            ids.append(_ids_of(batch, seen))
+            seen += len(x)
             rows.append(store.rows(x, passes) if store else passes(x))
     finally:
         if store:
