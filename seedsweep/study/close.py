@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.report.study.draw import draw_study
+from seedsweep.report.study.pictures import draw_study
 from seedsweep.report.study.several import score_text
 from seedsweep.report.study.tables import print_study, write_trials_csv
 from seedsweep.runs.answers import read_answers

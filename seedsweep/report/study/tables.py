@@ -99,7 +99,7 @@ def _table(trials: Trials, shown: list[FrozenTrial], metric: str, *, columns: bo
     if columns:
         for parameter in trials.parameters:
             table.add_column(
-                short[parameter.name], justify="left" if parameter.choices else "right", no_wrap=True
+                short[parameter.name], justify="right" if parameter.is_number else "left", no_wrap=True
             )
     else:
         table.add_column("settings")

@@ -8,36 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from seedsweep.errors import SeedsweepError
 
 
-class NothingToDrawError(Exception):
-    """A picture has too little to show; the message says what is missing."""
-
-
 @dataclass(frozen=True)
 class Parameter:
-    """A setting that the study varies.
-
-    ``choices`` is empty for a number; ``low`` and ``high`` then bound what was searched or given.
-    """
+    """A setting that the study varies: a number, or one of several choices."""
 
     name: str
-    choices: tuple[Any, ...] = ()
-    low: float = 0.0
-    high: float = 1.0
-    log: bool = False
-    whole: bool = False
-
-    def unit(self, value: Any) -> float:
-        """Returns where ``value`` lies between the bounds, 0..1, logarithmically where it was searched so."""
-        if self.choices:
-            return self.choices.index(value) / max(len(self.choices) - 1, 1)
-        low, high, value = (math.log(v) if self.log else v for v in (self.low, self.high, value))
-        return float((value - low) / (high - low))
+    is_number: bool
 
 
 @dataclass(frozen=True)
@@ -71,11 +53,6 @@ class Trials:
 def slot_of(trial: FrozenTrial) -> int:
     """Returns the number that a trial goes by: that of its slot in the study and of its folder, or Optuna's."""
     return int(trial.user_attrs.get("slot", trial.number))
-
-
-def title(trial: FrozenTrial) -> str:
-    """Returns what a trial is called."""
-    return f"trial {slot_of(trial)}"
 
 
 def score(trial: FrozenTrial) -> float:
@@ -139,29 +116,15 @@ def text_of(value: Any) -> str:
 
 
 def _parameters(trials: list[FrozenTrial]) -> list[Parameter]:
-    seen: dict[str, list[tuple[Any, Any]]] = {}
+    values: dict[str, list[Any]] = {}
+    choices = set()
     for trial in trials:
-        for name, distribution in trial.distributions.items():
-            if name in trial.params:
-                seen.setdefault(name, []).append((distribution, trial.params[name]))
-    found = (_parameter(name, pairs) for name, pairs in seen.items())
-    return [parameter for parameter in found if parameter]
-
-
-def _parameter(name: str, pairs: list[tuple[Any, Any]]) -> Parameter | None:
-    """Returns a parameter over all its trials: a study that goes on may have other bounds than before."""
-    values = [value for _, value in pairs]
-    distributions = [distribution for distribution, _ in pairs]
-    if all(value == values[0] for value in values):
-        return None
-    numbers = [d for d in distributions if isinstance(d, (FloatDistribution, IntDistribution))]
-    if len(numbers) < len(distributions):
-        choices = [c for d in distributions if isinstance(d, CategoricalDistribution) for c in d.choices]
-        return Parameter(name, tuple(dict.fromkeys([*choices, *values])))
-    return Parameter(
-        name,
-        low=float(min([d.low for d in numbers] + values)),
-        high=float(max([d.high for d in numbers] + values)),
-        log=all(d.log for d in numbers),
-        whole=all(isinstance(d, IntDistribution) for d in numbers),
-    )
+        for name, value in trial.params.items():
+            values.setdefault(name, []).append(value)
+            if isinstance(trial.distributions[name], CategoricalDistribution):
+                choices.add(name)
+    return [
+        Parameter(name, name not in choices)
+        for name, drawn in values.items()
+        if any(value != drawn[0] for value in drawn)
+    ]
