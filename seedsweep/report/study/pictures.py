@@ -164,9 +164,9 @@ def _drawing() -> Iterator[None]:
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # no window is opened, and a notebook keeps its backend
-    backend = {} if mpl.get_backend(auto_select=False) else {"backend": "agg"}
+    backend = mpl.get_backend(auto_select=False) or "agg"
     try:
-        with mpl.rc_context(backend), warnings.catch_warnings():
+        with mpl.rc_context({"backend": backend}), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
