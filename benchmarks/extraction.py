@@ -26,9 +26,9 @@ from seedsweep.data.threads import in_order
 from seedsweep.features.engines import Engine, build_engine
 from seedsweep.features.extract import extract
 from seedsweep.features.store import PLAIN, Space
-from seedsweep.models.build import build_trunk
 from seedsweep.models.classifier import FeatureNet
 from seedsweep.models.input_scaling import flush_denormals
+from seedsweep.training.assemble import trunk_as_set
 
 # height, width, photographs (about as many seconds for each), goal against plain PyTorch
 NETS = {
@@ -101,7 +101,7 @@ def prepared_net(name: str, n: int, *more: str) -> tuple[Config, list[str], list
     weights = f"backbone.weights={weights_of(name)}"
     cfg = config(f"backbone={name}", weights, f"data.image_size=[{height},{width}]", *more)
     prepared = prepare_images(cfg.data, cache_dir())
-    trunk = build_trunk(cfg)
+    trunk = trunk_as_set(cfg)
     table = prepared.table
     return cfg, table.digests[:n], table.paths[:n], FeatureNet(trunk.preprocess, trunk.backbone).eval()
 

@@ -20,11 +20,12 @@ from seedsweep.export.arguments import table_of
 from seedsweep.export.load import Trained
 from seedsweep.export.predict import Answer, predict_folder
 from seedsweep.features.engines import build_engine
-from seedsweep.models.build import add_head, build_trunk
-from seedsweep.models.card import card_of
+from seedsweep.models.build import add_head
 from seedsweep.models.classifier import FeatureNet
-from seedsweep.models.effective import effective
 from seedsweep.models.input_scaling import flush_denormals
+from seedsweep.training.assemble import trunk_as_set
+from seedsweep.training.card import card_of
+from seedsweep.training.effective import effective
 
 NET, SIDE, N = "efficientnet_lite0", 224, 2000
 
@@ -41,8 +42,8 @@ def figures() -> Iterator[Row]:
     )
     prepared = prepare_images(cfg.data, cache_dir())
     paths, root = prepared.table.paths, prepared.table.root
-    trunk = build_trunk(cfg)
-    built = add_head(trunk, len(prepared.table.classes), cfg)
+    trunk = trunk_as_set(cfg)
+    built = add_head(trunk, len(prepared.table.classes), cfg.head, cfg.seed)
     card = card_of(cfg, built, effective(cfg, built), prepared.table.classes, {})
     trained = Trained(built.classifier.eval(), prepared.table.classes, (SIDE, SIDE), card, Path("none"), "")
     answer = Answer(trained, cfg)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.config.store import register_schema, to_config
+from seedsweep.names import conf_dir
 
 
 @dataclass(frozen=True)

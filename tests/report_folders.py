@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from seedsweep.batchnorm.options import BatchNormConfig
-from seedsweep.config.location import conf_dir
+from seedsweep.names import conf_dir
 from seedsweep.runs.switches import (
     AugmentSwitches,
     BackboneSwitches,

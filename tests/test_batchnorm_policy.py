@@ -20,7 +20,7 @@ from seedsweep.batchnorm.policy import (
     statistics_untouched,
 )
 from seedsweep.batchnorm.statistics import recalibrate
-from seedsweep.config.location import conf_dir
+from seedsweep.names import conf_dir
 
 POLICIES = {
     path.stem: BatchNormConfig(**yaml.safe_load(path.read_text()))

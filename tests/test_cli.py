@@ -14,10 +14,10 @@ from omegaconf import OmegaConf
 from seedsweep.cli.arguments import arrange
 from seedsweep.cli.main import main
 from seedsweep.cli.sentences import sentence
-from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.diagnosis.remedy import said_of
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import conf_dir
 from seedsweep.runs.recorded import read_recorded
 from seedsweep.training import run as training
 

@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seedsweep.config.location import conf_dir
 from seedsweep.config.store import register_schema, to_config
+from seedsweep.names import conf_dir
 
 
 def untyped(cfg: DictConfig) -> DictConfig:

@@ -19,8 +19,8 @@ from seedsweep.features import engines as select
 from seedsweep.features.fold import folded
 from seedsweep.features.openvino_engine import SideBySide
 from seedsweep.features.options import FeaturesConfig
-from seedsweep.models.build import build_trunk
 from seedsweep.models.classifier import FeatureNet
+from seedsweep.training.assemble import trunk_as_set
 
 CPU = torch.device("cpu")
 NETS = {
@@ -35,7 +35,7 @@ def net(name: str, *overrides: str) -> tuple[FeatureNet, tuple[int, int, int]]:
     more, side = NETS[name]
     size = (3, side, side + 11)
     config = small(f"backbone={name}", *more, f"data.image_size=[{size[1]},{size[2]}]", *overrides)
-    trunk = build_trunk(config)
+    trunk = trunk_as_set(config)
     generator = torch.Generator().manual_seed(0)
     if name != "efficientnet_lite0":  # fresh statistics are 0 and 1: folding them would prove nothing
         for _, layer in norm_layers(trunk.backbone):

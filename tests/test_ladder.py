@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from seedsweep.cli.main import main
-from seedsweep.config.location import conf_dir
 from seedsweep.config.store import to_config
+from seedsweep.names import conf_dir
 from seedsweep.report.ladder import effects
 from seedsweep.report.ladder.read import read_ladder
 from seedsweep.report.ladder.write import as_dict, close_ladder

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from seedsweep import cores
 from seedsweep.cli import launchers
 from seedsweep.cli.main import main
-from seedsweep.config.location import conf_dir
+from seedsweep.names import conf_dir
 from seedsweep.runs import job_record as record
 from seedsweep.runs.grid import collect
 from seedsweep.whole import write_json

@@ -17,10 +17,9 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.features.activations import ActivationDataModule
 from seedsweep.models.backbone import Backbone
 from seedsweep.models.backbone_builder import build_backbone
-from seedsweep.models.build import build_trunk
 from seedsweep.models.cut import find_cut
 from seedsweep.models.options import BackboneConfig
-from seedsweep.training.assemble import build_module, trunk_of
+from seedsweep.training.assemble import build_module, trunk_as_set, trunk_of
 from seedsweep.training.module import ArmModule
 from seedsweep.training.run import train
 from seedsweep.training.stored import open_features
@@ -154,7 +153,7 @@ def test_a_frozen_backbone_trains_from_nowhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("policy", ["inference", "recalibrate", "train", "batch_stats", "update_stats"])
 def test_below_the_cut_nothing_is_trained_or_moves(policy: str, tmp_path: Path) -> None:
-    trunk = build_trunk(upper(tmp_path, f"batchnorm={policy}"))
+    trunk = trunk_as_set(upper(tmp_path, f"batchnorm={policy}"))
     cut, backbone = trunk.cut, trunk.backbone
     assert cut is not None
     assert trunk.norm_layers == len(norm_layers(backbone)) == 49

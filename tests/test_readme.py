@@ -12,8 +12,8 @@ from fewer import mostly_slow
 from omegaconf import OmegaConf
 
 from seedsweep.cli.main import main
-from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
+from seedsweep.names import conf_dir
 from seedsweep.training import run as training
 
 ROOT = Path(__file__).resolve().parents[1]

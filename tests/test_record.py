@@ -13,13 +13,13 @@ from torch import nn
 
 import seedsweep
 from seedsweep.cli.main import main
-from seedsweep.config.called import augment_called, batchnorm_called, preprocess_called, rename
 from seedsweep.config.departures import departures
-from seedsweep.config.location import conf_dir
 from seedsweep.diagnosis import remedy as remedies
 from seedsweep.diagnosis.remedy import Said, proved
 from seedsweep.export.load import load_trained
 from seedsweep.features.route import why_online
+from seedsweep.models.called import augment_called, batchnorm_called, preprocess_called, rename
+from seedsweep.names import conf_dir
 from seedsweep.report.run_folder import Run
 from seedsweep.runs.record import read_metrics, read_switches
 from seedsweep.runs.switches import Switches

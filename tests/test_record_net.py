@@ -19,16 +19,16 @@ from torch.nn import functional
 
 from seedsweep.batchnorm.policy import norm_layers, statistics_untouched
 from seedsweep.batchnorm.statistics import recalibrate
-from seedsweep.config.called import NONE
-from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.data.warp import build_augment
 from seedsweep.errors import SeedsweepError
-from seedsweep.models.build import BuiltModel, build_trunk
-from seedsweep.models.effective import _preprocess_of, effective
+from seedsweep.models.build import BuiltModel
+from seedsweep.models.called import NONE
 from seedsweep.models.input_scaling import Preprocess
+from seedsweep.names import conf_dir
 from seedsweep.runs.switches import Switches
-from seedsweep.training.assemble import build_module
+from seedsweep.training.assemble import build_module, trunk_as_set
+from seedsweep.training.effective import _preprocess_of, effective
 from seedsweep.training.module import ArmModule
 
 EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
@@ -120,7 +120,7 @@ def built_of(config: Config) -> tuple[ArmModule, BuiltModel, bool]:
         moved.append(apart(before, statistics(net)) > 0)
 
     torch.manual_seed(0)
-    trunk = build_trunk(config, calibrate)
+    trunk = trunk_as_set(config, calibrate)
     module, built = build_module(config, SimpleNamespace(table=table), trunk)  # type: ignore[arg-type]
     for _, layer in norm_layers(built.classifier):
         nn.init.uniform_(layer.weight, 0.5, 1.5)  # timm begins some at 0, which hides what they do

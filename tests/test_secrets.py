@@ -14,7 +14,7 @@ from seedsweep.cli.arguments import arrange
 from seedsweep.cli.main import main
 from seedsweep.config.secrets import VARIABLE, scrubbed, with_password, without_password
 from seedsweep.errors import SeedsweepError
-from seedsweep.runs.overrides import text_of
+from seedsweep.overrides import text_of
 from seedsweep.study import plan, storage
 from seedsweep.study.options import StorageConfig
 

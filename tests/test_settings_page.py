@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from seedsweep.cli.main import main
-from seedsweep.config.location import conf_dir
+from seedsweep.names import conf_dir
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "docs" / "_pages"))
 import settings

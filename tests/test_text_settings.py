@@ -16,8 +16,8 @@ from seedsweep.cli.arguments import arrange
 from seedsweep.cli.main import main
 from seedsweep.config.kinds import is_text, kinds
 from seedsweep.errors import SeedsweepError
+from seedsweep.overrides import as_text, setting, split, text_of
 from seedsweep.runs.command import command
-from seedsweep.runs.overrides import as_text, setting, split, text_of
 from seedsweep.training import run as training
 
 ALL = settings(

@@ -14,9 +14,9 @@ from composed import config_of
 from optuna import TrialPruned
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import conf_dir
 from seedsweep.training import probe
 from seedsweep.training.module import ArmModule
 from seedsweep.training.run import train

@@ -14,10 +14,8 @@ from torch import Tensor, nn
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.backbone import Source
 from seedsweep.models.backbone_builder import build_backbone
-from seedsweep.models.build import add_head, build_trunk
-from seedsweep.models.card import card_of
+from seedsweep.models.build import add_head
 from seedsweep.models.checkpoint import CARD, write_checkpoint
-from seedsweep.models.effective import effective
 from seedsweep.models.fitting import (
     FurtherBlocksError,
     WeightsMisfitError,
@@ -28,6 +26,9 @@ from seedsweep.models.fitting import (
 from seedsweep.models.options import BackboneConfig
 from seedsweep.models.tensors import read_tensors
 from seedsweep.models.weights import WeightsOrigin, load_pretrained
+from seedsweep.training.assemble import trunk_as_set
+from seedsweep.training.card import card_of
+from seedsweep.training.effective import effective
 
 State = dict[str, Tensor]
 
@@ -255,7 +256,7 @@ def test_timms_old_names_are_converted(tmp_path: Path) -> None:
 def ours(folder: Path, *overrides: str, whole: bool = True) -> Path:
     """Writes the checkpoint of a run that was not trained."""
     config = config_of("head.width=0", "backbone.weights=none", *overrides)
-    built = add_head(build_trunk(config), 2, config)
+    built = add_head(trunk_as_set(config), 2, config.head, config.seed)
     with torch.no_grad():
         for tensor in built.classifier.state_dict().values():
             if tensor.is_floating_point():

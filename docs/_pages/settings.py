@@ -15,8 +15,8 @@ from typing import Any, get_type_hints
 import omegaconf
 import yaml
 
-from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
+from seedsweep.names import conf_dir
 from seedsweep.study.options import ParamConfig
 
 CHECKS = ("at_least", "between", "positive", "one_of", "file_name")
@@ -85,28 +85,31 @@ def _sections(kind: type, name: str) -> Iterator[tuple[str, str, list[Setting]]]
 
 def _part(kind: type, name: str) -> tuple[str, str, list[Setting]]:
     hints = get_type_hints(kind)
-    tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
-    assert isinstance(tree, ast.ClassDef)
-    lines = textwrap.dedent(inspect.getsource(kind)).splitlines()
-    bounds = _bounds(tree, vars(sys.modules[kind.__module__]))
-    places = {
-        node.target.id: node
-        for node in tree.body
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-    }
+    bounds: dict[str, str] = {}
+    written: dict[
+        str, tuple[str, str]
+    ] = {}  # the annotation and the meaning of a field, where its class is written
+    for base in (base for base in reversed(kind.__mro__) if is_dataclass(base)):
+        lines = textwrap.dedent(inspect.getsource(base)).splitlines()
+        tree = ast.parse("\n".join(lines)).body[0]
+        assert isinstance(tree, ast.ClassDef)
+        bounds |= _bounds(tree, vars(sys.modules[base.__module__]))
+        for node in tree.body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                written[node.target.id] = ast.unparse(node.annotation), _meaning(lines, node)
     found = []
     for each in fields(kind):  # type: ignore[arg-type]
         if is_dataclass(hints[each.name]):
             continue
         key = f"{name}.{each.name}" if name else each.name
-        annotation = ast.unparse(places[each.name].annotation)
+        annotation, meaning = written[each.name]
         found.append(
             Setting(
                 key,
                 _kind(annotation),
                 _default(each, name),
                 bounds.get(key, ""),
-                _meaning(lines, places[each.name]),
+                meaning,
             )
         )
     return name, inspect.getdoc(kind) or "", found

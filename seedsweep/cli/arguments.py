@@ -15,7 +15,7 @@ from seedsweep.cli.words import RESUME, as_overrides
 from seedsweep.config.secrets import without_password
 from seedsweep.config.values import as_meant
 from seedsweep.errors import SeedsweepError
-from seedsweep.runs.overrides import key_of, plus, split, text_of
+from seedsweep.overrides import key_of, plus, split, text_of
 
 # tasks that leave nothing in a run folder: Hydra makes none
 NO_FOLDER = ("hydra.run.dir=.",)

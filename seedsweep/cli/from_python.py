@@ -27,10 +27,10 @@ from seedsweep.config.schema import Config
 from seedsweep.config.store import register_schema, to_config
 from seedsweep.errors import DivergedError, SeedsweepError
 from seedsweep.names import conf_dir, path_of
+from seedsweep.overrides import setting
 from seedsweep.runs.answers import Answers, read_answers
 from seedsweep.runs.history import read_history
 from seedsweep.runs.job_record import alone, diverged, holds_run, is_finished
-from seedsweep.runs.overrides import setting
 from seedsweep.runs.record import RunRecord, read_metrics, read_record
 
 if TYPE_CHECKING:

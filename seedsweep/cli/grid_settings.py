@@ -11,9 +11,9 @@ import yaml
 from seedsweep.config.same import other_settings
 from seedsweep.config.schema import Config
 from seedsweep.errors import DamagedError, SeedsweepError
+from seedsweep.overrides import key_of, text_of
 from seedsweep.runs.job_record import JOB, digest, holds_run
 from seedsweep.runs.naming import varied
-from seedsweep.runs.overrides import key_of, text_of
 from seedsweep.whole import read_json
 
 NOT_COMPARED = ("experiment.teaches",)

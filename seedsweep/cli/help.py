@@ -8,10 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from seedsweep.cli.sentences import choices_of
-from seedsweep.config.location import conf_dir
 from seedsweep.config.yaml_file import read_yaml
 from seedsweep.errors import SeedsweepError
-from seedsweep.names import path_of
+from seedsweep.names import conf_dir, path_of
 
 GROUPS = ("data", "augment", "preprocess", "backbone", "batchnorm", "head", "optim", "trainer", "features")
 

@@ -196,7 +196,7 @@ def _hydra(args: list[str]) -> None:
     import hydra
 
     from seedsweep.cli import job
-    from seedsweep.config.location import conf_dir
+    from seedsweep.names import conf_dir
 
     with _environment(args):
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job.run)()

@@ -31,10 +31,10 @@ from seedsweep.config.store import to_config
 from seedsweep.config.values import how_to_quote
 from seedsweep.data.folder import check_root
 from seedsweep.errors import SeedsweepError
+from seedsweep.overrides import key_of, text_of
 from seedsweep.runs.command import typed
 from seedsweep.runs.grid_pins import check_pin
 from seedsweep.runs.job_record import holds_run
-from seedsweep.runs.overrides import key_of, text_of
 from seedsweep.runs.recorded import GRID
 from seedsweep.study.options import OF_THE_STUDY
 from seedsweep.study.space import merged, probes

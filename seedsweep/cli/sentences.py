@@ -17,11 +17,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.bounds import LONGEST_NAME
 from seedsweep.cli.other_names import OTHER_NAMES, instead_of, not_yet
-from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.config.yaml_file import line_of
+from seedsweep.names import conf_dir
+from seedsweep.overrides import key_of, quoted, text_of
 from seedsweep.runs.command import shown, typed
-from seedsweep.runs.overrides import key_of, quoted, text_of
 
 LAUNCHERS = {  # what conf/hydra/launcher/ builds on: the package that brings it, which is our extra of that name
     "joblib": ("hydra-joblib-launcher", "joblib"),

@@ -9,9 +9,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from seedsweep.cli.sentences import choices_of, is_choice
-from seedsweep.config.called import told
 from seedsweep.errors import SeedsweepError
-from seedsweep.runs.overrides import APPENDED, key_of, text_of
+from seedsweep.models.called import told
+from seedsweep.overrides import APPENDED, key_of, text_of
 
 Compose = Callable[[list[str]], DictConfig]
 BY_NAME_ALONE = ("data",)  # an experiment sets a batch size of its own for the images of any folder

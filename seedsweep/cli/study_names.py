@@ -13,7 +13,7 @@ from seedsweep.config.location import study_of
 from seedsweep.config.same import what_counts, what_counts_of_study
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
-from seedsweep.runs.overrides import key_of
+from seedsweep.overrides import key_of
 
 PLAIN = re.compile(r"[\w.+-]+")  # what a folder's name may hold as it is
 EXPERIMENT = "${experiment.name}"

@@ -6,13 +6,12 @@ import difflib
 import pkgutil
 from pathlib import Path
 
-from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import TASKS
 from seedsweep.data.formats import suffixes
 from seedsweep.errors import SeedsweepError
-from seedsweep.names import path_of
+from seedsweep.names import conf_dir, path_of
+from seedsweep.overrides import key_of, setting
 from seedsweep.runs.command import typed
-from seedsweep.runs.overrides import key_of, setting
 
 RESUME = "resume"
 # what the word after a task's name sets; a folder of images is told from a run by what it holds

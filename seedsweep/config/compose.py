@@ -14,11 +14,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.config.store import register_schema, to_config
 from seedsweep.errors import SeedsweepError
-from seedsweep.runs.overrides import key_of
+from seedsweep.names import conf_dir
+from seedsweep.overrides import key_of
 
 CONFIG = "config"  # the file that a command line composes, without --config-name
 

@@ -12,18 +12,18 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seedsweep.config.called import told
-from seedsweep.config.location import conf_dir
-from seedsweep.config.schema import Config
 from seedsweep.config.yaml_file import package_of, read_yaml
 from seedsweep.errors import SeedsweepError
+from seedsweep.models.called import told
+from seedsweep.names import conf_dir
+from seedsweep.training.options import ArmSettings
 
 NOT_SETTINGS = ("experiment", "rung", "hydra", "defaults")
 CHANGES_NOTHING = ("name", "teaches")  # of a section: what it is called
 NAMED = ("backbone", "optim", "data")  # sections whose name is a setting
 
 
-def departures(config: Config, folders: Sequence[Path] | None = None) -> list[str]:
+def departures(config: ArmSettings, folders: Sequence[Path] | None = None) -> list[str]:
     """Returns the settings that a run has otherwise than the file of its experiment (or rung), as overrides.
 
     Values with ``${...}`` are passed over: they depend on other settings.
@@ -58,7 +58,7 @@ def config_folders() -> list[Path]:
     return [Path(str(source.path)) for source in sources if source.schema == "file"]
 
 
-def _file_of(config: Config, folders: Sequence[Path]) -> Path | None:
+def _file_of(config: ArmSettings, folders: Sequence[Path]) -> Path | None:
     name = config.experiment.name
     if not config.rung.kind:
         return _find("experiment", name, folders)

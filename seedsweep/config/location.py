@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from seedsweep.config.schema import Config
-from seedsweep.names import conf_dir as conf_dir
 from seedsweep.names import path_of
+from seedsweep.training.options import ArmSettings
 
 
-def cache_of(config: Config) -> Path:
+def cache_of(config: ArmSettings) -> Path:
     """Returns the folder of features, statistics and demo photographs."""
     return path_of(config.paths.cache)
 

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from seedsweep.config.schema import Config
 from seedsweep.data.options import DataConfig
 from seedsweep.errors import SeedsweepError
+from seedsweep.training.options import ArmSettings
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def split_settings(data: DataConfig) -> dict[str, Any]:
     return {key: value for key, value in asdict(data).items() if key not in NOT_OF_THE_SPLIT}
 
 
-def check_same_split(study: Config, trial: Config) -> None:
+def check_same_split(study: ArmSettings, trial: ArmSettings) -> None:
     """Checks that a trial asks for the images of its study, for other scores can't be compared.
 
     Raises:

@@ -13,51 +13,14 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
-from seedsweep.batchnorm.options import BatchNormConfig
-from seedsweep.bounds import between, file_name, one_of
-from seedsweep.data.options import AugmentConfig, DataConfig
+from seedsweep.bounds import between, one_of
 from seedsweep.diagnosis.options import DiagnoseConfig
 from seedsweep.export.options import ExportConfig, PredictConfig
-from seedsweep.features.options import FeaturesConfig
-from seedsweep.models.options import BackboneConfig, HeadConfig, PreprocessConfig
 from seedsweep.report.options import ReportConfig
 from seedsweep.study.options import PrunerConfig, SamplerConfig, StorageConfig, StudyConfig
-from seedsweep.training.options import OptimConfig, TrainerConfig
+from seedsweep.training.options import ArmSettings
 
 TASKS = Path(__file__).resolve().parents[1] / "cli" / "tasks"  # a file each; not imported here
-
-
-@dataclass
-class PathsConfig:
-    """Where things are written. Relative paths start at the working directory."""
-
-    outputs: str = "outputs"  # folder of single runs and of studies
-    multirun: str = "multirun"  # folder of grids
-    cache: str = "~/.cache/seedsweep"  # folder of stored features and of the demo's photographs
-
-
-@dataclass
-class RungConfig:
-    """A rung of the ladder (``conf/rung``), or an arm that stands beside it."""
-
-    kind: str = ""  # rung: a step of the ladder; put_back: a fault put back; cell: of the two-by-two table
-    after: str = ""  # experiment.name of the arm that it differs from in one thing
-    label: str = ""  # that thing, for a picture
-    change: str = ""  # that thing, in a few words
-
-    def __post_init__(self) -> None:
-        one_of("rung.kind", self.kind, ("", "rung", "put_back", "cell"))
-
-
-@dataclass
-class ExperimentConfig:
-    """What an experiment is called and what it teaches."""
-
-    name: str = "custom"  # of the arm, in tables and folders
-    teaches: str = ""  # what the arm is there for, in a line
-
-    def __post_init__(self) -> None:
-        file_name("experiment.name", self.name)
 
 
 @dataclass
@@ -85,25 +48,12 @@ class DashboardConfig:
 
 
 @dataclass
-class Config:
+class Config(ArmSettings):
     """The whole configuration of one run."""
 
     task: str = "train"  # what to do
-    seed: int = 1  # of the initial head, the order of batches, augmentation and dropout (not of the split)
     resume: bool = False  # set by `resume=DIR`
     checkpoint: str | None = None  # of task=predict and task=export: a run's folder, or its checkpoint
-    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
-    rung: RungConfig = field(default_factory=RungConfig)
-    paths: PathsConfig = field(default_factory=PathsConfig)
-    data: DataConfig = MISSING
-    augment: AugmentConfig = MISSING
-    preprocess: PreprocessConfig = MISSING
-    backbone: BackboneConfig = MISSING
-    batchnorm: BatchNormConfig = MISSING
-    head: HeadConfig = field(default_factory=HeadConfig)
-    optim: OptimConfig = MISSING
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    features: FeaturesConfig = field(default_factory=FeaturesConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     dashboard: DashboardConfig = field(default_factory=DashboardConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
@@ -117,4 +67,4 @@ class Config:
 
     def __post_init__(self) -> None:
         one_of("task", self.task, [module.name for module in pkgutil.iter_modules([str(TASKS)])])
-        between("seed", self.seed, 0, 2**32 - 1)
+        super().__post_init__()

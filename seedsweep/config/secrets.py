@@ -7,7 +7,7 @@ import re
 from urllib.parse import quote, unquote
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.runs.overrides import is_quoted, key_of, quoted, text_of
+from seedsweep.overrides import is_quoted, key_of, quoted, text_of
 
 URL, VARIABLE = "storage.url", "SEEDSWEEP_STORAGE_PASSWORD"
 HOW = f"set {VARIABLE}, or for PostgreSQL write it into ~/.pgpass"

@@ -10,8 +10,8 @@ from hydra.errors import OverrideParseException
 
 from seedsweep.config.kinds import can_be_null, is_text, is_whole, kinds
 from seedsweep.errors import SeedsweepError
+from seedsweep.overrides import as_text, is_quoted, key_of, quoted, split, text_of
 from seedsweep.runs.command import typed
-from seedsweep.runs.overrides import as_text, is_quoted, key_of, quoted, split, text_of
 
 _SWEEPS = re.compile(r"(choice|glob|range|interval|shuffle|sort|tag)\(.*\)", re.DOTALL)
 _CHOICE = re.compile(r"choice\((.*)\)", re.DOTALL)

@@ -15,10 +15,10 @@ from seedsweep.data.prepare import prepare_images
 from seedsweep.diagnosis.arguments import check_checkpoint
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
-from seedsweep.models.build import Trunk, build_trunk
+from seedsweep.models.build import Trunk
 from seedsweep.models.keras_file import KerasClassifier, dense_of, read_keras
 from seedsweep.models.keras_head import POOLING, head_of, is_ours
-from seedsweep.training.assemble import build_module
+from seedsweep.training.assemble import build_module, trunk_as_set
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def of_keras(path: Path, config: Config, limit: int = 1000) -> Subject:
     check_checkpoint(path)
     file = read_keras(path)
     config.backbone = replace(config.backbone, weights=str(path))
-    trunk = build_trunk(config)  # first, so that what is advised below was tried
+    trunk = trunk_as_set(config)  # first, so that what is advised below was tried
     advice = f"train a new head on its backbone with backbone={trunk.origin.name} backbone.weights={path}"
     read = dense_of(file)
     if read is None:

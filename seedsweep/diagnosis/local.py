@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seedsweep.config.schema import Config
-from seedsweep.runs.overrides import key_of
+from seedsweep.overrides import key_of
 
 LOCAL = ("data.root", "data.manifest", "paths", "trainer.accelerator")
 """What may differ between the machine of the training and this one; all else is the run's own."""

@@ -79,7 +79,7 @@ def _company(
     configs: list[Config], material: Material, data: HeadData, schedule: HeadSchedule, whole: bool
 ) -> list[Rehearsal]:
     n_features = data.val.shape[1]
-    heads = [build_head(n_features, len(material.classes), config) for config in configs]
+    heads = [build_head(n_features, len(material.classes), config.head, config.seed) for config in configs]
     setups = [
         Setup(head, config.optim, class_weights(config, material.images), config.head.label_smoothing)
         for head, config in zip(heads, configs, strict=True)

@@ -11,12 +11,12 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from seedsweep.config.called import rename, told
 from seedsweep.config.compose import CONFIG, composed
-from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
-from seedsweep.runs.overrides import key_of
+from seedsweep.models.called import rename, told
+from seedsweep.names import conf_dir
+from seedsweep.overrides import key_of
 from seedsweep.runs.recorded import SINGLE, read_recorded
 
 REHEARSABLE = ("batchnorm", "preprocess", "optim", "head", "data.batch_size", "trainer.max_epochs")

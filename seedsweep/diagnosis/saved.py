@@ -13,11 +13,10 @@ from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.values import Ranges, read_ranges
 from seedsweep.diagnosis.local import LocalSettings
 from seedsweep.errors import DamagedError, SeedsweepError
-from seedsweep.models.build import build_trunk
 from seedsweep.models.checkpoint import read_checkpoint
 from seedsweep.models.classifier import Classifier
 from seedsweep.names import path_of
-from seedsweep.training.assemble import build_module, trunk_of
+from seedsweep.training.assemble import build_module, trunk_as_set, trunk_of
 
 
 def load_net(config: Config, prepared: PreparedImages, checkpoint: Path) -> Classifier:
@@ -30,7 +29,7 @@ def load_net(config: Config, prepared: PreparedImages, checkpoint: Path) -> Clas
     """
     saved = read_checkpoint(checkpoint)
     state, whole = saved["state_dict"], bool(saved.get("whole", True))
-    trunk = build_trunk(config) if whole else trunk_of(config, prepared)
+    trunk = trunk_as_set(config) if whole else trunk_of(config, prepared)
     module, built = build_module(config, prepared, trunk)
     try:
         wrong = module.load_state_dict(state, strict=False)

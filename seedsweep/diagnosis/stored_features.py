@@ -17,9 +17,9 @@ from seedsweep.data.order import epoch_order
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.table import ImageTable
 from seedsweep.errors import SeedsweepError
-from seedsweep.models.build import Trunk, build_trunk
+from seedsweep.models.build import Trunk
 from seedsweep.models.classifier import FeatureNet
-from seedsweep.training.assemble import trunk_of
+from seedsweep.training.assemble import trunk_as_set, trunk_of
 from seedsweep.training.predict import Images
 from seedsweep.training.stored import open_features
 
@@ -139,7 +139,7 @@ class Material:
 
     def _batchwise(self, config: Config) -> Answers | None:
         """Passes the training images in training's batches, and then all images in eval mode."""
-        trunk = build_trunk(config)
+        trunk = trunk_as_set(config)
         if not depends_on_batch(trunk.backbone):
             return None
         check_single_images(trunk.backbone, config.data.image_size, config.data.batch_size, self.n_train)

@@ -22,12 +22,13 @@ from seedsweep.diagnosis.remedy import Said, apply, said_of
 from seedsweep.diagnosis.ridge import Probe, fit_probe
 from seedsweep.diagnosis.saved import load_net, ranges_of, repeat_split, saved_config
 from seedsweep.diagnosis.stored_features import EVAL_BATCH, Answers, Material
-from seedsweep.models.build import Trunk, build_trunk
+from seedsweep.models.build import Trunk
 from seedsweep.models.classifier import Classifier
 from seedsweep.models.weights import WeightsUnreachableError
 from seedsweep.runs.answers import read_answers
 from seedsweep.runs.history import read_history
 from seedsweep.runs.record import divergence_of, read_metrics
+from seedsweep.training.assemble import trunk_as_set
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Subject:
         if config.batchnorm.train_affine:
             config = apply(config, ["batchnorm=inference"])
         try:
-            self._trunk = build_trunk(config)
+            self._trunk = trunk_as_set(config)
         except WeightsUnreachableError:
             if self.kind == "plan" and self.config.backbone.weights != "none":
                 raise  # what would be measured is another net than the one that was planned
@@ -96,7 +97,7 @@ class Subject:
         """The net of :attr:`frozen_config`, to look at: whoever passes images leaves it as it was."""
         config = self.frozen_config
         if self._trunk is None:
-            self._trunk = build_trunk(config)
+            self._trunk = trunk_as_set(config)
         return self._trunk
 
     @cached_property

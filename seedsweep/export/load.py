@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from seedsweep.config.called import preprocess_called
 from seedsweep.data.values import Ranges
 from seedsweep.digest import digest_of
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.models.backbone_builder import rebuild_backbone
+from seedsweep.models.called import preprocess_called
 from seedsweep.models.checkpoint import CARD, not_finite, read_checkpoint
 from seedsweep.models.classifier import Classifier, Head
 from seedsweep.models.input_scaling import Preprocess

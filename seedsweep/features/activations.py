@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seedsweep.config.schema import Config
 from seedsweep.data.datamodule import Fetch, ImageDataModule
 from seedsweep.features.image_features import FeatureImages
 from seedsweep.models.classifier import Classifier, UpperClassifier
 from seedsweep.models.cut import Cut
+from seedsweep.training.options import ArmSettings
 
 
 class ActivationDataModule(ImageDataModule):
@@ -23,7 +23,7 @@ class ActivationDataModule(ImageDataModule):
         config: the whole configuration.
     """
 
-    def __init__(self, features: FeatureImages, cut: Cut, config: Config) -> None:
+    def __init__(self, features: FeatureImages, cut: Cut, config: ArmSettings) -> None:
         super().__init__(features.prepared, config.data.batch_size, config.seed, workers=0, augment=None)
         self.features = features
         self.cut = cut

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.warp import Augment
 from seedsweep.errors import SeedsweepError
@@ -19,6 +18,7 @@ from seedsweep.features.engines import Engine
 from seedsweep.features.extract import extract
 from seedsweep.features.rows import FeatureRows, MappedRows, MixedRows
 from seedsweep.features.store import PLAIN, Space, View, view_name
+from seedsweep.training.options import ArmSettings
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class FeatureImages:
     """
 
     def __init__(
-        self, config: Config, prepared: PreparedImages, space: Space, how: Pass, augment: Augment | None
+        self, config: ArmSettings, prepared: PreparedImages, space: Space, how: Pass, augment: Augment | None
     ) -> None:
         self.config = config
         self.prepared = prepared

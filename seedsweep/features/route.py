@@ -7,13 +7,13 @@ from math import prod
 from torch import nn
 
 from seedsweep.batchnorm.policy import depends_on_batch
-from seedsweep.config.called import CUSTOM, acting, batchnorm_called
-from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
+from seedsweep.models.called import CUSTOM, acting, batchnorm_called
+from seedsweep.training.options import ArmSettings
 
 
 def why_online(
-    config: Config, lower: nn.Module, n_train: int, n_images: int, shape: tuple[int, ...]
+    config: ArmSettings, lower: nn.Module, n_train: int, n_images: int, shape: tuple[int, ...]
 ) -> str | None:
     """Returns why every epoch must pass the images through the whole net, or None if features can be stored.
 
@@ -36,7 +36,7 @@ def why_online(
 
 
 def _reason(
-    config: Config, lower: nn.Module, n_train: int, n_images: int, shape: tuple[int, ...]
+    config: ArmSettings, lower: nn.Module, n_train: int, n_images: int, shape: tuple[int, ...]
 ) -> str | None:
     if depends_on_batch(lower):
         policy = batchnorm_called(config.batchnorm)

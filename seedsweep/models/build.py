@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.batchnorm.policy import norm_layers, set_batchnorm, statistics_untouched
-from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.backbone import Backbone
 from seedsweep.models.backbone_builder import BuiltBackbone, build_backbone
 from seedsweep.models.classifier import Classifier, Head
 from seedsweep.models.cut import Cut, find_cut
 from seedsweep.models.input_scaling import Preprocess
+from seedsweep.models.options import BackboneConfig, HeadConfig, PreprocessConfig
 
 Calibrate = Callable[[Backbone, Preprocess], None]
 
@@ -68,11 +68,20 @@ class BuiltModel:
     train_from: str | None = None
 
 
-def build_trunk(config: Config, calibrate: Calibrate | None = None) -> Trunk:
+def build_trunk(
+    backbone: BackboneConfig,
+    preprocessing: PreprocessConfig,
+    policy: BatchNormConfig,
+    image_size: Sequence[int],
+    calibrate: Calibrate | None = None,
+) -> Trunk:
     """Builds preprocessing and backbone of an arm.
 
     Args:
-        config: the whole configuration.
+        backbone: the net and its weights, what of it is trained.
+        preprocessing: from pixels to what the net reads.
+        policy: of its BatchNorm layers.
+        image_size: [height, width] in pixels.
         calibrate: re-estimates the statistics of a backbone, whose images pass the preprocessing; called only
             by a policy with ``recalibrate``. None leaves the statistics as they are (a checkpoint follows).
 
@@ -80,23 +89,23 @@ def build_trunk(config: Config, calibrate: Calibrate | None = None) -> Trunk:
         SeedsweepError: the images are too small for the net, weights can't be had, or the net can't be cut at
             ``backbone.train_from``.
     """
-    built = build_backbone(config.backbone)
+    built = build_backbone(backbone)
     net = built.net
-    height, width = config.data.image_size
+    height, width = image_size
     if min(height, width) < net.min_size:
         raise SeedsweepError(
             f"data.image_size is [{height}, {width}], but {built.name} needs at least {net.min_size} px a side."
         )
-    preprocess = Preprocess(config.preprocess, net.input_spec)
-    if config.batchnorm.recalibrate and calibrate is not None:
+    preprocess = Preprocess(preprocessing, net.input_spec)
+    if policy.recalibrate and calibrate is not None:
         calibrate(net, preprocess)
     cut = None
-    if config.backbone.train_from is not None:
-        cut = find_cut(net, built.name, config.backbone.train_from)
+    if backbone.train_from is not None:
+        cut = find_cut(net, built.name, backbone.train_from)
     for name, parameter in net.named_parameters():
-        if config.backbone.freeze or (cut is not None and not cut.holds(name)):
+        if backbone.freeze or (cut is not None and not cut.holds(name)):
             parameter.requires_grad = False
-    return Trunk(preprocess, net, built, _apply_policy(net, config.batchnorm, cut), cut)
+    return Trunk(preprocess, net, built, _apply_policy(net, policy, cut), cut)
 
 
 def _apply_policy(net: Backbone, policy: BatchNormConfig, cut: Cut | None) -> int:
@@ -112,16 +121,16 @@ def _apply_policy(net: Backbone, policy: BatchNormConfig, cut: Cut | None) -> in
     return len(layers)
 
 
-def add_head(trunk: Trunk, n_classes: int, config: Config) -> BuiltModel:
+def add_head(trunk: Trunk, n_classes: int, options: HeadConfig, seed: int) -> BuiltModel:
     """Returns the trunk with a fresh head of ``n_classes`` outputs."""
-    head = build_head(trunk.backbone.num_features, n_classes, config)
+    head = build_head(trunk.backbone.num_features, n_classes, options, seed)
     train_from = trunk.cut.name if trunk.cut else None
     classifier = Classifier(trunk.preprocess, trunk.backbone, head)
     return BuiltModel(classifier, trunk.origin, trunk.norm_layers, train_from)
 
 
-def build_head(features: int, n_classes: int, config: Config) -> Head:
+def build_head(features: int, n_classes: int, options: HeadConfig, seed: int) -> Head:
     """Returns the head that this seed starts with, whatever backbone stands (or doesn't stand) before it."""
     with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        return Head(features, n_classes, config.head)
+        torch.manual_seed(seed)
+        return Head(features, n_classes, options)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from seedsweep.config.called import preprocess_called
 from seedsweep.errors import SeedsweepError
+from seedsweep.models.called import preprocess_called
 from seedsweep.models.fitting import WeightsMisfitError
 from seedsweep.models.options import PreprocessConfig
 from seedsweep.models.tensors import WeightFile

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from seedsweep.errors import SeedsweepError
+from seedsweep.overrides import key_of
 from seedsweep.report.contents import STUDY, SWEEP, Material
 from seedsweep.report.run_folder import Run
 from seedsweep.runs.command import by
-from seedsweep.runs.overrides import key_of
 from seedsweep.runs.recorded import GRID, SINGLE, read_recorded
 from seedsweep.runs.summary import batchnorm_summary
 

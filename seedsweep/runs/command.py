@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from seedsweep.runs.overrides import plus, setting
+from seedsweep.overrides import plus, setting
 
 _SIMPLE = re.compile(r"[\w./]([\w ./+@%&#~-]*[\w./])?")
 Word = str | tuple[str, object]

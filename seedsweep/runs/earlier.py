@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from seedsweep.batchnorm.options import BatchNormConfig
-from seedsweep.config.called import augment_called, batchnorm_called, preprocess_called
 from seedsweep.data.options import AugmentConfig
 from seedsweep.errors import SeedsweepError
+from seedsweep.models.called import augment_called, batchnorm_called, preprocess_called
 from seedsweep.models.options import PreprocessConfig
 from seedsweep.runs.switches import (
     NONE,

@@ -10,8 +10,8 @@ from typing import Any, TypeGuard
 from omegaconf import OmegaConf, open_dict
 
 from seedsweep.errors import DamagedError
+from seedsweep.overrides import setting
 from seedsweep.runs.job_record import JOB
-from seedsweep.runs.overrides import setting
 from seedsweep.runs.recorded import COPY, GRID
 from seedsweep.whole import read_json
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seedsweep.errors import DamagedError, DivergedError, SeedsweepError
+from seedsweep.overrides import key_of
 from seedsweep.runs.earlier import (
     UNKNOWN,
     augment_of,
@@ -19,7 +20,6 @@ from seedsweep.runs.earlier import (
     saved_settings,
     switches_of,
 )
-from seedsweep.runs.overrides import key_of
 from seedsweep.runs.switches import Switches
 from seedsweep.whole import read_json, write_json
 

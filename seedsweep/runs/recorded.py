@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seedsweep.config.compose import CONFIG
 from seedsweep.errors import DamagedError
-from seedsweep.runs.overrides import key_of
+from seedsweep.overrides import key_of
 from seedsweep.whole import replacing
 
 GRID, SINGLE = Path("multirun.yaml"), Path(".hydra") / "hydra.yaml"

@@ -13,13 +13,13 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from seedsweep.errors import SeedsweepError
+from seedsweep.overrides import shortened
 from seedsweep.report.study.pictures import draw_study
 from seedsweep.report.study.several import score_text
 from seedsweep.report.study.tables import print_study, write_trials_csv
 from seedsweep.runs.answers import read_answers
 from seedsweep.runs.command import Word, command, shown
 from seedsweep.runs.held_out import held_out
-from seedsweep.runs.overrides import shortened
 from seedsweep.runs.record import read_metrics
 from seedsweep.stats.scores import majority_macro_f1, majority_share
 from seedsweep.study.finalists import Finalist, meet_test, met_before, ranking, write_best

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from optuna.trial import TrialState
 
 from seedsweep.config.schema import Config
-from seedsweep.runs.overrides import key_of, shortened
+from seedsweep.overrides import key_of, shortened
 from seedsweep.study.close import close_study
 from seedsweep.study.crew import Crew
 from seedsweep.study.finalists import lay_finals, open_finals

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.bounds import at_least, between, file_name, one_of, positive
 from seedsweep.errors import SeedsweepError
-from seedsweep.runs.overrides import written
+from seedsweep.overrides import written
 
 # beginnings of keys that are no settings of a trial
 OF_THE_STUDY = ("study", "sampler", "pruner", "storage", "task", "resume")

@@ -23,19 +23,21 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from seedsweep.config.location import cache_of, conf_dir, study_of
+from seedsweep.config.location import cache_of, study_of
 from seedsweep.config.same import check_same_split, differences, flat, what_counts, what_counts_of_study
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.config.values import as_meant
 from seedsweep.errors import RefusedError
-from seedsweep.runs.overrides import key_of, plus
+from seedsweep.names import conf_dir
+from seedsweep.overrides import key_of, plus
 from seedsweep.study.identity import is_gone, me
 from seedsweep.study.leases import SLOT, WORKER
 from seedsweep.study.options import METRICS, OF_THE_STUDY, ParamConfig
 from seedsweep.study.search import GRID, build_pruner
 from seedsweep.study.space import Start, dimensions, grid, merged, starts
 from seedsweep.study.storage import open_storage
+from seedsweep.training.options import ArmSettings
 
 if TYPE_CHECKING:  # it brings torch, which a leader of other processes does without
     from seedsweep.data.prepare import PreparedImages
@@ -86,7 +88,7 @@ class Plan:
             OmegaConf.update(composed, key_of(line), _value(line))
         return to_config(composed)
 
-    def images(self, config: Config) -> PreparedImages:
+    def images(self, config: ArmSettings) -> PreparedImages:
         """Finds a trial's images, those of the last trial where the settings are the same.
 
         To look for 2,000 files again takes a quarter of a small trial, and a study is about the images it began with:

@@ -13,7 +13,7 @@ from optuna.trial import BaseTrial, Trial
 
 from seedsweep.config.values import as_meant
 from seedsweep.errors import SeedsweepError
-from seedsweep.runs.overrides import key_of, plus, setting, written
+from seedsweep.overrides import key_of, plus, setting, written
 from seedsweep.study.options import ParamConfig, StudyConfig
 from seedsweep.study.redraw import undrawn
 

@@ -14,21 +14,21 @@ from torch import Tensor, nn
 from seedsweep.batchnorm.policy import depends_on_batch, norm_layers
 from seedsweep.batchnorm.single import check_single_images
 from seedsweep.batchnorm.statistics import load_statistics, recalibrate, save_statistics
-from seedsweep.config.location import cache_of
-from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.digest import digest_of_net
 from seedsweep.models.backbone import Backbone
-from seedsweep.models.build import BuiltModel, Trunk, add_head, build_trunk
+from seedsweep.models.build import BuiltModel, Calibrate, Trunk, add_head, build_trunk
 from seedsweep.models.input_scaling import Preprocess
+from seedsweep.names import path_of
 from seedsweep.training.module import ArmModule
+from seedsweep.training.options import ArmSettings
 
 CALIBRATION_BATCH = 64  # large enough for steady statistics
 
 _last: tuple[str, Trunk] | None = None  # the jobs of a grid, or trials of a study, that share a frozen trunk
 
 
-def trunk_of(config: Config, prepared: PreparedImages, *, calibrated: bool = True) -> Trunk:
+def trunk_of(config: ArmSettings, prepared: PreparedImages, *, calibrated: bool = True) -> Trunk:
     """Builds the arm's net but for its head, or returns the one of the last job where it is the same.
 
     A trunk is shared only if no training can change it: frozen, with stored statistics.
@@ -49,10 +49,17 @@ def trunk_of(config: Config, prepared: PreparedImages, *, calibrated: bool = Tru
     def calibrate(net: Backbone, preprocess: Preprocess) -> None:
         _calibrate(net, preprocess, config, prepared)
 
-    trunk = build_trunk(config, calibrate if calibrated else None)
+    trunk = trunk_as_set(config, calibrate if calibrated else None)
     if key and is_constant(trunk.backbone):
         _last = (key, trunk)
     return trunk
+
+
+def trunk_as_set(config: ArmSettings, calibrate: Calibrate | None = None) -> Trunk:
+    """Builds the net of ``config`` but for its head, see :func:`seedsweep.models.build.build_trunk`."""
+    return build_trunk(
+        config.backbone, config.preprocess, config.batchnorm, config.data.image_size, calibrate
+    )
 
 
 def is_constant(backbone: nn.Module) -> bool:
@@ -60,10 +67,10 @@ def is_constant(backbone: nn.Module) -> bool:
     return not depends_on_batch(backbone) and not any(p.requires_grad for p in backbone.parameters())
 
 
-def build_module(config: Config, prepared: PreparedImages, trunk: Trunk) -> tuple[ArmModule, BuiltModel]:
+def build_module(config: ArmSettings, prepared: PreparedImages, trunk: Trunk) -> tuple[ArmModule, BuiltModel]:
     """Puts a fresh head on ``trunk``. The head's random start depends on the seed alone."""
     classes = prepared.table.classes
-    built = add_head(trunk, len(classes), config)
+    built = add_head(trunk, len(classes), config.head, config.seed)
     module = ArmModule(
         built.classifier,
         config.optim,
@@ -81,7 +88,7 @@ def build_module(config: Config, prepared: PreparedImages, trunk: Trunk) -> tupl
     return module, built
 
 
-def class_weights(config: Config, prepared: PreparedImages) -> Tensor | None:
+def class_weights(config: ArmSettings, prepared: PreparedImages) -> Tensor | None:
     """Returns the loss's weights [N]: inverse to each class's share of the training images; or None."""
     if config.head.class_weights == "none":
         return None
@@ -92,7 +99,7 @@ def class_weights(config: Config, prepared: PreparedImages) -> Tensor | None:
     return counts.sum() / (len(counts) * counts.float())
 
 
-def _trunk_key(config: Config, prepared: PreparedImages) -> str:
+def _trunk_key(config: ArmSettings, prepared: PreparedImages) -> str:
     content = {
         "backbone": asdict(config.backbone),
         "preprocess": asdict(config.preprocess),
@@ -115,7 +122,7 @@ def _train_digest(prepared: PreparedImages) -> str:
     ).hexdigest()
 
 
-def _calibrate(net: Backbone, preprocess: Preprocess, config: Config, prepared: PreparedImages) -> None:
+def _calibrate(net: Backbone, preprocess: Preprocess, config: ArmSettings, prepared: PreparedImages) -> None:
     """Re-estimates the statistics on all training images, or takes them from the cache."""
     if not norm_layers(net):
         return
@@ -127,7 +134,7 @@ def _calibrate(net: Backbone, preprocess: Preprocess, config: Config, prepared: 
         _train_digest(prepared),
     ]
     key = hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()[:32]
-    path = cache_of(config) / "statistics" / f"{key}.safetensors"
+    path = path_of(config.paths.cache) / "statistics" / f"{key}.safetensors"
     if load_statistics(net, path):
         return
     n_train = len(prepared.table.indices("train"))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
+from seedsweep.training.options import ArmSettings
 
 
-def device_of(config: Config) -> torch.device:
+def device_of(config: ArmSettings) -> torch.device:
     """Returns what ``trainer.accelerator`` means here; ``auto`` is CUDA if it is there, else the CPU.
 
     Raises:

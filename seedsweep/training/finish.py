@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seedsweep.config.schema import Config
 from seedsweep.data.manifest import some
 from seedsweep.digest import digest_of
 from seedsweep.errors import SeedsweepError
@@ -35,6 +34,7 @@ from seedsweep.runs.versions import versions
 from seedsweep.stats.scores import score
 from seedsweep.training.hparams import write_finished
 from seedsweep.training.module import ArmModule
+from seedsweep.training.options import ArmSettings
 from seedsweep.training.outcome import Outcome
 from seedsweep.training.predict import Images, predict
 from seedsweep.training.tensorboard import RunTensorBoard
@@ -65,7 +65,7 @@ class ArmRun:
         meet_test: score the test images.
     """
 
-    config: Config
+    config: ArmSettings
     folder: Path
     label: str
     module: ArmModule

@@ -14,12 +14,12 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback, EarlyStopping, TQDMProgressBar
 
 from seedsweep import signals
-from seedsweep.config.schema import Config
 from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.errors import DivergedError, SeedsweepError
 from seedsweep.models.checkpoint import BEST, PREVIOUS
 from seedsweep.training.checkpoints import CheckpointFiles, KeepBestAndLast, checkpoint_to_resume, read_best
 from seedsweep.training.module import ArmModule
+from seedsweep.training.options import ArmSettings
 from seedsweep.training.outcome import Outcome
 from seedsweep.training.probe import ProbeCallback, probe_rows
 from seedsweep.training.recorder import Recorder
@@ -28,7 +28,7 @@ TRAINED_IN = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float
 
 
 def fit_online(
-    config: Config,
+    config: ArmSettings,
     run_dir: Path,
     module: ArmModule,
     images: ImageDataModule,
@@ -69,7 +69,9 @@ def fit_online(
     return Outcome(int(saved["epoch"]), interrupted, TRAINED_IN[config.trainer.precision], diverged)
 
 
-def _callbacks(config: Config, folder: Path, images: ImageDataModule, recorder: Recorder) -> list[Callback]:
+def _callbacks(
+    config: ArmSettings, folder: Path, images: ImageDataModule, recorder: Recorder
+) -> list[Callback]:
     """Returns the callbacks in the order they must act: probe, record, stop, save."""
     rows = probe_rows(images.prepared.table, config.trainer.probe_images, config.data.split_seed)
     callbacks: list[Callback] = [_OwnSignals(), ProbeCallback(images, rows, config.data.batch_size), recorder]
@@ -84,12 +86,12 @@ def _callbacks(config: Config, folder: Path, images: ImageDataModule, recorder: 
     return [*callbacks, KeepBestAndLast(folder, recorder)]
 
 
-def _bar(config: Config) -> bool:
+def _bar(config: ArmSettings) -> bool:
     """A bar is for eyes: in a file or a pipe the line an epoch is enough."""
     return config.trainer.progress_bar and sys.stderr.isatty()
 
 
-def _trainer(config: Config, run_dir: Path, callbacks: list[Callback]) -> pl.Trainer:
+def _trainer(config: ArmSettings, run_dir: Path, callbacks: list[Callback]) -> pl.Trainer:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     try:
         return pl.Trainer(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
+from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.bounds import (
     MOST_EPOCHS,
     MOST_IMAGES,
     at_least,
     between,
+    file_name,
     one_of,
     positive,
 )
+from seedsweep.data.options import AugmentConfig, DataConfig
+from seedsweep.features.options import FeaturesConfig
+from seedsweep.models.options import BackboneConfig, HeadConfig, PreprocessConfig
 
 
 @dataclass
@@ -50,3 +55,58 @@ class TrainerConfig:
         one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
         one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "16-mixed"))
         at_least("trainer.probe_images", self.probe_images, 0, MOST_IMAGES)
+
+
+@dataclass
+class PathsConfig:
+    """Where things are written. Relative paths start at the working directory."""
+
+    outputs: str = "outputs"  # folder of single runs and of studies
+    multirun: str = "multirun"  # folder of grids
+    cache: str = "~/.cache/seedsweep"  # folder of stored features and of the demo's photographs
+
+
+@dataclass
+class ExperimentConfig:
+    """What an experiment is called and what it teaches."""
+
+    name: str = "custom"  # of the arm, in tables and folders
+    teaches: str = ""  # what the arm is there for, in a line
+
+    def __post_init__(self) -> None:
+        file_name("experiment.name", self.name)
+
+
+@dataclass
+class RungConfig:
+    """A rung of the ladder (``conf/rung``), or an arm that stands beside it."""
+
+    kind: str = ""  # rung: a step of the ladder; put_back: a fault put back; cell: of the two-by-two table
+    after: str = ""  # experiment.name of the arm that it differs from in one thing
+    label: str = ""  # that thing, for a picture
+    change: str = ""  # that thing, in a few words
+
+    def __post_init__(self) -> None:
+        one_of("rung.kind", self.kind, ("", "rung", "put_back", "cell"))
+
+
+@dataclass
+class ArmSettings:
+    """All that decides how one run trains: the arm, its images and its seed."""
+
+    seed: int = 1  # of the initial head, the order of batches, augmentation and dropout (not of the split)
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
+    rung: RungConfig = field(default_factory=RungConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    data: DataConfig = MISSING
+    augment: AugmentConfig = MISSING
+    preprocess: PreprocessConfig = MISSING
+    backbone: BackboneConfig = MISSING
+    batchnorm: BatchNormConfig = MISSING
+    head: HeadConfig = field(default_factory=HeadConfig)
+    optim: OptimConfig = MISSING
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+
+    def __post_init__(self) -> None:
+        between("seed", self.seed, 0, 2**32 - 1)

@@ -13,8 +13,6 @@ import pytorch_lightning as pl
 
 from seedsweep.batchnorm.single import check_single_images
 from seedsweep.config.departures import departures
-from seedsweep.config.location import cache_of
-from seedsweep.config.schema import Config
 from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.data.leftout import NAME as LEFT_OUT
 from seedsweep.data.leftout import write_left_out
@@ -29,16 +27,18 @@ from seedsweep.features.activations import ActivationDataModule
 from seedsweep.features.image_features import FeatureImages
 from seedsweep.features.route import why_online
 from seedsweep.models.build import BuiltModel, Trunk
-from seedsweep.models.card import card_of
-from seedsweep.models.effective import effective
 from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.models.summary import write_model_summary
+from seedsweep.names import path_of
 from seedsweep.runs.record import with_departures
 from seedsweep.runs.summary import batchnorm_summary, random_and_frozen
 from seedsweep.training.assemble import build_module, trunk_of
+from seedsweep.training.card import card_of
+from seedsweep.training.effective import effective
 from seedsweep.training.finish import ArmRun, finish_run
 from seedsweep.training.hparams import write_ended_early
 from seedsweep.training.online import fit_online
+from seedsweep.training.options import ArmSettings
 from seedsweep.training.recorder import Recorder
 from seedsweep.training.shared_setup import NOTHING, Given
 from seedsweep.training.stored import fit_stored, fit_upper, open_features, save_checkpoint
@@ -50,7 +50,7 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 
 
 def train(
-    config: Config,
+    config: ArmSettings,
     run_dir: Path,
     *,
     label: str = "",
@@ -178,7 +178,7 @@ def train(
 
 
 def open_images(
-    config: Config, prepared: PreparedImages
+    config: ArmSettings, prepared: PreparedImages
 ) -> tuple[Trunk, FeatureImages | ActivationDataModule | ImageDataModule]:
     """Makes ready what ``config`` will train on: features that are to be stored are, with all cores of this process.
 
@@ -199,7 +199,7 @@ def open_images(
 
 
 def images_of(
-    config: Config, prepared: PreparedImages, trunk: Trunk
+    config: ArmSettings, prepared: PreparedImages, trunk: Trunk
 ) -> tuple[FeatureImages | ImageDataModule, str | None]:
     """Chooses the route; returns the run's images, and why they go online (None: their features are stored)."""
     table = prepared.table
@@ -223,7 +223,7 @@ def images_of(
     return module, reason
 
 
-def _images(config: Config, run_dir: Path, pin: Pin | None, resume: bool) -> PreparedImages:
+def _images(config: ArmSettings, run_dir: Path, pin: Pin | None, resume: bool) -> PreparedImages:
     """Goes on with the images that the run began with, or else those that the runs beside it began with.
 
     Raises:
@@ -232,15 +232,15 @@ def _images(config: Config, run_dir: Path, pin: Pin | None, resume: bool) -> Pre
     own = Pin.of_run(run_dir)
     trained = (run_dir / "metrics.json").is_file() or (run_dir / "checkpoints").is_dir()
     if resume and trained and own.path.is_file():
-        return prepare_images(config.data, cache_of(config), own)
+        return prepare_images(config.data, path_of(config.paths.cache), own)
     if pin is not None and (pin.path.is_file() or not (resume and trained)):
-        return pinned_images(config.data, cache_of(config), pin)
+        return pinned_images(config.data, path_of(config.paths.cache), pin)
     if resume and trained and config.data.manifest is None:
         raise RefusedError(
             f"{own.path} is missing: a new split could put images into test that the run was trained on; put back a "
             f"copy of it, or {own.anew}."
         )
-    return prepare_images(config.data, cache_of(config))
+    return prepare_images(config.data, path_of(config.paths.cache))
 
 
 def _what_was_read(prepared: PreparedImages) -> str:
@@ -255,7 +255,7 @@ def _what_was_read(prepared: PreparedImages) -> str:
     )
 
 
-def _what_is_trained(config: Config, built: BuiltModel) -> str:
+def _what_is_trained(config: ArmSettings, built: BuiltModel) -> str:
     if config.backbone.freeze:
         affine = any(parameter.requires_grad for parameter in built.classifier.backbone.parameters())
         return "frozen but for BatchNorm's scale and shift" if affine else "frozen"

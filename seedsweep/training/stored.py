@@ -10,9 +10,6 @@ import torch
 from torch import nn
 
 from seedsweep import signals
-from seedsweep.config.called import preprocess_called
-from seedsweep.config.location import cache_of
-from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.warp import build_augment
 from seedsweep.digest import digest_of_net
@@ -23,13 +20,16 @@ from seedsweep.features.image_features import FeatureImages, Pass
 from seedsweep.features.rows import FeatureRows
 from seedsweep.features.store import Space
 from seedsweep.models.build import Trunk
+from seedsweep.models.called import preprocess_called
 from seedsweep.models.checkpoint import CARD, write_checkpoint
 from seedsweep.models.classifier import FeatureNet, UpperClassifier
+from seedsweep.names import path_of
 from seedsweep.training.device import device_of
 from seedsweep.training.heads.fit import HeadData, HeadFit, HeadSchedule
 from seedsweep.training.heads.precision import takes_bfloat16
 from seedsweep.training.module import ArmModule
 from seedsweep.training.online import fit_online
+from seedsweep.training.options import ArmSettings
 from seedsweep.training.outcome import Outcome
 from seedsweep.training.probe import probe_rows
 from seedsweep.training.recorder import Recorder
@@ -37,7 +37,7 @@ from seedsweep.training.recorder import Recorder
 log = logging.getLogger(__name__)
 
 
-def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> FeatureImages:
+def open_features(config: ArmSettings, prepared: PreparedImages, trunk: Trunk) -> FeatureImages:
     """Finds or extracts the features of a run: pooled ones, or the activations at the trunk's cut.
 
     Raises:
@@ -45,7 +45,7 @@ def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> Fea
         SeedsweepError: the engine asked for can't be had.
     """
     device = device_of(config)
-    root = cache_of(config) / "features"
+    root = path_of(config.paths.cache) / "features"
     options = config.features
     size = (3, config.data.image_size[0], config.data.image_size[1])
     if trunk.cut is not None:  # its modes stay: they are the training's
@@ -83,7 +83,7 @@ def open_features(config: Config, prepared: PreparedImages, trunk: Trunk) -> Fea
     return images
 
 
-def fit_stored(config: Config, module: ArmModule, images: FeatureImages, recorder: Recorder) -> Outcome:
+def fit_stored(config: ArmSettings, module: ArmModule, images: FeatureImages, recorder: Recorder) -> Outcome:
     """Trains the head of ``module`` on stored features and leaves its best weights in it.
 
     A run that was interrupted starts again: it is a matter of seconds, and ends with the same numbers.
@@ -129,7 +129,7 @@ def fit_stored(config: Config, module: ArmModule, images: FeatureImages, recorde
 
 
 def fit_upper(
-    config: Config,
+    config: ArmSettings,
     run_dir: Path,
     module: ArmModule,
     images: ActivationDataModule,
@@ -168,14 +168,14 @@ def save_checkpoint(module: ArmModule, path: Path, epoch: int, *, whole: bool) -
     write_checkpoint(content, path, durable=whole)  # a trial is soon trained anew
 
 
-def schedule_of(config: Config, device: torch.device) -> HeadSchedule:
+def schedule_of(config: ArmSettings, device: torch.device) -> HeadSchedule:
     """Returns how a run's head is trained on stored features."""
     trainer, size = config.trainer, config.data.batch_size
     bfloat16 = takes_bfloat16(config.features.head_precision, device, size)
     return HeadSchedule(trainer.max_epochs, trainer.patience, size, config.seed, bfloat16)
 
 
-def head_data(config: Config, images: FeatureImages, device: torch.device) -> HeadData:
+def head_data(config: ArmSettings, images: FeatureImages, device: torch.device) -> HeadData:
     """Returns a run's features and labels, on ``device``."""
     table = images.prepared.table
     val = torch.from_numpy(table.indices("val"))

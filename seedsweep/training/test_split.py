@@ -7,21 +7,21 @@ from typing import Any
 
 import torch
 
-from seedsweep.config.location import cache_of
-from seedsweep.config.schema import Config
 from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import pinned_images
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.checkpoint import read_checkpoint
 from seedsweep.models.input_scaling import flush_denormals
+from seedsweep.names import path_of
 from seedsweep.runs.record import add_test_scores, read_metrics
 from seedsweep.stats.scores import score
 from seedsweep.training.assemble import build_module, trunk_of
+from seedsweep.training.options import ArmSettings
 from seedsweep.training.predict import predict
 from seedsweep.training.run import images_of
 
 
-def score_test(config: Config, run_dir: Path, pin: Pin) -> dict[str, Any] | None:
+def score_test(config: ArmSettings, run_dir: Path, pin: Pin) -> dict[str, Any] | None:
     """Scores the test images with a finished run's checkpoint, and adds the scores to its metrics.json.
 
     Once: a run that has met them keeps its scores.
@@ -46,7 +46,7 @@ def score_test(config: Config, run_dir: Path, pin: Pin) -> dict[str, Any] | None
     if known := read_metrics(run_dir).get("test"):
         return dict(known)
     flush_denormals()
-    prepared = pinned_images(config.data, cache_of(config), pin)
+    prepared = pinned_images(config.data, path_of(config.paths.cache), pin)
     table = prepared.table
     rows = table.indices("test")
     if len(rows) == 0:

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from seedsweep.batchnorm.policy import norm_layers
-from seedsweep.config.called import batchnorm_called
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.layers import Modes, Shifts, layer_shifts, two_modes
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.subject import Subject
+from seedsweep.models.called import batchnorm_called
 from seedsweep.models.classifier import Classifier
 from seedsweep.report.style import TRAIN, TRAP, VAL, figure, save, tidy
 

@@ -16,8 +16,8 @@ from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.ridge import fit_probe
 from seedsweep.diagnosis.stored_features import feature_net
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.models.build import build_trunk
 from seedsweep.report.style import TRAP, VAL, figure, save, tidy
+from seedsweep.training.assemble import trunk_as_set
 
 ORDER = 25
 TITLE = "Channel order"
@@ -36,7 +36,7 @@ STORED = ["batchnorm=inference"]  # recalibrated on one order, the net would kno
 def check(subject: Subject, folder: Path) -> Finding:
     """Swaps red and blue, and looks which of both the net knows better."""
     config = apply(subject.clean_config, STORED)
-    trunk = build_trunk(config)
+    trunk = trunk_as_set(config)
     material = subject.material
     pixels = material.train_pixels(material.some_train(IMAGES))
     evidence: Evidence = {}

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from seedsweep.errors import DamagedError
 from seedsweep.names import cell
+from seedsweep.overrides import shortened
 from seedsweep.runs.held_out import DIFFERENT, SHOWN, HeldOut, by_digest, title_of
-from seedsweep.runs.overrides import shortened
 from seedsweep.study.options import METRICS
 from seedsweep.whole import read_json, replacing
 

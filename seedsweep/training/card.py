@@ -6,14 +6,14 @@ from dataclasses import asdict
 from typing import Any
 
 import seedsweep
-from seedsweep.config.called import batchnorm_called, preprocess_called
-from seedsweep.config.schema import Config
 from seedsweep.models.build import BuiltModel
+from seedsweep.models.called import batchnorm_called, preprocess_called
 from seedsweep.runs.switches import Switches
+from seedsweep.training.options import ArmSettings
 
 
 def card_of(
-    config: Config,
+    config: ArmSettings,
     built: BuiltModel,
     switches: Switches,
     classes: list[str],

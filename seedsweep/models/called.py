@@ -12,11 +12,11 @@ from typing import Any
 import yaml
 
 from seedsweep.batchnorm.options import BatchNormConfig
-from seedsweep.config.location import conf_dir
 from seedsweep.config.schema import Config
 from seedsweep.data.options import AugmentConfig
 from seedsweep.models.options import PreprocessConfig
-from seedsweep.runs.overrides import setting
+from seedsweep.names import conf_dir
+from seedsweep.overrides import setting
 
 NONE, CUSTOM = "none", "custom"
 GROUPS: dict[str, type[AugmentConfig | BatchNormConfig | PreprocessConfig]] = {

@@ -9,9 +9,8 @@ from torch import nn
 
 from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.batchnorm.policy import follows_stored, norm_layers
-from seedsweep.config.called import augment_called, batchnorm_called, preprocess_called
-from seedsweep.config.schema import Config
 from seedsweep.models.build import BuiltModel
+from seedsweep.models.called import augment_called, batchnorm_called, preprocess_called
 from seedsweep.models.classifier import Head
 from seedsweep.models.input_scaling import Preprocess
 from seedsweep.models.options import PreprocessConfig
@@ -28,6 +27,7 @@ from seedsweep.runs.switches import (
     Switches,
     TrainerSwitches,
 )
+from seedsweep.training.options import ArmSettings
 
 HELD = (
     STORED,
@@ -36,7 +36,7 @@ HELD = (
 )  # normalises with stored statistics, which don't move; scale and shift are not trained
 
 
-def effective(config: Config, built: BuiltModel) -> Switches:
+def effective(config: ArmSettings, built: BuiltModel) -> Switches:
     """Returns what a run does.
 
     Args:
