@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-kinds coverage lint format grid dashboard bench clean
+.PHONY: help setup demo test test-slow test-kinds coverage lint format docs grid dashboard bench clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,9 +40,14 @@ lint: setup  ## ruff (lint, format) and mypy strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: setup  ## let ruff mend what it can
+format: setup  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup  ## the documentation as a site in site/ (warnings are errors)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python docs/_pages/site_pages.py build/pages
+	$(BIN)/zensical build --strict --clean
 
 grid: setup  ## all arms, three seeds (ARGS='data=folder data.root=...')
 	$(BIN)/python -m seedsweep -m +sweep=arms $(ARGS)

@@ -1,4 +1,4 @@
-"""Every command that the README shows is run."""
+"""Every command that the README and the pages of docs/ show is run, or the page says that it is not."""
 
 import json
 import re
@@ -18,12 +18,18 @@ from seedsweep.training import run as training
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-LINES = [
-    line.split("#")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
-    if line.strip()
-]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCKS = [(path, *found) for path in PAGES for found in BLOCK.findall(path.read_text())]
+LINES = sorted(
+    {
+        line.split(" #")[0].strip()
+        for _, language, title, block in BLOCKS
+        if language == "bash" and not title
+        for line in block.splitlines()
+        if line.strip()
+    }
+)
 OURS = [line for line in LINES if "-m seedsweep" in line]
 MAKE = [line for line in LINES if line.startswith("make")]
 TINY = [
@@ -41,9 +47,20 @@ SHORT = ["study.n_trials=2", "study.finalists=1", "study.finalist_seeds=1"]
 
 
 def test_every_line_is_covered():
-    assert len(OURS) >= 5
+    assert len(OURS) >= 15
     assert {"make demo", "make test"} <= set(MAKE)
-    assert sorted(OURS + MAKE) == sorted(LINES)
+    assert sorted(OURS + MAKE) == LINES
+
+
+def test_what_is_not_run_is_named():
+    for path, language, title, block in BLOCKS:
+        if "seedsweep" in block and language != "bash" and not block.lstrip().startswith('"""'):
+            assert language in ("powershell", "python", "yaml"), f"{path}: a block of commands is ```bash"
+        if title:
+            assert title.strip().startswith('title="not run by the tests: '), path
+    untried = "has not been tried on real machines yet"
+    for path, text in {(path, path.read_text()) for path, language, *_ in BLOCKS if language == "powershell"}:
+        assert untried in " ".join(text.split()), path
 
 
 @pytest.mark.parametrize("line", MAKE)
@@ -53,7 +70,7 @@ def test_make_targets_exist(line: str):
 
 def test_make_alone_prints_the_targets():
     page = subprocess.run(["make"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for target in ("setup", "demo", "test", "lint", "grid", "dashboard", "bench", "clean"):
+    for target in ("setup", "demo", "test", "lint", "docs", "grid", "dashboard", "bench", "clean"):
         assert f"make {target}" in page
 
 
@@ -100,9 +117,12 @@ def size(args: list[str]) -> list[str]:
         return ["seed=1"]
     if "task=diagnose" in args and any(part.startswith("diagnose.run=") for part in args):
         return ["diagnose.images=40", "report.write=false"]
+    if "task=diagnose" in args or "diagnose" in args:
+        return [*TINY, "diagnose.images=20"]
     if any(part.startswith(("task=", "resume=", "--", "-m")) for part in args):
         return []
-    return TINY if "data=folder" in args else [*TINY, "data.demo.n_images=70"]
+    ours = any(part.startswith("data.root=") for part in args)
+    return TINY if ours else [*TINY, "data.demo.n_images=70"]
 
 
 @pytest.mark.parametrize("line", mostly_slow(OURS, lambda line: not any(word in line for word in ELSEWHERE)))
@@ -118,6 +138,7 @@ def test_commands_run(line: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_all_experiments_are_listed_with_what_they_teach():
+    listed = (ROOT / "docs" / "guides" / "arms.md").read_text()
     for path in (conf_dir() / "experiment").glob("*.yaml"):
-        assert f"`{path.stem}`" in README
+        assert f"| `{path.stem}` |" in listed
         assert OmegaConf.load(path).experiment.teaches

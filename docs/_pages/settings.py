@@ -23,9 +23,9 @@ CHECKS = ("at_least", "between", "positive", "one_of", "file_name")
 HEAD = """\
 # All settings
 
-Each row is a setting of the command line: `KEY=VALUE`. This page is made from `seedsweep/config/schema.py`,
-the `options.py` of each room and the files of `conf/` whenever the documentation is built. `--cfg job` prints the
-values that a command line comes to.
+Each row is a setting of the command line: `KEY=VALUE`. This page is made from `seedsweep/config/schema.py`, the
+`options.py` of each package and the files of `conf/` whenever the documentation is built. `--cfg job` prints the values
+that a command line comes to.
 
 A value outside its bounds, a wrong type and an unknown key end in one sentence, with exit status 2.
 """
