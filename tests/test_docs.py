@@ -116,3 +116,11 @@ def test_the_words_of_before_are_gone():
                     r"`[^`]*`|^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE
                 ).lower()
             ), (page, word)
+
+
+def test_each_public_name_is_on_the_page_of_the_api():
+    import seedsweep
+
+    page = (ROOT / "docs" / "reference" / "api.md").read_text()
+    for name in set(seedsweep.__all__) - {"stats"}:
+        assert f"::: seedsweep.{name}\n" in page, name

@@ -70,7 +70,7 @@ def test_the_example_of_each_name_runs(where, name):
 
 
 def test_the_code_of_the_guide_runs(in_tmp, capsys):
-    text = (Path(__file__).parents[1] / "docs/python_api.md").read_text()
+    text = (Path(__file__).parents[1] / "docs/guides/python_api.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == text.count("```python")
     names = {}
@@ -82,7 +82,7 @@ def test_the_code_of_the_guide_runs(in_tmp, capsys):
 
 
 def test_the_guide_names_every_public_name_and_policy():
-    text = (Path(__file__).parents[1] / "docs/python_api.md").read_text()
+    text = (Path(__file__).parents[1] / "docs/guides/python_api.md").read_text()
     shown = set(ss.__all__) - {"BatchNormHandle", "BnGap", "Features", "Run"}  # what functions return
     assert {name for name in shown if f"ss.{name}" not in text} == set()
     assert {path.stem for path in (conf_dir() / "batchnorm").glob("*.yaml")} == set(
