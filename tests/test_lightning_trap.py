@@ -1,7 +1,9 @@
 """The example script: the trap in plain Lightning, and its cure."""
 
+import io
 import runpy
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,9 @@ def lines() -> list[str]:
     """What the script prints with few images."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [str(SCRIPT), "--images", "192", "--epochs", "6"])
-        said: list[str] = []
-        patch.setattr("builtins.print", lambda line: said.append(line))
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    return said
+        with redirect_stdout(io.StringIO()) as said:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+    return said.getvalue().splitlines()
 
 
 def test_the_script_shows_the_trap_and_its_cure(lines):
