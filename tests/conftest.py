@@ -94,16 +94,16 @@ def _quick_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
     """Pictures are drawn small and without a layout, which takes half their time, but where they are what is tested."""
     with pytest.MonkeyPatch.context() as patch:
         if request.module.__name__ not in ("test_reporting", "test_training", "test_study_pictures"):
-            patch.setattr("seedsweep.report.style.DOTS", 40)
-            patch.setattr("seedsweep.report.style.Figure", _without_layout)
+            patch.setattr("seedsweep.drawing.DOTS", 40)
+            patch.setattr("seedsweep.drawing.Figure", _without_layout)
         yield
 
 
 @pytest.fixture
 def full_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws pictures as users see them."""
-    monkeypatch.setattr("seedsweep.report.style.DOTS", 120)
-    monkeypatch.setattr("seedsweep.report.style.Figure", Figure)
+    monkeypatch.setattr("seedsweep.drawing.DOTS", 120)
+    monkeypatch.setattr("seedsweep.drawing.Figure", Figure)
 
 
 def _without_layout(**options: Any) -> Figure:
@@ -111,7 +111,5 @@ def _without_layout(**options: Any) -> Figure:
 
 
 def without_pictures(patch: pytest.MonkeyPatch) -> None:
-    for picture in ("draw_curves", "draw_confusion"):
-        patch.setattr(f"seedsweep.training.finish.{picture}", lambda *_: None)
-    for picture in ("graph", "mistakes", "confusion"):
-        patch.setattr(f"seedsweep.training.tensorboard.RunTensorBoard.{picture}", lambda *_, **__: None)
+    patch.setattr("seedsweep.report.run_pictures.draw_run", lambda _: {})
+    patch.setattr("seedsweep.training.tensorboard.RunTensorBoard.graph", lambda *_: None)

@@ -16,12 +16,13 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import nn
 
 from seedsweep.report.comparison import draw_comparison
-from seedsweep.report.confusion_picture import confusion_figure, draw_confusion
-from seedsweep.report.curves_picture import draw_curves
 from seedsweep.report.grid_table import print_table, write_results_csv
+from seedsweep.report.plots import draw_curves
+from seedsweep.report.run_pictures import confusion_figure, draw_run
 from seedsweep.runs.grid import ArmRow, arms, collect
 from seedsweep.runs.history import write_history
 from seedsweep.stats.scores import majority_share, score
+from seedsweep.training.finish import ToDraw
 from seedsweep.training.tensorboard import MODES, RunTensorBoard
 
 CLASSES = ["a", "b", "c"]
@@ -99,12 +100,18 @@ def test_table_and_csv(grid: Path):
     assert rows[2]["val_acc"] == "0.9"
 
 
+def to_draw(folder: Path, classes: list[str] = CLASSES) -> ToDraw:
+    """Returns 30 predictions, all of them wrong, of which nine are shown."""
+    labels = np.arange(30) % len(classes)
+    predicted, sure = np.roll(labels, 1), np.ones(30, np.float32)
+    pixels = [np.zeros((3, 8, 8), np.uint8)] * 9
+    return ToDraw(folder, "arm", 1, HISTORY, 1, classes, labels, predicted, sure, list(range(9)), pixels)
+
+
 def test_pictures_are_drawn(grid: Path, tmp_path: Path):
-    draw_curves(HISTORY, tmp_path / "curves.png", "title", 1)
-    labels = np.arange(30) % 3
-    draw_confusion(labels, np.roll(labels, 1), CLASSES, tmp_path / "confusion.png", "title")
+    assert set(draw_run(to_draw(tmp_path))) == {"confusion matrix", "worst mistakes"}
     draw_comparison(arms(collect(grid)), tmp_path / "comparison.png")
-    for name in ("curves", "confusion", "comparison"):
+    for name in ("curves", "confusion_matrix", "comparison"):
         pixels = np.asarray(Image.open(tmp_path / f"{name}.png").convert("L"))
         assert pixels.shape[1] > 400
         assert 5 < pixels.std() < 110, name
@@ -140,10 +147,8 @@ def test_tensorboard_reads_it_back(tmp_path: Path):
     board = RunTensorBoard(tmp_path)
     for epoch, row in enumerate(HISTORY):
         board.epoch(row, epoch)
-    labels = np.arange(9) % 3
-    board.confusion(labels, np.roll(labels, 1), CLASSES, 2)
-    images = torch.zeros(9, 3, 8, 8, dtype=torch.uint8)
-    board.mistakes(images, labels, np.roll(labels, 1), np.ones(9, np.float32), CLASSES, 2)
+    for name, figure in draw_run(to_draw(tmp_path)).items():
+        board.picture(name, figure, 2)
     board.graph(nn.Linear(2, 2), torch.zeros(1, 2))
     board.hparams({"lr": 0.1, "frozen": True}, {"final/val_acc": 0.5})
     board.close()
@@ -196,9 +201,8 @@ def test_a_net_that_cannot_be_traced_costs_no_run(tmp_path: Path):
 
 
 def test_a_class_name_is_no_formula(tmp_path: Path):
-    labels = np.asarray([0, 1, 1])
-    draw_confusion(labels, labels, ["a$x_{$", "b"], tmp_path / "confusion.png", "title")
-    assert (tmp_path / "confusion.png").stat().st_size > 1000
+    draw_run(to_draw(tmp_path, ["a$x_{$", "b"]))
+    assert (tmp_path / "confusion_matrix.png").stat().st_size > 1000
 
 
 def test_an_arm_may_be_called_anything(tmp_path: Path):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from seedsweep.data.images import DEFAULT, Reading, read_image
 from seedsweep.data.opened import BadImageError
+from seedsweep.drawing import GREY, INK, TRAP, figure, save
 from seedsweep.names import printable
-from seedsweep.report.style import GREY, INK, TRAP, figure, save
 
 SIDE = 112  # pixels of a thumbnail
 ACROSS = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seedsweep.report.style import GREY, TRAP, VAL, figure, save, tidy
+from seedsweep.drawing import GREY, TRAP, VAL, figure, save, tidy
 
 
 def draw_loss(numbers: dict[str, float], shares: dict[str, float], path: Path) -> None:

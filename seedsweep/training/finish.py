@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seedsweep.data.manifest import some
@@ -17,8 +19,6 @@ from seedsweep.digest import digest_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.image_features import FeatureImages
 from seedsweep.models.build import BuiltModel
-from seedsweep.report.confusion_picture import draw_confusion
-from seedsweep.report.curves_picture import draw_curves
 from seedsweep.runs.predictions import write_predictions
 from seedsweep.runs.record import (
     DIVERGED,
@@ -39,10 +39,47 @@ from seedsweep.training.outcome import Outcome
 from seedsweep.training.predict import Images, predict
 from seedsweep.training.tensorboard import RunTensorBoard
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 GALLERY = 24  # worst mistakes shown
+
+
+@dataclass(frozen=True)
+class ToDraw:
+    """What the pictures of a run are drawn from: its history and its predictions of the N validation images.
+
+    Attributes:
+        folder: of the run.
+        label: the arm's name in tables.
+        seed: of the run.
+        history: a row an epoch.
+        best_epoch: whose weights were kept, from 0.
+        classes: names, in the order of their numbers.
+        labels: [N] class numbers.
+        predicted: [N] class numbers.
+        confidence: [N] probability of the predicted class, 0..1.
+        worst: numbers of the most confident mistakes among the N.
+        images: their pixels, uint8 [3, H, W] each.
+    """
+
+    folder: Path
+    label: str
+    seed: int
+    history: list[dict[str, float]]
+    best_epoch: int
+    classes: list[str]
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+    worst: list[int]
+    images: list[NDArray[np.uint8]]
+
+
+Draw = Callable[[ToDraw], "dict[str, Figure]"]  # writes the files, returns figures for TensorBoard by name
 
 
 @dataclass(frozen=True)
@@ -61,8 +98,9 @@ class ArmRun:
         reason: why the images go online; None: their features are stored.
         board: TensorBoard's writers; closed at the end.
         started: ``time.perf_counter()`` at the start of the run.
-        pictures: draw them, and write the net's graph.
+        pictures: draw them with ``draw``, and write the net's graph.
         meet_test: score the test images.
+        draw: draws the pictures; None: nothing does.
     """
 
     config: ArmSettings
@@ -78,6 +116,7 @@ class ArmRun:
     started: float
     pictures: bool = True
     meet_test: bool = True
+    draw: Draw | None = None
 
     @property
     def features(self) -> FeaturesUsed:
@@ -129,8 +168,9 @@ def finish_run(run: ArmRun, rows: list[dict[str, float]], outcome: Outcome) -> d
     write_finished(run.board, record, rows[-1]["bn_gap"])
     metrics = write_record(run.folder, record)  # before the pictures, which may fail
     if run.pictures:
-        draw_curves(rows, run.folder / "curves.png", f"{run.label}, seed {config.seed}", best)
-        _pictures(run.folder, images, logits_of, run.label, run.board, best)
+        if run.draw is not None:
+            for name, figure in run.draw(_to_draw(run, rows, best, logits_of["val"])).items():
+                run.board.picture(name, figure, best)
         height, width = config.data.image_size
         run.board.graph(module.classifier, torch.zeros(1, 3, height, width, device=module.device))
         record = replace(record, wall_seconds=time.perf_counter() - run.started)
@@ -210,48 +250,40 @@ def _prediction_rows(images: Images, split: str, indices: np.ndarray, logits: Te
     ]
 
 
-def _pictures(
-    run_dir: Path,
-    images: Images,
-    logits_of: dict[str, Tensor],
-    label: str,
-    board: RunTensorBoard,
-    epoch: int,
-) -> None:
-    """Draws the confusion matrix and the worst mistakes of the validation images."""
-    table = images.prepared.table
+def _to_draw(run: ArmRun, rows: list[dict[str, float]], best_epoch: int, logits: Tensor) -> ToDraw:
+    """Returns what the pictures are drawn from; ``logits`` [N, C] are those of the validation images."""
+    prepared = run.images.prepared
+    table = prepared.table
     indices = table.indices("val")
     labels = table.labels[indices]
-    probabilities = logits_of["val"].softmax(1)
+    probabilities = logits.softmax(1)
     predicted = probabilities.argmax(1).numpy()
-    draw_confusion(
-        labels, predicted, table.classes, run_dir / "confusion_matrix.png", f"{label}: validation images"
-    )
-    board.confusion(labels, predicted, table.classes, epoch)
     confidence = probabilities.max(1).values.numpy()
     wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(-confidence[wrong])][:GALLERY]
-    shown: list[Tensor] = []
+    worst: list[int] = []
+    pixels: list[NDArray[np.uint8]] = []
     missing: list[str] = []
-    for at in worst:
+    for at in wrong[np.argsort(-confidence[wrong])][:GALLERY].tolist():
         try:
-            shown.append(images.prepared.pixels.batch(indices[at : at + 1]))
+            pixels.append(prepared.pixels.batch(indices[at : at + 1])[0].numpy())
+            worst.append(at)
         except SeedsweepError:  # stored features need the file no more
             missing.append(str(table.paths[indices[at]]))
     if missing:
         log.warning(
             "%d of the %d worst mistakes are left out of the gallery, for their files were removed or changed (%s)",
-            len(missing), len(worst), some(missing),
+            len(missing), len(worst) + len(missing), some(missing),
         )  # fmt: skip
-        worst = np.asarray(
-            [at for at in worst if str(table.paths[indices[at]]) not in missing], dtype=np.int64
-        )
-    if shown:
-        board.mistakes(
-            torch.cat(shown),
-            labels[worst],
-            predicted[worst],
-            confidence[worst],
-            table.classes,
-            epoch,
-        )
+    return ToDraw(
+        run.folder,
+        run.label,
+        run.config.seed,
+        rows,
+        best_epoch,
+        table.classes,
+        labels,
+        predicted,
+        confidence,
+        worst,
+        pixels,
+    )

@@ -69,7 +69,8 @@ def train(
         resume: go on from ``run_dir``'s last checkpoint, if there is one.
         on_epoch: called after each epoch with its number, from 0, and its row of the history (``val/acc``,
             ``val/macro_f1``, ``val/loss``, ...); what it raises ends the run and is raised here.
-        pictures: draw curves, confusion matrix, gallery and graph; a trial of a study goes without.
+        pictures: draw curves, confusion matrix and gallery with ``given.draw``, and write the graph; a trial of a study
+            goes without.
         meet_test: score the test images; a trial of a study must not (see ``meet_test`` in ``training/test_split``).
         given: what a grid or a study found before.
 
@@ -168,6 +169,7 @@ def train(
                 started,
                 pictures,
                 meet_test,
+                given.draw,
             ),
             recorder.rows,
             outcome,

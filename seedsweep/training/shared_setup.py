@@ -1,4 +1,4 @@
-"""What a run gets from the grid or study that it belongs to."""
+"""What a run gets from its task, or from the grid or study that it belongs to."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from seedsweep.data.pin import Pin
     from seedsweep.data.prepare import PreparedImages
+    from seedsweep.training.finish import Draw
 
 
 @dataclass(frozen=True)
 class Given:
-    """What was found before.
+    """What was found before, and what draws the pictures.
 
     Attributes:
         prepared: the images, if they were found already.
         pin: the images that the runs beside this one began with, or where to write them.
+        draw: draws the run's pictures; None: nothing does.
     """
 
     prepared: PreparedImages | None = None
     pin: Pin | None = None
+    draw: Draw | None = None
 
 
 NOTHING = Given()

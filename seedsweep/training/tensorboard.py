@@ -13,20 +13,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from matplotlib.figure import Figure
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from seedsweep.report.confusion_picture import confusion_figure
-from seedsweep.report.style import INK, figure
-
 log = logging.getLogger(__name__)
-
-Labels = NDArray[np.int64]
 
 FOLDER = "tb"  # in the run's folder; short, for it is part of every name in TensorBoard's list of runs
 TRAIN, VAL = "train", "val"
@@ -87,40 +81,10 @@ class RunTensorBoard:
         for writer in self._writers.values():
             writer.flush()  # type: ignore[no-untyped-call]
 
-    def confusion(self, labels: Labels, predicted: Labels, classes: list[str], epoch: int) -> None:
-        """Writes the confusion matrix of labels [N] and predictions [N] as a picture."""
-        made = confusion_figure(labels, predicted, classes, "validation images", cell=0.3)
+    def picture(self, name: str, made: Figure, epoch: int) -> None:
+        """Writes a figure under the pictures."""
         made.set_dpi(CARD_DPI)
-        self._writer(VAL).add_figure("4 pictures/confusion matrix", made, epoch + 1)  # type: ignore[no-untyped-call]
-
-    def mistakes(
-        self,
-        images: Tensor,
-        labels: Labels,
-        predicted: Labels,
-        confidence: NDArray[np.float32],
-        classes: list[str],
-        epoch: int,
-    ) -> None:
-        """Writes a gallery of images uint8 [N, 3, H, W], each captioned with truth, answer and confidence."""
-        columns = min(3, len(images))
-        rows = -(-len(images) // columns)
-        made = figure(1.35 * max(columns, 2), 0.3 + 1.7 * rows)
-        made.suptitle("true → predicted, and how sure", fontsize=8, x=0.02, ha="left", color=INK)
-        made.set_dpi(CARD_DPI)
-        for axes in np.atleast_1d(made.subplots(rows, columns)).flat:
-            axes.set_axis_off()
-        for axes, image, label, answer, sure in zip(
-            made.axes, images, labels, predicted, confidence, strict=False
-        ):
-            axes.imshow(image.permute(1, 2, 0).numpy())
-            axes.set_title(
-                f"{classes[label]}\n→ {classes[answer]}\n{sure:.0%}",
-                fontsize=7.5,
-                color=INK,
-                parse_math=False,
-            )
-        self._writer(VAL).add_figure("4 pictures/worst mistakes", made, epoch + 1)  # type: ignore[no-untyped-call]
+        self._writer(VAL).add_figure(f"4 pictures/{name}", made, epoch + 1)  # type: ignore[no-untyped-call]
 
     def graph(self, model: nn.Module, example: Tensor) -> None:
         """Writes the net's graph; a net that can't be traced costs the graph, not the run."""

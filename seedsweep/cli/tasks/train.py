@@ -21,6 +21,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         KeyboardInterrupt: the user stopped the run; what was trained is saved.
     """
     from seedsweep.data.pin import Pin
+    from seedsweep.report.run_pictures import draw_run
     from seedsweep.runs.grid import GAP
     from seedsweep.runs.job_record import pin_of
     from seedsweep.runs.record import divergence_of
@@ -28,7 +29,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.training.shared_setup import Given
 
     shared = pin_of(folder)
-    given = Given(pin=Pin.of_grid(shared) if shared else None)
+    given = Given(pin=Pin.of_grid(shared) if shared else None, draw=draw_run)
     metrics = train(config, folder, label=label, resume=resume, given=given)
     gap = (metrics.get("train_images") or {}).get("bn_gap_last", 0.0)
     diverged = divergence_of(metrics)

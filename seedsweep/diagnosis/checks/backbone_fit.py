@@ -13,8 +13,8 @@ from seedsweep.diagnosis.floor import Standing, floor_of
 from seedsweep.diagnosis.rehearse import standard_error
 from seedsweep.diagnosis.ridge import STRENGTHS
 from seedsweep.diagnosis.subject import Subject
+from seedsweep.drawing import GREY, TRAP, VAL, figure, save, tidy
 from seedsweep.errors import DamagedError
-from seedsweep.report.style import GREY, TRAP, VAL, figure, save, tidy
 from seedsweep.runs.record import FINISHED, read_metrics, read_switches
 from seedsweep.runs.switches import Switches
 

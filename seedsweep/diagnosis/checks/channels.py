@@ -16,7 +16,7 @@ from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.ridge import fit_probe
 from seedsweep.diagnosis.stored_features import feature_net
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.report.style import TRAP, VAL, figure, save, tidy
+from seedsweep.drawing import TRAP, VAL, figure, save, tidy
 from seedsweep.training.assemble import trunk_as_set
 
 ORDER = 25

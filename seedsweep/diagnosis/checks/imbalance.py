@@ -8,7 +8,7 @@ import numpy as np
 
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.report.style import GREY, TRAP, VAL, figure, save, tidy
+from seedsweep.drawing import GREY, TRAP, VAL, figure, save, tidy
 
 ORDER = 84
 TITLE = "Class sizes"

@@ -10,7 +10,7 @@ import numpy as np
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.rehearse import Rehearsal, paired_error, with_lr
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.report.style import GREY, TRAP, VAL, figure, save, tidy
+from seedsweep.drawing import GREY, TRAP, VAL, figure, save, tidy
 
 ORDER = 30
 TITLE = "Learning rate"

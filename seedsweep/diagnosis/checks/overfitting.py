@@ -13,7 +13,7 @@ from seedsweep.diagnosis.rehearse import Rehearsal, paired_error, standard_error
 from seedsweep.diagnosis.remedy import apply, changes
 from seedsweep.diagnosis.ridge import fit_probe
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.report.style import GREY, TRAIN, VAL, figure, save, tidy
+from seedsweep.drawing import GREY, TRAIN, VAL, figure, save, tidy
 
 ORDER = 40
 TITLE = "Overfitting and capacity"

@@ -12,8 +12,8 @@ from torch import Tensor
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.subject import Subject
+from seedsweep.drawing import GREY, TRAP, VAL, figure, save, tidy
 from seedsweep.models.backbone import Backbone, InputSpec
-from seedsweep.report.style import GREY, TRAP, VAL, figure, save, tidy
 
 ORDER = 20
 TITLE = "Input scaling"

@@ -10,7 +10,7 @@ from seedsweep.diagnosis.audit.cues import Cue
 from seedsweep.diagnosis.audited import answered, audited
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.report.style import INK, figure, save
+from seedsweep.drawing import INK, figure, save
 
 ORDER = 86
 TITLE = "Shortcuts"

@@ -8,10 +8,10 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from seedsweep.drawing import GREY, INK, TRAP, VAL, figure, save, tidy
 from seedsweep.report.ladder import effects
 from seedsweep.report.ladder.effects import BATCH, ONCE, STORED, TWICE, Effect, TwoByTwo
 from seedsweep.report.ladder.read import Ladder
-from seedsweep.report.style import GREY, INK, TRAP, VAL, figure, save, tidy
 from seedsweep.stats.interval import Interval
 
 HALF = 0.31  # of a bar's thickness

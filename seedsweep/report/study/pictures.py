@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from optuna.visualization import matplotlib as drawn
 
 from seedsweep.report.study.trials import Trials, read_trials, score
-from seedsweep.report.style import DOTS, GREY, INK, TRAIN, VAL
+from seedsweep.drawing import DOTS, GREY, INK, TRAIN, VAL
 
 log = logging.getLogger(__name__)
 

@@ -1,17 +1,36 @@
-"""Confusion matrix: rows are the truth, shaded by their share."""
+"""The pictures beside a run, and those that TensorBoard shows of it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-from seedsweep.report.style import GREY, INK, figure, plain, save
+from seedsweep.drawing import GREY, INK, figure, plain, save
+from seedsweep.report.plots import draw_curves
+
+if TYPE_CHECKING:
+    from seedsweep.training.finish import ToDraw
 
 Labels = NDArray[np.int64]
+
+
+def draw_run(run: ToDraw) -> dict[str, Figure]:
+    """Writes curves.png and confusion_matrix.png into a run's folder.
+
+    Returns:
+        The figures for TensorBoard, by name.
+    """
+    draw_curves(run.history, run.folder / "curves.png", f"{run.label}, seed {run.seed}", run.best_epoch)
+    answers = run.labels, run.predicted, run.classes
+    save(confusion_figure(*answers, f"{run.label}: validation images"), run.folder / "confusion_matrix.png")
+    figures = {"confusion matrix": confusion_figure(*answers, "validation images", cell=0.3)}
+    if len(run.worst):
+        figures["worst mistakes"] = mistakes_figure(run)
+    return figures
 
 
 def confusion_figure(
@@ -59,6 +78,18 @@ def confusion_figure(
     return made
 
 
-def draw_confusion(labels: Labels, predicted: Labels, classes: list[str], path: Path, title: str) -> None:
-    """Writes :func:`confusion_figure` as a PNG."""
-    save(confusion_figure(labels, predicted, classes, title), path)
+def mistakes_figure(run: ToDraw) -> Figure:
+    """Draws the worst mistakes, each captioned with its true class, the predicted one and the confidence."""
+    columns = min(3, len(run.worst))
+    rows = -(-len(run.worst) // columns)
+    made = figure(1.35 * max(columns, 2), 0.3 + 1.7 * rows)
+    made.suptitle("true → predicted, and how sure", fontsize=8, x=0.02, ha="left", color=INK)
+    for axes in np.atleast_1d(made.subplots(rows, columns)).flat:
+        axes.set_axis_off()
+    for axes, at, image in zip(made.axes, run.worst, run.images, strict=False):
+        true, predicted = run.classes[run.labels[at]], run.classes[run.predicted[at]]
+        axes.imshow(image.transpose(1, 2, 0))
+        axes.set_title(
+            f"{true}\n→ {predicted}\n{run.confidence[at]:.0%}", fontsize=7.5, color=INK, parse_math=False
+        )
+    return made
