@@ -14,12 +14,11 @@ from rich.console import Console
 from seedsweep.data.leftout import LeftOut, write_left_out
 from seedsweep.report import comparison
 from seedsweep.report.contents import read_material
-from seedsweep.report.grid_standing import judge
 from seedsweep.report.grid_table import print_table, write_results_csv
 from seedsweep.report.sections import arms as arms_section
 from seedsweep.report.sections import left_out as left_out_section
+from seedsweep.report.sections.verdict import sentences
 from seedsweep.report.study.several import print_studies, read_results, write_studies_csv
-from seedsweep.report.verdict import sentences
 from seedsweep.runs.grid import SEVERAL, ArmRow, arms, by_data, collect
 from seedsweep.stats.scores import majority_macro_f1, score
 
@@ -68,7 +67,6 @@ def grid(tmp_path: Path) -> Path:
 def judged(grid: Path) -> list[ArmRow]:
     results = collect(grid)
     rows = arms(results)
-    judge(rows, results)
     return rows
 
 

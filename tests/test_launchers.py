@@ -320,7 +320,7 @@ def test_a_damaged_result_is_none_and_is_said(half: str, tmp_path: Path):
     (tmp_path / "0_scratch_s1").mkdir()
     (tmp_path / "0_scratch_s1/metrics.json").write_text(half)
     (job,) = collect(tmp_path)
-    assert job.metrics is None, "what is damaged is no result, and is said"
+    assert not job.is_finished, "what is damaged is no result, and is said"
     assert "0_scratch_s1/metrics.json is damaged" in job.reason
     (tmp_path / "0_scratch_s1/metrics.json").write_text("{}")
     assert collect(tmp_path) == []

@@ -27,6 +27,7 @@ from seedsweep.runs.job_record import shared_manifest
 from seedsweep.study.plan import Plan
 from seedsweep.study.same_images import agree_on_images
 from seedsweep.training.run import train
+from seedsweep.training.shared_setup import Given
 
 TINY = [
     "data=folder",
@@ -300,7 +301,7 @@ def test_pictures_of_files_that_are_gone_cost_no_results(
         for path in root.glob("?/*.png"):
             path.unlink()
 
-    metrics = train(config, tmp_path / "run", on_epoch=remove)
+    metrics = train(config, tmp_path / "run", on_epoch=remove, given=Given(draw=lambda _: {}))
     assert metrics["status"] == "finished"
     assert json.loads((tmp_path / "run/metrics.json").read_text()) == metrics
     assert (tmp_path / "run/predictions.csv").is_file()

@@ -27,7 +27,7 @@ def test_a_run_reads_what_the_folder_holds(trained):
     assert trained.record.as_dict() == trained.metrics
     assert [row["epoch"] for row in trained.history] == [0, 1]
     val = trained.predictions["val"]
-    assert ss.stats.accuracy(val.right, val.groups).value == pytest.approx(trained.metrics["val"]["acc"])
+    assert ss.stats.accuracy(val.correct, val.groups).value == pytest.approx(trained.metrics["val"]["acc"])
     net = trained.model()
     assert not net.training
     with torch.no_grad():
@@ -145,6 +145,6 @@ def test_other_tasks_are_refused(tmp_path):
 
 
 def test_predictions_of_two_runs_are_compared(trained):
-    right = trained.predictions["val"].right
+    right = trained.predictions["val"].correct
     found = ss.stats.compare(right, np.zeros_like(right))
     assert found.difference.value == pytest.approx(trained.metrics["val"]["acc"])

@@ -8,7 +8,6 @@ from report_folders import write_sweep
 
 import seedsweep as ss
 from seedsweep.errors import SeedsweepError
-from seedsweep.report.grid_standing import judge
 from seedsweep.report.grid_table import write_results_csv
 from seedsweep.runs.answers import read_answers
 from seedsweep.runs.grid import arms as arms_of
@@ -19,13 +18,12 @@ def test_the_numbers_are_those_of_the_command_line(tmp_path):
     write_sweep(tmp_path / "sweep")
     results = collect(tmp_path / "sweep")
     rows = arms_of(results)
-    judge(rows, results)
     write_results_csv(results, tmp_path / "results.csv", rows)
     arms: dict[str, dict[int, np.ndarray]] = {}
     for folder in sorted((tmp_path / "sweep").iterdir()):
         if answers := read_answers(folder):
             _, name, seed = folder.name.replace("as_good", "as-good").split("_")
-            arms.setdefault(name.replace("-", "_"), {})[int(seed[1:])] = answers["val"].right
+            arms.setdefault(name.replace("-", "_"), {})[int(seed[1:])] = answers["val"].correct
     found = ss.stats.table(arms)
     assert list(found) == [row.label for row in rows if row.mean is not None]
     with (tmp_path / "results.csv").open() as file:

@@ -15,12 +15,11 @@ import seedsweep
 from seedsweep.cli.main import main
 from seedsweep.config.departures import departures
 from seedsweep.diagnosis import remedy as remedies
-from seedsweep.diagnosis.remedy import Said, proved
+from seedsweep.diagnosis.remedy import Said, proved, saved_whole
 from seedsweep.export.load import load_trained
 from seedsweep.features.route import why_online
 from seedsweep.models.called import augment_called, batchnorm_called, preprocess_called, rename
 from seedsweep.names import conf_dir
-from seedsweep.report.run_folder import Run
 from seedsweep.runs.record import read_metrics, read_switches
 from seedsweep.runs.switches import Switches
 from seedsweep.whole import strict, write_json
@@ -223,18 +222,19 @@ def test_a_remedy_is_proved_on_the_command_line(remedy: list[str], said: list[st
     assert proved(remedy, None, Said(said)) == expected
 
 
-def test_a_run_s_own_settings_spare_a_composition(monkeypatch: pytest.MonkeyPatch):
+def test_a_run_s_own_settings_spare_a_composition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     said = ["batchnorm=batch_stats"]
-    settings = OmegaConf.to_yaml(compose_config(*said))
+    (tmp_path / ".hydra").mkdir()
+    saved = tmp_path / ".hydra" / "config.yaml"
+    saved.write_text(OmegaConf.to_yaml(compose_config(*said)))
     made = []
     compose = remedies.composed
     monkeypatch.setattr(remedies, "composed", lambda *given: (made.append(given), compose(*given))[1])
-    config = Run(Path(), {}, config_text=settings).config
+    config = saved_whole(tmp_path)
     assert proved(["batchnorm=inference"], config, Said(said)) == ["batchnorm=inference"]
     assert len(made) == 1
-    assert Run(Path(), {}, config_text="seed: 1").config is None, (
-        "settings of which most are missing are none"
-    )
+    saved.write_text("seed: 1")
+    assert saved_whole(tmp_path) is None, "settings of which most are missing are none"
 
 
 def test_a_choice_named_by_hand_changes_nothing():

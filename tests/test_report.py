@@ -26,7 +26,7 @@ from seedsweep.report import attention as attention_module
 from seedsweep.report.blocks import Section
 from seedsweep.report.contents import read_material
 from seedsweep.report.page import build, found_sections
-from seedsweep.report.verdict import sentences
+from seedsweep.report.sections.verdict import sentences
 from seedsweep.report.write_report import write_at_end, write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -22,12 +22,12 @@ from seedsweep.report.blocks import Bar, Table, Text
 from seedsweep.report.contents import Material, read_material
 from seedsweep.report.grid_table import print_table
 from seedsweep.report.page import build, found_sections
-from seedsweep.report.provenance import command
-from seedsweep.report.run_folder import Run
 from seedsweep.report.sections import calibration, confusion, curves
-from seedsweep.report.verdict import sentences
+from seedsweep.report.sections.provenance import command
+from seedsweep.report.sections.verdict import sentences
 from seedsweep.report.write_report import write_report
 from seedsweep.runs.answers import Answers
+from seedsweep.runs.run_result import RunResult
 from seedsweep.stats.calibration import SMALLEST, calibrate, scaled
 from seedsweep.stats.over_images import wilson
 from seedsweep.training import run as training
@@ -224,7 +224,7 @@ def recalls(groups: list[str] | None) -> dict[str, Bar]:
         probabilities=np.full((70, 3), 1 / 3),
         groups=None if groups is None else np.array(groups),
     )
-    run = Run(Path(), {"label": "arm"})
+    run = RunResult(Path(), "arm", "arm", 1, {})
     run.__dict__["answers"] = {"test": answers}
     section = confusion.section(Material("run", Path(), [run], best=run))
     assert section is not None
@@ -283,7 +283,7 @@ def test_drawn_numbers_stand_on_a_scale(tmp_path: Path):
     drawn = re.findall(r'<th scope="col"[^>]*>recall(.*?)</th>', page)
     assert drawn
     assert all(re.findall(r"<span>([^<]+)</span>", scale) == ["0", "50", "100 %"] for scale in drawn)
-    for label in (">epoch<", ">accuracy<", ">loss<", ">share of right answers<", ">confidence<"):
+    for label in (">epoch<", ">accuracy<", ">loss<", ">share of correct answers<", ">confidence<"):
         assert label in page
 
 

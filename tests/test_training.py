@@ -17,9 +17,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import conf_dir
+from seedsweep.report.run_pictures import draw_run
 from seedsweep.training import probe
 from seedsweep.training.module import ArmModule
 from seedsweep.training.run import train
+from seedsweep.training.shared_setup import Given
 
 SMALL = [
     "backbone=efficientnet_lite0",
@@ -71,7 +73,7 @@ def assert_same(a: Path, b: Path) -> None:
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "reference"
-    train(small("batchnorm=train"), folder)
+    train(small("batchnorm=train"), folder, given=Given(draw=draw_run))
     return folder
 
 

@@ -8,7 +8,6 @@ from rich.console import Console
 
 from seedsweep.cli.tally import tally
 from seedsweep.report.comparison import draw_comparison
-from seedsweep.report.grid_standing import judge
 from seedsweep.report.grid_table import print_table, write_results_csv
 from seedsweep.report.ladder.write import close_ladder
 from seedsweep.runs import job_record as record
@@ -32,20 +31,19 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     results = collect(folder) if folder.is_dir() else []
     jobs = tally(folder, record.is_ended, interrupted=interrupted)
     failed = {job.name for job in jobs.failures}
-    finished = sum(result.metrics is not None and result.folder not in failed for result in results)
+    finished = sum(result.is_finished and result.folder.name not in failed for result in results)
     rows = arms(results)
-    diverged = sum(result.diverged_at is not None for result in results)
+    diverged = sum(result.is_diverged for result in results)
     also = f", {diverged} diverged" if diverged else ""
     console.print(f"\n{jobs.headline(finished, 'run', 'runs')}{also}\n")
     place = shown(folder)
     if rows:
-        judge(rows, results)
         write_results_csv(results, folder / "results.csv", rows)
         draw_comparison(rows, folder / "comparison.png")
         print_table(rows, console)
     ladder = close_ladder(folder, results, console)
     # a failure may stand beside a result: the folder of another run was in the way
-    told = {result.folder for result in results if result.metrics is None}
+    told = {result.folder.name for result in results if not result.is_finished}
     jobs.tell_failures(console, told, stopped)
     names = ", ".join(("results.csv", "comparison.png", *ladder))
     files = f"  ({names})" if rows else ""

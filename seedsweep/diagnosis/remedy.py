@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.config.compose import CONFIG, composed
 from seedsweep.config.schema import Config
+from seedsweep.config.store import to_config
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.called import rename, told
 from seedsweep.names import conf_dir
@@ -87,6 +90,16 @@ def said_of(folder: Path) -> Said | None:
         return None
     overrides = [line for line in recorded.overrides if not key_of(line).startswith("hydra")]
     return Said(overrides, tuple(recorded.config_dirs), recorded.config_name)
+
+
+def saved_whole(folder: Path) -> Config | None:
+    """Returns the settings that a run left in its folder; None where they can't be read or some are missing."""
+    try:
+        content = OmegaConf.load(folder / ".hydra" / "config.yaml")
+        whole = isinstance(content, DictConfig) and set(content) >= {each.name for each in fields(Config)}
+        return to_config(content) if whole else None  # type: ignore[arg-type]
+    except (OSError, yaml.YAMLError, OmegaConfBaseException, SeedsweepError, ValueError):
+        return None
 
 
 def said_here() -> Said | None:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from seedsweep.drawing import GREY, INK, TRAP, VAL, figure, plain, save, tidy
-from seedsweep.report.grid_standing import SAME, SAME_MEANS, UNDECIDED, mark
+from seedsweep.report.grid_table import SAME, SAME_MEANS, UNDECIDED, mark
 from seedsweep.runs.grid import ArmRow, by_data, data_title, has_several
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from seedsweep.diagnosis.finding import Finding
 from seedsweep.errors import DamagedError, SeedsweepError
-from seedsweep.report.grid_standing import judge
-from seedsweep.report.run_folder import GRADCAM, Run, read_diagnosis, read_run
-from seedsweep.runs.grid import ArmRow, JobResult, arms, collect
+from seedsweep.runs.grid import ArmRow, arms, collect
+from seedsweep.runs.run_result import RunResult, read_run
 from seedsweep.whole import read_json
 
 log = logging.getLogger(__name__)
 
 RUN, SWEEP, STUDY = "run", "sweep", "study"
+GRADCAM = 8  # mistakes that are explained, where the settings don't say
 
 
 @dataclass
@@ -36,9 +39,9 @@ class Material:
 
     kind: str
     folder: Path
-    runs: list[Run]
+    runs: list[RunResult]
     rows: list[ArmRow] = field(default_factory=list)
-    best: Run | None = None
+    best: RunResult | None = None
     result: dict[str, Any] = field(default_factory=dict)
     gradcam: int | None = None
 
@@ -52,20 +55,31 @@ class Material:
         finished, n_arms = len(self.runs), len(self.rows)
         return f"{n_arms} {'arm' if n_arms == 1 else 'arms'}, {finished} {'run' if finished == 1 else 'runs'}"
 
+    @cached_property
+    def settings_text(self) -> str:
+        """Settings of the run shown in detail, as YAML; empty where they are missing."""
+        if self.best is None or self.best.config_text:
+            return self.best.config_text if self.best is not None else ""
+        path = Path(str(self.result.get("best_config", "")))  # of a study, whose trials have none
+        return path.read_text() if path.is_file() else ""
+
     @property
     def n_gradcam(self) -> int:
-        """Photographs to explain."""
+        """Number of photographs to explain."""
         if self.gradcam is not None:
             return self.gradcam
-        return self.best.gradcam if self.best is not None else GRADCAM
+        try:
+            return int(yaml.safe_load(self.settings_text)["report"]["gradcam"])
+        except (yaml.YAMLError, KeyError, TypeError, ValueError):
+            return GRADCAM
 
-    def of_arm(self, label: str) -> list[Run]:
+    def of_arm(self, label: str) -> list[RunResult]:
         """Returns an arm's runs."""
         return [run for run in self.runs if run.label == label]
 
-    def of_row(self, row: ArmRow) -> list[Run]:
+    def of_row(self, row: ArmRow) -> list[RunResult]:
         """Returns the runs behind a row: of the arm, judged by the row's images."""
-        return [run for run in self.of_arm(row.label) if run.held_out_by == row.held_out]
+        return [run for run in self.of_arm(row.label) if run.held_out == row.held_out]
 
     @cached_property
     def ladder(self) -> dict[str, Any]:
@@ -116,18 +130,11 @@ def read_material(folder: Path, gradcam: int | None = None) -> Material:
     )
 
 
-def _sweep(folder: Path, results: list[JobResult], gradcam: int | None) -> Material:
-    rows = arms(results)
-    judge(rows, results)
-    runs = []
-    for result in results:
-        if result.metrics is not None and (run := read_run(folder / result.folder)) is not None:
-            run.__dict__["answers"] = result.answers  # read already
-            run.held_out_by = result.held_out
-            runs.append(run)
-    material = Material(SWEEP, folder, runs, rows, gradcam=gradcam)
-    if runs and rows[0].mean is not None:
-        of_best = sorted(material.of_row(rows[0]), key=lambda run: run.accuracy("val") or 0.0)
+def _sweep(folder: Path, results: list[RunResult], gradcam: int | None) -> Material:
+    runs = [result for result in results if result.is_finished]
+    material = Material(SWEEP, folder, runs, arms(results), gradcam=gradcam)
+    if runs and material.rows[0].mean is not None:
+        of_best = sorted(material.of_row(material.rows[0]), key=lambda run: run.accuracy("val") or 0.0)
         material.best = of_best[(len(of_best) - 1) // 2]
     return material
 
@@ -144,15 +151,27 @@ def _study(folder: Path, gradcam: int | None) -> Material:
     for finalist in result.get("finalists", []):
         for name in finalist.get("runs", []):
             if (run := read_run(folder / name)) is not None:
-                run.metrics["label"] = f"trial {finalist['trial']}"
-                runs.append(run)
+                runs.append(replace(run, label=f"trial {finalist['trial']}"))
     winner = [folder / name for name in result.get("winner", {}).get("runs", [])]
     best = next((run for run in runs if run.folder in winner), None)
-    if best is not None and not best.config_text:
-        best.config_text = _best_config(result)
     return Material(STUDY, folder, runs, best=best, result=result, gradcam=gradcam)
 
 
-def _best_config(result: dict[str, Any]) -> str:
-    path = Path(str(result.get("best_config", "")))
-    return path.read_text() if path.is_file() else ""
+def read_diagnosis(folder: Path) -> dict[str, Any]:
+    """Returns what a run's diagnosis.json holds; empty if there is none, or it is damaged, which is said."""
+    try:
+        return read_json(folder / "diagnosis" / "diagnosis.json")
+    except DamagedError as error:
+        log.warning("the report goes without a diagnosis: %s", error)
+        return {}
+
+
+def findings_of(diagnosis: dict[str, Any]) -> list[Finding]:
+    """Returns the findings of a diagnosis.json, less those that can't be read."""
+    found = []
+    for content in diagnosis.get("findings", []):
+        try:
+            found.append(Finding.from_dict(content))
+        except (KeyError, ValueError, TypeError):
+            continue
+    return found

@@ -12,8 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from seedsweep.names import cell
-from seedsweep.report.grid_standing import mark, told
-from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, JobResult, by_data, data_title, has_several
+from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
+from seedsweep.runs.run_result import RunResult
+
+SAME = "≈"
+SAME_MEANS = "same within noise as the best"
+UNDECIDED = "?"
+UNDECIDED_MEANS = "more than 5 points behind, but too few images or seeds to tell"
 
 CSV_COLUMNS = (
     "job", "label", "experiment", "seed", "status", "backbone", "batchnorm", "preprocess", "batch_size",
@@ -24,7 +29,33 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-def write_results_csv(results: list[JobResult], path: Path, rows: list[ArmRow] | None = None) -> None:
+def mark(row: ArmRow) -> str:
+    """Returns the mark behind an arm's name, if it has one."""
+    if row.standing is None:
+        return ""
+    return SAME if row.standing.same else UNDECIDED if row.standing.undecided else ""
+
+
+def explained(rows: list[ArmRow]) -> list[str]:
+    """Returns sentences on what the intervals and the marks of these arms mean; none without intervals."""
+    found = [row.standing for row in rows if row.standing]
+    if not found:
+        return []
+    sentences = [f"Intervals: 95 %, over {found[0].interval.over}."]
+    compared = next((standing.behind for standing in found if standing.behind), None)
+    if compared is not None:
+        sentences.append(f"{SAME} {SAME_MEANS} ({compared.method}, Holm-corrected, p > 0.05).")
+    if any(standing.undecided for standing in found):
+        sentences.append(f"{UNDECIDED} {UNDECIDED_MEANS}.")
+    alone = [row.label for row in rows if row.mean is not None and row.standing is None]
+    if alone:
+        sentences.append(
+            f"Not compared, for no predictions of the same images are there: {', '.join(alone)}."
+        )
+    return sentences
+
+
+def write_results_csv(results: list[RunResult], path: Path, rows: list[ArmRow] | None = None) -> None:
     """Writes a row a job, failed ones with their reason.
 
     ``..._low`` and ``..._high`` are 95 % intervals: of the run over images, ``arm_...`` of its arm. ``data`` is the
@@ -42,23 +73,20 @@ def write_results_csv(results: list[JobResult], path: Path, rows: list[ArmRow] |
         writer.writeheader()
         for result in results:
             row: dict[str, Any] = {
-                "job": result.folder,
+                "job": result.folder.name,
                 "label": result.label,
                 "experiment": result.experiment,
                 "seed": result.seed,
-                "status": "finished"
-                if result.metrics
-                else "failed"
-                if result.diverged_at is None
-                else "diverged",
+                "status": result.metrics.get("status", "failed"),
                 "reason": result.reason or "",
                 "data": result.held_out.short if result.held_out else "",
             }
-            if (m := result.metrics) is not None:
+            if result.is_finished:
+                m = result.metrics
                 test = m["test"] or {}
                 keys = ("backbone", "batchnorm", "preprocess", "batch_size", "epochs", "best_epoch")
                 row |= {key: m[key] for key in keys}
-                row["departures"] = " ".join(m.get("departures") or [])
+                row["departures"] = " ".join(result.departures)
                 row |= {
                     "val_acc": _round(m["val"]["acc"]),
                     "val_macro_f1": _round(m["val"]["macro_f1"]),
@@ -73,7 +101,7 @@ def write_results_csv(results: list[JobResult], path: Path, rows: list[ArmRow] |
             writer.writerow({key: cell(value) for key, value in row.items()})
 
 
-def _of_run(result: JobResult) -> dict[str, Any]:
+def _of_run(result: RunResult) -> dict[str, Any]:
     row = {}
     for split, answers in result.answers.items():
         for name, interval in answers.intervals.items():
@@ -151,7 +179,7 @@ def _print_arms(rows: list[ArmRow], console: Console) -> None:
     if majority is not None:
         table.add_row("always the largest class", f"{majority:.3f}", style="dim")
     console.print(table)
-    if sentence := told(rows):
+    for sentence in explained(rows):
         console.print(sentence, style="dim", soft_wrap=True, markup=False)
     for row in rows:
         if row.departs:

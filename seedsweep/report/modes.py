@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from seedsweep.diagnosis.remedy import proved, said_of
-from seedsweep.report.run_folder import Run
+from seedsweep.diagnosis.remedy import proved, said_of, saved_whole
 from seedsweep.report.text import percent, with_sign
 from seedsweep.runs.grid import GAP
+from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.switches import Switches
 from seedsweep.stats.scores import majority_share
 
 OVERFITTED = 0.1  # training less validation accuracy, from which on it is spoken of
 
 
-def is_trapped(run: Run) -> bool:
+def is_trapped(run: RunResult) -> bool:
     """Says whether the two modes are apart under batch statistics, and statistics that lag behind can't be why."""
     switches = run.switches
     if abs(run.gap or 0.0) <= GAP or switches is None:
@@ -30,7 +30,7 @@ def _may_lag(switches: Switches) -> bool:
     )
 
 
-def trap(run: Run) -> str:
+def trap(run: RunResult) -> str:
     """Returns what the BatchNorm fault does to a run that shows it; the run is the subject."""
     assert run.last_modes is not None
     train, evaluated = run.last_modes
@@ -40,7 +40,7 @@ def trap(run: Run) -> str:
     )
 
 
-def of_modes(run: Run) -> str:
+def of_modes(run: RunResult) -> str:
     """Returns what training accuracy and bn_gap say of a run's validation accuracy, and what they don't: a sentence."""
     train, val = run.accuracy("train"), run.accuracy("val")
     gap = run.gap
@@ -72,7 +72,7 @@ def of_modes(run: Run) -> str:
     return f"{told}: overfitting does not hold it back; {_unclear(run)}."
 
 
-def _why_apart(run: Run) -> str:
+def _why_apart(run: RunResult) -> str:
     """Returns what may be the reason of a gap that no fault of BatchNorm explains."""
     if run.switches is None:
         return "how its BatchNorm layers were set is not known, so the reason can't be told from here"
@@ -86,7 +86,7 @@ def _why_apart(run: Run) -> str:
     )
 
 
-def _is_clear(run: Run) -> bool:
+def _is_clear(run: RunResult) -> bool:
     """Says whether the run can't have a BatchNorm fault: no such layers, or the weights' own statistics always."""
     if run.switches is None:
         return False
@@ -94,12 +94,16 @@ def _is_clear(run: Run) -> bool:
     return policy.layers == 0 or not (policy.uses_batch or policy.train_affine or policy.recalibrate)
 
 
-def _unclear(run: Run) -> str:
+def _unclear(run: RunResult) -> str:
     """Returns why BatchNorm is not ruled out: statistics that moved are the same in both modes, but may be worse."""
     policy = run.switches.batchnorm.policy if run.switches else None
     under = f"BatchNorm under `{policy}`" if policy else "BatchNorm"
     random_start = (run.metrics.get("weights") or {}).get("source") == "none"
-    remedy = proved(["batchnorm=inference"], run.config, said_of(run.folder)) if not random_start else []
+    remedy = (
+        proved(["batchnorm=inference"], saved_whole(run.folder), said_of(run.folder))
+        if not random_start
+        else []
+    )
     rival = "another `data.batch_size`" if random_start else f"`{' '.join(remedy)}`" if remedy else ""
     compare = f": compare with {rival}" if rival else ""
     if run.gap is None:
@@ -107,7 +111,7 @@ def _unclear(run: Run) -> str:
     return f"that both modes agree does not rule {under} out{compare}"
 
 
-def _at_majority(run: Run, val: float) -> bool:
+def _at_majority(run: RunResult, val: float) -> bool:
     """Says whether a run can't be told from one that always answers the largest class."""
     counts = (run.metrics.get("images") or {}).get("val")
     if not counts:

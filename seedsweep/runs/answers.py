@@ -1,4 +1,4 @@
-"""Reads what a run answered: its predictions.csv, with the groups of its manifest.csv."""
+"""Reads a run's predictions.csv, with the groups of its manifest.csv."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HELD_OUT = ("val", "test")
 
 @dataclass
 class Answers:
-    """What a run answered to the images of one split.
+    """The predictions of a run for the images of one split.
 
     Attributes:
         classes: names, in the order of the numbers.
@@ -43,8 +43,8 @@ class Answers:
     groups: NDArray[np.str_] | None = None
 
     @property
-    def right(self) -> NDArray[np.float64]:
-        """Returns [N], 1 where the answer is right and 0 elsewhere."""
+    def correct(self) -> NDArray[np.float64]:
+        """Returns [N], 1 where the image is classified correctly and 0 elsewhere."""
         return np.asarray(self.labels == self.predicted, dtype=float)
 
     @cached_property
@@ -54,7 +54,7 @@ class Answers:
 
 
 def read_answers(run_dir: Path, splits: tuple[str, ...] = HELD_OUT) -> dict[str, Answers]:
-    """Returns the answers by split; empty where the run wrote none, or the file is damaged, which is said.
+    """Returns the predictions by split; empty where the run wrote none, or the file is damaged, which is said.
 
     Args:
         run_dir: holds predictions.csv, and manifest.csv if groups are wanted.

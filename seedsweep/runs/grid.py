@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from seedsweep.errors import DamagedError
-from seedsweep.runs.answers import Answers, read_answers
-from seedsweep.runs.held_out import DIFFERENT, HeldOut, by_digest, held_out, title_of
-from seedsweep.runs.record import FINISHED, divergence_of, read_metrics, with_departures
+from seedsweep.runs.held_out import DIFFERENT, HeldOut, by_digest, title_of
+from seedsweep.runs.record import with_departures
+from seedsweep.runs.run_result import RunResult, read_job
+from seedsweep.stats.over_seeds import over_seeds
 from seedsweep.stats.scores import majority_share
-from seedsweep.stats.standing import Standing
+from seedsweep.stats.standing import Standing, standings
 from seedsweep.whole import read_json
 
-
-@dataclass(frozen=True)
-class JobResult:
-    """One job: what its metrics.json holds, or why it failed."""
-
-    folder: str
-    label: str
-    experiment: str
-    seed: int
-    metrics: dict[str, Any] | None
-    reason: str | None = None
-    diverged_at: int | None = (
-        None  # epoch from 1; such a job has no metrics here, for it has no place in a ranking
-    )
-    answers: dict[str, Answers] = field(default_factory=dict)  # by split
-    held_out: HeldOut | None = None  # of a job that finished or diverged
-
-
 SEVERAL = DIFFERENT.format("runs")
+RANKED_BY = "val"  # the test images choose nothing
 GAP = 0.05  # of bn_gap, from which on it is spoken of: less is chance on a few hundred images
 
 
@@ -54,7 +38,7 @@ class ArmRow:
     diverged: list[tuple[int, str]] = field(default_factory=list)  # seed, reason: "diverged at epoch 2: ..."
     departures: list[str] = field(default_factory=list)  # from the experiment's file, as overrides
     majority: float | None = None
-    standing: Standing | None = None  # set by reporting/standing.py
+    standing: Standing | None = None  # among the arms of the same images
     held_out: HeldOut | None = (
         None  # the images that all its runs were judged by; None: not known, all failed
     )
@@ -86,54 +70,28 @@ class ArmRow:
         return statistics.stdev(self.val_accs) if len(self.val_accs) > 1 else None
 
 
-def collect(sweep_dir: Path) -> list[JobResult]:
+def collect(sweep_dir: Path) -> list[RunResult]:
     """Reads every job folder of a grid, in the order of the job numbers; a damaged record is a job that failed."""
     results = []
     for folder in sorted(sweep_dir.iterdir(), key=job_number):
         try:
-            found = _result(folder)
+            found = read_job(folder)
         except DamagedError as error:
             found = _damaged(folder, str(error))
-        except (KeyError, TypeError, AttributeError):  # of a file that is JSON, and yet not as we write it
+        except (KeyError, TypeError, AttributeError, ValueError):
             found = _damaged(folder, f"{folder}/metrics.json or failure.json is damaged (it lacks entries).")
         if found is not None:
             results.append(found)
     return results
 
 
-def _damaged(folder: Path, reason: str) -> JobResult:
+def _damaged(folder: Path, reason: str) -> RunResult:
     """Returns a job whose record is damaged, as far as its folder says which one it is."""
     label, seed = folder.name, 0
     with suppress(DamagedError, OSError, ValueError, yaml.YAMLError, LookupError, TypeError):
         label = str(read_json(folder / "job.json")["label"])
         seed = int(yaml.safe_load((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))["seed"])
-    return JobResult(folder.name, label, label, seed, None, reason)
-
-
-def _result(folder: Path) -> JobResult | None:
-    """Returns what became of a job; None: nothing yet."""
-    metrics, failure = read_metrics(folder), read_json(folder / "failure.json")
-    name = folder.name
-    if metrics.get("status") == FINISHED:
-        answers = read_answers(folder)
-        first = answers["val"].paths[0] if "val" in answers else None
-        made_by = metrics["label"], metrics["experiment"], metrics["seed"]
-        _ = (
-            metrics["val"]["acc"],
-            metrics["train_images"]["bn_gap"],
-            metrics["images"]["val"],
-            metrics["test"],
-        )
-        return JobResult(name, *made_by, metrics, answers=answers, held_out=held_out(folder, metrics, first))
-    if diverged := divergence_of(metrics):
-        made_by = metrics["label"], metrics["experiment"], metrics["seed"]
-        return JobResult(
-            name, *made_by, None, str(diverged), diverged.epoch + 1, held_out=held_out(folder, metrics)
-        )
-    if failure:
-        made_by = failure["label"], failure["experiment"], failure["seed"]
-        return JobResult(name, *made_by, None, failure["reason"])
-    return None
+    return RunResult(folder, label, label, seed, {}, reason)
 
 
 def job_number(folder: Path) -> tuple[int, str]:
@@ -142,16 +100,24 @@ def job_number(folder: Path) -> tuple[int, str]:
     return (int(head) if head.isdigit() else -1, folder.name)
 
 
-def arms(results: list[JobResult]) -> list[ArmRow]:
-    """Groups jobs by the images they were judged by, and by label.
+def arms(results: list[RunResult]) -> list[ArmRow]:
+    """Groups jobs by the images they were judged by, and by label; says which arms are as good as the best.
 
     Data sets in the order of their first jobs; in each the best mean validation accuracy first, then arms of which a
     run diverged (the mean over its other seeds is no fair one); arms without a result last. An arm that was judged by
-    several data sets has a row in each.
+    several data sets has a row in each. Arms are compared with the best one of the same images.
     """
+    rows = _grouped(results)
+    for group in by_data(rows):
+        _compare(group, [result for result in results if result.held_out == group[0].held_out])
+    return rows
+
+
+def _grouped(results: list[RunResult]) -> list[ArmRow]:
     rows: dict[tuple[str, str], ArmRow] = {}
     for result in results:
-        if (metrics := result.metrics) is None:
+        metrics = result.metrics
+        if not result.is_finished:
             continue
         digest = result.held_out.digest if result.held_out else ""
         key = digest, result.label
@@ -163,15 +129,15 @@ def arms(results: list[JobResult]) -> list[ArmRow]:
         gaps = metrics["train_images"]
         row.bn_gaps.append(gaps.get("bn_gap_last", gaps["bn_gap"]))
         row.seconds.append(metrics["wall_seconds"])
-        row.departures = list(metrics.get("departures") or [])
+        row.departures = result.departures
         row.majority = majority_share(metrics["images"]["val"])
     for result in results:
-        if result.metrics is None and result.diverged_at is not None:
+        if result.is_diverged:
             key = result.held_out.digest if result.held_out else "", result.label
             row = rows.setdefault(key, ArmRow(result.label, held_out=result.held_out))
             row.diverged.append((result.seed, result.reason or "unknown"))
     for result in results:
-        if result.metrics is None and result.diverged_at is None:  # its images are not known
+        if not (result.is_finished or result.is_diverged):  # its images are not known
             named = next((row for row in rows.values() if row.label == result.label), None)
             row = named or rows.setdefault(("", result.label), ArmRow(result.label))
             row.failures.append((result.seed, result.reason or "unknown"))
@@ -181,6 +147,42 @@ def arms(results: list[JobResult]) -> list[ArmRow]:
         rows.values(),
         key=lambda row: (row.mean is None, place[id(row)], bool(row.diverged), -(row.mean or 0.0)),
     )
+
+
+def _compare(rows: list[ArmRow], results: list[RunResult]) -> None:
+    """Sets each row's ``standing``; all were judged by the same images."""
+    runs: dict[str, dict[int, RunResult]] = {}
+    partly = {row.label for row in rows if row.diverged}  # the seeds that are left are no fair sample
+    for result in results:
+        if result.is_finished and RANKED_BY in result.answers and result.label not in partly:
+            runs.setdefault(result.label, {})[result.seed] = result
+    best = rows[0].label if rows else ""
+    if best in runs:
+        first = next(iter(runs[best].values()))
+        correct = {
+            label: {seed: run.answers[RANKED_BY].correct for seed, run in by_seed.items()}
+            for label, by_seed in runs.items()
+            if label == best or all(_same_images(first, run) for run in by_seed.values())
+        }
+        found = standings(correct, best, first.answers[RANKED_BY].groups)
+        for row in rows:
+            row.standing = found.get(row.label)
+    for row in rows:  # other images than the best's, or no predictions at all
+        if row.standing is None and (interval := over_seeds(row.val_accs)) is not None:
+            row.standing = Standing(interval.clipped())
+
+
+def _same_images(one: RunResult, other: RunResult) -> bool:
+    """Says whether two runs of one data set have the same images in the same order; copies have other folders."""
+    first, second = one.answers[RANKED_BY].paths, other.answers[RANKED_BY].paths
+    by_content = all(run.held_out is not None and run.held_out.by_content for run in (one, other))
+    return first == second or (by_content and _below(first) == _below(second))
+
+
+def _below(paths: list[str]) -> list[str]:
+    """Returns the paths below the folder that all of them are in."""
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    return [os.path.relpath(path, folder) if folder else path for path in paths]
 
 
 def by_data(rows: list[ArmRow]) -> list[list[ArmRow]]:

@@ -11,8 +11,8 @@ from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.layers import Modes, Shifts, layer_shifts, two_modes
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.models.called import batchnorm_called
 from seedsweep.drawing import TRAIN, TRAP, VAL, figure, save, tidy
+from seedsweep.models.called import batchnorm_called
 from seedsweep.models.classifier import Classifier
 
 ORDER = 10

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from seedsweep.runs.earlier import policy_of, saved_settings, scaling_of
-from seedsweep.runs.grid import JobResult
 from seedsweep.runs.held_out import HeldOut
+from seedsweep.runs.run_result import RunResult
 from seedsweep.stats.scores import majority_share
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class Ladder:
         return [other for other in self.arms if other.others == arm.others]
 
 
-def read_ladder(folder: Path, results: list[JobResult]) -> Ladder | None:
+def read_ladder(folder: Path, results: list[RunResult]) -> Ladder | None:
     """Reads the arms of a grid's folder; None if they are no rungs, or of more than one net, setting or data set."""
     arms: dict[str, Arm] = {}
     asked: dict[
@@ -121,7 +121,7 @@ def read_ladder(folder: Path, results: list[JobResult]) -> Ladder | None:
     ] = {}  # what the settings of an arm come to, also if it failed
     data: set[HeldOut | None] = set()
     for result in results:
-        config = saved_settings(folder / result.folder)
+        config = saved_settings(result.folder)
         if not (rung := config.get("rung") or {}).get("kind"):
             continue
         found = _arm(result.experiment, rung, config)
@@ -133,7 +133,7 @@ def read_ladder(folder: Path, results: list[JobResult]) -> Ladder | None:
                 "one value, and climb again for the other.", result.experiment, _what_differs(first, settings),
             )  # fmt: skip
             return None
-        if result.metrics is None:
+        if not result.is_finished:
             continue
         metrics = result.metrics
         data.add(result.held_out)

@@ -15,7 +15,7 @@ from seedsweep.report.ladder import effects
 from seedsweep.report.ladder.draw import draw_ladder
 from seedsweep.report.ladder.effects import BATCH, ONCE, STORED, TWICE, Effect, TwoByTwo
 from seedsweep.report.ladder.read import Ladder, read_ladder
-from seedsweep.runs.grid import JobResult
+from seedsweep.runs.run_result import RunResult
 from seedsweep.stats.interval import Interval
 from seedsweep.whole import write_json
 
@@ -24,7 +24,7 @@ SCALINGS = {TWICE: "inputs scaled twice", ONCE: "inputs scaled once"}
 POLICIES = {BATCH: "batch statistics in training", STORED: "stored statistics always"}
 
 
-def close_ladder(folder: Path, results: list[JobResult], console: Console) -> tuple[str, ...]:
+def close_ladder(folder: Path, results: list[RunResult], console: Console) -> tuple[str, ...]:
     """Writes and prints the ladder where the jobs of a grid are rungs.
 
     Args:

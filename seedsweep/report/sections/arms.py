@@ -6,7 +6,7 @@ import statistics
 
 from seedsweep.report.blocks import Bar, Cell, Column, Number, Section, Table, Text
 from seedsweep.report.contents import SWEEP, Material
-from seedsweep.report.grid_standing import SAME, SAME_MEANS, UNDECIDED, UNDECIDED_MEANS, mark
+from seedsweep.report.grid_table import SAME, UNDECIDED, explained, mark
 from seedsweep.report.text import percent, seconds, span, with_sign
 from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
 
@@ -79,15 +79,5 @@ def _row(row: ArmRow) -> list[Cell]:
 
 
 def _explained(done: list[ArmRow]) -> str:
-    found = next((row.standing for row in done if row.standing), None)
-    parts = [
-        "bn_gap: accuracy on the same training images in train mode less that in eval mode, in points; red beyond 5."
-    ]
-    if found is not None:
-        parts.insert(0, f"Lines and small figures: 95 % intervals over {found.interval.over}.")
-    compared = next((row.standing.behind for row in done if row.standing and row.standing.behind), None)
-    if compared is not None:
-        parts.insert(1, f"{SAME} {SAME_MEANS}: {compared.method}, Holm-corrected, p > 0.05.")
-        if any(row.standing and row.standing.undecided for row in done):
-            parts.insert(2, f"{UNDECIDED} {UNDECIDED_MEANS}.")
-    return " ".join(parts)
+    gap = "bn_gap: accuracy on the same training images in train mode less that in eval mode, in points; red beyond 5."
+    return " ".join([*explained(done), gap])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from seedsweep.report.blocks import Bar, Block, Cell, Column, Figure, Figures, Number, Section, Table, Text
 from seedsweep.report.contents import SWEEP, Material
 from seedsweep.report.plots import modes
-from seedsweep.report.run_folder import Run
 from seedsweep.report.text import percent, with_sign
 from seedsweep.runs.grid import GAP
 from seedsweep.runs.record import divergence_of
+from seedsweep.runs.run_result import RunResult
 
 ORDER = 50
 TOLD = (
@@ -50,7 +50,7 @@ def section(material: Material) -> Section | None:
     return Section("batchnorm", "BatchNorm", [*blocks, Text(TOLD, small=True)])
 
 
-def _row(run: Run) -> list[Cell]:
+def _row(run: RunResult) -> list[Cell]:
     train, evaluated = run.last_modes or (0.0, 0.0)
     gap = train - evaluated
     loud = abs(gap) > GAP

@@ -22,9 +22,9 @@ GROUPED = "A group of images counts as one draw; a class of one group alone has 
 def section(material: Material) -> Section | None:
     """Rows are the truth; then recall, precision and F1 a class."""
     run = material.best
-    if run is None or run.held_out is None:
+    if run is None or run.detailed is None:
         return None
-    split, answers = run.held_out
+    split, answers = run.detailed
     blocks: list[Block] = []
     if len(answers.classes) <= MOST_CLASSES:
         blocks.append(_matrix(answers, NAMES[split]))
@@ -33,7 +33,7 @@ def section(material: Material) -> Section | None:
     grouped = "" if answers.groups is None else f" {GROUPED}"
     told = (
         f"Recall: how many of a class were found, with its 95 % interval.{grouped} "
-        "Precision: how many answers were right."
+        "Precision: how many images predicted as a class are of it."
     )
     return Section("classes", "Classes", [Text(about), *blocks, Text(told, small=True)])
 
@@ -86,12 +86,12 @@ def _per_class(answers: Answers, split: str) -> Table:
 def _recall(answers: Answers, number: int) -> Interval | None:
     """Returns a class's recall with its interval, over groups where there are any; None where nothing tells it."""
     own = answers.labels == number
-    right = answers.right[own]
-    if not len(right):
+    correct = answers.correct[own]
+    if not len(correct):
         return None
     if answers.groups is None:
-        return wilson(int(right.sum()), len(right))
+        return wilson(int(correct.sum()), len(correct))
     groups = answers.groups[own]
-    if len(right) > 1 and len(set(groups)) == 1:  # how groups differ, one can't show
+    if len(correct) > 1 and len(set(groups)) == 1:  # one group does not show how groups differ
         return None
-    return accuracy(right[None], groups)
+    return accuracy(correct[None], groups)

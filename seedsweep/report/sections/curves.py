@@ -5,8 +5,8 @@ from __future__ import annotations
 from seedsweep.report.blocks import Block, Figure, Figures, Folded, Section, Text
 from seedsweep.report.contents import SWEEP, Material
 from seedsweep.report.plots import curve
-from seedsweep.report.run_folder import Run
 from seedsweep.report.text import percent
+from seedsweep.runs.run_result import RunResult
 
 ORDER = 40
 SHOWN = 6  # arms without a click
@@ -33,7 +33,7 @@ def section(material: Material) -> Section | None:
     return Section("curves", "Curves", [*blocks, Text(note, small=True)]) if blocks else None
 
 
-def _during(run: Run) -> str:
+def _during(run: RunResult) -> str:
     """Returns what the training curve was measured with, as far as the record says."""
     told = "training is measured during the epoch, while the weights change"
     if run.switches is None:
@@ -46,7 +46,7 @@ def _during(run: Run) -> str:
     return f"{told}, with {' and '.join(acting)}" if acting else told
 
 
-def _figure(run: Run, quantity: str, name: str, caption: str) -> Figure:
+def _figure(run: RunResult, quantity: str, name: str, caption: str) -> Figure:
     best = run.metrics.get("best_epoch")
     final = {split: run.history[-1].get(f"{split}/{quantity}") for split in ("train", "val")}
     title = {"acc": "accuracy", "loss": "loss"}[quantity]

@@ -7,9 +7,8 @@ from typing import Any
 
 from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.report.blocks import Block, Figure, Figures, FindingCard, Findings, Folded, Section, Text
-from seedsweep.report.contents import RUN, Material
+from seedsweep.report.contents import RUN, Material, findings_of
 from seedsweep.report.pictures import png_uri
-from seedsweep.report.run_folder import findings_of
 from seedsweep.report.text import percent
 
 ORDER = 30

@@ -5,8 +5,8 @@ from __future__ import annotations
 from seedsweep.data.leftout import NAME, read_left_out, sentences
 from seedsweep.report.blocks import Block, Section, Text
 from seedsweep.report.contents import Material
-from seedsweep.report.run_folder import Run
 from seedsweep.runs.grid import by_data, data_title, has_several
+from seedsweep.runs.run_result import RunResult
 
 ORDER = 85
 
@@ -24,7 +24,7 @@ def section(material: Material) -> Section | None:
     return Section("left-out", "Files that were not used", blocks) if blocks else None
 
 
-def _of_run(run: Run, of: str) -> list[Block]:
+def _of_run(run: RunResult, of: str) -> list[Block]:
     if not (left_out := read_left_out(run.folder / NAME, run.folder)):
         return []
     n = len(left_out)

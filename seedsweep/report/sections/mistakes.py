@@ -18,9 +18,9 @@ from seedsweep.names import printable
 from seedsweep.report.blocks import Block, Photo, Photos, Section, Text
 from seedsweep.report.contents import Material
 from seedsweep.report.pictures import jpeg_uri, lit, photograph
-from seedsweep.report.run_folder import Run
 from seedsweep.report.text import percent, seconds
 from seedsweep.runs.answers import Answers
+from seedsweep.runs.run_result import RunResult
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +32,11 @@ NAMES = {"val": "validation", "test": "test"}
 def section(material: Material) -> Section | None:
     """The wrong answers that the net was surest of."""
     run = material.best
-    if run is None or run.held_out is None:
+    if run is None or run.detailed is None:
         return None
-    split, answers = run.held_out
+    split, answers = run.detailed
     confidence = answers.probabilities.max(1)
-    wrong = np.flatnonzero(answers.right == 0)
+    wrong = np.flatnonzero(answers.correct == 0)
     if not len(wrong):
         text = (
             f"`{run.label}`, seed {run.seed}, answers all {len(answers.paths)} {NAMES[split]} images rightly."
@@ -68,7 +68,7 @@ def section(material: Material) -> Section | None:
 
 
 def _heat(
-    material: Material, run: Run, answers: Answers, rows: list[int]
+    material: Material, run: RunResult, answers: Answers, rows: list[int]
 ) -> tuple[dict[int, NDArray[np.float64]], str]:
     """Returns the heat maps by row, and why there are none, where some were wanted: that costs no report."""
     if not material.n_gradcam or not rows:

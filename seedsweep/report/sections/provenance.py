@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+from seedsweep.errors import SeedsweepError
+from seedsweep.overrides import key_of
 from seedsweep.report.blocks import Block, Code, Facts, Folded, Section, Text
-from seedsweep.report.contents import RUN, SWEEP, Material
-from seedsweep.report.provenance import command, facts_of
+from seedsweep.report.contents import RUN, STUDY, SWEEP, Material
 from seedsweep.report.text import seconds
+from seedsweep.runs.command import by
+from seedsweep.runs.recorded import GRID, SINGLE, read_recorded
+from seedsweep.runs.run_result import RunResult
+from seedsweep.runs.summary import batchnorm_summary
 
 ORDER = 90
+DIGITS = 16  # of a digest, shown
+OF_GRIDS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep.")
 
 
 def section(material: Material) -> Section | None:
@@ -31,6 +41,76 @@ def section(material: Material) -> Section | None:
         if material.kind != RUN:
             blocks.append(Text(f"`{run.label}`, seed {run.seed}, shown in detail above:"))
         blocks.append(Facts(facts_of(run)))
-        if run.config_text:
-            blocks.append(Folded("All settings", [Code(run.config_text.strip())]))
+        if material.settings_text:
+            blocks.append(Folded("All settings", [Code(material.settings_text.strip())]))
     return Section("what-was-run", "What was run", blocks)
+
+
+def command(material: Material) -> str:
+    """Returns the command line that makes these results again; empty if it was not recorded."""
+    if material.kind == STUDY:
+        name = Path(str(material.result.get("best_config", ""))).stem
+        folder = material.folder / "conf"
+        return by("python", "--config-dir", str(folder), ("experiment", name)) if name else ""
+    grid = material.kind == SWEEP
+    try:
+        recorded = read_recorded(material.folder / (GRID if grid else SINGLE))
+    except SeedsweepError:
+        return ""
+    overrides = [o for o in recorded.overrides if grid or not key_of(o).startswith(OF_GRIDS)]
+    # a job of a sweep is a grid of one: its settings are there
+    of_sweep = any(key_of(o) == "sweep" for o in overrides)
+    words = [*(["-m"] if grid or of_sweep else []), *recorded.options, *overrides]
+    return by("python", *words)
+
+
+def facts_of(run: RunResult) -> list[tuple[str, str]]:
+    """Returns what a run was made of."""
+    m = run.metrics
+    weights = m.get("weights") or {}
+    counts = {split: sum(images.values()) for split, images in (m.get("images") or {}).items()}
+    digests = m.get("digests") or {}
+    size = m.get("image_size")
+    rows = [
+        (
+            "net",
+            f"{m.get('backbone', '')}{' (in the place of InceptionV3)' if m.get('backbone_fallback') else ''}",
+        ),
+        ("weights", str(weights.get("note") or weights.get("source") or "")),
+        ("digest of the weights", str(weights.get("digest") or "")[:DIGITS]),
+        ("images", ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)),
+        ("digest of the split", str(digests.get("split") or "")[:DIGITS]),
+        ("digest of the images", str(digests.get("images") or "")[:DIGITS]),
+        ("digest of best.ckpt", str(digests.get("checkpoint") or "")[:DIGITS]),
+        ("image size", " x ".join(map(str, size)) if size else ""),
+        ("departs from its experiment by", " ".join(run.departures)),
+        (
+            "BatchNorm",
+            batchnorm_summary(run.switches.batchnorm) if run.switches else str(m.get("batchnorm", "")),
+        ),
+        ("preprocessing", str(m.get("preprocess", ""))),
+        ("augmentation", str(m.get("augment", ""))),
+        ("batch size", str(m.get("batch_size", ""))),
+        ("epochs", _epochs(m)),
+        ("seed", str(m.get("seed", ""))),
+        ("features", _features_told(m.get("features") or {})),
+        ("versions", ", ".join(f"{name} {number}" for name, number in (m.get("versions") or {}).items())),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def _features_told(features: dict[str, Any]) -> str:
+    if not features:
+        return ""
+    if not features.get("stored"):
+        return "computed in every epoch"
+    made = [str(features[key]) for key in ("engine", "precision") if features.get(key)]
+    return f"stored{', computed by ' + ' in '.join(made) if made else ''}"
+
+
+def _epochs(metrics: dict[str, Any]) -> str:
+    if "epochs" not in metrics:
+        return ""
+    if metrics["best_epoch"] is None:  # it diverged in its first one
+        return "none was finished"
+    return f"{metrics['epochs']}, of which the {metrics['best_epoch'] + 1}. was kept"

@@ -17,8 +17,8 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 from optuna.visualization import matplotlib as drawn
 
-from seedsweep.report.study.trials import Trials, read_trials, score
 from seedsweep.drawing import DOTS, GREY, INK, TRAIN, VAL
+from seedsweep.report.study.trials import Trials, read_trials, score
 
 log = logging.getLogger(__name__)
 
