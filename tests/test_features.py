@@ -222,7 +222,7 @@ def test_an_interrupted_extraction_goes_on(cache: str, monkeypatch: pytest.Monke
         engine = build(net, *args)  # type: ignore[arg-type]
 
         class Stops:
-            name, at_once, device = engine.name, 1, engine.device
+            name, at_once = engine.name, 1
 
             def __call__(self, images: torch.Tensor) -> torch.Tensor:
                 calls.append(len(images))

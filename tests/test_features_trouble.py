@@ -27,8 +27,7 @@ from seedsweep.data.prepare import prepare_images
 from seedsweep.errors import SeedsweepError
 from seedsweep.features import budget, extract, shards
 from seedsweep.features.engines import Engine
-from seedsweep.features.lock import locked
-from seedsweep.features.store import Space, View
+from seedsweep.features.store import Space, View, locked
 from seedsweep.training import stored
 from seedsweep.training.run import train
 

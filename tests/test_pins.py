@@ -258,16 +258,16 @@ def test_files_that_go_during_an_online_run_are_one_sentence(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     """In the process of a DataLoader, which hands errors over as texts of many lines."""
-    from seedsweep.training import run
+    from seedsweep.training import route
 
-    fit = run.fit_online
+    fit = route.fit_online
 
     def late(*args: object) -> object:
         (root / "b/im_1.png").unlink()
         (root / "b/im_2.png").unlink()
         return fit(*args)
 
-    monkeypatch.setattr(run, "fit_online", late)
+    monkeypatch.setattr(route, "fit_online", late)
     monkeypatch.chdir(tmp_path)
     words = [*TINY, f"data.root={root}", "data.cache_gib=0", "data.workers=1", "hydra.run.dir=r"]
     assert main(words) == 2
@@ -410,9 +410,9 @@ def test_an_image_that_goes_during_a_study_fails_no_trial(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     from seedsweep.study import close
-    from seedsweep.training import run
+    from seedsweep.training import route
 
-    fit, image, kept = run.fit_online, root / "b/im_1.png", root / "kept"
+    fit, image, kept = route.fit_online, root / "b/im_1.png", root / "kept"
     calls: list[int] = []
 
     def late(*args: object) -> object:
@@ -423,7 +423,7 @@ def test_an_image_that_goes_during_a_study_fails_no_trial(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(close, "draw_study", lambda *_: [])
-    monkeypatch.setattr(run, "fit_online", late)
+    monkeypatch.setattr(route, "fit_online", late)
     online = ["features=off", "data.cache_gib=0", "data.workers=0", "trainer.max_epochs=1"]
     words = [
         *(word for word in STUDY if "epochs" not in word),
@@ -466,9 +466,9 @@ def test_features_of_a_file_that_changed_meanwhile_are_not_stored(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """They would stand under the digest of the earlier content, for every later run."""
-    from seedsweep.training import run
+    from seedsweep.training import route
 
-    opened = run.open_features
+    opened = route.open_features
     where = f"data.root={root}", f"paths.cache={tmp_path / 'cache'}"
     config = config_of(*TINY[:-1], "features=auto", *where, "data.cache_gib=0")
     content = (root / "a/im_0.png").read_bytes()
@@ -478,7 +478,7 @@ def test_features_of_a_file_that_changed_meanwhile_are_not_stored(
         return opened(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "open_features", late)
+        patch.setattr(route, "open_features", late)
         with pytest.raises(SeedsweepError, match=r"im_0.png was removed or changed while the run went on"):
             train(config, tmp_path / "r", pictures=False)
     stored = b"".join(

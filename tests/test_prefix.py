@@ -14,7 +14,7 @@ from seedsweep.batchnorm.policy import depends_on_batch, follows_stored, norm_la
 from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.errors import SeedsweepError
-from seedsweep.features.activations import ActivationDataModule
+from seedsweep.features.image_features import ActivationDataModule
 from seedsweep.models.backbone import Backbone
 from seedsweep.models.backbone_builder import build_backbone
 from seedsweep.models.cut import find_cut
@@ -261,7 +261,9 @@ def extracted(config: Config, change: str = "") -> tuple[int, PreparedImages, Ac
         with torch.no_grad():
             trunk.backbone.get_parameter(change).add_(0.1)
     features = open_features(config, prepared, trunk)
-    images = ActivationDataModule(features, trunk.cut, config)
+    images = ActivationDataModule(
+        features, trunk.cut, config.data.batch_size, config.seed, config.trainer.channels_last
+    )
     module, _ = build_module(config, prepared, trunk)
     module.eval()
     rows = torch.tensor([5, 0, 69, 5])

@@ -17,11 +17,11 @@ from seedsweep.config.departures import departures
 from seedsweep.diagnosis import remedy as remedies
 from seedsweep.diagnosis.remedy import Said, proved, saved_whole
 from seedsweep.export.load import load_trained
-from seedsweep.features.route import why_online
 from seedsweep.models.called import augment_called, batchnorm_called, preprocess_called, rename
 from seedsweep.names import conf_dir
 from seedsweep.runs.record import read_metrics, read_switches
 from seedsweep.runs.switches import Switches
+from seedsweep.training.route import why_online
 from seedsweep.whole import strict, write_json
 
 SMALL = [

@@ -20,7 +20,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import Trunk
 from seedsweep.models.classifier import FeatureNet
 from seedsweep.training.assemble import trunk_as_set, trunk_of
-from seedsweep.training.predict import Images
+from seedsweep.training.predict import Source
 from seedsweep.training.stored import open_features
 
 VIEWS = 3  # passes in train mode: a head that saw one draw of its batches only would learn that draw
@@ -127,7 +127,7 @@ class Material:
 
     def _stored(self, config: Config) -> Answers:
         try:
-            features: Images = open_features(config, self.images, trunk_of(config, self.images))
+            features: Source = open_features(config, self.images, trunk_of(config, self.images))
         except OSError as error:
             raise SeedsweepError(
                 f"the features can't be written below {config.paths.cache} ({error}): make room there, or give "

@@ -14,8 +14,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.features.lock import LOCK
 from seedsweep.features.shards import is_whole
+from seedsweep.features.store import LOCK
 
 log = logging.getLogger(__name__)
 

@@ -1,59 +1,64 @@
-"""A run's images as features: what a data module is to pixels."""
+"""A run's images as stored features of the whole backbone, or as stored activations at a cut."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from seedsweep.data.datamodule import Fetch, ImageDataModule
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.warp import Augment
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.budget import enforce
 from seedsweep.features.engines import Engine
 from seedsweep.features.extract import extract
-from seedsweep.features.rows import FeatureRows, MappedRows, MixedRows
-from seedsweep.features.store import PLAIN, Space, View, view_name
-from seedsweep.training.options import ArmSettings
+from seedsweep.features.options import FeaturesConfig
+from seedsweep.features.store import PLAIN, FeatureRows, MappedRows, MixedRows, Space, View, view_name
+from seedsweep.models.classifier import Classifier, UpperClassifier
+from seedsweep.models.cut import Cut
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Pass:
-    """How features are made: the engine is built only if some are missing."""
-
-    engine: Callable[[], Engine]
-    batch_size: int
-    dtype: str
 
 
 class FeatureImages:
     """Features of a run's images, un-augmented for every split and augmented for the training images.
 
     Args:
-        config: the whole configuration.
         prepared: table and pixels.
         space: the store's part for this net.
-        how: the pass over images that have none yet.
+        engine: makes what computes features; called if some are missing.
+        options: how they are computed and stored.
         augment: of the training images, or None.
+        views: augmented views of each training image, at least 1.
+        memory_gib: features that take more stay on disk.
 
     Raises:
         OSError: the store can't be written.
     """
 
     def __init__(
-        self, config: ArmSettings, prepared: PreparedImages, space: Space, how: Pass, augment: Augment | None
+        self,
+        prepared: PreparedImages,
+        space: Space,
+        engine: Callable[[], Engine],
+        options: FeaturesConfig,
+        augment: Augment | None,
+        views: int,
+        memory_gib: float,
     ) -> None:
-        self.config = config
         self.prepared = prepared
         self.space = space
-        self.how = how
         self.augment = augment
+        self.views = views if augment else 0
+        self._engine = engine
+        self._options = options
+        self._memory_gib = memory_gib
         self.extracted = 0
         table = prepared.table
         self._row = {image: row for row, image in reversed(list(enumerate(table.digests)))}
@@ -69,13 +74,6 @@ class FeatureImages:
         self._plain_view = self._ready(plain, table.digests, None)
         self.plain = self._in_memory(MappedRows(self._plain_view, table.digests))
         self._epoch: tuple[int, FeatureRows] | None = None
-
-    @property
-    def views(self) -> int:
-        """Augmented views in use; 0: none, for nothing is augmented."""
-        if self.augment is None:
-            return 0
-        return self.config.features.views or self.config.trainer.max_epochs
 
     def logits(self, net: nn.Module, rows: Tensor, device: torch.device) -> Tensor:
         """Returns what the head of ``net``, a Classifier, answers to the plain features of ``rows``."""
@@ -97,39 +95,38 @@ class FeatureImages:
                     self._epoch = (0, MappedRows(self._plain_view, self._train_images))
             return self._epoch[1]
         if self._epoch is None or self._epoch[0] != epoch:
-            self._epoch = (epoch, self._drawn(epoch))
+            self._epoch = (epoch, self._drawn(self.augment, epoch))
         return self._epoch[1]
 
     def _in_memory(self, rows: MappedRows | MixedRows) -> FeatureRows:
-        """Loads features where they take no more than data.cache_gib."""
+        """Loads features where they fit into memory."""
         everything = torch.arange(len(rows))
         one = rows[everything[:1]].numel()
-        fits = len(rows) * one * 4 <= self.config.data.cache_gib * 2**30
+        fits = len(rows) * one * 4 <= self._memory_gib * 2**30
         return rows[everything] if fits else rows
 
-    def _drawn(self, epoch: int) -> FeatureRows:
+    def _drawn(self, augment: Augment, epoch: int) -> FeatureRows:
         cycle, first = divmod(epoch, self.views)
         if cycle == 0:
-            return self._in_memory(MappedRows(self._view(first), self._train_images))
+            return self._in_memory(MappedRows(self._view(augment, first), self._train_images))
         seeds = np.asarray([int(image[16:24], 16) for image in self._train_images])
         choice = (first + (seeds * (2 * cycle + 1) >> 7)) % self.views
-        views = {int(number): self._view(int(number)) for number in np.unique(choice)}
+        views = {int(number): self._view(augment, int(number)) for number in np.unique(choice)}
         return self._in_memory(MixedRows(views, choice, self._train_images))
 
-    def _view(self, number: int) -> View:
-        name = view_name(asdict(self.config.augment), self.config.seed, number)
+    def _view(self, augment: Augment, number: int) -> View:
+        name = view_name(asdict(augment.config), augment.seed, number)
         try:
             return self._ready(self.space.view(name), self._train_images, number)
         except OSError as error:  # in the middle of the run: it is too late to go online
             raise SeedsweepError(
-                f"The features of the augmented images can't be written below {self.config.paths.cache} ({error}): "
+                f"The features of the augmented images can't be written in {self.space.folder.parent} ({error}): "
                 "make room there, or take a smaller features.views or features=off."
             ) from error
 
     def _ready(self, view: View, images: Sequence[str], epoch: int | None) -> View:
         """Extracts what a view lacks."""
         if view.missing(images):
-            how = self.how
 
             def load(some: Sequence[str]) -> Tensor:
                 rows = np.asarray([self._row[image] for image in some])
@@ -138,6 +135,52 @@ class FeatureImages:
                     return pixels
                 return self.augment(pixels, torch.from_numpy(rows), epoch)
 
-            self.extracted += extract(view, images, load, how.engine, how.batch_size, how.dtype)
-            enforce(self.space.folder.parent, self.config.features.budget_gib, keep=self.space.folder)
+            options = self._options
+            self.extracted += extract(view, images, load, self._engine, options.batch_size, options.dtype)
+            enforce(self.space.folder.parent, options.budget_gib, keep=self.space.folder)
         return view
+
+
+class ActivationDataModule(ImageDataModule):
+    """An :class:`ImageDataModule` whose images are activations [C, h, w] at a cut, in the same order.
+
+    Args:
+        features: the activations; its views are the augmentation.
+        cut: where they were taken.
+        batch_size: of training.
+        seed: of the order.
+        channels_last: the memory layout of activations.
+    """
+
+    def __init__(
+        self, features: FeatureImages, cut: Cut, batch_size: int, seed: int, channels_last: bool
+    ) -> None:
+        super().__init__(features.prepared, batch_size, seed, workers=0, augment=None)
+        self.features = features
+        self.cut = cut
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+
+    def prepare_data(self) -> None:
+        """Nothing: no pixel is needed."""
+
+    def source(self, split: str) -> Fetch:
+        """Returns where the activations of a split come from."""
+        return self._drawn if split == "train" and self.features.augment is not None else self._plain
+
+    def logits(self, net: nn.Module, rows: Tensor, device: torch.device) -> Tensor:
+        """Returns what ``net``, a Classifier, answers to the un-augmented images of ``rows`` (int64 [n])."""
+        assert isinstance(net, Classifier)
+        answer: Tensor = UpperClassifier(net, self.cut)(self._plain(rows.numpy()).to(device))
+        return answer
+
+    def _plain(self, rows: NDArray[np.int64]) -> Tensor:
+        return self._laid_out(self.features.plain[torch.from_numpy(rows)])
+
+    def _drawn(self, rows: NDArray[np.int64]) -> Tensor:
+        trainer = self.trainer
+        assert trainer is not None
+        drawn = self.features.training_features(trainer.current_epoch)
+        return self._laid_out(drawn[torch.from_numpy(np.searchsorted(self.features.train_rows, rows))])
+
+    def _laid_out(self, activations: Tensor) -> Tensor:
+        return activations.contiguous(memory_format=self.layout) if activations.ndim == 4 else activations

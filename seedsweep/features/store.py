@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seedsweep.features.lock import locked
 from seedsweep.features.shards import Shard, read_shards, remove_leftovers, write_shard
 from seedsweep.whole import write_json
 
 FORMAT = 2  # part of every key: raise it where the same settings would give other numbers
 PLAIN = "plain"
+LOCK = ".lock"
+
+log = logging.getLogger(__name__)
 
 
 class View:
@@ -138,3 +142,84 @@ def view_name(augment: dict[str, Any], seed: int, view: int) -> str:
     """Names a draw of an augmentation with these settings and seed."""
     digest = hashlib.sha256(json.dumps(augment, sort_keys=True, allow_nan=False).encode()).hexdigest()[:12]
     return f"{augment['name']}-{digest}-s{seed}-v{view:03d}"
+
+
+class MappedRows:
+    """Reads rows from the memory-mapped shards when asked.
+
+    Args:
+        view: holds all of ``images``.
+        images: SHA-256 a row.
+    """
+
+    def __init__(self, view: View, images: Sequence[str]) -> None:
+        self.view = view
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Returns float32 [B, ...] of rows int64 [B]."""
+        return self.view.take([self.images[row] for row in rows.tolist()])
+
+
+class MixedRows:
+    """Reads each row from a view of its own.
+
+    Args:
+        views: by number; each holds the images that are to be read from it.
+        choice: number of the view a row, [n].
+        images: SHA-256 a row.
+    """
+
+    def __init__(self, views: Mapping[int, View], choice: NDArray[np.int64], images: Sequence[str]) -> None:
+        self.views = views
+        self.choice = choice
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Returns float32 [B, ...] of rows int64 [B]."""
+        wanted = self.choice[rows.numpy()]
+        out: Tensor | None = None
+        for number in np.unique(wanted):
+            here = torch.from_numpy(np.flatnonzero(wanted == number))
+            part = self.views[int(number)].take([self.images[row] for row in rows[here].tolist()])
+            out = torch.empty(len(rows), *part.shape[1:]) if out is None else out
+            out[here] = part
+        return torch.zeros(0) if out is None else out
+
+
+FeatureRows = Tensor | MappedRows | MixedRows
+
+
+@contextmanager
+def locked(folder: Path, waiting: str = "") -> Iterator[None]:
+    """Makes ``folder`` and holds it; the kernel frees it if this process is killed.
+
+    Args:
+        folder: removed by another process meanwhile, it is made again.
+        waiting: said once if another process holds it.
+
+    Raises:
+        OSError: the folder can't be made or written.
+    """
+    lock = FileLock(folder / LOCK)
+    while not lock.is_locked:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                if waiting:
+                    log.info(waiting)
+                lock.acquire()
+        except FileNotFoundError:  # evicted between these lines
+            continue
+    try:
+        yield
+    finally:
+        lock.release()

@@ -17,7 +17,6 @@ from torch import Tensor
 from seedsweep.data.manifest import some
 from seedsweep.digest import digest_of
 from seedsweep.errors import SeedsweepError
-from seedsweep.features.image_features import FeatureImages
 from seedsweep.models.build import BuiltModel
 from seedsweep.runs.predictions import write_predictions
 from seedsweep.runs.record import (
@@ -25,7 +24,6 @@ from seedsweep.runs.record import (
     FINISHED,
     INTERRUPTED,
     Digests,
-    FeaturesUsed,
     RunRecord,
     write_record,
 )
@@ -36,7 +34,8 @@ from seedsweep.training.hparams import write_finished
 from seedsweep.training.module import ArmModule
 from seedsweep.training.options import ArmSettings
 from seedsweep.training.outcome import Outcome
-from seedsweep.training.predict import Images, predict
+from seedsweep.training.predict import predict
+from seedsweep.training.route import Images
 from seedsweep.training.tensorboard import RunTensorBoard
 
 if TYPE_CHECKING:
@@ -95,7 +94,6 @@ class ArmRun:
         switches: what the run does.
         images: the data.
         departures: settings that the experiment's file says otherwise.
-        reason: why the images go online; None: their features are stored.
         board: TensorBoard's writers; closed at the end.
         started: ``time.perf_counter()`` at the start of the run.
         pictures: draw them with ``draw``, and write the net's graph.
@@ -111,23 +109,11 @@ class ArmRun:
     switches: Switches
     images: Images
     departures: list[str]
-    reason: str | None
     board: RunTensorBoard
     started: float
     pictures: bool = True
     meet_test: bool = True
     draw: Draw | None = None
-
-    @property
-    def features(self) -> FeaturesUsed:
-        """How the images reach the head."""
-        stored = getattr(self.images, "features", self.images)  # those at a cut stand in a data module
-        if not isinstance(stored, FeatureImages):
-            return FeaturesUsed(False, self.reason)
-        about = stored.space.about
-        return FeaturesUsed(
-            True, None, about["engine"], about["precision"], about["dtype"], stored.views, stored.space.key
-        )
 
 
 def finish_run(run: ArmRun, rows: list[dict[str, float]], outcome: Outcome) -> dict[str, Any]:
@@ -159,7 +145,7 @@ def finish_run(run: ArmRun, rows: list[dict[str, float]], outcome: Outcome) -> d
         if len(indices) == 0 or (split == "test" and not (run.meet_test and status == FINISHED)):
             scores[split] = None
             continue
-        logits = predict(module, images, torch.from_numpy(indices), max(config.data.batch_size, 64))
+        logits = predict(module, images.source, torch.from_numpy(indices), max(config.data.batch_size, 64))
         logits_of[split] = logits
         scores[split] = score(logits, torch.from_numpy(table.labels[indices]), table.classes).as_dict()
         predictions += _prediction_rows(images, split, indices, logits)
@@ -205,7 +191,7 @@ def _record(
         weights=asdict(built.backbone.weights),
         backbone_fallback=built.backbone.fallback,
         image_size=list(config.data.image_size),
-        features=run.features,
+        features=run.images.used,
         trained_in=outcome.trained_in,
         images=table.counts(),
         digests=Digests(

@@ -20,37 +20,27 @@ from seedsweep.models.checkpoint import BEST, PREVIOUS
 from seedsweep.training.checkpoints import CheckpointFiles, KeepBestAndLast, checkpoint_to_resume, read_best
 from seedsweep.training.module import ArmModule
 from seedsweep.training.options import ArmSettings
-from seedsweep.training.outcome import Outcome
+from seedsweep.training.outcome import Fitting, Outcome
 from seedsweep.training.probe import ProbeCallback, probe_rows
 from seedsweep.training.recorder import Recorder
 
 TRAINED_IN = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}
 
 
-def fit_online(
-    config: ArmSettings,
-    run_dir: Path,
-    module: ArmModule,
-    images: ImageDataModule,
-    recorder: Recorder,
-    resume: bool,
-) -> Outcome:
+def fit_online(images: ImageDataModule, module: ArmModule, how: Fitting) -> Outcome:
     """Trains ``module`` and leaves its best weights in it.
 
     Args:
-        config: the whole configuration.
-        run_dir: checkpoints are written below it.
-        module: the net.
         images: the data.
-        recorder: gets each epoch.
-        resume: go on from a checkpoint, if there is one.
+        module: the net.
+        how: it is trained.
 
     Raises:
         SeedsweepError: the accelerator or precision can't be had here, no checkpoint is whole, or the best is gone.
     """
-    folder = run_dir / "checkpoints"
-    checkpoint = checkpoint_to_resume(folder, module.state_dict()) if resume else None
-    trainer = _trainer(config, run_dir, _callbacks(config, folder, images, recorder))
+    config, recorder, folder = how.config, how.recorder, how.folder / "checkpoints"
+    checkpoint = checkpoint_to_resume(folder, module.state_dict()) if how.resume else None
+    trainer = _trainer(config, how.folder, _callbacks(config, folder, images, recorder))
     interrupted, diverged = False, None
     try:
         interrupted = not _fit(trainer, module, images, checkpoint)

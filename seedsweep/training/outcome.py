@@ -1,10 +1,32 @@
-"""How a fit ended."""
+"""What a fit needs beside net and images, and how it ended."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from seedsweep.errors import DivergedError
+from seedsweep.training.options import ArmSettings
+from seedsweep.training.recorder import Recorder
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What a fit needs beside net and images.
+
+    Attributes:
+        config: the whole configuration.
+        folder: of the run; checkpoints are written below it.
+        recorder: gets each epoch.
+        resume: go on from a checkpoint, if there is one.
+        whole: write checkpoints of the whole net, though its head alone is trained; a trial of a study does not.
+    """
+
+    config: ArmSettings
+    folder: Path
+    recorder: Recorder
+    resume: bool = False
+    whole: bool = True
 
 
 @dataclass(frozen=True)

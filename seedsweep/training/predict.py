@@ -11,7 +11,7 @@ from seedsweep.data.prepare import PreparedImages
 from seedsweep.training.module import ArmModule
 
 
-class Images(Protocol):
+class Source(Protocol):
     """Where a run's images come from: pixels, or features that were stored."""
 
     prepared: PreparedImages
@@ -20,7 +20,7 @@ class Images(Protocol):
         """Returns what ``net``, a Classifier, answers to the un-augmented images of ``rows`` (int64 [n])."""
 
 
-def predict(module: ArmModule, images: Images, rows: Tensor, batch_size: int) -> Tensor:
+def predict(module: ArmModule, images: Source, rows: Tensor, batch_size: int) -> Tensor:
     """Returns float32 logits [n, N] on the CPU, un-augmented, in the order of ``rows``.
 
     Args:

@@ -13,7 +13,6 @@ import pytorch_lightning as pl
 
 from seedsweep.batchnorm.single import check_single_images
 from seedsweep.config.departures import departures
-from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.data.leftout import NAME as LEFT_OUT
 from seedsweep.data.leftout import write_left_out
 from seedsweep.data.order import length
@@ -21,11 +20,7 @@ from seedsweep.data.pin import Pin, values_beside
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.table import write_manifest
 from seedsweep.data.values import write_ranges
-from seedsweep.data.warp import build_augment
-from seedsweep.errors import RefusedError, SeedsweepError
-from seedsweep.features.activations import ActivationDataModule
-from seedsweep.features.image_features import FeatureImages
-from seedsweep.features.route import why_online
+from seedsweep.errors import RefusedError
 from seedsweep.models.build import BuiltModel, Trunk
 from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.models.summary import write_model_summary
@@ -37,11 +32,11 @@ from seedsweep.training.card import card_of
 from seedsweep.training.effective import effective
 from seedsweep.training.finish import ArmRun, finish_run
 from seedsweep.training.hparams import write_ended_early
-from seedsweep.training.online import fit_online
 from seedsweep.training.options import ArmSettings
+from seedsweep.training.outcome import Fitting
 from seedsweep.training.recorder import Recorder
+from seedsweep.training.route import Images, images_of
 from seedsweep.training.shared_setup import NOTHING, Given
-from seedsweep.training.stored import fit_stored, fit_upper, open_features, save_checkpoint
 from seedsweep.training.tensorboard import RunTensorBoard
 
 log = logging.getLogger(__name__)
@@ -102,7 +97,7 @@ def train(
             n_train,
             config.trainer.probe_images,
         )
-        images, reason = images_of(config, prepared, trunk)
+        images = images_of(config, prepared, trunk)
         module, built = build_module(config, prepared, trunk)
         switches = effective(config, built)
         module.card = card_of(
@@ -130,16 +125,10 @@ def train(
             log.warning("!!! %s", warning)
         board = RunTensorBoard(run_dir)
         recorder = Recorder(run_dir, board, on_epoch)
-        if resume and isinstance(images, FeatureImages) and (run_dir / "history.csv").is_file():
-            log.info("on stored features a run takes seconds: it begins anew")
+        if images.used.reason:
+            log.info("online, every epoch passes the images through the backbone: %s", images.used.reason)
         try:
-            if isinstance(images, FeatureImages):
-                outcome = fit_stored(config, module, images, recorder)
-            elif isinstance(images, ActivationDataModule):
-                outcome = fit_upper(config, run_dir, module, images, recorder, resume)
-            else:
-                log.info("online, every epoch passes the images through the backbone: %s", reason)
-                outcome = fit_online(config, run_dir, module, images, recorder, resume)
+            outcome = images.fit(module, Fitting(config, run_dir, recorder, resume, whole=pictures))
         except Exception:  # a trial that is pruned, above all
             if recorder.rows:
                 write_ended_early(board, switches, label, config.seed, recorder.rows[-1])
@@ -152,8 +141,6 @@ def train(
             raise KeyboardInterrupt
         if outcome.diverged:
             log.warning("training ends here: it %s", outcome.diverged)
-        if isinstance(images, FeatureImages) and outcome.best_epoch >= 0:
-            save_checkpoint(module, run_dir / "checkpoints/best.ckpt", outcome.best_epoch, whole=pictures)
         metrics = finish_run(
             ArmRun(
                 config,
@@ -164,7 +151,6 @@ def train(
                 switches,
                 images,
                 departed,
-                reason,
                 board,
                 started,
                 pictures,
@@ -179,9 +165,7 @@ def train(
         return metrics
 
 
-def open_images(
-    config: ArmSettings, prepared: PreparedImages
-) -> tuple[Trunk, FeatureImages | ActivationDataModule | ImageDataModule]:
+def open_images(config: ArmSettings, prepared: PreparedImages) -> tuple[Trunk, Images]:
     """Makes ready what ``config`` will train on: features that are to be stored are, with all cores of this process.
 
     Args:
@@ -197,32 +181,7 @@ def open_images(
     flush_denormals()
     pl.seed_everything(config.seed, verbose=False)  # a net without weights is drawn
     trunk = trunk_of(config, prepared)
-    return trunk, images_of(config, prepared, trunk)[0]
-
-
-def images_of(
-    config: ArmSettings, prepared: PreparedImages, trunk: Trunk
-) -> tuple[FeatureImages | ImageDataModule, str | None]:
-    """Chooses the route; returns the run's images, and why they go online (None: their features are stored)."""
-    table = prepared.table
-    reason = why_online(
-        config,
-        trunk.lower,
-        n_train=len(table.indices("train")),
-        n_images=len(table.paths),
-        shape=trunk.stored_shape(*config.data.image_size),
-    )
-    if reason is None:
-        try:
-            features = open_features(config, prepared, trunk)
-            return ActivationDataModule(features, trunk.cut, config) if trunk.cut else features, None
-        except OSError as error:
-            reason = f"the features can't be written below {config.paths.cache} ({error})"
-            if config.features.mode == "required":
-                raise SeedsweepError(f"features=required, but {reason}.") from error
-    augment = build_augment(config.augment, config.seed, table.digests)
-    module = ImageDataModule(prepared, config.data.batch_size, config.seed, config.data.workers, augment)
-    return module, reason
+    return trunk, images_of(config, prepared, trunk)
 
 
 def _images(config: ArmSettings, run_dir: Path, pin: Pin | None, resume: bool) -> PreparedImages:

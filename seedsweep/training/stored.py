@@ -14,11 +14,9 @@ from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.warp import build_augment
 from seedsweep.digest import digest_of_net
 from seedsweep.errors import DivergedError
-from seedsweep.features.activations import ActivationDataModule
 from seedsweep.features.engines import Engine, build_engine, engine_name
-from seedsweep.features.image_features import FeatureImages, Pass
-from seedsweep.features.rows import FeatureRows
-from seedsweep.features.store import Space
+from seedsweep.features.image_features import ActivationDataModule, FeatureImages
+from seedsweep.features.store import FeatureRows, Space
 from seedsweep.models.build import Trunk
 from seedsweep.models.called import preprocess_called
 from seedsweep.models.checkpoint import CARD, write_checkpoint
@@ -30,9 +28,8 @@ from seedsweep.training.heads.precision import takes_bfloat16
 from seedsweep.training.module import ArmModule
 from seedsweep.training.online import fit_online
 from seedsweep.training.options import ArmSettings
-from seedsweep.training.outcome import Outcome
+from seedsweep.training.outcome import Fitting, Outcome
 from seedsweep.training.probe import probe_rows
-from seedsweep.training.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -77,23 +74,26 @@ def open_features(config: ArmSettings, prepared: PreparedImages, trunk: Trunk) -
 
     table = prepared.table
     augment = build_augment(config.augment, config.seed, table.digests)
-    images = FeatureImages(config, prepared, space, Pass(engine, options.batch_size, options.dtype), augment)
+    views = options.views or config.trainer.max_epochs
+    images = FeatureImages(prepared, space, engine, options, augment, views, config.data.cache_gib)
     if not images.extracted:
         log.info("features: all %d images are in %s", len(table.paths), space.folder)
     return images
 
 
-def fit_stored(config: ArmSettings, module: ArmModule, images: FeatureImages, recorder: Recorder) -> Outcome:
+def fit_stored(images: FeatureImages, module: ArmModule, how: Fitting) -> Outcome:
     """Trains the head of ``module`` on stored features and leaves its best weights in it.
 
     A run that was interrupted starts again: it is a matter of seconds, and ends with the same numbers.
 
     Args:
-        config: the whole configuration.
-        module: the whole net.
         images: the features.
-        recorder: gets each epoch.
+        module: the whole net.
+        how: it is trained.
     """
+    config, recorder = how.config, how.recorder
+    if how.resume and (how.folder / "history.csv").is_file():
+        log.info("on stored features a run takes seconds: it begins anew")
     recorder.board.start_anew()
     device = device_of(config)
     module.to(device)
@@ -125,28 +125,19 @@ def fit_stored(config: ArmSettings, module: ArmModule, images: FeatureImages, re
         best = (fit.best_epoch, fit.best_state)
     if best[1]:
         head.load_state_dict(best[1])
+        _save_best(module, how.folder / "checkpoints/best.ckpt", best[0], whole=how.whole)
     return Outcome(best[0], interrupted, "bfloat16" if schedule.bfloat16 else "float32", diverged)
 
 
-def fit_upper(
-    config: ArmSettings,
-    run_dir: Path,
-    module: ArmModule,
-    images: ActivationDataModule,
-    recorder: Recorder,
-    resume: bool,
-) -> Outcome:
+def fit_upper(images: ActivationDataModule, module: ArmModule, how: Fitting) -> Outcome:
     """Trains head and upper blocks on the activations at the cut, as online but for the passes below it.
 
     Leaves the best weights in ``module``; the checkpoints are those of the online arm, whole nets.
 
     Args:
-        config: the whole configuration.
-        run_dir: checkpoints are written below it.
-        module: the whole net.
         images: the activations.
-        recorder: gets each epoch.
-        resume: go on from a checkpoint, if there is one.
+        module: the whole net.
+        how: it is trained.
 
     Raises:
         SeedsweepError: the accelerator can't be had here, or no checkpoint is whole.
@@ -154,12 +145,12 @@ def fit_upper(
     whole = module.classifier
     module.classifier = UpperClassifier(whole, images.cut)
     try:
-        return fit_online(config, run_dir, module, images, recorder, resume)
+        return fit_online(images, module, how)
     finally:
         module.classifier = whole
 
 
-def save_checkpoint(module: ArmModule, path: Path, epoch: int, *, whole: bool) -> None:
+def _save_best(module: ArmModule, path: Path, epoch: int, *, whole: bool) -> None:
     """Writes ``best.ckpt`` as Lightning does; without the backbone if not ``whole`` (a trial of a study)."""
     state = module.state_dict()
     if not whole:

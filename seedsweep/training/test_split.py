@@ -18,7 +18,7 @@ from seedsweep.stats.scores import score
 from seedsweep.training.assemble import build_module, trunk_of
 from seedsweep.training.options import ArmSettings
 from seedsweep.training.predict import predict
-from seedsweep.training.run import images_of
+from seedsweep.training.route import images_of
 
 
 def score_test(config: ArmSettings, run_dir: Path, pin: Pin) -> dict[str, Any] | None:
@@ -54,13 +54,13 @@ def score_test(config: ArmSettings, run_dir: Path, pin: Pin) -> dict[str, Any] |
     saved = read_checkpoint(checkpoint)
     whole = bool(saved.get("whole", True))  # a stored route's trial keeps its head alone
     trunk = trunk_of(config, prepared, calibrated=not whole)
-    images, _ = images_of(config, prepared, trunk)
+    images = images_of(config, prepared, trunk)
     module, _ = build_module(config, prepared, trunk)
     wrong = module.load_state_dict(saved["state_dict"], strict=whole)
     if wrong.unexpected_keys or any(".head." in key for key in wrong.missing_keys):
         raise SeedsweepError(f"{checkpoint} does not fit the run's configuration.")
     module.eval()
-    logits = predict(module, images, torch.from_numpy(rows), max(config.data.batch_size, 64))
+    logits = predict(module, images.source, torch.from_numpy(rows), max(config.data.batch_size, 64))
     scores = score(logits, torch.from_numpy(table.labels[rows]), table.classes).as_dict()
     add_test_scores(run_dir, scores)
     return scores

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from seedsweep.data.order import epoch_order, epoch_seed
-from seedsweep.features.rows import FeatureRows
+from seedsweep.features.store import FeatureRows
 from seedsweep.models.classifier import Head
 from seedsweep.training.heads.data import HeadData, HeadSchedule
 from seedsweep.training.heads.objective import Objective

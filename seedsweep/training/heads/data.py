@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from seedsweep.features.rows import FeatureRows
+from seedsweep.features.store import FeatureRows
 
 
 @dataclass
