@@ -14,6 +14,7 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "experiments").rglob("*.md")),
 ]
 MOST = 30  # words of a sentence
 ENDS = re.compile(r"[.!?](?=\s|$)(?<!e\.g\.)")
@@ -22,7 +23,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 def shown(page: Path) -> str:
     """A page without its blocks of code and with each link as its text."""
-    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^```.*?^```|^ {4}\S[^\n]*", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
 
 
