@@ -77,6 +77,7 @@ def split(value: str) -> list[str]:
     return [value] if mark or depth else parts
 
 
+CONFIG = "config"  # the file that a command line composes, without --config-name
 APPENDED = ("experiment", "rung", "sweep", "study")  # groups that conf/config.yaml does not choose from
 
 

@@ -15,6 +15,7 @@ from composed import compose_config, config_of
 from omegaconf import OmegaConf
 from PIL import Image
 
+from seedsweep.cli.grid_pins import check_pin
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.data.options import DataConfig
@@ -22,7 +23,6 @@ from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.table import write_manifest
 from seedsweep.errors import RefusedError, SeedsweepError
-from seedsweep.runs.grid_pins import check_pin
 from seedsweep.runs.job_record import shared_manifest
 from seedsweep.study.plan import Plan
 from seedsweep.study.same_images import agree_on_images
@@ -357,7 +357,7 @@ STUDY = [
 
 def test_a_damaged_result_of_one_job_refuses_no_grid(root: Path, tmp_path: Path):
     grid, config = tmp_path / "g", config_of(*TINY, f"data.root={root}")
-    manifest = shared_manifest(grid, config)
+    manifest = shared_manifest(grid, config.data)
     (grid / "0").mkdir(parents=True)
     (grid / "0/metrics.json").write_text("{")
     write_manifest(prepare_images(settings(root), tmp_path).table, manifest)

@@ -17,10 +17,11 @@ from seedsweep.config.departures import departures
 from seedsweep.diagnosis import remedy as remedies
 from seedsweep.diagnosis.remedy import Said, proved, saved_whole
 from seedsweep.export.load import load_trained
-from seedsweep.models.called import augment_called, batchnorm_called, preprocess_called, rename
+from seedsweep.models.called import augment_called, batchnorm_called, preprocess_called
 from seedsweep.names import conf_dir
 from seedsweep.runs.record import read_metrics, read_switches
 from seedsweep.runs.switches import Switches
+from seedsweep.training.effective import name_by_values
 from seedsweep.training.route import why_online
 from seedsweep.whole import strict, write_json
 
@@ -140,7 +141,7 @@ def test_settings_are_called_by_what_they_do(overrides: list[str], names: tuple[
     )  # fmt: skip
     for found, wanted in zip(called, names, strict=True):
         assert found == wanted or (wanted == "custom" and found.startswith("custom ("))
-    rename(config)
+    name_by_values(config)
     assert (config.augment.name, config.batchnorm.name, config.preprocess.name) == called
 
 

@@ -21,13 +21,13 @@ from seedsweep.cli import notes
 from seedsweep.cli.arguments import arrange, parse
 from seedsweep.cli.preflight import check
 from seedsweep.cli.sentences import sentence
-from seedsweep.config.compose import CONFIG, searching
+from seedsweep.config.compose import searching
 from seedsweep.config.same import refuse_other_settings
 from seedsweep.config.schema import Config
 from seedsweep.config.store import register_schema, to_config
 from seedsweep.errors import DivergedError, SeedsweepError
 from seedsweep.names import conf_dir, path_of
-from seedsweep.overrides import setting
+from seedsweep.overrides import CONFIG, setting
 from seedsweep.runs.answers import Answers, read_answers
 from seedsweep.runs.history import read_history
 from seedsweep.runs.job_record import alone, diverged, holds_run, is_finished

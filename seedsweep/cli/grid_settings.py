@@ -12,8 +12,9 @@ from seedsweep.config.same import other_settings
 from seedsweep.config.schema import Config
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.overrides import key_of, text_of
-from seedsweep.runs.job_record import JOB, digest, holds_run
+from seedsweep.runs.job_record import JOB, holds_run
 from seedsweep.runs.naming import varied
+from seedsweep.training.identity import digest
 from seedsweep.whole import read_json
 
 NOT_COMPARED = ("experiment.teaches",)

@@ -27,7 +27,7 @@ from seedsweep import disk, signals
 from seedsweep.cli import launched as worker
 from seedsweep.cli import launchers, notes
 from seedsweep.cli.litter import remove_if_empty
-from seedsweep.config.location import cache_of
+from seedsweep.config.location import cache_of, study_of
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.errors import DamagedError, DiskError, DivergedError, GridEnd, SeedsweepError
@@ -37,6 +37,7 @@ from seedsweep.runs.command import command, typed
 from seedsweep.runs.grid_folder import settle
 from seedsweep.runs.naming import arm_label, count, varied
 from seedsweep.runs.recorded import write_copy
+from seedsweep.training.identity import digest as run_digest
 from seedsweep.whole import read_json
 
 log = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ def _grid_job(cfg: DictConfig, folder: Path) -> None:
         log.info("[%s] %s", place, label)
         _fail(folder, cfg, label, str(caught))
         return
-    digest = record.digest(config)
+    digest = run_digest(config)
     try:
         if os.getpid() != state.process:
             worker.enter(hydra, place)
@@ -196,11 +197,11 @@ def _grid_job(cfg: DictConfig, folder: Path) -> None:
                 log.info("another process is at it: left alone")
             elif config.task != "train":  # a study, or one of its workers: its trials know what is done
                 (folder / "failure.json").unlink(missing_ok=True)
-                record.write_task(folder, config, label, ended=False)
+                _note_task(folder, config, label, ended=False)
                 _task(config, folder, label, resume=True)
-                record.write_task(folder, config, label, ended=True)
+                _note_task(folder, config, label, ended=True)
             elif not _settled(grid, folder, config, label, digest):
-                record.write_run(grid, folder, config, label)
+                record.write_run(folder, digest, label, record.shared_manifest(grid, config.data))
                 _task(config, folder, label, resume=True)
     except DiskError as caught:
         _end_grid(str(caught), folder, config, label)
@@ -253,6 +254,11 @@ def _keep_imports() -> None:
     gc.freeze()
 
 
+def _note_task(folder: Path, config: Config, label: str, *, ended: bool) -> None:
+    study = study_of(config) if config.task == "study" else None
+    record.write_task(folder, config.task, label, ended=ended, study=study, leads=config.study.job == 0)
+
+
 def _folders(grid: Path, own: Path) -> list[Path]:
     """Returns the grid's job folders, this job's own first."""
     others = sorted(path.parent for path in grid.glob(f"*/{record.JOB}"))
@@ -272,7 +278,7 @@ def _config_of(folder: Path, own: Path | None = None) -> str | None:
 def _fail(folder: Path, config: Config | DictConfig, label: str, reason: str) -> None:
     log.error("failed: %s", reason)
     notes.put_back()
-    record.write_failure(folder, config, label, reason)
+    record.write_failure(folder, config.experiment.name, config.seed, label, reason)
 
 
 def _end_grid(reason: str, folder: Path, config: Config, label: str) -> None:

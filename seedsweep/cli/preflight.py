@@ -18,12 +18,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.bounds import file_name
+from seedsweep.cli.grid_pins import check_pin
 from seedsweep.cli.grid_settings import check_settings
 from seedsweep.cli.grid_size import check_size, is_range, values_of
 from seedsweep.cli.sentences import choices_of, is_choice, sentence, unknown_choice, unreadable
 from seedsweep.cli.shadowed import refuse_shadowed, shadowed
 from seedsweep.cli.study_names import Job, check_names
-from seedsweep.config.compose import CONFIG, searching
+from seedsweep.config.compose import searching
 from seedsweep.config.same import check_same_split, refuse_other_settings, saved_config
 from seedsweep.config.schema import Config
 from seedsweep.config.secrets import check_url
@@ -31,9 +32,8 @@ from seedsweep.config.store import to_config
 from seedsweep.config.values import how_to_quote
 from seedsweep.data.folder import check_root
 from seedsweep.errors import SeedsweepError
-from seedsweep.overrides import key_of, text_of
+from seedsweep.overrides import CONFIG, key_of, text_of
 from seedsweep.runs.command import typed
-from seedsweep.runs.grid_pins import check_pin
 from seedsweep.runs.job_record import holds_run
 from seedsweep.runs.recorded import GRID
 from seedsweep.study.options import OF_THE_STUDY

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from seedsweep.config.compose import CONFIG
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
-from seedsweep.overrides import key_of, setting, text_of
+from seedsweep.overrides import CONFIG, key_of, setting, text_of
 from seedsweep.runs.recorded import GRID, SINGLE, read_recorded
 
 OUR_MARK = "resume=true"  # tells the job to go on instead of refusing a used folder

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from seedsweep.config.location import study_of
-from seedsweep.config.same import what_counts, what_counts_of_study
+from seedsweep.config.same import what_counts_of_study
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import key_of
+from seedsweep.training.identity import what_counts
 
 PLAIN = re.compile(r"[\w.+-]+")  # what a folder's name may hold as it is
 EXPERIMENT = "${experiment.name}"

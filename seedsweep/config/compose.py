@@ -18,9 +18,7 @@ from seedsweep.config.schema import Config
 from seedsweep.config.store import register_schema, to_config
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import conf_dir
-from seedsweep.overrides import key_of
-
-CONFIG = "config"  # the file that a command line composes, without --config-name
+from seedsweep.overrides import CONFIG, key_of
 
 
 def composed(

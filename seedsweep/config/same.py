@@ -13,37 +13,17 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seedsweep.affects import SPLIT, content
 from seedsweep.config.schema import Config
-from seedsweep.data.options import DataConfig
 from seedsweep.errors import SeedsweepError
+from seedsweep.training.identity import what_counts
 from seedsweep.training.options import ArmSettings
 
 log = logging.getLogger(__name__)
 
-# where a run is written, what is said about it, and what other tasks read
-SECTIONS = (
-    "task", "resume", "paths", "report", "diagnose", "checkpoint", "predict", "export", "rung", "study", "sampler",
-    "pruner", "storage", "cache", "dashboard",
-)  # fmt: skip
-# how fast it goes, and what it says
-SETTINGS = {
-    "data": ("workers", "cache_gib", "image_gib"),
-    "trainer": ("progress_bar",),
-    "features": ("budget_gib", "batch_size"),
-    "experiment": ("teaches",),
-}
 # what a run that is gone on with may change: how long it trains and where; and its images may have moved, for they are
 # compared by content
 MAY_CHANGE = ("trainer", "features", "experiment", "data.root")
-NOT_OF_THE_SPLIT = ("image_size", "batch_size", "workers", "cache_gib", "image_gib")
-
-
-def what_counts(config: Config) -> dict[str, Any]:
-    """Returns the settings that a run's numbers depend on, and its name."""
-    content = {key: value for key, value in asdict(config).items() if key not in SECTIONS}
-    for section, names in SETTINGS.items():
-        content[section] = {key: value for key, value in content[section].items() if key not in names}
-    return content
 
 
 def what_counts_of_study(config: Config) -> dict[str, Any]:
@@ -54,18 +34,13 @@ def what_counts_of_study(config: Config) -> dict[str, Any]:
     return {"sampler": asdict(config.sampler), "pruner": asdict(config.pruner), "study": compared}
 
 
-def split_settings(data: DataConfig) -> dict[str, Any]:
-    """Returns the settings that decide which images there are, and their split."""
-    return {key: value for key, value in asdict(data).items() if key not in NOT_OF_THE_SPLIT}
-
-
 def check_same_split(study: ArmSettings, trial: ArmSettings) -> None:
     """Checks that a trial asks for the images of its study, for other scores can't be compared.
 
     Raises:
         SeedsweepError: it asks for others.
     """
-    asked = (flat(split_settings(config.data), "data.") for config in (study, trial))
+    asked = (flat(content(config.data, only=SPLIT), "data.") for config in (study, trial))
     if told := differences(*asked):
         raise SeedsweepError(
             f"a trial would have other images than its study ({told}), and scores on different images are no ranking: "

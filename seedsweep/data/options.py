@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
+from seedsweep.affects import SPEED, SPLIT
 from seedsweep.bounds import (
     LARGEST_BATCH,
     at_least,
@@ -31,21 +32,30 @@ class DemoConfig:
 class DataConfig:
     """Which images, how they are split, and how they are fed to the net."""
 
-    name: str = MISSING  # where the images come from: a folder of yours, or the generated demo
-    root: str | None = None  # folder of class folders, or of split folders with class folders
+    # where the images come from: a folder of yours, or the generated demo
+    name: str = field(default=MISSING, metadata=SPLIT)
+    # folder of class folders, or of split folders with class folders
+    root: str | None = field(default=None, metadata=SPLIT)
     image_size: list[int] = field(default_factory=lambda: [224, 224])  # [height, width] in pixels
     batch_size: int = 32  # images of a training step
-    val_fraction: float = 0.2  # share of the images held out for choosing (only where we split)
-    test_fraction: float = 0.2  # share held out for the final number (only where we split)
-    split_seed: int = 0  # fixed apart from `seed`, so that all arms and seeds see one split
-    group_regex: str | None = None  # files whose names have the same first group share a side of the split
-    manifest: str | None = None  # manifest.csv of an earlier run: use exactly that split
-    on_bad_image: str = "error"  # a file that can't be read stops the run, or is left out
-    annotations: str = "ask"  # images that look like masks: ask | skip | keep
-    cache_gib: float = 4.0  # resized images are kept in memory up to this size
-    image_gib: float = 1.5  # memory that one image may take while it is read; larger ones are refused
-    workers: int = -1  # decoding processes; -1: one per core
-    demo: DemoConfig = field(default_factory=DemoConfig)
+    # share of the images held out for choosing (only where we split)
+    val_fraction: float = field(default=0.2, metadata=SPLIT)
+    # share held out for the final number (only where we split)
+    test_fraction: float = field(default=0.2, metadata=SPLIT)
+    # fixed apart from `seed`, so that all arms and seeds see one split
+    split_seed: int = field(default=0, metadata=SPLIT)
+    # files whose names have the same first group share a side of the split
+    group_regex: str | None = field(default=None, metadata=SPLIT)
+    # manifest.csv of an earlier run: use exactly that split
+    manifest: str | None = field(default=None, metadata=SPLIT)
+    # a file that can't be read stops the run, or is left out
+    on_bad_image: str = field(default="error", metadata=SPLIT)
+    annotations: str = field(default="ask", metadata=SPLIT)  # images that look like masks: ask | skip | keep
+    cache_gib: float = field(default=4.0, metadata=SPEED)  # resized images are kept in memory up to this size
+    # memory that one image may take while it is read; larger ones are refused
+    image_gib: float = field(default=1.5, metadata=SPEED)
+    workers: int = field(default=-1, metadata=SPEED)  # decoding processes; -1: one per core
+    demo: DemoConfig = field(default_factory=DemoConfig, metadata=SPLIT)
 
     def __post_init__(self) -> None:
         one_of("data.name", self.name, ("folder", "demo"))

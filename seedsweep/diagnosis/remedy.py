@@ -13,14 +13,15 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seedsweep.config.compose import CONFIG, composed
+from seedsweep.config.compose import composed
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.errors import SeedsweepError
-from seedsweep.models.called import rename, told
+from seedsweep.models.called import told
 from seedsweep.names import conf_dir
-from seedsweep.overrides import key_of
+from seedsweep.overrides import CONFIG, key_of
 from seedsweep.runs.recorded import SINGLE, read_recorded
+from seedsweep.training.effective import name_by_values
 
 REHEARSABLE = ("batchnorm", "preprocess", "optim", "head", "data.batch_size", "trainer.max_epochs")
 """What a head trained anew on stored features can tell the worth of."""
@@ -47,7 +48,7 @@ def apply(config: Config, remedy: list[str]) -> Config:
             setattr(owner, name, type(current)(**{str(field): content[field] for field in content}))
         else:
             setattr(owner, name, OmegaConf.from_dotlist([f"value={value}"])["value"])
-    rename(made)
+    name_by_values(made)
     return made
 
 

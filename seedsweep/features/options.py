@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from seedsweep.affects import SPEED
 from seedsweep.bounds import (
     LARGEST_BATCH,
     MOST_EPOCHS,
@@ -24,8 +25,9 @@ class FeaturesConfig:
     precision: str = "float32"  # float32 | bfloat16: of the pass over the images
     dtype: str = "float32"  # float32 | float16: of the stored arrays
     head_precision: str = "float32"  # float32 | bfloat16 | auto: that a head is trained in
-    batch_size: int = 32  # images a call of the engine; changes no result
-    budget_gib: float = 10.0  # of disk under paths.cache; the least recently used features go first
+    batch_size: int = field(default=32, metadata=SPEED)  # images a call of the engine; changes no result
+    # of disk under paths.cache; the least recently used features go first
+    budget_gib: float = field(default=10.0, metadata=SPEED)
 
     def __post_init__(self) -> None:
         one_of("features.mode", self.mode, ("auto", "off", "required"))

@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 
 from seedsweep.batchnorm.options import BatchNormConfig
-from seedsweep.config.schema import Config
 from seedsweep.data.options import AugmentConfig
 from seedsweep.models.options import PreprocessConfig
 from seedsweep.names import conf_dir
@@ -44,13 +43,6 @@ def preprocess_called(config: PreprocessConfig) -> str:
 def acting(config: AugmentConfig) -> dict[str, Any]:
     """Returns the values of an augmentation that change an image; empty: it changes none."""
     return {key: value for key, value in _values(config).items() if (any(value) if key == "shift" else value)}
-
-
-def rename(config: Config) -> None:
-    """Gives the three sections of ``config`` the names that their values have; changed in place."""
-    config.augment.name = augment_called(config.augment)
-    config.batchnorm.name = batchnorm_called(config.batchnorm)
-    config.preprocess.name = preprocess_called(config.preprocess)
 
 
 def told(key: str, value: Any) -> str:

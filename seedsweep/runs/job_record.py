@@ -11,11 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig
 
-from seedsweep.config.location import study_of
-from seedsweep.config.same import split_settings, what_counts
-from seedsweep.config.schema import Config
+from seedsweep.affects import SPLIT, content
+from seedsweep.data.options import DataConfig
 from seedsweep.errors import DivergedError
 from seedsweep.runs.record import divergence_of, read_metrics
 from seedsweep.runs.record import is_finished as is_finished  # what became of a job is asked for here
@@ -25,22 +23,22 @@ LOCK = ".running"
 JOB = "job.json"  # of a job of a grid: what it is
 
 
-def digest(config: Config) -> str:
-    """Returns what must be equal for a job to be the same job: everything but where it is written."""
-    return hashlib.sha256(
-        json.dumps(what_counts(config), sort_keys=True, allow_nan=False).encode()
-    ).hexdigest()
+def write_run(folder: Path, digest: str, label: str, manifest: Path) -> None:
+    """Notes which run a job of a grid trains.
+
+    Args:
+        folder: of the job.
+        digest: of its settings.
+        label: its name in tables.
+        manifest: where the images of all jobs with its split are written down.
+    """
+    pin = os.path.relpath(manifest, folder)  # the grid may be moved
+    write_json(folder / JOB, {"config": digest, "label": label, "pin": pin})
 
 
-def write_run(grid: Path, folder: Path, config: Config, label: str) -> None:
-    """Notes which run a job of a grid trains, and where the images of all jobs with its split are written down."""
-    pin = os.path.relpath(shared_manifest(grid, config), folder)  # the grid may be moved
-    write_json(folder / JOB, {"config": digest(config), "label": label, "pin": pin})
-
-
-def shared_manifest(grid: Path, config: Config) -> Path:
+def shared_manifest(grid: Path, data: DataConfig) -> Path:
     """Returns where the jobs of a grid that ask for the same split have it written down."""
-    settings = json.dumps(split_settings(config.data), sort_keys=True, allow_nan=False)
+    settings = json.dumps(content(data, only=SPLIT), sort_keys=True, allow_nan=False)
     return grid / f"manifest_{hashlib.sha256(settings.encode()).hexdigest()[:8]}.csv"
 
 
@@ -112,18 +110,23 @@ def write_error_log(folder: Path) -> Path:
     return path
 
 
-def write_failure(folder: Path, config: Config | DictConfig, label: str, reason: str) -> None:
+def write_failure(folder: Path, experiment: str, seed: int, label: str, reason: str) -> None:
     """Notes why a job of a grid has no result."""
-    content = {"reason": reason, "label": label, "experiment": config.experiment.name, "seed": config.seed}
-    write_json(folder / "failure.json", content)
+    write_json(
+        folder / "failure.json", {"reason": reason, "label": label, "experiment": experiment, "seed": seed}
+    )
 
 
-def write_task(folder: Path, config: Config, label: str, *, ended: bool) -> None:
+def write_task(folder: Path, task: str, label: str, *, ended: bool, study: Path | None, leads: bool) -> None:
     """Notes what a job of a grid does that trains no run of its own, and whether it came to its end.
 
-    What it finds is kept elsewhere: of a study the note says where.
+    Args:
+        folder: of the job.
+        task: what it does.
+        label: its name in tables.
+        ended: whether it came to its end.
+        study: the folder of the study that it works on; None: it does another task.
+        leads: of a study, whether it is its main process.
     """
-    content = {"label": label, "task": config.task, "ended": ended}
-    if config.task == "study":
-        content |= {"study": str(study_of(config)), "leads": config.study.job == 0}
-    write_json(folder / JOB, content)
+    note = {"label": label, "task": task, "ended": ended}
+    write_json(folder / JOB, note | ({"study": str(study), "leads": leads} if study else {}))

@@ -12,9 +12,8 @@ import yaml
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from seedsweep.config.compose import CONFIG
 from seedsweep.errors import DamagedError
-from seedsweep.overrides import key_of
+from seedsweep.overrides import CONFIG, key_of
 from seedsweep.whole import replacing
 
 GRID, SINGLE = Path("multirun.yaml"), Path(".hydra") / "hydra.yaml"

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from seedsweep.config.location import cache_of, study_of
-from seedsweep.config.same import check_same_split, differences, flat, what_counts, what_counts_of_study
+from seedsweep.config.same import check_same_split, differences, flat, what_counts_of_study
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.config.values import as_meant
@@ -37,6 +37,7 @@ from seedsweep.study.options import METRICS, OF_THE_STUDY, ParamConfig
 from seedsweep.study.search import GRID, build_pruner
 from seedsweep.study.space import Start, dimensions, grid, merged, starts
 from seedsweep.study.storage import open_storage
+from seedsweep.training.identity import what_counts
 from seedsweep.training.options import ArmSettings
 
 if TYPE_CHECKING:  # it brings torch, which a leader of other processes does without

@@ -186,7 +186,7 @@ def _clear_of_others(folder: Path, config: Config, plan: Plan) -> None:
     Its checkpoints may fit the net, and this trial would go on with them. What is there is known by its settings and
     images, which are noted beside it.
     """
-    from seedsweep.runs.job_record import digest
+    from seedsweep.training.identity import digest
 
     note, own = folder / "settings.sha256", " ".join([digest(config), *(plan.digests or [])])
     if folder.is_dir() and not (note.is_file() and note.read_text(errors="replace") == own):

@@ -72,6 +72,13 @@ def effective(config: ArmSettings, built: BuiltModel) -> Switches:
     )
 
 
+def name_by_values(config: ArmSettings) -> None:
+    """Gives the three sections of ``config`` the names that their values have; changed in place."""
+    config.augment.name = augment_called(config.augment)
+    config.batchnorm.name = batchnorm_called(config.batchnorm)
+    config.preprocess.name = preprocess_called(config.preprocess)
+
+
 def batchnorm_of(backbone: nn.Module, *, recalibrated: bool) -> BatchNormSwitches:
     """Returns the switches of the BatchNorm layers of ``backbone``.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
+from seedsweep.affects import SPEED
 from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.bounds import (
     MOST_EPOCHS,
@@ -47,7 +48,7 @@ class TrainerConfig:
     precision: str = "32-true"  # of the arithmetic, where images pass the net in each epoch
     channels_last: bool = True  # memory layout of images: faster convolutions on CPUs and tensor cores
     probe_images: int = 512  # fixed training images of the bn_gap probe; 0: all of them
-    progress_bar: bool = True  # on a terminal
+    progress_bar: bool = field(default=True, metadata=SPEED)  # on a terminal
 
     def __post_init__(self) -> None:
         at_least("trainer.max_epochs", self.max_epochs, 1, MOST_EPOCHS)
@@ -71,7 +72,7 @@ class ExperimentConfig:
     """What an experiment is called and what it teaches."""
 
     name: str = "custom"  # of the arm, in tables and folders
-    teaches: str = ""  # what the arm is there for, in a line
+    teaches: str = field(default="", metadata=SPEED)  # what the arm is there for, in a line
 
     def __post_init__(self) -> None:
         file_name("experiment.name", self.name)
@@ -96,8 +97,8 @@ class ArmSettings:
 
     seed: int = 1  # of the initial head, the order of batches, augmentation and dropout (not of the split)
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
-    rung: RungConfig = field(default_factory=RungConfig)
-    paths: PathsConfig = field(default_factory=PathsConfig)
+    rung: RungConfig = field(default_factory=RungConfig, metadata=SPEED)
+    paths: PathsConfig = field(default_factory=PathsConfig, metadata=SPEED)
     data: DataConfig = MISSING
     augment: AugmentConfig = MISSING
     preprocess: PreprocessConfig = MISSING

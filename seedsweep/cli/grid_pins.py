@@ -13,8 +13,9 @@ from seedsweep.data.pin import Pin, check_content, read_pin
 from seedsweep.digest import digest_of
 from seedsweep.errors import DamagedError
 from seedsweep.names import path_of
-from seedsweep.runs.job_record import JOB, digest, is_finished, shared_manifest
+from seedsweep.runs.job_record import JOB, is_finished, shared_manifest
 from seedsweep.runs.naming import count, varied
+from seedsweep.training.identity import digest
 from seedsweep.whole import read_json
 
 
@@ -29,7 +30,7 @@ def check_pin(grid: Path, config: Config, checked: set[Path]) -> None:
     Raises:
         RefusedError: images are missing or have another content.
     """
-    path = shared_manifest(grid, config)
+    path = shared_manifest(grid, config.data)
     if config.data.root is None or path in checked or not path.is_file() or not _is_wanted(grid, config):
         return
     checked.add(path)
