@@ -10,7 +10,7 @@ from deep_images import write_png16, write_tiff16
 from PIL import Image
 from test_data_folder import make, prepare
 
-from seedsweep.data import proof
+from seedsweep.data import checked
 from seedsweep.data.images import Reading, read_image, thumbnail
 from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin
@@ -99,7 +99,7 @@ def test_another_range_is_other_pixels_of_the_same_files(tmp_path: Path):
 
 def pinned(root: Path, name: str = "manifest.csv", **settings: object) -> PreparedImages:
     pin = Pin(root.parent / name, "the grid began with", "begin a new grid")
-    proof.forget()  # as another process would
+    checked.forget()  # as another process would
     config = DataConfig(name="folder", root=str(root), image_size=[16, 16], **settings)
     return pinned_images(config, root.parent / "cache", pin)
 
@@ -144,7 +144,7 @@ def test_jobs_with_left_out_files_read_once_and_hold_once(tmp_path: Path, monkey
     (root / "a" / "bad.png").write_bytes(b"x")
     config = DataConfig(name="folder", root=str(root), image_size=[16, 16], on_bad_image="skip")
     pin = Pin(tmp_path / "manifest.csv", "the grid began with", "begin a new grid")
-    proof.forget()
+    checked.forget()
     first = pinned_images(config, tmp_path / "cache", pin)
     first.pixels.read_all(1)
     monkeypatch.setattr("seedsweep.data.pixels.digest_of", lambda _: pytest.fail("read again"))

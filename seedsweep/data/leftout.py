@@ -77,7 +77,7 @@ def _line(what: str, why: str, classes: Counter[str]) -> str:
     return ", ".join(named) + (f" ({why})" if why else "")
 
 
-def tell(left_out: Sequence[LeftOut]) -> None:
+def log_left_out(left_out: Sequence[LeftOut]) -> None:
     """Logs what is not used: as a warning unless a system or program wrote it."""
     for line in sentences([each for each in left_out if not each.expected]):
         log.warning("left out: %s", line)

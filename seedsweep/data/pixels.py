@@ -1,9 +1,10 @@
-"""The images at the size of the net: decoded once, when first needed, and kept if there is room."""
+"""The pixels of a data set at the size of the net: decoded when first needed, and kept if there is room."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,60 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seedsweep.data.images import DEFAULT, Reading, empty_batch, read_image, why
+from seedsweep.data.images import DEFAULT, Reading, empty_batch, read_image
 from seedsweep.data.opened import BadImageError, TooLargeError
-from seedsweep.data.seen import Seen
 from seedsweep.data.threads import in_threads
+from seedsweep.data.values import Ranges
 from seedsweep.digest import digest_of
 from seedsweep.errors import ChangedError, SeedsweepError
 from seedsweep.names import printable
 
 Rows = Sequence[int] | NDArray[np.int64]
+
+Stamp = tuple[int, int, int] | None
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Returns the times of a file's last write and last change of any kind, and its size; None if it is gone."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_ctime_ns, state.st_size
+
+
+@dataclass(frozen=True)
+class FirstRead:
+    """Paths, stamps and digests of files, [N] each, when they were first read, so that later changes are noticed.
+
+    A stamp costs microseconds, and a file is read again only where its stamp differs.
+    """
+
+    paths: Sequence[Path]
+    stamps: Sequence[Stamp]
+    digests: Sequence[str]
+
+    def is_changed(self, row: int) -> bool:
+        """Says whether a file has another content now, or is gone."""
+        path = self.paths[row]
+        if (now := stamp_of(path)) == self.stamps[row]:
+            return False
+        try:
+            return now is None or digest_of(path) != self.digests[row]
+        except OSError:
+            return True
+
+    def changed(self) -> list[Path]:
+        """Returns the files that have another content now, or are gone."""
+        return [path for row, path in enumerate(self.paths) if self.is_changed(row)]
+
+    def select(self, rows: Sequence[int]) -> FirstRead:
+        """Returns some of the files."""
+        return FirstRead(
+            [self.paths[row] for row in rows],
+            [self.stamps[row] for row in rows],
+            [self.digests[row] for row in rows],
+        )
 
 
 class Pixels:
@@ -38,7 +84,7 @@ class Pixels:
         paths: Sequence[Path],
         size: tuple[int, int],
         keep: bool,
-        seen: Seen | None = None,
+        seen: FirstRead | None = None,
         how: Reading = DEFAULT,
     ) -> None:
         self.paths = paths
@@ -123,6 +169,20 @@ class Pixels:
         part._at = self._at[np.asarray(rows, dtype=np.int64)]
         return part
 
+    def scaled(self, ranges: Ranges, anew: bool) -> Pixels:
+        """Returns the pixels with images of more than 8 bits scaled by ``ranges``.
+
+        Args:
+            ranges: the values that become black and white.
+            anew: decode all images again, for some were scaled otherwise; else what is decoded is shared.
+        """
+        how = replace(self.how, ranges=ranges)
+        if anew:
+            return Pixels(self.paths, self.size, self.keep, self.seen, how)
+        same = copy.copy(self)
+        same.how = how
+        return same
+
     def _hold(self, row: int) -> None:
         image = self._decoded(row)
         if self.keep:
@@ -141,17 +201,3 @@ def _changed(path: Path, reason: str) -> str:
         f"{printable(str(path))} was removed or changed while the run went on{reason}: restore it and go on, or begin "
         "a new run with the images as they are now."
     )
-
-
-def digest_files(paths: Sequence[Path], workers: int) -> tuple[list[str], dict[int, str]]:
-    """Returns the SHA-256 of each file's bytes ("" for bad ones), and the reasons of bad files by row."""
-    digests, bad = [""] * len(paths), {}
-
-    def one(row: int) -> None:
-        try:
-            digests[row] = digest_of(paths[row])
-        except OSError as error:
-            bad[row] = why(error, paths[row])
-
-    in_threads(one, range(len(paths)), workers, "checking files")
-    return digests, dict(sorted(bad.items()))

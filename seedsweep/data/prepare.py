@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seedsweep.data.annotations import Annotation, find_annotations, joined, refuse, same_object
+from seedsweep.data.checked import CheckedFiles, check_files
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.folder import Found, Scan, check_root, scan_folder
-from seedsweep.data.leftout import LeftOut, read_left_out, tell, write_left_out
+from seedsweep.data.leftout import LeftOut, log_left_out, read_left_out, write_left_out
 from seedsweep.data.manifest import Row, check_manifest, files_of, read_manifest, some, warn_of_copies
 from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin, added, check_content, read_pin, unnamed
-from seedsweep.data.pixels import Pixels
-from seedsweep.data.proof import Proved, prove
-from seedsweep.data.seen import stamp_of
+from seedsweep.data.pixels import Pixels, stamp_of
 from seedsweep.data.split import groups_of, split_images
 from seedsweep.data.table import SPLITS, ImageTable, write_manifest_once
 from seedsweep.data.values import Ranges, read_ranges, write_ranges
@@ -88,38 +85,39 @@ def prepare_images(
         scan = Scan(files_of(rows, root), [])
     else:
         scan = scan_folder(root)
-    files, left_out = tuple(scan.found), list(scan.left_out)
+    files, left_out = scan.found, list(scan.left_out)
     size = (config.image_size[0], config.image_size[1])
-    paths = tuple(f.path for f in files)
-    stamps = tuple(map(stamp_of, paths))
+    paths = [f.path for f in files]
     limits = config.cache_gib, config.image_gib
-    proved = prove(paths, stamps, size, limits, config.workers, cache_dir)
-    tell(left_out)
+    checked = check_files(paths, list(map(stamp_of, paths)), size, limits, config.workers, cache_dir)
+    log_left_out(left_out)
     if pin and rows:
-        check_content(pin, rows, root, proved.digests)
+        digests = [file.digest for file in checked.files]
+        check_content(pin, rows, root, digests)
         if config.manifest is None and (more := added(rows, root, left_out)):
             log.warning("%s", pin.summary_of_more(more))
         elif config.manifest:
-            warn_of_copies(rows, proved.digests, Pin.given(config.manifest).name)
-    if proved.bad:
-        left_out += _bad(config, files, proved.bad)
-        files, proved = _without(files, proved, set(proved.bad))
+            warn_of_copies(rows, digests, Pin.given(config.manifest).name)
+    if bad := {row: file.bad for row, file in enumerate(checked.files) if file.bad is not None}:
+        left_out += _bad(config, files, bad)
+        files, checked = _without(files, checked, set(bad))
     annotations: list[Annotation] = []
     if rows is None:
-        annotations = find_annotations(files, proved.facts)
+        annotations = find_annotations(files, [file.facts for file in checked.files])
         if annotations and config.annotations == "ask":
             refuse(files, annotations, root)
         if annotations and config.annotations == "skip":
             out = [
                 LeftOut(files[a.row].path, files[a.row].label, "annotation(s)", a.why) for a in annotations
             ]
-            tell(out)
+            log_left_out(out)
             left_out += out
-            files, proved = _without(files, proved, {a.row for a in annotations})
+            files, checked = _without(files, checked, {a.row for a in annotations})
             annotations = []
-    pixels = proved.scaled(known or Ranges(), config.workers)
-    pairs = same_object(files, annotations)
-    return PreparedImages(_table(config, root, files, proved.digests, rows, pairs), pixels, left_out)
+    pixels = checked.scaled(known or Ranges(), config.workers)
+    digests = [file.digest for file in checked.files]
+    table = _table(config, root, files, digests, rows, same_object(files, annotations))
+    return PreparedImages(table, pixels, left_out)
 
 
 def pinned_images(config: DataConfig, cache_dir: Path, pin: Pin) -> PreparedImages:
@@ -143,7 +141,7 @@ def pinned_images(config: DataConfig, cache_dir: Path, pin: Pin) -> PreparedImag
     return prepare_images(config, cache_dir, pin)
 
 
-def _bad(config: DataConfig, files: tuple[Found, ...], bad: dict[int, str]) -> list[LeftOut]:
+def _bad(config: DataConfig, files: list[Found], bad: dict[int, str]) -> list[LeftOut]:
     """Returns the files that can't be read as left out, and says so.
 
     Raises:
@@ -161,15 +159,15 @@ def _bad(config: DataConfig, files: tuple[Found, ...], bad: dict[int, str]) -> l
     return [LeftOut(files[row].path, files[row].label, "unreadable", reason) for row, reason in bad.items()]
 
 
-def _without(files: tuple[Found, ...], proved: Proved, out: set[int]) -> tuple[tuple[Found, ...], Proved]:
+def _without(files: list[Found], checked: CheckedFiles, out: set[int]) -> tuple[list[Found], CheckedFiles]:
     keep = [row for row in range(len(files)) if row not in out]
-    return tuple(files[row] for row in keep), proved.select(keep)
+    return [files[row] for row in keep], checked.select(keep)
 
 
 def _table(
     config: DataConfig,
     root: Path,
-    files: tuple[Found, ...],
+    files: list[Found],
     digests: list[str],
     rows: list[Row] | None,
     pairs: list[tuple[int, int]],
@@ -181,9 +179,9 @@ def _table(
         )
     labels = np.asarray([classes.index(f.label) for f in files], dtype=np.int64)
     paths = [f.path for f in files]
-    told = {Path(root, row.path): row.group for row in rows or ()}
-    groups = [told.get(path) or "" for path in paths]
-    if not all(groups):  # of a manifest that tells of none
+    named = {Path(root, row.path): row.group for row in rows or ()}
+    groups = [named.get(path) or "" for path in paths]
+    if not all(groups):  # no manifest, or one without the column
         made = joined(groups_of(paths, config.group_regex), pairs)
         if pairs:
             log.info(
@@ -192,7 +190,12 @@ def _table(
                 len(pairs), "image shows" if len(pairs) == 1 else "images show",
             )  # fmt: skip
         groups = [group or other for group, other in zip(groups, made, strict=True)]
-    splits = _divided(files, tuple(groups), config.val_fraction, config.test_fraction, config.split_seed)
+    if files[0].split is None:
+        val, test = config.val_fraction, config.test_fraction
+        fractions = {"train": 1 - val - test, "val": val, "test": test}
+        splits = split_images(labels, groups, classes, fractions, config.split_seed)
+    else:
+        splits = np.asarray([f.split for f in files])
     table = ImageTable(root, classes, paths, labels, splits, groups, digests)
     lacking = [
         f"Class {name} has no image in the {split} split"
@@ -204,19 +207,3 @@ def _table(
         why = ": its images fall into too few groups (data.group_regex)." if config.group_regex else "."
         raise SeedsweepError("; ".join(lacking) + why)
     return table
-
-
-@lru_cache(maxsize=4)  # the trials of a study divide the same files in the same way
-def _divided(
-    files: tuple[Found, ...], groups: tuple[str, ...], val: float, test: float, seed: int
-) -> NDArray[np.str_]:
-    """Returns each file's split."""
-    if files[0].split is None:
-        classes = sorted({f.label for f in files})
-        labels = np.asarray([classes.index(f.label) for f in files], dtype=np.int64)
-        fractions = {"train": 1 - val - test, "val": val, "test": test}
-        splits = split_images(labels, groups, classes, fractions, seed)
-    else:
-        splits = np.asarray([f.split for f in files])
-    splits.flags.writeable = False
-    return splits

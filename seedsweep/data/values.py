@@ -161,8 +161,8 @@ def scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     return made
 
 
-def tell(kind: str, n: int, total: int, low: float, high: float) -> None:
-    """Logs a decision."""
+def log_range(kind: str, n: int, total: int, low: float, high: float) -> None:
+    """Logs how images of a kind are scaled."""
     log.info(
         "%d of %d images have values of %s: in all of them %g to %g become 0 to 255, what lies beyond is clipped",
         n, total, "floating point" if kind == FLOAT else kind, low, high,

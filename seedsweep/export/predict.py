@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seedsweep.config.schema import Config
+from seedsweep.data.checked import decide_ranges
 from seedsweep.data.facts import Facts, look
 from seedsweep.data.images import DEFAULT, Reading, empty_batch, read_image
 from seedsweep.data.opened import BadImageError
-from seedsweep.data.proof import decide_ranges
 from seedsweep.data.threads import image_bar, in_threads, load_and_compute
-from seedsweep.data.values import tell as tell_range
+from seedsweep.data.values import log_range
 from seedsweep.export.load import Trained
 from seedsweep.export.tables.columns import Add
 from seedsweep.features.engines import Engine, build_engine
@@ -105,7 +105,7 @@ def reading_of(images: Sequence[Path], trained: Trained, gib: float, workers: in
                 "%g to %g become 0 to 255 in all of them", n, kind, low, high,
             )  # fmt: skip
         elif n:
-            tell_range(kind, n, len(images), low, high)
+            log_range(kind, n, len(images), low, high)
     return Reading(ranges, gib)
 
 

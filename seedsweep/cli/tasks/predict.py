@@ -36,7 +36,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     from rich.console import Console  # torch and the engine take seconds
 
-    from seedsweep.data.leftout import tell, write_left_out
+    from seedsweep.data.leftout import log_left_out, write_left_out
     from seedsweep.export import predict as deploy
     from seedsweep.export.load import load_trained
     from seedsweep.models.input_scaling import flush_denormals
@@ -44,7 +44,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     flush_denormals()
     trained = load_trained(checkpoint)
     log.info("%s: %s", checkpoint, trained.told)
-    tell(walked.left_out)
+    log_left_out(walked.left_out)
     how = deploy.reading_of(images, trained, config.data.image_gib, config.data.workers)
     answer = deploy.Answer(trained, config)
     try:

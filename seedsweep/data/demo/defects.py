@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from seedsweep.data.demo.noise import Field, noise, smoothstep
-from seedsweep.data.demo.scene import Seed
+from seedsweep.data.demo.scene import Field, Seed, noise, smoothstep
 
 Defect = Callable[[np.random.Generator, Seed], None]
 
