@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -19,7 +18,6 @@ from test_grid import Trainer, trainer  # noqa: F401
 from seedsweep import disk
 from seedsweep.cli.main import main
 from seedsweep.data.demo import ensure_demo
-from seedsweep.study.crew import Crew
 from seedsweep.study.options import StorageConfig
 from seedsweep.study.storage import open_storage
 from seedsweep.whole import replacing
@@ -148,21 +146,6 @@ def test_a_full_disk_tears_no_line_of_the_journal(small: Path) -> None:
     study.set_user_attr("little", 1)
     again = optuna.load_study(study_name="s", storage=open_storage(StorageConfig("journal"), small))
     assert again.user_attrs == {"little": 1}
-
-
-def test_a_worker_whose_log_is_on_the_full_disk(small: Path, tmp_path: Path) -> None:
-    settings = SimpleNamespace(
-        study=SimpleNamespace(workers=1), paths=SimpleNamespace(cache=str(tmp_path / "cache"))
-    )
-    crew = Crew(SimpleNamespace(folder=small, config=settings), [])  # type: ignore[arg-type]
-    log = tmp_path / "001.log"
-    log.write_text("seedsweep: of an earlier call.\n")
-    start = log.stat().st_size
-    fill(small)
-    assert f"{small} can't be written (No space left on device)" in str(crew._why_refused(log, start))
-    with log.open("a") as file:
-        file.write("a line\nseedsweep: x is full.\n")
-    assert str(crew._why_refused(log, start)) == "x is full."
 
 
 def test_the_path_is_named_by_who_writes(small: Path) -> None:

@@ -1,11 +1,9 @@
 """Studies with a stub in the place of training: slots, resume, retries, refusals."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import Mock
 
 import optuna
 import pytest
@@ -16,7 +14,7 @@ from study_stub import SCORES, Arm, result, run, study, told
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
-from seedsweep.study import lead, plan, process
+from seedsweep.study import lead, plan, processes
 from seedsweep.study.options import StorageConfig
 from seedsweep.study.plan import Plan
 from seedsweep.study.storage import open_storage
@@ -160,25 +158,6 @@ def test_a_trial_goes_on_with_its_own_folder_alone(arm: Arm, capsys: pytest.Capt
     )
 
 
-def test_workers_leave_the_leaders_notes_alone(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are called like it, but for a job and workers of their own, which resume= must not take up."""
-    calls: list[list[str]] = []
-
-    def begin(arguments: list[str], *_: Any) -> None:
-        calls.append(arguments)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(process, "prepare", lambda *_: None)
-    monkeypatch.setattr(process, "begin", begin)
-    assert run("study.workers=2", n=3) == 130
-    notes = Path("outputs/studies/s/.hydra/overrides.yaml")
-    before = notes.read_text()
-    assert "study.workers=2" in before
-    monkeypatch.setattr(lead, "work", lambda *_, **__: None)
-    assert main(calls[0], checked=True) == 0
-    assert notes.read_text() == before
-
-
 def test_other_settings_are_refused(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(n=1) == 0
     assert run("data.image_size=[96,96]", n=1) == 2
@@ -188,36 +167,30 @@ def test_other_settings_are_refused(arm: Arm, capsys: pytest.CaptureFixture[str]
     assert run("study.workers=1", "study.grace=300", "data.workers=1", n=1) == 0, "these change no result"
 
 
-def test_workers_are_held_until_the_images_are_known_and_end_with_the_leader(
-    arm: Arm, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_end_with_the_main_process(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
 
-    class Crew:
-        def __init__(self, *_: Any) -> None:
-            calls.append("begun")
+    def fails(*_: Any) -> None:
+        calls.append("work")
+        raise SeedsweepError("the workers can't work")
 
-        def __getattr__(self, name: str) -> Callable[..., Any]:
-            return lambda *_: calls.append(name)
-
-    def check(plan: Any, to_go: int, crew: Any) -> None:
-        if crew:
-            crew.hold()
-        raise SeedsweepError("the images can't be used")
-
-    monkeypatch.setattr(process, "prepare", lambda _: calls.append("prepare"))
-    monkeypatch.setattr(lead, "Crew", Crew)
-    monkeypatch.setattr(lead, "_check_images", check)
+    monkeypatch.setattr(processes, "preload", lambda _: calls.append("preload"))
+    monkeypatch.setattr(processes.Workers, "work", fails)
+    monkeypatch.setattr(processes.Workers, "end", lambda _: calls.append("end"))
     assert run("study.workers=2", n=1) == 2
-    assert calls == ["prepare", "begun", "hold", "end"], "nothing was worked on"
+    assert calls == ["preload", "work", "end"]
+    calls.clear()
+    monkeypatch.setattr(lead, "_check_images", fails)
+    assert run("study.workers=2", name="t", n=1) == 2
+    assert calls == ["preload", "work"], "the images can't be used: no worker has begun"
     calls.clear()
     assert run("study.workers=1", name="alone", n=1) == 2
-    monkeypatch.setattr(lead, "serve_study", lambda _: None)
+    monkeypatch.setattr(lead, "serve", lambda _: None)
     assert run("study.workers=2", "study.job=1", n=1) == 0
-    assert calls == [], "no server for who needs none"
+    assert calls == ["work"], "no server for who needs none"
 
 
-def test_workers_begin_when_the_images_are_known_and_the_engine_is_not_yet_made(
+def test_features_are_made_before_the_first_trial_if_there_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
@@ -235,11 +208,11 @@ def test_workers_begin_when_the_images_are_known_and_the_engine_is_not_yet_made(
             return prepared
 
     monkeypatch.setattr(training, "open_images", lambda *_: done.append("features"))
-    heads, crew = Heads(config_of(), tmp_path, []), Mock(hold=lambda: done.append("hold"))
-    lead._check_images(heads, 1, crew)
-    assert done == ["images", "hold", "features"]
+    heads = Heads(config_of(), tmp_path, [])
+    lead._check_images(heads, 1)
+    assert done == ["images", "features"]
     done.clear()
-    lead._check_images(heads, 0, crew)
+    lead._check_images(heads, 0)
     assert done == ["images"], "no trial is to go"
 
 

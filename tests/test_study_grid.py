@@ -13,7 +13,7 @@ from study_stub import Arm
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.data.pin import Pin
-from seedsweep.study import finalists, lead, process
+from seedsweep.study import finalists, lead, processes
 from seedsweep.training import test_split
 
 arm = study_stub.arm  # the fixture
@@ -221,8 +221,8 @@ def test_ctrl_c_keeps_what_earlier_calls_found(arm: Arm, capsys: pytest.CaptureF
 
 def test_a_finished_study_begins_no_workers(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
     assert study_stub.run(n=3) == 0
-    monkeypatch.setattr(process, "prepare", lambda *_: None)
-    monkeypatch.setattr(process, "begin", lambda *_: pytest.fail("there is nothing to do"))
+    monkeypatch.setattr(processes, "preload", lambda *_: None)
+    monkeypatch.setattr(processes.Workers, "work", lambda *_: pytest.fail("there is nothing to do"))
     assert study_stub.run("study.workers=2", n=3) == 0
 
 

@@ -16,23 +16,22 @@ COMPLETION = ("--shell-completion", "-sc")
 ONLY_HYDRA = ("--hydra-help", *COMPLETION)  # nothing is composed that could be checked
 
 
-def main(argv: Sequence[str] | None = None, *, checked: bool = False) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
         argv: arguments without the program's name; default: the process's.
-        checked: whether another process has found these arguments in order, and that they are no grid.
 
     Returns:
         0, 1 (some jobs of a grid failed, or training diverged), 2 (the user can mend it), 3 (a defect), 130 (Ctrl-C),
         143 (SIGTERM), 129 (SIGHUP).
     """
-    of_process = argv is None or checked
+    of_process = argv is None
     with signals.heard(to_the_end=of_process) as stop:
         try:
             if of_process:
                 streams.keep()
-            return _main(list(sys.argv[1:] if argv is None else argv), checked)
+            return _main(list(sys.argv[1:] if argv is None else argv))
         except SeedsweepError as error:
             if stop.number:
                 return stop.code
@@ -51,7 +50,7 @@ def main(argv: Sequence[str] | None = None, *, checked: bool = False) -> int:
             return USER_ERROR
 
 
-def _main(args: list[str], checked: bool) -> int:
+def _main(args: list[str]) -> int:
     if any(arg in HELP for arg in args):
         from seedsweep.cli.help import print_help
 
@@ -68,14 +67,14 @@ def _main(args: list[str], checked: bool) -> int:
     register_schema()
     if any(arg.split("=")[0] in ONLY_HYDRA for arg in args):
         return _only_hydra(args)
-    return _run(args, checked)
+    return _run(args)
 
 
 def _ours_first(version: tuple[str, str]) -> bool:
     return version[0] != "seedsweep"
 
 
-def _run(args: list[str], checked: bool) -> int:
+def _run(args: list[str]) -> int:
     """Checks, hands over to Hydra, and closes a grid with its table."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -93,7 +92,7 @@ def _run(args: list[str], checked: bool) -> int:
 
     args = arrange(expand_resume(arrange(args)))
     parsed = parse(args)
-    grid = not checked and check(parsed)
+    grid = check(parsed)
     quiet()
     state = job.reset()
     interrupted, stopped = False, None

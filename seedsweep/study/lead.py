@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import suppress
 from operator import attrgetter
 
 import optuna
-from hydra.core.hydra_config import HydraConfig
 from optuna.trial import TrialState
 
 from seedsweep.config.schema import Config
 from seedsweep.overrides import key_of, shortened
 from seedsweep.study.close import close_study
-from seedsweep.study.crew import Crew
 from seedsweep.study.finalists import lay_finals, open_finals
 from seedsweep.study.options import METRICS
 from seedsweep.study.plan import SUFFIX, Plan, lay_slots, open_study, read_plan, slots
-from seedsweep.study.process import wait_to_go
+from seedsweep.study.processes import Workers
 from seedsweep.study.same_images import agree_on_images
 from seedsweep.study.search import GRID
-from seedsweep.study.worker import unfinished, wait_for, work
+from seedsweep.study.worker import serve, unfinished, work
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +27,7 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 def lead_study(config: Config, started: float) -> None:
-    """Lays the trials down, runs them (alone, or with a crew), and closes the study.
+    """Lays the trials down, runs them (alone, or in worker processes), and closes the study.
 
     Args:
         config: the whole configuration.
@@ -58,15 +55,17 @@ def lead_study(config: Config, started: float) -> None:
     )  # fmt: skip
     _tell_of_settings(plan)
     progress = Progress(plan, study)
-    crew = Crew(plan, _command()) if config.study.workers > 1 else None
     try:
-        try:
-            _check_images(plan, to_go, crew)
-            agree_on_images(study, plan)
-            finals = crew.work(study, progress) if crew else work(study, plan, leader=True, told=progress)
-        finally:
-            if crew:
-                crew.end()
+        _check_images(plan, to_go)
+        agree_on_images(study, plan)
+        if config.study.workers == 1:
+            finals = work(study, plan, leader=True, told=progress)
+        else:
+            workers = Workers(plan)
+            try:
+                finals = workers.work(study, progress)
+            finally:
+                workers.end()
     except KeyboardInterrupt:
         done = len(slots(study, ENDED))
         but = " (but not its finalists)" if done == len(slots(study)) else ""
@@ -76,13 +75,8 @@ def lead_study(config: Config, started: float) -> None:
 
 
 def serve_study(config: Config) -> None:
-    """Runs trials of a study that another process leads."""
-    plan = read_plan(config)
-    study = open_study(plan)
-    wait_for(lambda: bool(slots(study)), "trials")
-    wait_to_go(lambda: _find_images(study, plan))
-    agree_on_images(study, plan)
-    work(study, plan, leader=False, told=lambda _: None)  # the leader tells of all trials
+    """Runs trials of a study that another machine's process leads."""
+    serve(read_plan(config))
 
 
 class Progress:
@@ -126,31 +120,20 @@ class Progress:
         log.info("%s %s: %s %s  %s  %.1f s  %s", place, what, name, value, settings, seconds, mark)
 
 
-def _check_images(plan: Plan, to_go: int, crew: Crew | None) -> None:
+def _check_images(plan: Plan, to_go: int) -> None:
     """Stops before the first trial if the images can't be used, for all trials would fail of it.
 
     Trials say little, and workers have but their share of the cores. So where there are trials to go, the features
-    that all of them read are extracted here, and which net that takes is said. The crew gets ready meanwhile.
+    that all of them read are extracted here, and which net that takes is said.
     """
-    config, extracts = plan.trial_config([]), to_go and plan.is_of_heads
-    if extracts:
-        import seedsweep.study.preloaded  # noqa: F401
+    config = plan.trial_config([])
     prepared = plan.images(config)
-    if extracts:
+    if to_go and plan.is_of_heads:
         from seedsweep.training.run import open_images
 
-        if crew:
-            crew.hold()  # now: before the images were known, each worker would draw and decode them by itself
         open_images(config, prepared)
     if to_go and all(param.key != "data.batch_size" for param in plan.space):
         _tell_of_steps(len(prepared.table.indices("train")), config.data.batch_size)
-
-
-def _find_images(study: optuna.Study, plan: Plan) -> None:
-    """Finds the images of all trials while the leader makes their features."""
-    if plan.is_of_heads and unfinished(study):
-        with suppress(Exception):  # the leader, or the first trial, says what is wrong with them
-            plan.images(plan.trial_config([]))
 
 
 def _tell_of_steps(n: int, size: int) -> None:
@@ -181,15 +164,3 @@ def _tell_of_settings(plan: Plan) -> None:
 
 def _key(study: optuna.Study, slot: int) -> str:
     return f"{study.study_name} {slot}"
-
-
-def _command() -> list[str]:
-    """Returns the options and overrides that this process was called with, for its workers."""
-    hydra = HydraConfig.get()
-    folders = [s.path for s in hydra.runtime.config_sources if s.provider == "command-line"]
-    options = [part for folder in folders for part in ("--config-dir", folder)]
-    overrides = [
-        o for o in [*hydra.overrides.task, *hydra.overrides.hydra]
-        if key_of(o) not in ("study.workers", "study.job", "hydra.mode", "resume")
-    ]  # fmt: skip
-    return [*options, *overrides]

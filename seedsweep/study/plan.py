@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from seedsweep.config.location import cache_of, study_of
 from seedsweep.config.same import check_same_split, differences, flat, what_counts_of_study
 from seedsweep.config.schema import Config
-from seedsweep.config.store import to_config
+from seedsweep.config.store import register_schema, to_config
 from seedsweep.config.values import as_meant
 from seedsweep.errors import RefusedError
 from seedsweep.names import conf_dir
@@ -266,7 +266,8 @@ def _other_settings(plan: Plan, begun: dict[str, Any], now: dict[str, Any]) -> s
 
 @contextmanager
 def _hydra(config_dirs: list[str]) -> Iterator[None]:
-    """Lets ``compose`` work in a launcher's process, where Hydra itself is not running."""
+    """Lets ``compose`` work in a worker's process, where Hydra itself is not running."""
+    register_schema()
     if GlobalHydra.instance().is_initialized():
         yield
         return

@@ -14,7 +14,8 @@ from seedsweep import signals
 from seedsweep.errors import SeedsweepError
 from seedsweep.study.finalists import lay_finals, open_finals, run_folder
 from seedsweep.study.leases import SLOT, Leases
-from seedsweep.study.plan import Plan, slots
+from seedsweep.study.plan import Plan, open_study, slots
+from seedsweep.study.same_images import agree_on_images
 from seedsweep.study.search import build_sampler
 from seedsweep.study.trial import run_trial
 
@@ -47,6 +48,14 @@ def work(study: optuna.Study, plan: Plan, *, leader: bool, told: OnTrial) -> opt
     finals = lay_finals(study, plan) if leader else _wait_for_finals(study, plan)
     _run_all(finals, plan, lambda slot: run_folder(plan, slot), leader, told)
     return finals
+
+
+def serve(plan: Plan) -> None:
+    """Runs trials of a study that another process leads."""
+    study = open_study(plan)
+    wait_for(lambda: bool(slots(study)), "trials")
+    agree_on_images(study, plan)
+    work(study, plan, leader=False, told=lambda _: None)  # the main process tells of all trials
 
 
 def wait_for(ready: Callable[[], bool], what: str, seconds: float = BEGIN_WITHIN) -> None:

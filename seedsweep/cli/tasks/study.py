@@ -27,10 +27,9 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         KeyboardInterrupt: the user stopped it.
     """
     if config.study.job == 0 and config.study.workers > 1:
-        from seedsweep.study import process
+        from seedsweep.study.processes import preload
 
-        # a server imports for the workers, while this process has its own imports
-        process.prepare(process.share(config.study.workers))
+        preload(config.study.workers)  # it imports while this process has its own imports
     from seedsweep.study.lead import lead_study, serve_study
 
     logging.getLogger("optuna").setLevel(logging.WARNING)
