@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from seedsweep.cli.main import main
+from seedsweep.diagnosis.run_checks import found_checks
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
@@ -21,11 +22,11 @@ TINY = ["data.demo.n_images=70", "data.image_size=[64,64]", "trainer.max_epochs=
 SCRIPT = """
 import sys
 from seedsweep.cli.main import main
-from seedsweep.diagnosis import run
+from seedsweep.diagnosis import run_checks
 
 assert main([*sys.argv[1:], "hydra.run.dir=run"]) == 0
-found = run.found_checks
-run.found_checks = lambda: [check for check in found() if check.__name__.endswith(".brightness")]
+found = run_checks.found_checks
+run_checks.found_checks = lambda: [check for check in found() if check.__name__.endswith(".brightness")]
 assert main(["task=diagnose", "diagnose.run=run", "diagnose.images=20", "report.write=false"]) == 0
 """
 
@@ -45,6 +46,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_there_is_an_example_of_each_kind():
     kinds = {str(Path(name).parent) for name in FILES}
     assert len(FILES) == 6
+    assert "brightness" not in {check.__name__.rpartition(".")[2] for check in found_checks()}
     assert {"conf/experiment", "conf/batchnorm"} < kinds
 
 
