@@ -35,10 +35,11 @@ test-kinds: setup  ## one slow test of each kind: a planted fault, kills, a laun
 		tests/test_launchers.py::test_joblib_with_a_failing_and_a_killed_job \
 		tests/test_contributing.py
 
-lint: setup  ## ruff (lint, format) and mypy strict
+lint: setup  ## ruff (lint, format), mypy strict, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: setup  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .

@@ -13,9 +13,9 @@ from study_stub import SCORES, Arm, result, run, study, told
 
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
+from seedsweep.config.study_options import StorageConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.study import lead, plan, processes
-from seedsweep.study.options import StorageConfig
 from seedsweep.study.plan import Plan
 from seedsweep.study.storage import open_storage
 from seedsweep.training import run as training

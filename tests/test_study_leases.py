@@ -11,12 +11,12 @@ import psutil
 import pytest
 from optuna.trial import Trial, TrialState
 
+from seedsweep.config.study_options import StorageConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.study import identity
 from seedsweep.study import leases as module
 from seedsweep.study.journal import CheckedJournal
 from seedsweep.study.leases import Leases
-from seedsweep.study.options import StorageConfig
 from seedsweep.study.plan import add_slot, slots
 from seedsweep.study.space import Start
 from seedsweep.study.storage import open_storage

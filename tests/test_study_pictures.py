@@ -243,7 +243,7 @@ def journal(folder: Path, n: int) -> Path:
 
 def dashboard_config(**dashboard):
     from seedsweep.config.schema import Config, DashboardConfig
-    from seedsweep.study.options import StorageConfig
+    from seedsweep.config.study_options import StorageConfig
 
     return Config(dashboard=DashboardConfig(**dashboard), storage=StorageConfig(name="journal"))
 

@@ -29,6 +29,7 @@ from seedsweep.config.same import check_same_split, refuse_other_settings, saved
 from seedsweep.config.schema import Config
 from seedsweep.config.secrets import check_url
 from seedsweep.config.store import to_config
+from seedsweep.config.study_options import OF_THE_STUDY
 from seedsweep.config.values import how_to_quote
 from seedsweep.data.folder import check_root
 from seedsweep.errors import SeedsweepError
@@ -36,7 +37,6 @@ from seedsweep.overrides import CONFIG, key_of, text_of
 from seedsweep.runs.command import typed
 from seedsweep.runs.job_record import holds_run
 from seedsweep.runs.recorded import GRID
-from seedsweep.study.options import OF_THE_STUDY
 from seedsweep.study.space import merged, probes
 
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked

@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import TrialState
 from rich.console import Console
 
+from seedsweep.config.study_options import METRICS
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import shortened
 from seedsweep.report.study.pictures import draw_study
@@ -23,7 +24,6 @@ from seedsweep.runs.held_out import held_out
 from seedsweep.runs.record import read_metrics
 from seedsweep.stats.scores import majority_macro_f1, majority_share
 from seedsweep.study.finalists import Finalist, meet_test, met_before, ranking, write_best
-from seedsweep.study.options import METRICS
 from seedsweep.study.plan import Plan, slots
 from seedsweep.whole import write_json
 

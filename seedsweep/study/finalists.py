@@ -18,9 +18,9 @@ import optuna
 from filelock import FileLock
 from optuna.trial import TrialState
 
+from seedsweep.config.study_options import StudyConfig
 from seedsweep.names import path_of
 from seedsweep.runs.record import read_metrics
-from seedsweep.study.options import StudyConfig
 from seedsweep.study.plan import SUFFIX, Plan, add_slot, slots
 from seedsweep.study.space import Start
 

@@ -10,10 +10,10 @@ import optuna
 from optuna.trial import TrialState
 
 from seedsweep.config.schema import Config
+from seedsweep.config.study_options import METRICS
 from seedsweep.overrides import key_of, shortened
 from seedsweep.study.close import close_study
 from seedsweep.study.finalists import lay_finals, open_finals
-from seedsweep.study.options import METRICS
 from seedsweep.study.plan import SUFFIX, Plan, lay_slots, open_study, read_plan, slots
 from seedsweep.study.processes import Workers
 from seedsweep.study.same_images import agree_on_images

@@ -27,13 +27,13 @@ from seedsweep.config.location import cache_of, study_of
 from seedsweep.config.same import check_same_split, differences, flat, what_counts_of_study
 from seedsweep.config.schema import Config
 from seedsweep.config.store import register_schema, to_config
+from seedsweep.config.study_options import METRICS, OF_THE_STUDY, ParamConfig
 from seedsweep.config.values import as_meant
 from seedsweep.errors import RefusedError
 from seedsweep.names import conf_dir
 from seedsweep.overrides import key_of, plus
 from seedsweep.study.identity import is_gone, me
 from seedsweep.study.leases import SLOT, WORKER
-from seedsweep.study.options import METRICS, OF_THE_STUDY, ParamConfig
 from seedsweep.study.search import GRID, build_pruner
 from seedsweep.study.space import Start, dimensions, grid, merged, starts
 from seedsweep.study.storage import open_storage

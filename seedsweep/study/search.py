@@ -9,8 +9,8 @@ from typing import Any
 
 import optuna
 
+from seedsweep.config.study_options import PrunerConfig, SamplerConfig
 from seedsweep.errors import SeedsweepError
-from seedsweep.study.options import PrunerConfig, SamplerConfig
 
 GRID = "grid"  # all trials of a grid are laid down beforehand; nothing is left to draw
 

@@ -11,10 +11,10 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import BaseTrial, Trial
 
+from seedsweep.config.study_options import ParamConfig, StudyConfig
 from seedsweep.config.values import as_meant
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import key_of, plus, setting, written
-from seedsweep.study.options import ParamConfig, StudyConfig
 from seedsweep.study.redraw import undrawn
 
 Value = str | float | int | bool | None

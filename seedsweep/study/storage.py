@@ -10,10 +10,10 @@ import optuna
 
 from seedsweep import disk
 from seedsweep.config.secrets import HOW, scrubbed, with_password
+from seedsweep.config.study_options import StorageConfig
 from seedsweep.errors import DiskError, SeedsweepError
 from seedsweep.names import path_of
 from seedsweep.study.journal import open_journal
-from seedsweep.study.options import StorageConfig
 
 log = logging.getLogger(__name__)
 

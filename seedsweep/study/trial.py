@@ -16,12 +16,13 @@ import optuna
 from optuna.trial import Trial, TrialState
 
 from seedsweep import disk, signals
+from seedsweep.config.departures import departures
 from seedsweep.config.location import cache_of
+from seedsweep.config.study_options import StudyConfig
 from seedsweep.errors import OF_ALL, DiskError, DivergedError
 from seedsweep.runs.history import read_history
 from seedsweep.runs.record import divergence_of
 from seedsweep.study.leases import SLOT, Heartbeat, Leases
-from seedsweep.study.options import StudyConfig
 from seedsweep.study.plan import EXTRA, Plan
 from seedsweep.study.pruning import should_prune
 from seedsweep.study.space import suggest
@@ -165,7 +166,7 @@ def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[fl
             on_epoch=on_epoch,
             pictures=False,
             meet_test=False,
-            given=Given(prepared),
+            given=Given(prepared, departures=tuple(departures(config))),
         )
     if _is_laid(trial):  # not after each trial: it looks at every file
         prepared.warn_of_changes()

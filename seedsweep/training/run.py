@@ -12,7 +12,6 @@ from typing import Any
 import pytorch_lightning as pl
 
 from seedsweep.batchnorm.single import check_single_images
-from seedsweep.config.departures import departures
 from seedsweep.data.leftout import NAME as LEFT_OUT
 from seedsweep.data.leftout import write_left_out
 from seedsweep.data.order import length
@@ -104,7 +103,7 @@ def train(
             config, built, switches, prepared.table.classes, prepared.pixels.how.ranges.as_dict()
         )
         height, width = config.data.image_size
-        departed = departures(config)
+        departed = list(given.departures)
         if pictures:
             write_model_summary(module.classifier, run_dir / "model_summary.txt", (3, height, width))
         log.info(

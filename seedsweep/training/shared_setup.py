@@ -18,11 +18,13 @@ class Given:
     Attributes:
         prepared: the images, if they were found already.
         pin: the images that the runs beside this one began with, or where to write them.
+        departures: settings that the file of the experiment says otherwise, as overrides.
         draw: draws the run's pictures; None: nothing does.
     """
 
     prepared: PreparedImages | None = None
     pin: Pin | None = None
+    departures: tuple[str, ...] = ()
     draw: Draw | None = None
 
 

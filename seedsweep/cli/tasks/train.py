@@ -20,6 +20,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         DivergedError: its loss became NaN or infinite; what was trained before is saved.
         KeyboardInterrupt: the user stopped the run; what was trained is saved.
     """
+    from seedsweep.config.departures import departures
     from seedsweep.data.pin import Pin
     from seedsweep.report.run_pictures import draw_run
     from seedsweep.runs.grid import GAP
@@ -29,7 +30,9 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.training.shared_setup import Given
 
     shared = pin_of(folder)
-    given = Given(pin=Pin.of_grid(shared) if shared else None, draw=draw_run)
+    given = Given(
+        pin=Pin.of_grid(shared) if shared else None, departures=tuple(departures(config)), draw=draw_run
+    )
     metrics = train(config, folder, label=label, resume=resume, given=given)
     gap = (metrics.get("train_images") or {}).get("bn_gap_last", 0.0)
     diverged = divergence_of(metrics)
