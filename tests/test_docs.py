@@ -3,6 +3,7 @@
 import re
 import struct
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,13 @@ def test_each_public_name_is_on_the_page_of_the_api():
     page = (ROOT / "docs" / "reference" / "api.md").read_text()
     for name in set(seedsweep.__all__) - {"stats"}:
         assert f"::: seedsweep.{name}\n" in page, name
+
+
+def test_each_dependency_and_extra_has_its_reason():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    page = (ROOT / "docs" / "reference" / "dependencies.md").read_text()
+    core, extras = page.split("## Extras")
+    named = [re.split(r"[\[<>=~! ]", each)[0] for each in project["dependencies"]]
+    assert re.findall(r"^\| `([^`]+)` \|", core, re.MULTILINE) == named
+    found = re.findall(r"^\| `([^`]+)` \|", extras, re.MULTILINE)
+    assert sorted(found) == sorted(project["optional-dependencies"])
