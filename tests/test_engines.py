@@ -175,18 +175,6 @@ def test_a_net_that_cannot_be_traced_is_left(monkeypatch: pytest.MonkeyPatch):
     assert len(norm_layers(folded(Branches()))) == 1
 
 
-def test_the_last_engine_is_kept_by_its_key(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(select, "_last", None)
-    plain, size = net("efficientnet_lite0")
-    config = FeaturesConfig(engine="torch")
-    first = select.build_engine(plain, size, config, CPU, "a")
-    assert select.build_engine(plain, size, config, CPU, "a") is first
-    assert select.build_engine(plain, size, config, CPU) is not first
-    other = [("b", config), ("a", FeaturesConfig(engine="torch", precision="bfloat16"))]
-    for key, options in other:
-        assert select.build_engine(plain, size, options, CPU, key) is not first
-
-
 def test_what_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch):
     def name(device: torch.device = CPU, **options: str) -> str:
         return select.engine_name(FeaturesConfig(**options), device)

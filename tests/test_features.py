@@ -197,7 +197,7 @@ def test_what_does_not_change_features_shares_them(cache: str) -> None:
     assert opened(quick(cache, "augment=none", *same)).extracted == 0
 
 
-def test_a_damaged_shard_is_noticed_and_made_again(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_shard_is_noticed_and_made_again(cache: str) -> None:
     config = quick(cache, "augment=none")
     before = opened(config).plain
     array = next(Path(config.paths.cache).glob("features/*/plain/*.npy"))
@@ -205,7 +205,7 @@ def test_a_damaged_shard_is_noticed_and_made_again(cache: str, monkeypatch: pyte
     content[-3] ^= 255
     array.write_bytes(bytes(content))
     assert budget.damaged(array.parents[1]) == [array]
-    monkeypatch.setattr(shards, "_proved", {})
+    shards._digest_at.cache_clear()  # as in another process
     again = opened(config)
     assert again.extracted == 70
     assert isinstance(before, torch.Tensor)
@@ -236,6 +236,18 @@ def test_an_interrupted_extraction_goes_on(cache: str, monkeypatch: pytest.Monke
     with pytest.raises(KeyboardInterrupt):
         opened(config)
     assert opened(config).extracted == 70 - 3 * 8
+
+
+def test_all_views_of_a_run_share_an_engine(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from seedsweep.training import stored
+
+    build, built = stored.build_engine, []
+    monkeypatch.setattr(stored, "build_engine", lambda *args: built.append(0) or build(*args))
+    images = opened(quick(cache, "augment=light", "features.views=2", "trainer.max_epochs=2"))
+    for epoch in (0, 1):
+        images.training_features(epoch)
+    assert images.extracted == 70 + 2 * len(images.train_rows)
+    assert len(built) == 1
 
 
 def test_fewer_views_than_epochs(cache: str) -> None:

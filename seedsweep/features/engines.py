@@ -16,8 +16,6 @@ from seedsweep.features.options import FeaturesConfig
 # features.precision), available() -> bool, HINT (how to install it) and build(net, size, precision, device) -> Engine.
 ENGINES: dict[str, ModuleType] = {"openvino": openvino_engine, "torch": torch_engine}
 
-_last: tuple[tuple[object, ...], Engine] | None = None
-
 
 class Engine(Protocol):
     """A frozen net, ready to compute.
@@ -72,11 +70,7 @@ def _able(precision: str, device: torch.device) -> list[str]:
 
 
 def build_engine(
-    net: nn.Module,
-    size: tuple[int, int, int],
-    config: FeaturesConfig,
-    device: torch.device,
-    key: str | None = None,
+    net: nn.Module, size: tuple[int, int, int], config: FeaturesConfig, device: torch.device
 ) -> Engine:
     """Builds the engine that ``config`` names for ``net``, pixels to features.
 
@@ -85,18 +79,11 @@ def build_engine(
         size: (3, height, width) of the images.
         config: engine, precision.
         device: where to compute.
-        key: tells nets and sizes apart. With it the last engine is kept and returned again: to convert a
-            net takes seconds, and each view and each seed asks for one.
 
     Raises:
         SeedsweepError: see :func:`engine_name`; or the engine can't run this net.
     """
-    global _last
     name = engine_name(config, device)
-    kept = (key, name, config.precision, str(device), torch.get_num_threads())
-    if key is not None and _last is not None and _last[0] == kept:
-        return _last[1]
-    _last = None  # before the next one takes its memory
     try:
         engine: Engine = ENGINES[name].build(net, size, config.precision, device)
         engine(torch.zeros(1, *size, dtype=torch.uint8))
@@ -111,6 +98,4 @@ def build_engine(
         raise SeedsweepError(
             f"features.engine={name} can't run this net ({type(error).__name__}: {reason}){advice}."
         ) from error
-    if key is not None:
-        _last = (kept, engine)
     return engine

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seedsweep.digest import digest_of
+
 log = logging.getLogger(__name__)
 
 ARRAY, INDEX, PART = ".npy", ".json", ".part"
-
-_proved: dict[Path, tuple[int, int]] = {}  # files whose digest this process has checked: mtime and size
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def write_shard(folder: Path, images: list[str], array: NDArray[np.floating]) ->
     try:
         with part.open("wb") as file:
             np.save(file, array, allow_pickle=False)
-        digest = _digest(part)
+        digest = digest_of(part)
         os.replace(part, path)
         index = {"images": images, "sha256": digest, "shape": list(array.shape), "dtype": str(array.dtype)}
         part.write_text(json.dumps(index, allow_nan=False))
@@ -58,7 +58,6 @@ def write_shard(folder: Path, images: list[str], array: NDArray[np.floating]) ->
         part.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         raise
-    _proved[path] = _stamp(path)
 
 
 def read_shards(folder: Path) -> list[Shard]:
@@ -94,25 +93,16 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def is_whole(path: Path, sha256: str, *, again: bool = False) -> bool:
-    """Compares a file with its digest; once a process, unless ``again`` or the file has changed.
+    """Compares a file with its digest; it is read once in a process, unless ``again`` or the file has changed.
 
     Raises:
         FileNotFoundError: it is gone.
     """
-    stamp = _stamp(path)
-    if not again and _proved.get(path) == stamp:
-        return True
-    if _digest(path) != sha256:
-        return False
-    _proved[path] = stamp
-    return True
+    state = path.stat()
+    return (digest_of(path) if again else _digest_at(path, state.st_mtime_ns, state.st_size)) == sha256
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    stat = path.stat()
-    return stat.st_mtime_ns, stat.st_size
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@lru_cache(maxsize=4096)
+def _digest_at(path: Path, mtime_ns: int, size: int) -> str:
+    """Returns the digest of a file as it was at that time and of that size."""
+    return digest_of(path)

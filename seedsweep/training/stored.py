@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -69,8 +70,9 @@ def open_features(config: ArmSettings, prepared: PreparedImages, trunk: Trunk) -
     identity.pop("batchnorm")  # the digest holds its statistics
     space = Space(root, identity, about)
 
+    @cache  # to convert a net takes seconds, and each augmented view asks for it
     def engine() -> Engine:
-        return build_engine(net, size, options, device, space.key)
+        return build_engine(net, size, options, device)
 
     table = prepared.table
     augment = build_augment(config.augment, config.seed, table.digests)
