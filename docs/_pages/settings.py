@@ -34,6 +34,7 @@ CHOICES = """
 
 A group is set as a whole by the name of one of its files: `batchnorm=inference`. Single values of it win over the
 choice: `batchnorm.recalibrate=true`. With `+`: `+experiment=`, `+study=`, `+rung=`, `+sweep=` (the last two with `-m`).
+"The question" is the one behind this project, [told here](../concepts/batchnorm.md#the-trap).
 """
 
 
