@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from optuna.trial import BaseTrial, Trial
+from optuna.trial import BaseTrial
 
 from seedsweep.config.study_options import ParamConfig, StudyConfig
 from seedsweep.config.values import as_meant
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import key_of, plus, setting, written
-from seedsweep.study.redraw import undrawn
 
 Value = str | float | int | bool | None
 MOST_COMBINATIONS = 100_000
@@ -52,11 +51,10 @@ def dimensions(study: StudyConfig) -> list[ParamConfig]:
 
 def suggest(trial: BaseTrial, space: list[ParamConfig]) -> list[str]:
     """Draws a value for every dimension that applies; returns them as overrides."""
-    if isinstance(trial, Trial) and _is_half_drawn(trial.params, space):
-        with undrawn(trial) as known:
-            drawn = _draw(trial, space, known)
-    else:
-        drawn = _draw(trial, space, {})
+    drawn: dict[str, Value] = {}
+    for param in space:
+        if _applies(param, drawn):
+            drawn[param.key] = _value(param, _suggest(trial, param))
     return [setting(key, value) for key, value in drawn.items()]
 
 
@@ -163,22 +161,6 @@ def _applies(param: ParamConfig, drawn: Mapping[str, Value]) -> bool:
         return True
     key, value = _read(param.when)
     return key in drawn and drawn[key] == value
-
-
-def _draw(trial: BaseTrial, space: list[ParamConfig], known: Mapping[str, Value]) -> dict[str, Value]:
-    """Draws a value for every dimension that applies; of ``known`` ones a worker's that was killed counts."""
-    drawn: dict[str, Value] = {}
-    for param in space:
-        if _applies(param, drawn):
-            label = _suggest(trial, param)
-            drawn[param.key] = _value(param, known.get(param.key, label))
-    return drawn
-
-
-def _is_half_drawn(drawn: Mapping[str, Value], space: list[ParamConfig]) -> bool:
-    """Says whether a worker was killed after it had drawn some of a trial's values, and not all."""
-    values = {param.key: _value(param, drawn[param.key]) for param in space if param.key in drawn}
-    return bool(drawn) and any(param.key not in drawn for param in space if _applies(param, values))
 
 
 def _suggest(trial: BaseTrial, param: ParamConfig) -> Value:

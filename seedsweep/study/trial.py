@@ -24,7 +24,6 @@ from seedsweep.runs.history import read_history
 from seedsweep.runs.record import divergence_of
 from seedsweep.study.leases import SLOT, Heartbeat, Leases
 from seedsweep.study.plan import EXTRA, Plan
-from seedsweep.study.pruning import should_prune
 from seedsweep.study.space import suggest
 from seedsweep.whole import strict
 
@@ -151,7 +150,7 @@ def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[fl
         if epoch not in reported:  # by a worker that died later in this trial
             trial.report(row[f"val/{study.metric}"], epoch)
         # a pruner goes by the last report; and nothing is saved at the last epoch
-        if last <= epoch < config.trainer.max_epochs - 1 and should_prune(trial):
+        if last <= epoch < config.trainer.max_epochs - 1 and trial.should_prune():
             raise optuna.TrialPruned
 
     label = f"trial {trial.user_attrs[SLOT]}"
