@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -286,7 +286,7 @@ def test_a_disk_that_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 class Mean:
-    name, at_once, device = "mean", 2, torch.device("cpu")
+    name, at_once = "mean", 2
     scale = 1.0
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
@@ -341,49 +341,22 @@ def test_large_rows_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert view.take(images).shape == (11, 3)
 
 
-def test_a_shard_is_stored_while_the_next_is_gathered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gathered, add = threading.Semaphore(0), View.add
+def test_stopped_while_a_shard_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add, calls = View.add, []
 
-    class Bar:
-        def add_task(self, *_: object, **__: object) -> int:
-            return 0
-
-        def advance(self, *_: object) -> None:
-            gathered.release()
-
-    def slow(view: View, images: list[str], array: np.ndarray) -> None:
-        assert gathered.acquire(timeout=20), "the main thread goes on"
+    def interrupted(view: View, images: list[str], array: np.ndarray) -> None:
+        calls.append(images)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
         add(view, images, array)
 
     monkeypatch.setattr(extract, "SHARD_BYTES", 2 * 3 * 4)  # a batch
-    monkeypatch.setattr(extract, "image_bar", lambda _: nullcontext(Bar()))
-    monkeypatch.setattr(View, "add", slow)
-    view, images = space(tmp_path).view("plain"), [str(n) for n in range(8)]
-    extract.extract(view, images, lambda some: torch.ones(len(some), 3, 4, 4), Mean, 2, "float32")
-    assert [shard.images for shard in shards.read_shards(view.folder)] == [
-        images[at : at + 2] for at in (0, 2, 4, 6)
-    ]
-
-
-def test_stopped_while_a_shard_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = 0
-
-    def interrupted(stored: list[Future[None]]) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            raise KeyboardInterrupt
-        wait(stored)
-
-    monkeypatch.setattr(extract, "SHARD_BYTES", 2 * 3 * 4)  # a batch
-    monkeypatch.setattr(extract, "wait", interrupted)
+    monkeypatch.setattr(View, "add", interrupted)
     view, images = space(tmp_path).view("plain"), [str(n) for n in range(8)]
     with pytest.raises(KeyboardInterrupt):
         extract.extract(view, images, lambda some: torch.ones(len(some), 3, 4, 4), Mean, 2, "float32")
     view.load()
-    assert view.missing(images) == images[4:], "what was stored, and what was gathered meanwhile, is there"
+    assert view.missing(images) == images[4:], "what was gathered is there"
 
 
 def test_a_file_that_vanishes_after_it_was_checked(cache: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files beside photographs that are no photographs: masks, label images; and files that show the same object."""
+"""Finds masks and label images beside photographs, and files that show the same object."""
 
 from __future__ import annotations
 
@@ -80,13 +80,13 @@ def find_annotations(files: Sequence[Found], facts: Sequence[Facts]) -> list[Ann
 
 
 def _tail(stem: str, base: str) -> str:
-    """Returns the part of a name that tells what it is, such as `..._mask`."""
+    """Returns the part of a name that marks an annotation, such as `..._mask`."""
     tail = re.sub(r"\d+$", "", stem.replace(base, "...", 1))
     return printable(tail.rstrip(" ._-") if tail.startswith("...") else tail)
 
 
 def _in_folder(file: Found, few: bool) -> bool:
-    """Says whether a folder's name tells of annotations; a class may be called so, if it holds photographs."""
+    """Says whether a file lies in a folder named for annotations; a class with photographs may have such a name."""
     for folder in file.path.parents:
         of_class = class_of(folder.name) == file.label
         if FOLDER.fullmatch(folder.name) and (few or not of_class):
@@ -97,20 +97,20 @@ def _in_folder(file: Found, few: bool) -> bool:
 
 
 def refuse(files: Sequence[Found], annotations: Sequence[Annotation], root: Path) -> None:
-    """Asks what is meant.
+    """Asks the user what such images are.
 
     Raises:
-        SeedsweepError: always; one sentence with counts, examples and the two settings.
+        SeedsweepError: always; it names counts, examples and the two settings.
     """
     kinds = Counter(each.why for each in annotations)
-    told = []
+    looks = []
     for why, count in kinds.most_common():
         rows = [each for each in annotations if each.why == why][:EXAMPLES]
         examples = ", ".join(printable(os.path.relpath(files[each.row].path, root)) for each in rows)
-        told.append(f"{count} {why} (such as {examples})")
+        looks.append(f"{count} {why} (such as {examples})")
     raise SeedsweepError(
         f"{len(annotations)} of {len(files)} images look like masks or other annotations, not like photographs: "
-        f"{'; '.join(told)}. Add data.annotations=skip to leave them out, or data.annotations=keep if they are images "
+        f"{'; '.join(looks)}. Add data.annotations=skip to leave them out, or data.annotations=keep if they are images "
         "of their classes."
     )
 

@@ -145,7 +145,7 @@ class ImageDataModule(pl.LightningDataModule):
         return self._loader("val", max(self.batch_size, EVAL_BATCH))
 
     def on_before_batch_transfer(self, batch: Batch | SeedsweepError, dataloader_idx: int) -> Batch:
-        """Raises what a loader's process could not do."""
+        """Raises the error that a loader's process returned."""
         if isinstance(batch, SeedsweepError):
             raise batch
         return batch
@@ -158,6 +158,6 @@ class ImageDataModule(pl.LightningDataModule):
         return {**batch, "image": self.augment(batch["image"], batch["index"], trainer.current_epoch)}
 
     def logits(self, net: nn.Module, rows: Tensor, device: torch.device) -> Tensor:
-        """Returns what ``net`` answers to the un-augmented images of ``rows`` (int64 [n])."""
-        answer: Tensor = net(self.prepared.pixels.batch(rows.numpy()).to(device))
-        return answer
+        """Returns the logits [n, N] of ``net`` for the un-augmented images of ``rows`` (int64 [n])."""
+        logits: Tensor = net(self.prepared.pixels.batch(rows.numpy()).to(device))
+        return logits

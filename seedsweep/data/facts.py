@@ -1,4 +1,4 @@
-"""What is known of files by their digests: that they were decoded whole once, and what kind of image they hold."""
+"""Keeps facts about files by digest: that a file was decoded whole once, and what kind of image it holds."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Facts:
 
 
 def look(path: Path, gib: float, count: bool = True) -> Facts:
-    """Returns the facts of a file; those of an ordinary image if it can't be read, which whoever decodes it notices.
+    """Returns the facts of a file; those of an ordinary image if it can't be read (decoding will say so).
 
     Args:
         path: of the file.
@@ -78,7 +78,7 @@ def look(path: Path, gib: float, count: bool = True) -> Facts:
 
 
 def _values(image: Image.Image, n_bytes: int, gib: float) -> int:
-    """Counts the different values of an opened image, where they may be few: decoding tells, and takes time."""
+    """Counts the different values of an opened image, where they may be few; it must decode the image."""
     if image.format not in LOSSLESS or image.info.get("lossless") is False:
         return 0
     packed = image.format in ("PNG", "GIF", "WEBP") or image.info.get("compression") not in (None, "raw")
@@ -109,7 +109,7 @@ def known_facts(cache: Path) -> dict[str, Facts]:
 
 
 def remember_facts(cache: Path, facts: Mapping[str, Facts]) -> None:
-    """Adds facts by digest. A cache that can't be written costs time, not the run."""
+    """Adds facts by digest. A cache that can't be written is no error."""
     lines = "".join(f"{digest} {each}\n" for digest, each in sorted(facts.items()))
     try:
         cache.mkdir(parents=True, exist_ok=True)

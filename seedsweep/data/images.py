@@ -138,7 +138,7 @@ def measured(path: Path, kind: str, gib: float, size: tuple[int, int] | None = N
 
 
 def why(error: Exception, path: Path) -> str:
-    """Returns the reason why a file can't be read, of whatever was raised: Pillow raises errors of many types."""
+    """Returns why a file can't be read, for any error that was raised: Pillow raises many types."""
     if isinstance(error, BadImageError):
         return str(error)
     if isinstance(error, FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Files that are not used, each with its reason: nothing is passed over without a word."""
+"""Lists the files that are not used, each with its reason."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class LeftOut:
 
     @property
     def expected(self) -> bool:
-        """Says whether it is no reason to warn."""
+        """Says whether no warning is needed."""
         return not self.why
 
 
@@ -59,7 +59,7 @@ def litter_file(name: str) -> bool:
 
 
 def sentences(left_out: Sequence[LeftOut]) -> list[str]:
-    """Returns a line a kind, such as `3 .heic of class a, 2 of class b (install seedsweep[heif])`."""
+    """Returns a line for each kind, such as `3 .heic of class a, 2 of class b (install seedsweep[heif])`."""
     kinds: dict[tuple[str, str], Counter[str]] = {}
     for each in left_out:
         kinds.setdefault((each.what, each.why), Counter())[each.label] += 1
@@ -86,7 +86,7 @@ def log_left_out(left_out: Sequence[LeftOut]) -> None:
 
 
 def write_left_out(left_out: Sequence[LeftOut], root: Path, path: Path) -> None:
-    """Writes a row a file, with paths relative to ``root``; no file if there are no such files."""
+    """Writes a row for each file, with paths relative to ``root``; no file if there are no such files."""
     if not left_out:
         path.unlink(missing_ok=True)
         return

@@ -1,4 +1,4 @@
-"""Reads a manifest: a CSV file that says of each image its class and its split."""
+"""Reads a manifest: a CSV file with the class and the split of each image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHOWN = 3  # of many names
 
 @dataclass(frozen=True)
 class Row:
-    """An image as a manifest tells of it; ``group`` and ``digest`` are None where the manifest says nothing."""
+    """A row of a manifest; ``group`` and ``digest`` are None where the manifest has none."""
 
     path: str
     label: str
@@ -115,8 +115,8 @@ def _row(cell: dict[str, str], n: int, columns: list[str], line: int, name: str)
     for column in NEEDED:
         if not cell[column].strip():
             raise SeedsweepError(f"{name}, line {line}: the cell {column} is empty.")
-    said = cell["split"].strip().lower()
-    split = next((split for split, names in SPLIT_NAMES.items() if said in names), None)
+    given = cell["split"].strip().lower()
+    split = next((split for split, names in SPLIT_NAMES.items() if given in names), None)
     if split is None:
         raise SeedsweepError(
             f"{name}, line {line}: {cell['split']} is no split; it must be one of {', '.join(SPLITS)}."
@@ -175,7 +175,7 @@ def check_manifest(rows: list[Row], root: Path, name: str) -> None:
 
 
 def _check_class_names(rows: list[Row], name: str) -> None:
-    """Refuses class names that differ by the spaces around them alone: folders may be called so, a slip is likelier."""
+    """Refuses class names that differ only by spaces around them: a typing error is likelier than two such classes."""
     first: dict[str, Row] = {}
     for row in rows:
         other = first.setdefault(row.label.strip(), row)
@@ -187,7 +187,7 @@ def _check_class_names(rows: list[Row], name: str) -> None:
 
 
 def warn_of_copies(rows: list[Row], digests: list[str], name: str) -> None:
-    """Says which images of different splits have the same content, byte for byte.
+    """Warns of images in different splits that have the same content, byte for byte.
 
     Args:
         rows: of the manifest.
@@ -208,5 +208,5 @@ def warn_of_copies(rows: list[Row], digests: list[str], name: str) -> None:
 
 
 def some(names: list[str], between: str = ", ") -> str:
-    """Returns the first few names, and that there are more."""
+    """Returns the first few names, and ``...`` if there are more."""
     return between.join(map(printable, names[:SHOWN])) + (f"{between}..." if len(names) > SHOWN else "")

@@ -1,4 +1,4 @@
-"""Opens image files: regular ones of known formats, and none that would take more memory than is allowed."""
+"""Opens image files: regular files of known formats, within the memory that is allowed."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def check_need(need: int, sides: tuple[int, int], gib: float) -> None:
 
 
 def orientation(file: Image.Image) -> int:
-    """Returns how an opened file lies, 1 to 8, as EXIF counts; does not decode it.
+    """Returns the orientation of an opened file, 1 to 8 as in EXIF, without decoding it.
 
     Pillow decodes a PNG to look for EXIF behind its pixels: here that counts as upright.
     """

@@ -31,7 +31,7 @@ class Pin:
 
     @classmethod
     def of_run(cls, folder: Path) -> Pin:
-        """Returns the pin of a run that is gone on with."""
+        """Returns the pin of a run that is resumed."""
         return cls(
             folder / "manifest.csv",
             f"the run in {folder} began with",
@@ -64,7 +64,7 @@ class Pin:
 
     @property
     def name(self) -> str:
-        """What sentences call the file where a user gave it."""
+        """The name of the file in messages, where a user gave it."""
         return self.began.removesuffix(" names")
 
     @property
@@ -87,7 +87,7 @@ class Pin:
 
 
 def values_beside(manifest: Path) -> Path:
-    """Returns where it stands how the images of a manifest are scaled."""
+    """Returns the file, beside a manifest, that says how its images are scaled."""
     return manifest.with_name(f"{manifest.stem.replace('manifest', 'values')}.json")
 
 
@@ -126,14 +126,14 @@ def check_content(pin: Pin, rows: Sequence[Row], root: Path, digests: Sequence[s
         elif row.digest not in (None, digest):
             other.append(row.path)
     kinds = ((missing, "missing"), (unread, "unreadable"), (other, "changed in content"))
-    told = [
+    bad = [
         f"{len(names)} {'is' if len(names) == 1 else 'are'} {what} ({some(names)})"
         for names, what in kinds
         if names
     ]
-    if told:
+    if bad:
         raise RefusedError(
-            f"the images below {root} are not those that {pin.began}: of {len(rows)}, {', '.join(told)}; restore them, "
+            f"the images below {root} are not those that {pin.began}: of {len(rows)}, {', '.join(bad)}; restore them, "
             f"or {pin.anew}."
         )
 

@@ -1,4 +1,4 @@
-"""From the configuration to a checked, split and decoded set of images, before any training."""
+"""Finds, checks, splits and decodes a run's images, before any training."""
 
 from __future__ import annotations
 

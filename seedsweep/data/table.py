@@ -1,4 +1,4 @@
-"""One row an image: path, class, split, group, digest; as a table in memory and as manifest.csv."""
+"""The table of images, in memory and as manifest.csv; a row has path, class, split, group and digest."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ImageTable:
 
     @cached_property
     def _digests(self) -> tuple[str, str]:
-        """Those of the split and of the images, made once: each trial of a study asks for both."""
+        """The digests of the split and of the images; each trial of a study asks for both."""
         names = self.names()
         labels = (self.classes[label] for label in self.labels.tolist())
         return (
@@ -89,7 +89,7 @@ def write_manifest(table: ImageTable, path: Path) -> None:
 
 
 def write_manifest_once(table: ImageTable, path: Path) -> bool:
-    """Writes the split where no process has done so; returns False where one has, and leaves its file."""
+    """Writes the split unless the file exists; returns False if it does, and leaves it as it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
     mine = path.with_name(f"{path.name}.{os.getpid()}.mine")
     try:

@@ -32,7 +32,7 @@ STRIP = 2**20  # pixels that are converted at a time: a large photograph needs n
 
 @dataclass(frozen=True)
 class Measured:
-    """What one file tells: its lowest and highest value, and the range that its tags state, if they do."""
+    """The lowest and highest value of one file, and the range that its tags state, or None."""
 
     low: float
     high: float
@@ -104,7 +104,7 @@ def raw_mode(file: Image.Image) -> str:
 
 
 def measure(file: Image.Image, values: NDArray[Any]) -> Measured | None:
-    """Looks at one file's values; None if none of them is a number.
+    """Measures one file's values; returns None if none of them is a number.
 
     Args:
         file: opened.

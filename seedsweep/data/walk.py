@@ -1,4 +1,4 @@
-"""Walks a folder: its images, and all else that a person may have taken for one."""
+"""Lists the images of a folder, and all other files that a user may take for images."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _is(question: Callable[[], bool]) -> bool:
-    """Asks a directory entry; links in a circle, and what can't be looked at, are neither file nor folder."""
+    """Asks whether an entry is a file or folder; links in a circle and entries that can't be read are neither."""
     try:
         return question()
     except OSError:

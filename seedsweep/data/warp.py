@@ -1,4 +1,4 @@
-"""Keras' ImageDataGenerator as one affine warp a batch.
+"""Keras' ImageDataGenerator as one affine warp of a batch.
 
 Its apply_affine_transform composes rotation, shift, shear and zoom, in that order, about the centre pixel
 ``side / 2 - 0.5``, interpolates linearly and fills with the nearest pixel; flips, then brightness, come after.
@@ -98,7 +98,7 @@ def _uniform(keys: NDArray[np.uint64], seed: int, epoch: int, columns: int) -> N
 
 
 def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser."""
+    """Applies the last step of SplitMix64."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

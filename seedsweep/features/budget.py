@@ -1,4 +1,4 @@
-"""What the store holds, and what must go when it grows over its budget."""
+"""Lists what the store of features holds, and removes what was not used for longest when it is over its budget."""
 
 from __future__ import annotations
 

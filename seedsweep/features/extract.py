@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +17,7 @@ from seedsweep.features.store import View
 
 log = logging.getLogger(__name__)
 
-# what is gathered, and may still be gathered while it is stored: a killed process loses at most both, and what was
-# under way. The longer of the two,
+# what is gathered before it is stored, the longer of the two; a killed process loses that and the batches under way
 SHARD_IMAGES, SHARD_SECONDS = 256, 1.0
 SHARD_BYTES = 64 * 2**20  # but no more than this, for it waits in memory (activations [C, h, w] are large)
 ATTEMPTS = 3  # of a store from which others take what was just written
@@ -69,19 +67,19 @@ def extract(
 def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int, dtype: str) -> None:
     started = time.perf_counter()
 
-    def answer(pixels: Tensor) -> NDArray[np.float32]:
+    def compute(pixels: Tensor) -> NDArray[np.float32]:
         features: NDArray[np.float32] = engine(pixels).float().cpu().numpy()
         return features
 
-    shelf = _Shelf(view, dtype, len(missing))
+    gathered = _Gathered(view, dtype, len(missing))
     with image_bar("features") as progress:
         bar = progress.add_task("", total=len(missing))
         try:
-            for some, _, features in load_and_compute(missing, load, batch, answer, engine.at_once):
-                shelf.put(some, features)
+            for some, _, features in load_and_compute(missing, load, batch, compute, engine.at_once):
+                gathered.add(some, features)
                 progress.advance(bar, len(some))
         finally:  # a file that can't be read any more keeps what is there; Ctrl-C loses the batches under way
-            shelf.close()
+            gathered.store()
     seconds = time.perf_counter() - started
     log.info(
         "features: %d images in %.1f s (%.1f images/s, %s) -> %s",
@@ -89,58 +87,38 @@ def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int
     )  # fmt: skip
 
 
-class _Shelf:
-    """Gathers batches to shards, and stores one while the next is gathered: a GPU need not wait for the disk."""
+class _Gathered:
+    """Gathers the features of batches, and stores them as shards.
+
+    Args:
+        view: where they go.
+        dtype: float32 or float16.
+        images: how many come in all.
+    """
 
     def __init__(self, view: View, dtype: str, images: int) -> None:
         self._view, self._dtype = view, dtype
         self._left = images  # to come
         self._names: list[str] = []
         self._parts: list[NDArray[np.float32]] = []
-        self._bytes = 0
         self._since = time.perf_counter()
-        self._thread = ThreadPoolExecutor(1)
-        self._stored: Future[None] | None = None
 
-    def put(self, images: list[str], features: NDArray[np.float32]) -> None:
-        """Takes a batch; raises what storing an earlier one raised."""
+    def add(self, images: list[str], features: NDArray[np.float32]) -> None:
+        """Takes a batch, and stores what is gathered if it is enough for a shard."""
         self._names += images
         self._parts.append(features)
-        self._bytes += features.nbytes
         self._left -= len(images)
-        if self._full():
-            self._flush()
+        large = sum(part.nbytes for part in self._parts) >= SHARD_BYTES or self._left == 0
+        late = time.perf_counter() - self._since >= SHARD_SECONDS
+        if large or (late and len(self._names) >= SHARD_IMAGES):
+            self.store()
 
-    def close(self) -> None:
-        """Stores what is left; raises what storing raised."""
-        with self._thread:
-            if self._names:
-                self._flush()
-            self._wait()
-
-    def _full(self) -> bool:
-        if self._bytes >= SHARD_BYTES or self._left == 0:
-            return True
-        return len(self._names) >= SHARD_IMAGES and time.perf_counter() - self._since >= SHARD_SECONDS
-
-    def _flush(self) -> None:
-        self._wait()  # interrupted or failed, it leaves what was gathered to close()
-        names, parts = self._names, self._parts
-        self._names, self._parts, self._bytes = [], [], 0
-        self._stored = self._thread.submit(self._store, names, parts)
+    def store(self) -> None:
+        """Stores what is gathered; interrupted or failed, it keeps that for the next call."""
+        if self._names:
+            self._view.add(self._names, _cast(np.concatenate(self._parts), self._dtype))
+            self._names, self._parts = [], []
         self._since = time.perf_counter()
-
-    def _wait(self) -> None:
-        stored = self._stored
-        if stored is not None:
-            wait([stored])
-            self._stored = None
-            stored.result()
-
-    def _store(self, names: list[str], parts: list[NDArray[np.float32]]) -> None:
-        features = np.concatenate(parts)
-        parts.clear()
-        self._view.add(names, _cast(features, self._dtype))
 
 
 def _cast(features: NDArray[np.float32], dtype: str) -> NDArray[np.floating]:

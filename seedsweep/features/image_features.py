@@ -76,9 +76,9 @@ class FeatureImages:
         self._epoch: tuple[int, FeatureRows] | None = None
 
     def logits(self, net: nn.Module, rows: Tensor, device: torch.device) -> Tensor:
-        """Returns what the head of ``net``, a Classifier, answers to the plain features of ``rows``."""
-        answer: Tensor = net.head(self.plain[rows].to(device))  # type: ignore[operator]
-        return answer
+        """Returns the logits of the head of ``net``, a Classifier, for the plain features of ``rows``."""
+        logits: Tensor = net.head(self.plain[rows].to(device))  # type: ignore[operator]
+        return logits
 
     def training_features(self, epoch: int) -> FeatureRows:
         """Returns float32 features [n, ...] of the training images as an epoch sees them, row by ``train_rows``.
@@ -161,17 +161,17 @@ class ActivationDataModule(ImageDataModule):
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
 
     def prepare_data(self) -> None:
-        """Nothing: no pixel is needed."""
+        """Does nothing: no pixel is needed."""
 
     def source(self, split: str) -> Fetch:
         """Returns where the activations of a split come from."""
         return self._drawn if split == "train" and self.features.augment is not None else self._plain
 
     def logits(self, net: nn.Module, rows: Tensor, device: torch.device) -> Tensor:
-        """Returns what ``net``, a Classifier, answers to the un-augmented images of ``rows`` (int64 [n])."""
+        """Returns the logits of ``net``, a Classifier, for the un-augmented images of ``rows`` (int64 [n])."""
         assert isinstance(net, Classifier)
-        answer: Tensor = UpperClassifier(net, self.cut)(self._plain(rows.numpy()).to(device))
-        return answer
+        logits: Tensor = UpperClassifier(net, self.cut)(self._plain(rows.numpy()).to(device))
+        return logits
 
     def _plain(self, rows: NDArray[np.int64]) -> Tensor:
         return self._laid_out(self.features.plain[torch.from_numpy(rows)])

@@ -91,7 +91,7 @@ class OpenVinoEngine:
 
 @cache
 def _core() -> Any:
-    """Returns OpenVINO's core: one for the process, which never goes.
+    """Returns OpenVINO's core: one for the process, which stays until its end.
 
     Its CPU plugin gives the thread that makes it a stack for signals, and at its own end gives back the one before, if
     that is there or not: of two cores whose first goes first, the second leaves the first one's, and the next Ctrl-C or

@@ -1,4 +1,4 @@
-"""One array file and its index: written whole or not at all, proved by a digest before it is read."""
+"""One array file and its index: written whole or not at all, checked by a digest before it is read."""
 
 from __future__ import annotations
 

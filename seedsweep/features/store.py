@@ -49,7 +49,7 @@ class View:
         self._place: dict[str, tuple[int, int]] = {}  # image: shard, row
 
     def load(self) -> None:
-        """Reads the index anew."""
+        """Reads the index again."""
         self._shards = read_shards(self.folder)
         self._place = {
             image: (number, row)
