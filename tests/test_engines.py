@@ -18,7 +18,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.features import engines as select
 from seedsweep.features.fold import folded
 from seedsweep.features.openvino_engine import SideBySide
-from seedsweep.features.options import FeaturesConfig
+from seedsweep.features.options import ENGINE_NAMES, FeaturesConfig
 from seedsweep.models.classifier import FeatureNet
 from seedsweep.training.assemble import trunk_as_set
 
@@ -175,12 +175,16 @@ def test_a_net_that_cannot_be_traced_is_left(monkeypatch: pytest.MonkeyPatch):
     assert len(norm_layers(folded(Branches()))) == 1
 
 
+def test_a_name_is_checked_before_anything_is_loaded():
+    assert sorted(ENGINE_NAMES) == sorted(select.ENGINES)
+
+
 def test_what_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch):
     def name(device: torch.device = CPU, **options: str) -> str:
         return select.engine_name(FeaturesConfig(**options), device)
 
     for unknown in ("nosuch", "mnn"):  # mnn was an engine until November 2026
-        with pytest.raises(SeedsweepError, match=f"{unknown} is unknown: choose auto, openvino, torch"):
+        with pytest.raises(SeedsweepError, match=rf"features.engine.*{unknown}.*auto.*openvino.*torch"):
             name(engine=unknown)
     monkeypatch.setattr(select.ENGINES["openvino"], "available", lambda: True)
     with pytest.raises(SeedsweepError, match="not on cuda"):

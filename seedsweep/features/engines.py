@@ -43,8 +43,6 @@ def engine_name(config: FeaturesConfig, device: torch.device) -> str:
     name = config.engine
     if name == "auto":
         return _able(config.precision, device)[0]
-    if name not in ENGINES:
-        raise SeedsweepError(f"features.engine={name} is unknown: choose auto, {', '.join(sorted(ENGINES))}.")
     module = ENGINES[name]
     if not module.available():
         raise SeedsweepError(f"features.engine={name} is not installed: {module.HINT}.")

@@ -14,6 +14,8 @@ from seedsweep.bounds import (
 )
 from seedsweep.errors import SeedsweepError
 
+ENGINE_NAMES = ("openvino", "torch")  # a file each: openvino_engine.py, torch_engine.py
+
 
 @dataclass
 class FeaturesConfig:
@@ -31,6 +33,7 @@ class FeaturesConfig:
 
     def __post_init__(self) -> None:
         one_of("features.mode", self.mode, ("auto", "off", "required"))
+        one_of("features.engine", self.engine, ("auto", *ENGINE_NAMES))
         at_least("features.views", self.views, 0, MOST_EPOCHS)
         if self.mode == "off" and self.views:
             raise SeedsweepError(

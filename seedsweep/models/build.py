@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.batchnorm.policy import norm_layers, set_batchnorm, statistics_untouched
+from seedsweep.digest import digest_of_net
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.backbone import Backbone
 from seedsweep.models.backbone_builder import BuiltBackbone, build_backbone
@@ -32,12 +34,16 @@ class Trunk:
     origin: BuiltBackbone
     norm_layers: int
     cut: Cut | None = None
-    digest: str | None = None  # SHA-256 of weights and statistics of `lower`, once somebody needed it
 
     @property
     def lower(self) -> nn.Module:
         """What stands before the cut, or the whole backbone: normalised images to what may be stored."""
         return self.backbone if self.cut is None else self.cut.prefix
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of weights and statistics of ``lower`` as they are when it is first asked for."""
+        return digest_of_net(self.lower)
 
     def stored_shape(self, height: int, width: int) -> tuple[int, ...]:
         """Returns the shape of what is stored of an image: [C], or that of its activations at the cut.

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,23 +70,34 @@ def is_constant(backbone: nn.Module) -> bool:
 
 def build_module(config: ArmSettings, prepared: PreparedImages, trunk: Trunk) -> tuple[ArmModule, BuiltModel]:
     """Puts a fresh head on ``trunk``. The head's random start depends on the seed alone."""
-    classes = prepared.table.classes
-    built = add_head(trunk, len(classes), config.head, config.seed)
-    module = ArmModule(
+    built = add_head(trunk, len(prepared.table.classes), config.head, config.seed)
+    return arm_module(config, prepared, built), built
+
+
+def arm_module(
+    config: ArmSettings, prepared: PreparedImages, built: BuiltModel, card: dict[str, Any] | None = None
+) -> ArmModule:
+    """Makes the module that trains ``built``.
+
+    Args:
+        config: the optimiser's settings, precision, the seed.
+        prepared: whose classes are learned.
+        built: the net; put into the channels_last layout if the settings say so.
+        card: what its checkpoints tell beside the weights.
+    """
+    precision = config.trainer.precision
+    if config.trainer.channels_last:
+        built.classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return ArmModule(
         built.classifier,
         config.optim,
-        classes,
+        prepared.table.classes,
         config.seed,
         class_weights(config, prepared),
         config.head.label_smoothing,
+        None if precision == "32-true" else torch.bfloat16 if precision.startswith("bf16") else torch.float16,
+        card,
     )
-    if config.trainer.precision != "32-true":
-        module.autocast_dtype = (
-            torch.bfloat16 if config.trainer.precision.startswith("bf16") else torch.float16
-        )
-    if config.trainer.channels_last:
-        built.classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return module, built
 
 
 def class_weights(config: ArmSettings, prepared: PreparedImages) -> Tensor | None:

@@ -30,6 +30,8 @@ class ArmModule(pl.LightningModule):
             dropout masks as an uninterrupted one.
         class_weights: [N] weights of the loss, or None.
         label_smoothing: share of the training loss's target that is spread over all classes.
+        autocast_dtype: of passes outside the Trainer; None: float32.
+        card: what a checkpoint must tell beside the weights.
     """
 
     class_weights: Tensor | None
@@ -42,15 +44,17 @@ class ArmModule(pl.LightningModule):
         seed: int,
         class_weights: Tensor | None = None,
         label_smoothing: float = 0.0,
+        autocast_dtype: torch.dtype | None = None,
+        card: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.classifier = classifier
         self.label_smoothing = label_smoothing
         self.optim = optim
-        self.autocast_dtype: torch.dtype | None = None  # set by the run, for passes outside the Trainer
+        self.autocast_dtype = autocast_dtype
         self.classes = classes
         self.seed = seed
-        self.card: dict[str, Any] = {}  # set by the run: what a checkpoint must tell beside the weights
+        self.card = card or {}
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.epoch_metrics: dict[str, float] = {}
         self.val_logits: list[Tensor] = []

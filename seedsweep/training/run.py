@@ -20,13 +20,13 @@ from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.table import write_manifest
 from seedsweep.data.values import write_ranges
 from seedsweep.errors import RefusedError
-from seedsweep.models.build import BuiltModel, Trunk
+from seedsweep.models.build import BuiltModel, Trunk, add_head
 from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.models.summary import write_model_summary
 from seedsweep.names import path_of
 from seedsweep.runs.record import with_departures
 from seedsweep.runs.summary import batchnorm_summary, random_and_frozen
-from seedsweep.training.assemble import build_module, trunk_of
+from seedsweep.training.assemble import arm_module, trunk_of
 from seedsweep.training.card import card_of
 from seedsweep.training.effective import effective
 from seedsweep.training.finish import ArmRun, finish_run
@@ -97,10 +97,11 @@ def train(
             config.trainer.probe_images,
         )
         images = images_of(config, prepared, trunk)
-        module, built = build_module(config, prepared, trunk)
+        built = add_head(trunk, len(prepared.table.classes), config.head, config.seed)
         switches = effective(config, built)
-        module.card = card_of(
-            config, built, switches, prepared.table.classes, prepared.pixels.how.ranges.as_dict()
+        ranges = prepared.pixels.how.ranges.as_dict()
+        module = arm_module(
+            config, prepared, built, card_of(config, built, switches, prepared.table.classes, ranges)
         )
         height, width = config.data.image_size
         departed = list(given.departures)

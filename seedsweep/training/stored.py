@@ -13,7 +13,6 @@ from torch import nn
 from seedsweep import signals
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.warp import build_augment
-from seedsweep.digest import digest_of_net
 from seedsweep.errors import DivergedError
 from seedsweep.features.engines import Engine, build_engine, engine_name
 from seedsweep.features.image_features import ActivationDataModule, FeatureImages
@@ -50,7 +49,6 @@ def open_features(config: ArmSettings, prepared: PreparedImages, trunk: Trunk) -
         net: nn.Module = nn.Sequential(trunk.preprocess, trunk.cut.prefix)
     else:
         net = FeatureNet(trunk.preprocess, trunk.backbone).eval()
-    trunk.digest = trunk.digest or digest_of_net(trunk.lower)
     about = {
         "backbone": trunk.origin.name,
         "weights": trunk.origin.weights.note or trunk.origin.weights.source,
