@@ -1,4 +1,4 @@
-"""What a GPU gains: the pass over the images against the bare net, heads against plain Lightning, and in company.
+"""What a GPU gains: the pass over the images against the bare net, heads against plain Lightning.
 
 Without a GPU it measures nothing, and RESULTS.md keeps what it has.
 """
@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from collections.abc import Iterator
 
 import torch
 from extraction import BATCH, NETS, bare, ours, prepared_net
-from heads import CLASSES, EPOCHS, features, lightning
+from heads import EPOCHS, features, lightning
+from heads import ours as our_head
 from shared import Row, config, interleaved, quotients, rounds, small
 
 from seedsweep.features.torch_engine import TorchEngine
-from seedsweep.models.classifier import Head
 from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.models.options import HeadConfig
-from seedsweep.training.heads.company import Company, Setup
-from seedsweep.training.heads.data import HeadData, HeadSchedule
-from seedsweep.training.heads.precision import takes_bfloat16
 
 DRAWN = 2_000  # photographs, visited as often as it takes: to draw more would take longer than to measure
 SECONDS = 4.0  # of the bare net, a round
-HEADS = 8
 
 
 def extraction(name: str) -> Iterator[Row]:
@@ -58,32 +53,14 @@ def heads() -> Iterator[Row]:
     x, y = features(n, 2048)
     there, labels = x.cuda(), y.cuda()
     head, optim = HeadConfig(width=units, dropout=0.3), config("optim=adam").optim
-    names, cut = [str(c) for c in range(CLASSES)], n * 3 // 4
-    bfloat16 = takes_bfloat16("auto", there.device, batch)
-
-    def in_company(together: int) -> float:
-        """Seconds of ``HEADS`` heads, so many at once."""
-        data = HeadData(
-            lambda _: there[:cut], labels[:cut], there[cut:], labels[cut:], there[:512], labels[:512], names
-        )
-        started = time.perf_counter()
-        for _ in range(HEADS // together):
-            setups = [Setup(Head(2048, CLASSES, head).cuda(), optim) for _ in range(together)]
-            company = Company(setups, data, HeadSchedule(epochs, 0, batch, 1, bfloat16))
-            while not company.done:
-                company.epoch()
-        torch.cuda.synchronize()
-        return time.perf_counter() - started
-
-    in_company(HEADS)
-    alone, company, theirs = interleaved(
-        lambda: in_company(1), lambda: in_company(HEADS), lambda: lightning(x, y, head, batch, epochs, "gpu"),
+    our_head(there, labels, head, optim, batch, 1, "auto")
+    own, theirs = interleaved(
+        lambda: our_head(there, labels, head, optim, batch, epochs, "auto"),
+        lambda: lightning(x, y, head, batch, epochs, "gpu"),
         n=rounds(2),
-    )  # fmt: skip
+    )
     what = f"{n:,} x 2,048 features, Dense {units}, batch {batch}, {epochs} epochs"
-    one = [seconds / HEADS for seconds in alone]
-    yield Row(f"GPU: one head trial: plain Lightning / ours, {what}", ">= 3", quotients(theirs, one))
-    yield Row(f"GPU: {HEADS} heads: one after the other / in company, {what}", "", quotients(alone, company))
+    yield Row(f"GPU: one head trial: plain Lightning / ours, {what}", ">= 3", quotients(theirs, own))
 
 
 def figures() -> Iterator[Row]:

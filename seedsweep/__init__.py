@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from seedsweep.cli.from_python import Run, compose, load_run, train
     from seedsweep.errors import SeedsweepError
     from seedsweep.features.from_loader import Features, extract_features
-    from seedsweep.training.heads.estimator import HeadClassifier
+    from seedsweep.training.estimator import HeadClassifier
 
 __version__ = "0.2.0"
 
@@ -44,7 +44,7 @@ _HOMES = {
     "BatchNormHandle": "seedsweep.batchnorm.policy",
     "BnGap": "seedsweep.batchnorm.gap",
     "Features": "seedsweep.features.from_loader",
-    "HeadClassifier": "seedsweep.training.heads.estimator",
+    "HeadClassifier": "seedsweep.training.estimator",
     "extract_features": "seedsweep.features.from_loader",
     "Run": "seedsweep.cli.from_python",
     "SeedsweepError": "seedsweep.errors",

@@ -1,7 +1,7 @@
-"""Heads on stored features: the gradients are autograd's, and company changes nothing."""
+"""Heads on stored features: the gradients are autograd's, and a training is the plain loop's."""
 
-import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,17 +11,16 @@ from torch.nn import functional
 
 from seedsweep.data.order import epoch_order, epoch_seed
 from seedsweep.models.classifier import Head
-from seedsweep.models.dropout import Dropout
 from seedsweep.models.options import HeadConfig
-from seedsweep.training.heads.blocks import weights_of_a_block
-from seedsweep.training.heads.company import Company, Setup, pays
-from seedsweep.training.heads.data import HeadData, HeadSchedule
-from seedsweep.training.heads.fit import HeadFit
-from seedsweep.training.heads.objective import Objective
-from seedsweep.training.heads.precision import takes_bfloat16
-from seedsweep.training.heads.product import WIDE, product
-from seedsweep.training.heads.stack import HeadStack
-from seedsweep.training.optimizer import FusedSteps, build_optimizer
+from seedsweep.training import head_step, heads
+from seedsweep.training.head_step import HeadLoss, HeadStep
+from seedsweep.training.heads import (
+    ONE_THREAD,
+    HeadData,
+    HeadFit,
+    HeadSchedule,
+)
+from seedsweep.training.optimizer import build_optimizer, optimizer_step
 from seedsweep.training.options import OptimConfig
 from seedsweep.training.sums import divergence
 
@@ -66,10 +65,24 @@ def head(width: int, dropout: float, seed: int = 0) -> Head:
         return Head(FEATURES, len(CLASSES), HeadConfig(width=width, dropout=dropout))
 
 
-def setups(names: tuple[str, ...] = ("adam", "adamw", "sgd")) -> list[Setup]:
+@dataclass
+class Setup:
+    """A head and how it is trained."""
+
+    head: Head
+    optim: OptimConfig
+    class_weights: Tensor | None = None
+    label_smoothing: float = 0.0
+
+    def fit(self, task: HeadData, schedule: HeadSchedule) -> HeadFit:
+        return HeadFit(self.head, task, self.optim, schedule, self.class_weights, self.label_smoothing)
+
+
+def setups() -> list[Setup]:
     first, second, third = (
-        OptimConfig(name=name, lr=lr, weight_decay=decay)
-        for name, lr, decay in zip(names, (3e-3, 1e-2, 1e-2), (0.0, 0.1, 0.01), strict=True)
+        OptimConfig("adam", 3e-3),
+        OptimConfig("adamw", 1e-2, 0.1),
+        OptimConfig("sgd", 1e-2, 0.01),
     )
     return [
         Setup(head(16, 0.0, seed=1), first),
@@ -81,60 +94,35 @@ def setups(names: tuple[str, ...] = ("adam", "adamw", "sgd")) -> list[Setup]:
     ]
 
 
-@pytest.fixture(params=[20, 200, 440, 10**6], ids=["unit by unit", "cut", "shared", "whole"])
-def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many weights a block holds.
-
-    One unit; a fourth of the widest head; half of it, and the other half shares a block with a head of one unit; all.
-    """
-    monkeypatch.setattr("seedsweep.training.heads.blocks.WEIGHTS", request.param)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    return request.param
-
-
 def loss_of(setup: Setup, logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(
         logits, labels, weight=setup.class_weights, label_smoothing=setup.label_smoothing
     )
 
 
-def test_gradients_equal_those_of_autograd(blocks: int) -> None:
-    members = setups()
-    heads = [setup.head for setup in members]
+@pytest.mark.parametrize("number", range(6))
+def test_gradients_equal_those_of_autograd(number: int) -> None:
+    setup = setups()[number]
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(11, FEATURES, generator=generator)
     y = torch.randint(0, len(CLASSES), (11,), generator=generator)
-    expected = []
-    for setup in members:
-        torch.manual_seed(77)
-        loss = loss_of(setup, setup.head(x), y)
-        loss.backward()
-        expected.append((loss.detach(), {key: p.grad for key, p in setup.head.named_parameters()}))
+    torch.manual_seed(77)
+    expected = loss_of(setup, setup.head(x), y)
+    expected.backward()
+    gradients = {key: p.grad for key, p in setup.head.named_parameters()}
+    before = {key: p.detach().clone() for key, p in setup.head.named_parameters()}
+    falls = OptimConfig("sgd", lr=1.0, weight_decay=0.0, momentum=0.0)  # by the gradient itself
     with torch.no_grad():
-        stack = HeadStack(heads)
-        objective = Objective(
-            [s.class_weights for s in members], [s.label_smoothing for s in members], 5, x.device
-        )
-        before = [{key: p.clone() for key, p in h.named_parameters()} for h in heads]
-        falls = OptimConfig("sgd", lr=1.0, weight_decay=0.0, momentum=0.0)  # by the gradient itself
-        steps = [FusedSteps(stack.parameters(number), falls) for number in range(len(heads))]
-        stack.reseed(77)
-        stack.batch(11).copy_(x)
-        stack.enter(11)
-        logits, shares = stack.forward(11), objective.shares(y, 11)
-        stack.backward(11, objective.gradient(logits, y, shares))
-        losses = objective.losses(logits, y, shares).sum(0)
-        stack.update(11, steps)
-    assert max(len(stack.parameters(number)) for number in range(len(heads))) == 3 + {
-        20: 33,
-        200: 4,
-        440: 2,
-    }.get(blocks, 1)
-    for number, (loss, gradients) in enumerate(expected):
-        torch.testing.assert_close(losses[number], loss)
-        for key, parameter in heads[number].named_parameters():
-            fell = before[number][key] - parameter.detach()
-            torch.testing.assert_close(fell, gradients[key], rtol=1e-5, atol=1e-6, msg=f"{number} {key}")
+        loss = HeadLoss(5, setup.class_weights, setup.label_smoothing, x.device)
+        step = HeadStep(setup.head, falls, torch.float32)
+        step.reseed(77)
+        logits = step.forward(x, torch.arange(11))
+        shares = loss.shares(y, 11)
+        step.backward(loss.gradient(logits, *loss.factors(y, shares)))
+        found = loss.sums(logits, y, shares, 11)
+    assert found.tolist() == pytest.approx([11 * expected.item(), (logits.argmax(1) == y).sum().item()])
+    for key, parameter in setup.head.named_parameters():
+        torch.testing.assert_close(before[key] - parameter, gradients[key], rtol=1e-5, atol=1e-6, msg=key)
 
 
 OPTIMISERS = [
@@ -151,13 +139,13 @@ def test_a_step_is_that_of_the_optimiser(config: OptimConfig) -> None:
     start = [torch.randn(5, 3), torch.randn(5)]
     theirs = [nn.Parameter(tensor.clone()) for tensor in start]
     ours = [tensor.clone() for tensor in start]
-    optimizer, steps = build_optimizer(theirs, config), FusedSteps(ours, config)
+    optimizer, step = build_optimizer(theirs, config), optimizer_step(ours, config)
     for _ in range(4):
         gradients = [torch.randn(5, 3), torch.randn(5)]
         for parameter, gradient in zip(theirs, gradients, strict=True):
             parameter.grad = gradient.clone()
         optimizer.step()
-        steps.step(gradients)
+        step(gradients)
     for a, b, before in zip(ours, theirs, start, strict=True):
         torch.testing.assert_close(a, b.detach(), rtol=1e-6, atol=1e-7)
         assert not torch.equal(a, before)
@@ -183,13 +171,15 @@ def plain_loop(setup: Setup, task: HeadData, schedule: HeadSchedule) -> list[flo
 
 @pytest.mark.parametrize("number", range(6))
 @pytest.mark.parametrize("batch_size", [1, 8, 200])
-@pytest.mark.parametrize("blocks", [200], indirect=True)
-@pytest.mark.usefixtures("blocks")
-def test_a_fit_is_the_plain_loop(number: int, batch_size: int) -> None:
+@pytest.mark.parametrize("kept", [1, 2**22], ids=["each batch summed", "an epoch summed"])
+def test_a_fit_is_the_plain_loop(
+    number: int, batch_size: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "KEPT", kept)
     schedule = HeadSchedule(3, 0, batch_size, seed=6)
     expected_setup, setup = setups()[number], setups()[number]
     expected = plain_loop(expected_setup, data(), schedule)
-    fit = HeadFit(setup.head, data(), setup.optim, schedule, setup.class_weights, setup.label_smoothing)
+    fit = setup.fit(data(), schedule)
     found = []
     while not fit.done:
         found.append(fit.epoch()["train/loss"])
@@ -198,172 +188,96 @@ def test_a_fit_is_the_plain_loop(number: int, batch_size: int) -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("names", [("adam",) * 3, ("adamw",) * 3, ("sgd",) * 3, ("adam", "adamw", "sgd")])
-@pytest.mark.parametrize("blocks", [20, 440], indirect=True)
-@pytest.mark.usefixtures("blocks")
-def test_company_equals_alone(names: tuple[str, ...]) -> None:
-    schedule = HeadSchedule(6, 3, 8, seed=6)
-    together, apart = setups(names), setups(names)
-    company = Company(together, data(), schedule)
-    fits = [HeadFit(s.head, data(), s.optim, schedule, s.class_weights, s.label_smoothing) for s in apart]
-    pruned, left = 1, set()
-    while not company.done:
-        for number, row in enumerate(company.epoch()):
-            if not row:
-                assert fits[number].done or number == pruned
-                left.add(number)
-                continue
-            expected = fits[number].epoch()
-            assert row.keys() == expected.keys()
-            assert row == pytest.approx(expected, rel=1e-5, abs=1e-6), number
-            assert company.members[number].left == fits[number].done
-        if company.next_epoch == 3:
-            company.drop(pruned)
-            assert company.members[pruned].left
-    assert pruned in left
-    assert all(fit.done or number == pruned for number, fit in enumerate(fits))
-    assert fits[pruned].next_epoch == 3
-    for number, (member, fit) in enumerate(zip(company.members, fits, strict=True)):
-        assert member.best_epoch == fit.best_epoch >= 0
-        for key, value in fit.best_state.items():
-            torch.testing.assert_close(member.best_state[key], value, rtol=1e-4, atol=1e-5)
-        for a, b in zip(together[number].head.parameters(), apart[number].head.parameters(), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("number", range(6))
+def test_scores_are_those_of_the_head(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_step, "SCORED", 50)  # a few images at a time
+    setup, task = setups()[number], data()
+    row = setup.fit(task, HeadSchedule(1, 0, 8, seed=6)).epoch()
+    logits = setup.head.eval()(task.val)
+    assert row["val/loss"] == pytest.approx(
+        functional.cross_entropy(logits, task.val_labels).item(), rel=1e-5
+    )
+    assert row["val/acc"] == pytest.approx((logits.argmax(1) == task.val_labels).double().mean().item())
+    probe = (setup.head(task.probe).argmax(1) == task.probe_labels).double().mean().item()
+    assert row["train_images/acc_eval_mode"] == row["train_images/acc_train_mode"] == pytest.approx(probe)
 
 
-def test_early_stopping_takes_a_head_out_of_the_company() -> None:
+def test_a_fit_stops_after_epochs_without_a_better_one() -> None:
     slow, quick = setups()[0], setups()[0]
     slow.optim = OptimConfig("sgd", 1e-12)  # never better than in the first epoch
-    company = Company([slow, quick], data(), HeadSchedule(9, 2, 8, seed=1))
-    rows = []
-    while not company.done:
-        rows.append(company.epoch())
-    assert [bool(row[0]) for row in rows[:4]] == [True, True, True, False]
-    assert len(rows) > 4
-    assert company.members[0].best_epoch == 0
+    fits = [each.fit(data(), HeadSchedule(9, 2, 8, seed=1)) for each in (slow, quick)]
+    for fit in fits:
+        while not fit.done:
+            fit.epoch()
+    assert (fits[0].next_epoch, fits[0].best_epoch) == (3, 0)
+    assert fits[1].next_epoch > 4
 
 
-def test_a_head_that_diverges_leaves_the_others_alone() -> None:
-    wild = Setup(head(9, 0.2), OptimConfig("sgd", 1e30))
-    calm, alone = setups()[3], setups()[3]
-    schedule = HeadSchedule(3, 0, 8, seed=2)
-    company = Company([wild, calm], data(), schedule)
-    fit = HeadFit(alone.head, data(), alone.optim, schedule, alone.class_weights, alone.label_smoothing)
-    lost = []
-    while not company.done:
-        one, row = company.epoch()
-        lost.append(one)
-        assert row == pytest.approx(fit.epoch(), rel=1e-5, abs=1e-6)
-    assert [bool(divergence(one)) for one in lost] == [True, False, False]
-    assert lost[1:] == [{}, {}], "it is trained no more"
-    assert company.members[0].best_state == {}
+def test_the_best_epoch_s_weights_are_kept() -> None:
+    setup = setups()[1]
+    fit = setup.fit(data(), HeadSchedule(6, 0, 8, seed=6))
+    accuracies, states = [], []
+    while not fit.done:
+        accuracies.append(fit.epoch()["val/acc"])
+        states.append({key: value.clone() for key, value in setup.head.state_dict().items()})
+    assert fit.best_epoch == accuracies.index(max(accuracies))
+    assert all(torch.equal(fit.best_state[key], value) for key, value in states[fit.best_epoch].items())
 
 
-def test_features_on_disk_give_the_same() -> None:
+def test_a_head_that_diverges_is_trained_no_more() -> None:
+    fit = Setup(head(9, 0.2), OptimConfig("sgd", 1e30)).fit(data(), HeadSchedule(3, 0, 8, seed=2))
+    assert divergence(fit.epoch())
+    assert fit.done
+    assert fit.best_state == {}
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_features_on_disk_give_the_same(number: int) -> None:
     schedule = HeadSchedule(2, 0, 8, seed=6)
     rows = []
     for wrap in (lambda x: x, OnDisk):
-        company = Company(setups(), data(wrap), schedule)
-        rows.append([company.epoch(), company.epoch()])
+        fit = setups()[number].fit(data(wrap), schedule)
+        rows.append([fit.epoch(), fit.epoch()])
     assert rows[0] == rows[1]
 
 
-@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize("number", range(6))
 @pytest.mark.parametrize("wrap", [lambda x: x, OnDisk], ids=["memory", "disk"])
-def test_bfloat16_is_nearly_the_same(wrap: Callable[[Tensor], Any]) -> None:
-    exact, rounded = setups(), setups()
-    for members, bfloat16 in ((exact, False), (rounded, True)):
-        company = Company(members, data(wrap), HeadSchedule(3, 0, 8, 6, bfloat16))
-        while not company.done:
-            rows = company.epoch()
-        if not bfloat16:
-            expected = rows
-    for row, other in zip(rows, expected, strict=True):
-        assert row["train/loss"] == pytest.approx(other["train/loss"], rel=1e-2)
-        assert row["train/loss"] != other["train/loss"]
-    assert all(p.dtype == torch.float32 for setup in rounded for p in setup.head.parameters())
+def test_bfloat16_is_nearly_the_same(wrap: Callable[[Tensor], Any], number: int) -> None:
+    losses = []
+    for bfloat16 in (False, True):
+        setup = setups()[number]
+        fit = setup.fit(data(wrap), HeadSchedule(3, 0, 8, 6, bfloat16))
+        while not fit.done:
+            row = fit.epoch()
+        losses.append(row["train/loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+    assert (losses[0] == losses[1]) == (setup.head.hidden is None), "a linear head has no large product"
+    assert all(parameter.dtype == torch.float32 for parameter in setup.head.parameters())
 
 
-def test_a_head_keeps_no_memory_of_the_company() -> None:
-    members = setups()
-    company = Company(members, data(), HeadSchedule(1, 0, 8, seed=6))
-    company.epoch()
-    sizes = []
-    for source in (members[1].head, head(7, 0.4)):
-        file = io.BytesIO()
-        torch.save(source.state_dict(), file)
-        sizes.append(file.tell())
-    assert sizes[0] == sizes[1]
-
-
-def test_a_company_takes_our_heads_alone() -> None:
+def test_a_fit_takes_our_heads_alone() -> None:
     with pytest.raises(TypeError, match="not Linear"):
-        Company([Setup(nn.Linear(FEATURES, 5), OptimConfig("adam"))], data(), HeadSchedule(1, 0, 8, 1))
+        HeadFit(nn.Linear(FEATURES, 5), data(), OptimConfig("adam"), HeadSchedule(1, 0, 8, 1))
 
 
-@pytest.mark.parametrize("p", [0.3, 0.99])
-def test_dropout(p: float) -> None:
-    layer = Dropout(p)
-    x = torch.ones(700, 301)
-    torch.manual_seed(3)
-    first, second = layer(x), layer(x)
-    torch.manual_seed(3)
-    assert torch.equal(layer(x), first)
-    assert not torch.equal(first, second)
-    error = 4 * (p * (1 - p) / x.numel()) ** 0.5
-    assert float((first == 0).double().mean()) == pytest.approx(p, abs=error)
-    assert float(first.max()) == pytest.approx(1 / (1 - p), rel=2e-3)
-    for lines in (first, first.t()):  # no pattern along rows, columns or neighbours
-        dropped = (lines == 0).double()
-        assert float(dropped.mean(1).std()) == pytest.approx((p * (1 - p) / lines.shape[1]) ** 0.5, rel=0.2)
-        both = float((dropped[:, 1:] * dropped[:, :-1]).mean())
-        assert both == pytest.approx(p * p, abs=8e-3)
-    assert torch.equal(layer.eval()(x), x)
+@pytest.mark.parametrize(("allowed", "threads"), [(ONE_THREAD, 1), (1, 2)], ids=["small", "large"])
+def test_a_small_head_is_trained_on_one_thread(
+    allowed: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "ONE_THREAD", allowed)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    seen = []
 
+    class Watched(OnDisk):
+        def __getitem__(self, rows: Tensor) -> Tensor:
+            seen.append(torch.get_num_threads())
+            return super().__getitem__(rows)
 
-def test_bfloat16_is_taken_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    assert takes_bfloat16("bfloat16", cpu, 4)
-    assert not takes_bfloat16("float32", cpu, 256)
-    for able, batch_size, expected in (
-        ({"avx512_bf16": True}, 32, True),
-        ({"amx_bf16": True}, 256, True),
-        ({"avx512_bf16": True}, 4, False),
-        ({"avx2": True, "avx512_bf16": False}, 256, False),  # it would be emulated
-        ({}, 256, False),
-    ):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able)
-        assert takes_bfloat16("auto", cpu, batch_size) is expected
-    assert not takes_bfloat16("auto", torch.device("mps"), 256)
-
-
-def test_a_block_grows_with_threads_and_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    alone = weights_of_a_block(cpu, 4)
-    assert weights_of_a_block(cpu, 32) == alone
-    assert weights_of_a_block(cpu, 256) == 8 * alone
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    assert weights_of_a_block(cpu, 32) == 3 * alone
-    assert weights_of_a_block(torch.device("cuda"), 32) == float("inf")
-
-
-def test_where_company_pays() -> None:
-    cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert pays([32, 64, 0, 48], 1280, 7, cpu)
-    assert not pays([32, 64, 48], 1280, 7, cpu), "too few"
-    assert not pays([32, 64, 48, 512], 1280, 7, cpu), "one too large"
-    assert pays([2048, 2048], 2048, 7, cuda)
-    assert not pays([2048], 2048, 7, cuda)
-
-
-@pytest.mark.parametrize("units", [7, WIDE, WIDE + 1, 1933])
-def test_a_wide_product_in_parts_is_the_whole(units: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # several threads take no parts
-    draw = torch.Generator().manual_seed(0)
-    bias, x, weight = (torch.randn(size, generator=draw) for size in ((units,), (5, 64), (units, 64)))
-    among = torch.full((5, units + 3), 7.0)
-    place = among[:, 1 : units + 1]
-    assert product(bias, x, weight, place) is place
-    torch.testing.assert_close(place, x @ weight.t() + bias, rtol=1e-5, atol=1e-5)
-    assert (among[:, [0, -2, -1]] == 7).all(), "what stands beside it"
+    try:
+        setups()[0].fit(data(Watched), HeadSchedule(1, 0, 8, seed=6)).epoch()
+        assert torch.get_num_threads() == 2, "as before"
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {threads}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass, replace
 
@@ -14,9 +13,7 @@ from seedsweep.config.schema import Config
 from seedsweep.diagnosis.stored_features import Answers, Material
 from seedsweep.models.build import build_head
 from seedsweep.training.assemble import class_weights
-from seedsweep.training.heads.company import Company, Setup, pays
-from seedsweep.training.heads.data import HeadData, HeadSchedule
-from seedsweep.training.heads.replay import trained
+from seedsweep.training.heads import HeadData, HeadFit, HeadSchedule
 
 QUICK, LONG = 1500, 8000  # steps of one head among many, and of one that is to stand for a run: seconds each
 
@@ -56,8 +53,6 @@ def rehearse(
         max_steps: further epochs of the configuration are left out.
     """
     first = configs[0]
-    n_features = answers.train.shape[1]
-    width = [config.head.width for config in configs]
     data = HeadData(
         lambda epoch: answers.views[epoch % len(answers.views)],
         material.train_labels,
@@ -69,43 +64,33 @@ def rehearse(
     )
     epochs = epochs_within(first, material.n_train, max_steps)
     schedule = HeadSchedule(epochs, first.trainer.patience, first.data.batch_size, first.seed)
-    together = pays(width, n_features, len(material.classes), torch.device("cpu"))
-    parts = [configs] if together else [[config] for config in configs]
     whole = epochs == first.trainer.max_epochs
-    return [made for part in parts for made in _company(part, material, data, schedule, whole)]
+    return [_rehearse(config, material, data, schedule, whole) for config in configs]
 
 
-def _company(
-    configs: list[Config], material: Material, data: HeadData, schedule: HeadSchedule, whole: bool
-) -> list[Rehearsal]:
-    n_features = data.val.shape[1]
-    heads = [build_head(n_features, len(material.classes), config.head, config.seed) for config in configs]
-    setups = [
-        Setup(head, config.optim, class_weights(config, material.images), config.head.label_smoothing)
-        for head, config in zip(heads, configs, strict=True)
-    ]
-    made = []
-    for head, fit in zip(heads, trained(Company(setups, data, schedule)), strict=True):
-        history = [{"epoch": float(epoch), **row} for epoch, row in enumerate(fit.rows)]
-        if fit.best_state:
-            head.load_state_dict(fit.best_state)
-        head.eval()
-        with torch.no_grad():
-            predicted = head(data.val).argmax(1).numpy()
-        best = history[max(fit.best_epoch, 0)]["val/acc"]
-        last = history[-1]
-        made.append(
-            Rehearsal(
-                best,
-                last["train_images/acc_eval_mode"],
-                last["val/acc"],
-                predicted,
-                history,
-                whole,
-                copy.deepcopy(fit.best_state),
-            )
-        )
-    return made
+def _rehearse(
+    config: Config, material: Material, data: HeadData, schedule: HeadSchedule, whole: bool
+) -> Rehearsal:
+    head = build_head(data.val.shape[1], len(material.classes), config.head, config.seed)
+    weights = class_weights(config, material.images)
+    fit = HeadFit(head, data, config.optim, schedule, weights, config.head.label_smoothing)
+    history = []
+    while not fit.done:
+        history.append({"epoch": float(fit.next_epoch), **fit.epoch()})
+    if fit.best_state:
+        head.load_state_dict(fit.best_state)
+    head.eval()
+    with torch.no_grad():
+        predicted = head(data.val).argmax(1).numpy()
+    return Rehearsal(
+        history[max(fit.best_epoch, 0)]["val/acc"],
+        history[-1]["train_images/acc_eval_mode"],
+        history[-1]["val/acc"],
+        predicted,
+        history,
+        whole,
+        fit.best_state,
+    )
 
 
 def epochs_within(config: Config, n_train: int, max_steps: int) -> int:

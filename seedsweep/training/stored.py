@@ -23,8 +23,7 @@ from seedsweep.models.checkpoint import CARD, write_checkpoint
 from seedsweep.models.classifier import FeatureNet, UpperClassifier
 from seedsweep.names import path_of
 from seedsweep.training.device import device_of
-from seedsweep.training.heads.fit import HeadData, HeadFit, HeadSchedule
-from seedsweep.training.heads.precision import takes_bfloat16
+from seedsweep.training.heads import HeadData, HeadFit, HeadSchedule, takes_bfloat16
 from seedsweep.training.module import ArmModule
 from seedsweep.training.online import fit_online
 from seedsweep.training.options import ArmSettings

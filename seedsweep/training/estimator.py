@@ -17,8 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from seedsweep.errors import DivergedError
 from seedsweep.models.classifier import Head
 from seedsweep.models.options import HeadConfig
-from seedsweep.training.heads.data import HeadData, HeadSchedule
-from seedsweep.training.heads.fit import HeadFit
+from seedsweep.training.heads import HeadData, HeadFit, HeadSchedule
 from seedsweep.training.options import OptimConfig
 from seedsweep.training.sums import divergence
 

@@ -1,0 +1,175 @@
+"""A training step of a dense head, written out: loss, gradients, update.
+
+A head is Linear, ReLU, Dropout, Linear, so its gradient is three matrix products. Written out they need no autograd
+graph, which for a small head costs more than the products.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from seedsweep.features.store import FeatureRows
+from seedsweep.models.classifier import Head
+from seedsweep.models.dropout import Mask
+from seedsweep.training.optimizer import optimizer_step
+from seedsweep.training.options import OptimConfig
+
+SCORED = 2**22  # hidden activations held at a time while scoring: 16 MiB
+
+
+class HeadLoss:
+    """What ``functional.cross_entropy(logits, labels, weight, label_smoothing)`` computes, and its gradient.
+
+    With weights w and smoothing s the loss of an image with label y is ``-sum_n t[y, n] log p[n]``, where
+    ``t[y, n] = (1 - s) w[y] [n = y] + s / N w[n]``; a batch's loss is their sum over the sum of its w[y]. So the
+    gradient of a logit is ``(p[n] sum(t[y]) - t[y, n]) / sum of w[y]``.
+
+    Args:
+        classes: N.
+        weights: [N] or None.
+        smoothing: s.
+        device: of the logits.
+    """
+
+    def __init__(self, classes: int, weights: Tensor | None, smoothing: float, device: torch.device) -> None:
+        self._weights = torch.ones(classes, device=device) if weights is None else weights.to(device)
+        self._smoothing = smoothing
+        self._targets = (1 - smoothing) * torch.diag(self._weights) + smoothing / classes * self._weights
+        self._totals = self._targets.sum(1, keepdim=True)
+
+    def shares(self, labels: Tensor, batch_size: int) -> Tensor:
+        """Returns 1 / (sum of w[y] over the image's batch), [n, 1], of labels [n] in their order."""
+        weights = functional.pad(self._weights[labels], (0, -len(labels) % batch_size))
+        sums = weights.view(-1, batch_size).sum(1)
+        return sums.reciprocal().repeat_interleave(batch_size)[: len(labels)].unsqueeze(1)
+
+    def factors(self, labels: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what :meth:`gradient` needs of each image, [n, N] and [n, 1]; split it into batches."""
+        return -self._targets[labels] * shares, self._totals[labels] * shares
+
+    def gradient(self, logits: Tensor, targets: Tensor, totals: Tensor) -> Tensor:
+        """Returns the gradient of a batch's loss by its logits [B, N]; the rest is the batch's of :meth:`factors`."""
+        return torch.addcmul(targets, torch.softmax(logits, 1), totals)
+
+    def sums(self, logits: Tensor, labels: Tensor, shares: Tensor, batch_size: int) -> Tensor:
+        """Returns the sum of the images' losses, each that of its batch, and the number of hits: [2], float64.
+
+        Args:
+            logits: [n, N], of whole batches one after the other; the last one may be smaller.
+            labels: [n].
+            shares: of the images, [n, 1].
+            batch_size: images of a batch.
+        """
+        losses = functional.cross_entropy(
+            logits, labels, self._weights, label_smoothing=self._smoothing, reduction="none"
+        )
+        sizes = torch.full_like(losses, batch_size)
+        sizes[len(sizes) - len(sizes) % batch_size :] = len(sizes) % batch_size
+        hits = logits.argmax(1) == labels
+        sums = torch.stack([(losses * shares.squeeze(1) * sizes).sum(), hits.sum()])
+        return sums.cpu().double()
+
+
+class HeadStep:
+    """Trains a head step by step: :meth:`forward`, then :meth:`backward`.
+
+    The second computes ``dW2 = d^T h``, ``dh = d W2`` where ReLU and dropout let h pass, and ``dW1 = dh^T x``, of the
+    loss's gradient d by the logits, the hidden units h and the features x, and lets the optimiser go a step.
+
+    Args:
+        head: trained in place.
+        optim: the optimiser's settings.
+        dtype: that the products with the features are taken in, float32 or bfloat16; weights are float32.
+    """
+
+    def __init__(self, head: Head, optim: OptimConfig, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._dropout = head.dropout
+        self._generator = torch.Generator(head.output.weight.device)
+        self._second, self._second_bias = (
+            head.output.weight.detach(),
+            head.output.bias.detach(),
+        )  # [N, width], [N]
+        parameters = [self._second, self._second_bias]
+        self._first: Tensor | None = None  # [width, C]
+        if head.hidden is not None:
+            self._first, self._first_bias = head.hidden.weight.detach(), head.hidden.bias.detach()
+            parameters += [self._first, self._first_bias]
+        self._gradients = [torch.empty_like(parameter) for parameter in parameters]
+        self._update = optimizer_step(parameters, optim)
+        self._rounded: tuple[Tensor, Tensor] | None = None  # features, and a copy in bfloat16
+        self._masks: dict[int, Mask] = {}  # by batch size
+        self._x = self._h = self._second_bias  # of the present batch: features, hidden units
+
+    def reseed(self, seed: int) -> None:
+        """Begins the random numbers of dropout anew."""
+        self._generator.manual_seed(seed)
+
+    def rows_of(self, features: FeatureRows) -> FeatureRows:
+        """Returns features [n, C] as :meth:`forward` reads them: in bfloat16 where it computes in it."""
+        if self._dtype == torch.float32 or self._first is None or not isinstance(features, Tensor):
+            return features
+        if (
+            self._rounded is None or features is not self._rounded[0]
+        ):  # without augmentation all epochs have the same
+            self._rounded = features, features.to(self._dtype)
+        return self._rounded[1]
+
+    def forward(self, features: FeatureRows, rows: Tensor) -> Tensor:
+        """Returns training logits [B, N] of rows int64 [B] of ``features`` [n, C]."""
+        if isinstance(features, Tensor):
+            self._x = features.index_select(0, rows)
+        else:
+            self._x = features[rows.cpu()].to(self._second.device)
+        if self._first is None:
+            self._h = self._x.float()
+        else:
+            self._x = self._x.to(self._dtype)
+            self._h = self._hidden(self._x)
+        scale = 1.0
+        if self._dropout:
+            mask = self._mask(len(rows))
+            self._h.mul_(mask.draw())
+            scale = mask.scale
+        return torch.addmm(self._second_bias, self._h, self._second.t(), alpha=scale)
+
+    def backward(self, signal: Tensor) -> None:
+        """Changes the head by a step, after :meth:`forward`.
+
+        Args:
+            signal: gradient of the loss by the logits, [B, N].
+        """
+        scale = self._masks[len(signal)].scale if self._dropout else 1.0
+        second, second_bias, *first = self._gradients
+        torch.addmm(second, signal.t(), self._h, beta=0, alpha=scale, out=second)
+        torch.sum(signal, 0, out=second_bias)
+        if first:
+            below = torch.addmm(self._h, signal, self._second, beta=0, alpha=scale).mul_(self._h.sign_())
+            if self._dtype == torch.float32:
+                torch.mm(below.t(), self._x, out=first[0])
+            else:
+                first[0].copy_(torch.mm(below.to(self._dtype).t(), self._x))
+            torch.sum(below, 0, out=first[1])
+        self._update(self._gradients)
+
+    def score(self, features: Tensor) -> Tensor:
+        """Returns logits [n, N] of features [n, C], without dropout."""
+        logits = []
+        for x in torch.split(features, max(1, SCORED // self._second.shape[1])):
+            h = x if self._first is None else self._hidden(x.to(self._dtype))
+            logits.append(torch.addmm(self._second_bias, h, self._second.t()))
+        return torch.cat(logits)
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        """Returns hidden units [n, width] of features [n, C], float32."""
+        assert self._first is not None
+        if self._dtype == torch.float32:
+            return torch.addmm(self._first_bias, x, self._first.t()).relu_()
+        return torch.mm(x, self._first.to(self._dtype).t()).float().add_(self._first_bias).relu_()
+
+    def _mask(self, size: int) -> Mask:
+        if size not in self._masks:
+            self._masks[size] = Mask(torch.empty_like(self._h), self._dropout, self._generator)
+        return self._masks[size]

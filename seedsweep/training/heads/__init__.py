@@ -1,1 +1,0 @@
-"""Training of dense heads on stored features."""
