@@ -14,10 +14,8 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from seedsweep.bounds import between, one_of
-from seedsweep.config.diagnose_options import DiagnoseConfig
-from seedsweep.config.export_options import ExportConfig, PredictConfig
-from seedsweep.config.report_options import ReportConfig
 from seedsweep.config.study_options import PrunerConfig, SamplerConfig, StorageConfig, StudyConfig
+from seedsweep.config.task_options import DiagnoseConfig, ExportConfig, PredictConfig, ReportConfig
 from seedsweep.training.options import ArmSettings
 
 TASKS = Path(__file__).resolve().parents[1] / "cli" / "tasks"  # a file each; not imported here
