@@ -23,6 +23,7 @@ from seedsweep.names import path_of
 from seedsweep.runs.record import read_metrics
 from seedsweep.study.plan import SUFFIX, Plan, add_slot, slots
 from seedsweep.study.space import Start
+from seedsweep.study.storage import storage_of
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def fresh_seed(seed: int, number: int) -> int:
 def open_finals(study: optuna.Study, plan: Plan) -> optuna.Study:
     """Opens the finals of a study; no trial of theirs is pruned."""
     return optuna.create_study(
-        storage=study._storage,
+        storage=storage_of(study),
         study_name=plan.config.study.name + SUFFIX,
         direction="maximize",
         load_if_exists=True,

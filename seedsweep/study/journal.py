@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from optuna.storages.journal import JournalFileBackend, JournalStorage
-from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
+from optuna.storages.journal import BaseJournalBackend, JournalStorage
 
 from seedsweep.errors import DamagedError
 from seedsweep.whole import strict
@@ -27,32 +26,16 @@ log = logging.getLogger(__name__)
 CHECK = re.compile(rb',"check":"([0-9a-f]{8})@(\d+)"\}\r?\n$')
 
 
-class _Flock(BaseJournalFileLock):
-    """The operating system's file lock: it ends with its process, so that a killed worker holds nobody up.
-
-    Its file is not called ``.lock``: Optuna's own lock takes a file of that name for a writer, and whoever writes to
-    the journal without seedsweep (a notebook, say) would wait out its 30 seconds of grace. The two don't exclude one
-    another, nor need they: both append whole lines, at once.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._lock = FileLock(path.with_name(path.name + ".flock"), thread_local=False)
-
-    def acquire(self) -> bool:
-        """Waits for the lock."""
-        self._lock.acquire()
-        return True
-
-    def release(self) -> None:
-        """Gives it back."""
-        self._lock.release()
-
-
-class CheckedJournal(JournalFileBackend):
+class CheckedJournal(BaseJournalBackend):
     """A journal whose lines are verified as they are read.
 
     Lines without a checksum are taken as they are: of an earlier version, or of a program that writes without us. The
     next line with one covers them.
+
+    The operating system's lock ends with its process, so a killed worker holds nobody up. Its file is not called
+    ``.lock``: Optuna's own lock takes a file of that name for a writer, and whoever writes to the journal without
+    seedsweep (a notebook, say) would wait out its 30 seconds of grace. The two don't exclude one another, nor need
+    they: both append whole lines, at once.
 
     Args:
         path: of the file; made if missing.
@@ -62,18 +45,18 @@ class CheckedJournal(JournalFileBackend):
     """
 
     def __init__(self, path: Path) -> None:
-        lock = _Flock(path)
-        super().__init__(str(path), lock_obj=lock)
+        path.touch()
         self.path = path
+        self._lock = FileLock(path.with_name(path.name + ".flock"), thread_local=False)
         self._starts = [0]  # of each line, in bytes
         self._crcs = {0: 0}  # of the file up to there
         self._checked = 0  # end of the last line with a checksum
-        with get_lock_file(lock):  # now nobody is in the middle of a line
+        with self._lock:  # now nobody is in the middle of a line
             _cut_unfinished(path)
             for _ in self._lines(strict=True):
                 pass
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Yields the logs from a number on."""
         with self.path.open("rb") as file:
             file.seek(self._starts[min(log_number_from, len(self._starts) - 1)])
@@ -89,7 +72,7 @@ class CheckedJournal(JournalFileBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Appends logs, each with its checksum, or raises OSError, which names the file."""
-        with get_lock_file(self._lock):
+        with self._lock:
             start = self._starts[-1]
             tail = self._from(start)
             if tail and not tail.endswith(b"\n"):  # a worker was killed in the midst of this line

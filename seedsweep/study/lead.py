@@ -18,6 +18,7 @@ from seedsweep.study.plan import SUFFIX, Plan, lay_slots, open_study, read_plan,
 from seedsweep.study.processes import Workers
 from seedsweep.study.same_images import agree_on_images
 from seedsweep.study.search import GRID
+from seedsweep.study.storage import storage_of
 from seedsweep.study.worker import serve, unfinished, work
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Progress:
     def __init__(self, plan: Plan, study: optuna.Study) -> None:
         self.plan = plan
         earlier = [study]
-        if plan.config.study.name + SUFFIX in optuna.get_all_study_names(study._storage):
+        if plan.config.study.name + SUFFIX in optuna.get_all_study_names(storage_of(study)):
             earlier.append(open_finals(study, plan))
         self.told = {_key(one, t.user_attrs["slot"]) for one in earlier for t in slots(one, ENDED)}
         self.best = max(

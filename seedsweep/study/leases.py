@@ -24,6 +24,7 @@ from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from seedsweep.study.identity import host, is_gone, me
+from seedsweep.study.storage import storage_of
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Leases:
 
     def __init__(self, study: optuna.Study, folder: Path, grace: float) -> None:
         self.study = study
-        self.storage = study._storage
+        self.storage = storage_of(study)
         self.grace = grace
         self._lock = FileLock(folder / "claims.lock")
         # other machines' trials: last sign of life, and when we saw it
@@ -58,16 +59,16 @@ class Leases:
         with self._lock:
             for waiting in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                 with suppress(UpdateFinishedTrialError):
-                    if self.storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):
-                        self.storage.set_trial_user_attr(waiting._trial_id, WORKER, me())
+                    if self.storage.set_trial_state_values(_id(waiting), TrialState.RUNNING):
+                        self.storage.set_trial_user_attr(_id(waiting), WORKER, me())
                         self.study.sampler = sampler(int(waiting.user_attrs[SLOT]))
-                        return Trial(self.study, waiting._trial_id)
+                        return Trial(self.study, _id(waiting))
         return None
 
     def give_back(self, trial: Trial) -> None:
         """Lets somebody else run a trial: this worker was told to stop."""
         with self._lock:
-            self._put_back(trial._trial_id)
+            self._put_back(trial)
 
     def reap(self, *, other_machines: bool, blame: bool = True) -> int:
         """Puts trials of dead workers back.
@@ -95,19 +96,19 @@ class Leases:
                     f"process {worker['pid']} on {worker['host']}" if worker else "killed while taking it",
                 )
                 deaths = int(trial.user_attrs.get("deaths", 0)) + blame
-                self.storage.set_trial_user_attr(trial._trial_id, "deaths", deaths)
+                self.storage.set_trial_user_attr(_id(trial), "deaths", deaths)
                 if deaths >= DEATHS:
                     reason = f"its worker was killed {deaths} times, perhaps for want of memory"
-                    self.storage.set_trial_user_attr(trial._trial_id, "reason", reason)
-                    self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                    self.storage.set_trial_user_attr(_id(trial), "reason", reason)
+                    self.storage.set_trial_state_values(_id(trial), TrialState.FAIL)
                 else:
-                    self._put_back(trial._trial_id)
+                    self._put_back(trial)
                 reaped += 1
         return reaped
 
     def is_mine(self, trial: Trial) -> bool:
         """Says whether a trial is still this process's: a worker that slept for long may have lost it."""
-        kept = self.storage.get_trial(trial._trial_id)
+        kept = self.study.get_trials(deepcopy=False)[trial.number]
         return kept.state == TrialState.RUNNING and kept.user_attrs.get(WORKER) == me()
 
     def _is_lost(self, trial: FrozenTrial, worker: dict[str, Any] | None, other_machines: bool) -> bool:
@@ -119,19 +120,24 @@ class Leases:
             return isinstance(self.storage, JournalStorage) or self._is_silent(trial, UNSIGNED)
         return other_machines and self._is_silent(trial, self.grace)
 
-    def _put_back(self, trial_id: int) -> None:
+    def _put_back(self, trial: Trial | FrozenTrial) -> None:
         with suppress(UpdateFinishedTrialError):
-            self.storage.set_trial_user_attr(trial_id, WORKER, None)
-            self.storage.set_trial_state_values(trial_id, TrialState.WAITING)
+            self.storage.set_trial_user_attr(_id(trial), WORKER, None)
+            self.storage.set_trial_state_values(_id(trial), TrialState.WAITING)
 
     def _is_silent(self, trial: FrozenTrial, seconds: float) -> bool:
         """Measures with this machine's clock alone: clocks of two machines differ."""
         sign = (trial.user_attrs.get(WORKER), trial.user_attrs.get(ALIVE))
-        last, since = self._seen.get(trial._trial_id, (None, 0.0))
+        last, since = self._seen.get(trial.number, (None, 0.0))
         if last != sign:
-            self._seen[trial._trial_id] = (sign, time.monotonic())
+            self._seen[trial.number] = (sign, time.monotonic())
             return False
         return time.monotonic() - since > seconds
+
+
+def _id(trial: Trial | FrozenTrial) -> int:
+    """Returns what a storage knows a trial by. Optuna has no public name for it (see tests/test_study_optuna.py)."""
+    return trial._trial_id
 
 
 class Heartbeat:
@@ -158,6 +164,6 @@ class Heartbeat:
     def _beat(self) -> None:
         while not self._stop.wait(self.interval):
             try:
-                self.trial.storage.set_trial_user_attr(self.trial._trial_id, ALIVE, time.monotonic())
+                self.trial.set_user_attr(ALIVE, time.monotonic())
             except Exception as error:  # a database that is away for a moment
                 log.debug("no sign of life written: %s", error)

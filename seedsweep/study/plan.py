@@ -21,7 +21,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from seedsweep.config.location import cache_of, study_of
 from seedsweep.config.same import check_same_split, differences, flat, what_counts_of_study
@@ -230,9 +230,7 @@ def lay_slots(study: optuna.Study, plan: Plan) -> None:
 
 def add_slot(study: optuna.Study, slot: int, start: Start, **attrs: Any) -> None:
     """Adds one WAITING trial; what ``start`` fixes is not drawn."""
-    fixed = {"fixed_params": start.fixed} if start.fixed else {}
-    attrs |= {SLOT: slot, EXTRA: start.overrides}
-    study.add_trial(create_trial(state=TrialState.WAITING, user_attrs=attrs, system_attrs=fixed))
+    study.enqueue_trial(start.fixed, user_attrs={**attrs, SLOT: slot, EXTRA: start.overrides})
 
 
 def slots(study: optuna.Study, states: tuple[TrialState, ...] | None = None) -> list[FrozenTrial]:

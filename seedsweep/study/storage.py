@@ -38,6 +38,11 @@ def open_storage(config: StorageConfig, folder: Path) -> optuna.storages.BaseSto
     return _rdb(str(config.url))
 
 
+def storage_of(study: optuna.Study) -> optuna.storages.BaseStorage:
+    """Returns where a study is kept. Optuna has no public name for it (see tests/test_study_optuna.py)."""
+    return study._storage
+
+
 def _journal(path: Path) -> optuna.storages.BaseStorage:
     try:
         return open_journal(path)

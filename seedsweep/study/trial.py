@@ -143,7 +143,7 @@ def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[fl
 
     study = plan.config.study
     config = plan.trial_config(lines)
-    reported = set(_steps(trial))
+    reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
     last = max(reported, default=-1)
 
     def on_epoch(epoch: int, row: dict[str, float]) -> None:
@@ -194,11 +194,6 @@ def _clear_of_others(folder: Path, config: Config, plan: Plan) -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     note.write_text(own)
-
-
-def _steps(trial: Trial) -> list[int]:
-    """Returns the epochs that were reported for a trial already."""
-    return list(trial.storage.get_trial(trial._trial_id).intermediate_values)
 
 
 @contextmanager
