@@ -147,7 +147,8 @@ def test_jobs_with_left_out_files_read_once_and_hold_once(tmp_path: Path, monkey
     checked.forget()
     first = pinned_images(config, tmp_path / "cache", pin)
     first.pixels.read_all(1)
-    monkeypatch.setattr("seedsweep.data.pixels.digest_of", lambda _: pytest.fail("read again"))
+    for module in ("checked", "pixels"):
+        monkeypatch.setattr(f"seedsweep.data.{module}.digest_of", lambda _: pytest.fail("read again"))
     monkeypatch.setattr("seedsweep.data.pixels.read_image", lambda *_: pytest.fail("decoded again"))
     second = pinned_images(config, tmp_path / "cache", pin)
     assert second.pixels._memory.data_ptr() == first.pixels._memory.data_ptr()

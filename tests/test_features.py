@@ -328,11 +328,11 @@ def test_the_least_recently_used_go_first(cache: str, tmp_path: Path) -> None:
     for age, change in enumerate(["preprocess=auto", "preprocess=rescale_only", "preprocess=rescale_twice"]):
         space = opened(quick(cache, "augment=none", change)).space
         os.utime(space.folder / "space.json", (1e9 + age, 1e9 + age))
-    spaces = budget.held(root)
+    spaces = budget.spaces_in(root)
     assert [round(space.used - 1e9) for space in spaces] == [2, 1, 0]
     assert all(space.images == 70 and space.views == 1 for space in spaces)
     budget.enforce(root, 2.5 * spaces[0].n_bytes / 2**30, keep=spaces[2].folder)
-    assert {space.folder for space in budget.held(root)} == {spaces[0].folder, spaces[2].folder}
+    assert {space.folder for space in budget.spaces_in(root)} == {spaces[0].folder, spaces[2].folder}
 
 
 def test_a_shard_is_whole_or_not_there(tmp_path: Path) -> None:

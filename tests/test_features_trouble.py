@@ -188,7 +188,7 @@ def test_what_is_evicted_meanwhile_stays_readable_and_comes_again(cache: str) ->
     assert images.extracted == extracted + TRAIN, "the second epoch's view"
     assert torch.equal(images.training_features(0)[torch.arange(TRAIN)], drawn)
     assert images.extracted == extracted + 2 * TRAIN
-    assert [space.about["backbone"] for space in budget.held(images.space.folder.parent)] == [
+    assert [space.about["backbone"] for space in budget.spaces_in(images.space.folder.parent)] == [
         "efficientnet_lite0"
     ]
 
@@ -237,7 +237,7 @@ def test_leftovers_of_killed_processes_go(tmp_path: Path) -> None:
         assert {path.name for path in view.folder.iterdir()} == good
         assert view.missing(["a", "b", "c"]) == ["c"]
     assert {path.name for path in view.space.folder.iterdir()} == {"space.json", ".lock", "plain"}
-    assert [held.folder for held in budget.held(tmp_path)] == [view.space.folder]
+    assert [each.folder for each in budget.spaces_in(tmp_path)] == [view.space.folder]
     assert not half_removed.exists()
 
 

@@ -132,27 +132,12 @@ def warp(images: Tensor, parameters: Tensor) -> Tensor:
     pixels[:, RIGHT] *= width
     matrices = keras_matrices(pixels)
     # the flip is done on the warped image, so it acts first on output coordinates
-    flip = torch.diag_embed(
-        torch.stack(
-            [
-                1 - 2 * pixels[:, FLIP_V],
-                1 - 2 * pixels[:, FLIP_H],
-                torch.ones(len(pixels), dtype=pixels.dtype),
-            ],
-            1,
-        )
-    )
-    matrices = matrices @ flip
+    ones = torch.ones(len(pixels), dtype=pixels.dtype)
+    flip = torch.stack([1 - 2 * pixels[:, FLIP_V], 1 - 2 * pixels[:, FLIP_H], ones], 1)
+    matrices = matrices * flip[:, None]
     # (row, column) in pixels from the centre -> (x, y) in affine_grid's units, half a side each
-    half_h, half_w = max(height - 1, 1) / 2, max(width - 1, 1) / 2
-    a = matrices
-    theta = torch.stack(
-        [
-            torch.stack([a[:, 1, 1], a[:, 1, 0] * half_h / half_w, a[:, 1, 2] / half_w], 1),
-            torch.stack([a[:, 0, 1] * half_w / half_h, a[:, 0, 0], a[:, 0, 2] / half_h], 1),
-        ],
-        1,
-    )
+    half = torch.tensor([max(width - 1, 1) / 2, max(height - 1, 1) / 2, 1.0], dtype=pixels.dtype)
+    theta = matrices[:, [1, 0]][:, :, [1, 0, 2]] * half / half[:2, None]
     # mixed precision would round the grid to bf16, which is several pixels at 224
     with torch.autocast(images.device.type, enabled=False):
         grid = functional.affine_grid(

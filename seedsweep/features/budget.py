@@ -23,7 +23,7 @@ REMOVED = ".removed"  # ends the name of a space that is being deleted
 
 
 @dataclass(frozen=True)
-class Held:
+class StoredSpace:
     """One space of the store; ``used`` is seconds since 1970."""
 
     folder: Path
@@ -34,7 +34,7 @@ class Held:
     used: float
 
 
-def held(root: Path) -> list[Held]:
+def spaces_in(root: Path) -> list[StoredSpace]:
     """Lists the spaces, the most recently used first."""
     found = []
     for folder in root.glob("*"):
@@ -51,13 +51,15 @@ def held(root: Path) -> list[Held]:
         arrays = list(folder.glob("*/*.npy"))
         counts = [_count(path) for path in arrays]
         n_bytes = sum(_size(path) for path in folder.rglob("*"))
-        found.append(Held(folder, about, len({path.parent for path in arrays}), sum(counts), n_bytes, used))
+        found.append(
+            StoredSpace(folder, about, len({path.parent for path in arrays}), sum(counts), n_bytes, used)
+        )
     return sorted(found, key=lambda space: -space.used)
 
 
 def enforce(root: Path, budget_gib: float, keep: Path) -> None:
     """Removes the least recently used spaces until the rest fits; never ``keep``, nor one being written."""
-    spaces = held(root)
+    spaces = spaces_in(root)
     total = sum(space.n_bytes for space in spaces)
     for space in reversed(spaces):
         if total <= budget_gib * 2**30:

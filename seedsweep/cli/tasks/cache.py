@@ -28,7 +28,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     """
     root = cache_of(config) / "features"
     console = Console(highlight=False, soft_wrap=True, width=max(Console().width, 120))
-    spaces = budget.held(root) if root.is_dir() else []
+    spaces = budget.spaces_in(root) if root.is_dir() else []
     if config.cache.key:
         spaces = [space for space in spaces if space.folder.name.startswith(config.cache.key)]
         if not spaces:
@@ -41,7 +41,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         _list(spaces, root, config.features.budget_gib, console)
 
 
-def _list(spaces: list[budget.Held], root: Path, budget_gib: float, console: Console) -> None:
+def _list(spaces: list[budget.StoredSpace], root: Path, budget_gib: float, console: Console) -> None:
     total = sum(space.n_bytes for space in spaces) / 2**30
     console.print(f"{len(spaces)} nets, {total:.2f} of {budget_gib:g} GiB, in {root}", markup=False)
     if not spaces:
@@ -67,7 +67,7 @@ def _list(spaces: list[budget.Held], root: Path, budget_gib: float, console: Con
     console.print("verify: cache.action=verify   remove: cache.action=clear [cache.key=KEY]", markup=False)
 
 
-def _verify(spaces: list[budget.Held], console: Console) -> None:
+def _verify(spaces: list[budget.StoredSpace], console: Console) -> None:
     bad = 0
     for space in spaces:
         for path in budget.damaged(space.folder):
@@ -83,7 +83,7 @@ def _verify(spaces: list[budget.Held], console: Console) -> None:
     )
 
 
-def _clear(spaces: list[budget.Held], console: Console) -> None:
+def _clear(spaces: list[budget.StoredSpace], console: Console) -> None:
     freed = 0
     for space in spaces:
         if not budget.remove(space.folder):
