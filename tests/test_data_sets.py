@@ -156,7 +156,7 @@ def test_a_run_that_diverged_counts_on_its_own_data_set_alone(tmp_path: Path):
     table = list(csv.DictReader((tmp_path / "results.csv").open()))
     assert {row["data"] for row in table[2:]} == {table[2]["data"]} != {table[0]["data"]}
     told = " ".join(sentences(read_material(tmp_path)))
-    assert "`y` answers 70.0 % of the validation images" in told
+    assert "`y` classifies 70.0 % of the validation images correctly" in told
     assert "the only arm of which no run diverged" in told
     said = " ".join(str(block) for block in arms_section.section(read_material(tmp_path)).blocks)
     assert "`x`, seed 2 on data set 2, diverged at epoch 2" in said
@@ -184,9 +184,9 @@ def test_the_report_has_a_verdict_and_a_table_for_each(grid: Path):
     told = sentences(material)
     assert told[0] == SEVERAL
     assert [line[:10] for line in told if line.startswith("Data set")] == ["Data set 1", "Data set 2"]
-    assert "`x data.root=even` answers 90.0 % of the validation images" in told[2]
+    assert "`x data.root=even` classifies 90.0 % of the validation images correctly" in told[2]
     assert "the most of both arms" in told[2]
-    assert "`y data.root=skew` answers 95.0 %" in told[5]
+    assert "`y data.root=skew` classifies 95.0 %" in told[5]
     assert "Furthest behind is `x data.root=skew`" in told[6]
     assert material.best.label == "x data.root=even"
     blocks = arms_section.section(material).blocks

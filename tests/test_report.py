@@ -101,10 +101,13 @@ def test_a_run_can_go_without(real: Path, tmp_path: Path):
 
 def test_the_verdict_of_a_sweep_names_best_equals_and_trap(sweep: Path):
     first, second = sentences(read_material(sweep))
-    assert first.startswith("`good` answers 90.0 % of the validation images (95 % interval ")
+    assert first.startswith("`good` classifies 90.0 % of the validation images correctly (95 % interval ")
     assert "`as_good` is as good within noise" in first
     assert second.startswith("`trapped` is 50.0 points behind (p")
-    assert "92.0 % in train mode and at 31.0 % in eval mode" in second
+    assert (
+        "92.0 % of its training images correctly in train mode and 31.0 % of the same images in eval mode"
+        in second
+    )
 
 
 def test_the_verdict_of_a_sweep_without_a_trap_does_not_invent_one(tmp_path: Path):
@@ -116,7 +119,8 @@ def test_the_verdict_of_a_sweep_without_a_trap_does_not_invent_one(tmp_path: Pat
     shutil.rmtree(tmp_path / "2_b_s1")
     _, second = sentences(read_material(tmp_path))
     assert second == (
-        "Always answering the largest class would reach 75.0 %, and no arm's two modes differ by more than 0.0 points."
+        "Always predicting the largest class reaches 75.0 %; in no arm do train mode and eval mode differ by more than "
+        "0.0 points."
     )
 
 
@@ -127,7 +131,7 @@ def test_the_verdict_of_a_sweep_without_a_trap_does_not_invent_one(tmp_path: Pat
             (0.9, 0.3),
             "batch_stats",
             0.3,
-            "It answers the same training images at 90.0 % in train mode and at 30.0 %",
+            "It classifies 90.0 % of its training images correctly in train mode and 30.0 % of the same images",
         ),
         ((0.9, 0.3), "train", 0.3, "running statistics may lag behind the trained weights"),
         ((0.99, 0.99), "inference", 0.99, "BatchNorm has no part in it"),
@@ -143,7 +147,7 @@ def test_the_verdict_of_a_run(modes, policy: str, train: float, says: str, tmp_p
     metrics["images"]["val"] = {"a": 30, "b": 30}
     path.write_text(json.dumps(metrics | {"train": metrics["train"] | {"acc": train}}))
     first, second = sentences(read_material(tmp_path / "r"))
-    assert first.startswith("`arm` answers 70.0 % of the validation images")
+    assert first.startswith("`arm` classifies 70.0 % of the validation images correctly")
     assert "largest class alone makes 50.0 %" in first
     assert says in second
 
@@ -179,7 +183,7 @@ def test_the_report_of_a_study(tmp_path: Path):
     first, second = sentences(read_material(tmp_path))
     assert first == (
         "Of 9 trials, `optim.lr=0.007` won: validation macro-F1 90.0 %, the mean of 2 fresh seeds, and 89.0 % of the "
-        "test images, met once."
+        "test images, scored once."
     )
     assert "reaches 70.0 % with as many fresh seeds, 20.0 points less" in second
     assert "more than noise (p" in second

@@ -1,4 +1,4 @@
-"""Where the net looked: Grad-CAM (Selvaraju and others 2017)."""
+"""Grad-CAM: which parts of a photograph speak for a class (Selvaraju and others 2017)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seedsweep.models.backbone import Backbone
 
 
 def attention(run_dir: Path, paths: list[Path], targets: list[str]) -> list[NDArray[np.float64]]:
-    """Returns a heat map [h, w] a photograph: the parts of the last feature map that spoke for its target class.
+    """Returns a heat map [h, w] a photograph: how much each part speaks for its target class.
 
     Args:
         run_dir: holds checkpoints/best.ckpt, a whole net.

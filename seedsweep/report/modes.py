@@ -1,4 +1,4 @@
-"""What a run's two modes say of it, and what they can't."""
+"""What train mode and eval mode say about a run, and what they can't say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.switches import Switches
 from seedsweep.stats.scores import majority_share
 
-OVERFITTED = 0.1  # training less validation accuracy, from which on it is spoken of
+OVERFITTED = 0.1  # training less validation accuracy, from which it is reported
 
 
 def is_trapped(run: RunResult) -> bool:
@@ -35,55 +35,56 @@ def trap(run: RunResult) -> str:
     assert run.last_modes is not None
     train, evaluated = run.last_modes
     return (
-        f"answers the same training images at {percent(train)} % in train mode and at {percent(evaluated)} % in eval "
-        "mode, for its BatchNorm layers normalise with other statistics at inference than in training"
+        f"classifies {percent(train)} % of its training images correctly in train mode and {percent(evaluated)} % of "
+        "the same images in eval mode, because its BatchNorm layers normalise with other statistics at inference than "
+        "in training"
     )
 
 
 def of_modes(run: RunResult) -> str:
-    """Returns what training accuracy and bn_gap say of a run's validation accuracy, and what they don't: a sentence."""
+    """Returns a sentence on what training accuracy and bn_gap say about a run's validation accuracy."""
     train, val = run.accuracy("train"), run.accuracy("val")
     gap = run.gap
     if gap is not None and abs(gap) > GAP:
         if run.last_modes is None:
-            return f"Its training images it answers differently in the two modes (bn_gap {with_sign(gap)})."
+            return f"Its accuracy on the training images differs between the two modes (bn_gap {with_sign(gap)})."
         if is_trapped(run):
             return f"It {trap(run)}."
         return (
-            f"Its training images it answers at {percent(run.last_modes[0])} % in train mode and "
+            f"It classifies {percent(run.last_modes[0])} % of its training images correctly in train mode and "
             f"{percent(run.last_modes[1])} % in eval mode: {_why_apart(run)}."
         )
     if train is None or val is None:
-        return "Accuracy on the training images was not measured: what holds the run back can't be told from here."
-    told = f"Training images it answers at {percent(train)} %"
-    alike = "" if gap is None else f" in both modes alike (bn_gap {with_sign(gap)})"
+        return "Accuracy on the training images was not measured, so what holds the run back is not known."
+    found = f"It classifies {percent(train)} % of its training images correctly"
+    if gap is not None:
+        found += f", about the same in both modes (bn_gap {with_sign(gap)})"
     if train - val > OVERFITTED:
-        told += f", {with_sign(train - val).lstrip('+')} points more{alike and ', and' + alike}"
-        told += ": it generalises no further (overfitting, or too few photographs)"
-        return f"{told}, and BatchNorm has no part in it." if _is_clear(run) else f"{told}; {_unclear(run)}."
-    told += f",{alike}" if alike else ""
+        found += f", which is {percent(train - val)} points above validation: it overfits, or has too few photographs"
+        return (
+            f"{found}, and BatchNorm has no part in it." if _is_clear(run) else f"{found}; {_unclear(run)}."
+        )
     if _at_majority(run, val):
         return (
-            f"{told}: it can't be told from always answering the largest class, and bn_gap does not show why; "
-            "`task=diagnose` measures the suspects (inputs scaled twice, learning rate, BatchNorm)."
+            f"{found}. Its validation accuracy is not clearly above that of always predicting the largest class, and "
+            "bn_gap does not show why; `task=diagnose` measures the possible causes (inputs scaled twice, learning "
+            "rate, BatchNorm)."
         )
     if _is_clear(run):
-        return f"{told}: neither overfitting nor BatchNorm holds it back."
-    return f"{told}: overfitting does not hold it back; {_unclear(run)}."
+        return f"{found}: neither overfitting nor BatchNorm holds it back."
+    return f"{found}: overfitting does not hold it back; {_unclear(run)}."
 
 
 def _why_apart(run: RunResult) -> str:
     """Returns what may be the reason of a gap that no fault of BatchNorm explains."""
     if run.switches is None:
-        return "how its BatchNorm layers were set is not known, so the reason can't be told from here"
+        return "how its BatchNorm layers were set is not known, so the reason is not known either"
     if _may_lag(run.switches):
         return (
             "BatchNorm's running statistics may lag behind the trained weights (more steps would close the gap), or "
             "its batches may be too small"
         )
-    return (
-        "its BatchNorm layers normalise alike in both, so the reason is another; `task=diagnose` looks for it"
-    )
+    return "its BatchNorm layers normalise alike in both, so there is another reason; `task=diagnose` looks for it"
 
 
 def _is_clear(run: RunResult) -> bool:
@@ -112,7 +113,7 @@ def _unclear(run: RunResult) -> str:
 
 
 def _at_majority(run: RunResult, val: float) -> bool:
-    """Says whether a run can't be told from one that always answers the largest class."""
+    """Says whether a run can't be told from one that always predicts the largest class."""
     counts = (run.metrics.get("images") or {}).get("val")
     if not counts:
         return False

@@ -15,7 +15,7 @@ from seedsweep.data.opened import BadImageError
 
 SIDE = 260  # pixels of the longer side of a photograph
 WIDEST = 1500  # pixels of a drawn picture
-DARK = 0.22  # what is left of the light where nothing spoke for the answer
+DARK = 0.22  # share of the light that is left where nothing speaks for the class
 
 
 def photograph(path: Path, side: int = SIDE, how: Reading = DEFAULT) -> Image.Image | None:

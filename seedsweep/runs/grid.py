@@ -45,18 +45,18 @@ class ArmRow:
 
     @property
     def departs(self) -> str:
-        """Returns a sentence on the settings that the experiment of this name has otherwise; empty: on none."""
+        """A sentence on the settings in which the arm departs from its experiment; empty: there are none."""
         said = with_departures(self.label, self.departures)
         return "" if said == self.label else f"{said}: the experiment of this name says otherwise."
 
     @property
-    def told(self) -> str:
+    def full_name(self) -> str:
         """The label as code, and the settings in which the arm departs from the experiment of that name."""
         return with_departures(self.label, self.departures, code=True)
 
     @property
     def why_none(self) -> str:
-        """What stands in the place of a mean that the arm doesn't have."""
+        """What tables show in place of the mean of an arm without one."""
         return self.diverged[0][1].partition(":")[0] if self.diverged else "failed"
 
     @property

@@ -63,7 +63,7 @@ class RunResult:
         return list(self.metrics.get("departures") or [])
 
     @property
-    def told(self) -> str:
+    def full_name(self) -> str:
         """The arm's name as code, and the settings in which it departs from the experiment of that name."""
         return with_departures(self.label, self.departures, code=True)
 

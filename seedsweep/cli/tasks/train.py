@@ -38,7 +38,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     diverged = divergence_of(metrics)
     if gap > GAP and not diverged:
         log.warning(
-            "bn_gap is %+.2f: the net answers its own training images worse at inference than in training. Why, and "
+            "bn_gap is %+.2f: the net classifies its own training images worse at inference than in training. Why, and "
             "what to do: %s", gap, command("task=diagnose", ("diagnose.run", folder)),
         )  # fmt: skip
     if config.report.write:

@@ -152,7 +152,9 @@ def _two_by_two(axes: Axes, table: TwoByTwo) -> None:
     axes.set_yticks([0.5, 1.5], ["inputs\nscaled twice", "inputs\nscaled once"])
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=9, colors=INK)
-    axes.set_title("the two faults together, all else as asked", loc="left", fontsize=11, color=INK)
+    axes.set_title(
+        "the two faults together, all else as in the first rung", loc="left", fontsize=11, color=INK
+    )
 
 
 def _cell(interval: Interval | None) -> str:

@@ -36,12 +36,12 @@ class Effect:
 
 @dataclass(frozen=True)
 class TwoByTwo:
-    """Input scaling against BatchNorm policy, all else as asked.
+    """Input scaling against BatchNorm policy, with all other settings of the first rung.
 
     Attributes:
         cells: by scaling and policy; None: not in the grid, or no run finished.
-        interaction: what mending BatchNorm brings where inputs are right, less what it brings where they are scaled
-            twice; None: a cell lacks.
+        interaction: what fixing BatchNorm brings where inputs are scaled once, less what it brings where they are
+            scaled twice; None: a cell lacks.
         sentence: what that means.
     """
 
@@ -98,7 +98,7 @@ def _together(interaction: Interval) -> str:
     if interaction.low > 0:
         return "inputs scaled twice hide what BatchNorm costs"
     if interaction.high < 0:
-        return "mending either takes away part of what the other costs"
+        return "fixing one removes part of what the other costs"
     return "within noise the two add up"
 
 

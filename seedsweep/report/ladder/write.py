@@ -126,7 +126,7 @@ def _print(ladder: Ladder, console: Console) -> None:
             say(f"\none fault alone, put back into: {effect.before.label if effect.before else '?'}", "bold")
         say(f"  {effect.sentence}")
     if (table := effects.two_by_two(ladder)) is not None:
-        say("\ntwo faults, all else as asked", "bold")
+        say("\ntwo faults, all else as in the first rung", "bold")
         shown = Table("", *POLICIES.values(), box=None, pad_edge=False, header_style="dim")
         for scaling, name in SCALINGS.items():
             shown.add_row(f"  {name}", *(_cell(table.cells[scaling, policy]) for policy in POLICIES))

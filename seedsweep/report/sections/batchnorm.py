@@ -12,9 +12,9 @@ from seedsweep.runs.run_result import RunResult
 
 ORDER = 50
 TOLD = (
-    "One set of un-augmented training images, answered as in training (train mode) and as at inference (eval mode). An "
-    "overfitted net answers them in both, a net under the BatchNorm fault only in train mode. Where BatchNorm is "
-    "trained, a gap may also mean that its running statistics still lag behind."
+    "One set of un-augmented training images, classified in train mode and in eval mode. An overfitted net classifies "
+    "them correctly in both, a net with the BatchNorm fault only in train mode. Where BatchNorm is trained, a gap may "
+    "also mean that its running statistics still lag behind."
 )
 
 

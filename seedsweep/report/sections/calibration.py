@@ -1,4 +1,4 @@
-"""Can the stated probabilities be believed?"""
+"""Calibration: does confidence agree with accuracy?"""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from seedsweep.report.text import percent
 from seedsweep.stats.calibration import Calibration, calibrate
 
 ORDER = 80
-CAPTION = "Share of right answers against confidence, test images"
+CAPTION = "Share of correct answers against confidence, test images"
 FEWEST = 20  # images on either side
 
 
 def section(material: Material) -> Section | None:
-    """Reliability diagram, ECE, and temperature: fitted on validation images, reported on test images."""
+    """Shows reliability diagram, ECE and temperature: fitted on validation images, reported on test images."""
     run = material.best
     if run is None or not {"val", "test"} <= set(run.answers):
         return None
@@ -31,7 +31,7 @@ def section(material: Material) -> Section | None:
     facts = Facts(
         [
             ("calibration error (ECE)", f"{percent(found.ece)} points"),
-            ("a perfect net on as few images", f"up to {percent(found.ece_by_chance)} points"),
+            ("ECE of a calibrated net on as few images", f"up to {percent(found.ece_by_chance)} points"),
             ("temperature, fitted on validation", f"{found.temperature:.2f}"),
             ("ECE after scaling by it", f"{percent(found.ece_scaled)} points"),
             ("loss, before and after", f"{found.loss:.3f}, {found.loss_scaled:.3f}"),
@@ -48,14 +48,14 @@ def section(material: Material) -> Section | None:
 def _sentence(found: Calibration) -> str:
     on = f"On {found.n} test images"
     if found.ece <= found.ece_by_chance:
-        return f"{on}, stated probabilities and shares of right answers agree as far as can be told."
-    way = "too sure of itself" if found.temperature > 1 else "less sure than it could be"
-    told = f"{on} the net is {way}: confidence and share of right answers are {percent(found.ece)} points apart. "
+        return f"{on}, confidence and accuracy agree within chance."
+    way = "overconfident" if found.temperature > 1 else "underconfident"
+    told = f"{on} the net is {way}: confidence and accuracy are {percent(found.ece)} points apart. "
     divisor = f"{found.temperature:.2f}"
     if found.loss_scaled >= found.loss:
         return f"{told}Dividing its logits by {divisor} does not help."
     return (
         f"{told}Dividing its logits by {divisor} helps. No setting of seedsweep does it; it comes to the same to raise "
         "the probabilities of an image (columns `p_...` of `task=predict`, or what a net of `task=export` gives) to "
-        f"the power {1 / found.temperature:.3g} and to divide them by their sum. The answers stay the same."
+        f"the power {1 / found.temperature:.3g} and to divide them by their sum. The predicted classes stay the same."
     )

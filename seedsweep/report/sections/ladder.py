@@ -98,4 +98,6 @@ def _two_by_two(table: dict[str, Any]) -> Table:
             row.append(Number(percent(cell.get("mean")), below))
         rows.append(row)
     names = [Column(str(name), number=True) for name in table.get("batchnorm", [])]
-    return Table("Two faults, all else as asked: validation accuracy, %", [Column("inputs"), *names], rows)
+    return Table(
+        "Two faults, all else as in the first rung: validation accuracy, %", [Column("inputs"), *names], rows
+    )

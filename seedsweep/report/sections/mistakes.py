@@ -30,7 +30,7 @@ NAMES = {"val": "validation", "test": "test"}
 
 
 def section(material: Material) -> Section | None:
-    """The wrong answers that the net was surest of."""
+    """Shows the mistakes with the highest confidence."""
     run = material.best
     if run is None or run.detailed is None:
         return None
@@ -38,9 +38,7 @@ def section(material: Material) -> Section | None:
     confidence = answers.probabilities.max(1)
     wrong = np.flatnonzero(answers.correct == 0)
     if not len(wrong):
-        text = (
-            f"`{run.label}`, seed {run.seed}, answers all {len(answers.paths)} {NAMES[split]} images rightly."
-        )
+        text = f"`{run.label}`, seed {run.seed}, classifies all {len(answers.paths)} {NAMES[split]} images correctly."
         return Section("mistakes", "Worst mistakes", [Text(text)])
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][: material.n_gradcam or SHOWN]
     how = Reading(read_ranges(values_beside(run.folder / "manifest.csv")))
@@ -51,14 +49,14 @@ def section(material: Material) -> Section | None:
     )
     took = time.perf_counter() - started
     photos = [_photo(answers, at, image, heat.get(at)) for at, image in photographs.items()]
-    told = f"The {len(photos)} of {len(wrong)} wrong answers to {NAMES[split]} images that `{run.label}` was surest of."
+    told = f"The {len(photos)} most confident of the {len(wrong)} mistakes of `{run.label}` on {NAMES[split]} images."
     blocks: list[Block] = [Text(told), Photos(photos)]
     if heat:
         size = next(iter(heat.values())).shape
         blocks.append(
             Text(
-                "Beside each photograph: lit where most, dark where least spoke for the wrong answer (Grad-CAM on the "
-                f"last feature map, {size[0]} x {size[1]} cells; {seconds(took)} for all).",
+                "Beside each photograph: bright where the image speaks most for the wrong class, dark where least (Grad-CAM "
+                f"on the last feature map, {size[0]} x {size[1]} cells; {seconds(took)} for all).",
                 small=True,
             )
         )
@@ -70,7 +68,7 @@ def section(material: Material) -> Section | None:
 def _heat(
     material: Material, run: RunResult, answers: Answers, rows: list[int]
 ) -> tuple[dict[int, NDArray[np.float64]], str]:
-    """Returns the heat maps by row, and why there are none, where some were wanted: that costs no report."""
+    """Returns the heat maps by row, and why there are none where some were wanted."""
     if not material.n_gradcam or not rows:
         return {}, ""
     from seedsweep.report.attention import attention  # torch takes seconds
@@ -103,5 +101,5 @@ def _photo(answers: Answers, at: int, image: Image.Image | None, heat: NDArray[n
         uri=jpeg_uri(image) if image is not None else "",
         heat_uri=jpeg_uri(lit(image, heat)) if image is not None and heat is not None else "",
         alt=f"{name}: {true}, taken for {said}",
-        heat_alt=f"What in {name} spoke for {said}",
+        heat_alt=f"What in {name} speaks for {said}",
     )

@@ -46,7 +46,7 @@ def _random(material: Material) -> list[str]:
 def _of_sweep(material: Material) -> list[str]:
     done = [row for row in material.rows if row.mean is not None]
     if not done:
-        return ["No run of this sweep finished.", "Their reasons stand in the table."]
+        return ["No run of this sweep finished.", "The section on the arms gives the reasons."]
     groups = by_data(material.rows)
     if has_several(groups):
         told = [SEVERAL]
@@ -63,16 +63,16 @@ def _of_sweep(material: Material) -> list[str]:
 def _of_ranking(material: Material, done: list[ArmRow]) -> list[str]:
     """Returns which of the arms that were judged by the same images is best, and why, or what that is worth."""
     best = done[0]
-    lead = f"{best.told} answers {percent(best.mean)} % of the validation images{_interval(best)}"
+    lead = f"{best.full_name} classifies {percent(best.mean)} % of the validation images correctly{_interval(best)}"
     if best.test_accs:
         lead += f" and {percent(sum(best.test_accs) / len(best.test_accs))} % of the test images"
     same = [f"`{row.label}`" for row in done[1:] if row.standing and row.standing.same]
     clean = [row for row in done if not row.diverged]  # an arm with a diverged run is never before these
     if clean and len(clean) < len(done):
-        arms = f"the most of the {len(clean)} arms" if len(clean) > 1 else "the only arm"
+        arms = f"the best of the {len(clean)} arms" if len(clean) > 1 else "the only arm"
         lead += f", {arms} of which no run diverged"
     elif len(done) > 1:
-        lead += ", the most of " + (f"{len(done)} arms" if len(done) > 2 else "both arms")
+        lead += f", the best of {len(done)} arms" if len(done) > 2 else ", the better of two arms"
     level = [row for row in done[1:] if row.standing and row.standing.same and _is_level(row)]
     equal = [f"`{row.label}`" for row in level]
     same = [name for name in same if name not in equal]
@@ -119,12 +119,12 @@ def _why_behind(material: Material, done: list[ArmRow]) -> str:
         row, run = max(trapped, key=lambda pair: abs(pair[1].gap or 0.0))
         others = [f"`{other.label}`" for other, _ in trapped if other is not row]
         also = f"; so do those of {listed(others)}" if others else ""
-        # no reason is given for a difference that may be none
+        # a difference that may be chance gets no reason
         behind = _behind(row) if row.standing and row.standing.same is False else ""
-        return f"{row.told} {f'{behind}: it ' if behind else ''}{trap(run)}{also}."
+        return f"{row.full_name} {f'{behind}: it ' if behind else ''}{trap(run)}{also}."
     last = done[-1]
     if len(done) > 1 and last.standing and last.standing.same is False:
-        return f"Furthest behind is {last.told}, which {_behind(last)}."
+        return f"Furthest behind is {last.full_name}, which {_behind(last)}."
     return ""
 
 
@@ -133,7 +133,7 @@ def _of_run(material: Material) -> list[str]:
     assert run is not None
     if diverged := divergence_of(run.metrics):
         return _of_diverged(run, diverged)
-    lead = f"{run.told} answers {percent(run.accuracy('val'))} % of the validation images"
+    lead = f"{run.full_name} classifies {percent(run.accuracy('val'))} % of the validation images correctly"
     if "val" in run.answers:
         found = run.answers["val"].intervals["acc"]
         lead += f" (95 % interval {span(found)})"
@@ -147,16 +147,16 @@ def _of_run(material: Material) -> list[str]:
 
 def _of_diverged(run: RunResult, diverged: DivergedError) -> list[str]:
     """Returns what is known of a run whose loss became NaN: of its BatchNorm that is nothing."""
-    lead = f"{run.told} {diverged}."
+    lead = f"{run.full_name} {diverged}."
     if run.accuracy("val") is None:
         return [
             lead,
-            "No epoch was finished before, so there is no checkpoint, and nothing else can be said of it.",
+            "No epoch was finished before that, so there is no checkpoint and no score.",
         ]
     kept, share = int(run.metrics["best_epoch"]) + 1, percent(run.accuracy("val"))
     return [
         lead,
-        f"The weights of epoch {kept} were kept: they answer {share} % of the validation images rightly.",
+        f"The weights of epoch {kept} were kept: they classify {share} % of the validation images correctly.",
     ]
 
 
@@ -175,7 +175,7 @@ def _of_study(material: Material) -> list[str]:
     )
     test = winner.get("test", {})
     if "acc" in test:
-        met = "which earlier winners met, too" if test.get("met_before_by") else "met once"
+        met = "on which earlier winners were scored, too" if test.get("met_before_by") else "scored once"
         lead += f", and {percent(test['acc']['mean'])} % of the test images, {met}"
     return [f"{lead}.", _against_start(material, metric)]
 
@@ -189,8 +189,8 @@ def _against_start(material: Material, metric: str) -> str:
         if promised is None:
             return "No other setting was trained again."
         return (
-            f"In the study itself it had shown {percent(promised)} %: what the best of many trials shows is partly "
-            "luck, which the fresh seeds leave out."
+            f"In the study itself it reached {percent(promised)} %: the best of many trials is partly luck, which "
+            "fresh seeds leave out."
         )
     if start["trial"] == winner.get("trial"):
         return "That is the setting the study began with: no other was better once trained again with fresh seeds."
@@ -227,7 +227,7 @@ def _interval(row: ArmRow) -> str:
 
 
 def _is_level(row: ArmRow) -> bool:
-    """Says whether the arm answers exactly as many images as the best."""
+    """Says whether the arm classifies exactly as many images correctly as the best."""
     behind = row.standing.behind if row.standing else None
     return behind is not None and abs(behind.difference.value) < 1e-9
 
@@ -255,8 +255,8 @@ def _baseline(done: list[ArmRow]) -> str:
         return "No baseline was measured."
     gaps = [abs(gap) for row in done for gap in row.bn_gaps]
     quiet = (
-        f", and no arm's two modes differ by more than {percent(max(gaps))} points"
+        f"; in no arm do train mode and eval mode differ by more than {percent(max(gaps))} points"
         if max(gaps) <= GAP
         else ""
     )
-    return f"Always answering the largest class would reach {percent(best.majority)} %{quiet}."
+    return f"Always predicting the largest class reaches {percent(best.majority)} %{quiet}."
