@@ -58,7 +58,7 @@ def of_modes(run: RunResult) -> str:
         return "Accuracy on the training images was not measured, so what holds the run back is not known."
     found = f"It classifies {percent(train)} % of its training images correctly"
     if gap is not None:
-        found += f", about the same in both modes (bn_gap {with_sign(gap)})"
+        found += f", the same in both modes within {100 * GAP:.0f} points (bn_gap {with_sign(gap)})"
     if train - val > OVERFITTED:
         found += f", which is {percent(train - val)} points above validation: it overfits, or has too few photographs"
         return (

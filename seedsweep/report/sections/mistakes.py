@@ -55,8 +55,8 @@ def section(material: Material) -> Section | None:
         size = next(iter(heat.values())).shape
         blocks.append(
             Text(
-                "Beside each photograph: bright where the image speaks most for the wrong class, dark where least (Grad-CAM "
-                f"on the last feature map, {size[0]} x {size[1]} cells; {seconds(took)} for all).",
+                "Beside each photograph: bright where the image speaks most for the wrong class, dark where least "
+                f"(Grad-CAM on the last feature map, {size[0]} x {size[1]} cells; {seconds(took)} for all).",
                 small=True,
             )
         )

@@ -1,4 +1,4 @@
-"""A study: its finalists, its pictures, its best trials."""
+"""A study: its best trials trained again, its pictures, all its trials."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ BEST = 10
 
 
 def section(material: Material) -> Section | None:
-    """Finalists with their seeds, importances, trials."""
+    """Shows the re-evaluation of the best trials, pictures, and trials."""
     if material.kind != STUDY:
         return None
     blocks: list[Block] = [_finalists(material.result)]
     blocks.append(
         Text(
-            "Trained again with fresh seeds, ranked by their mean; lines are 95 % t intervals over seeds. "
+            "Ranked by the mean over fresh seeds; lines are 95 % t intervals over seeds. "
             f"Score: {_metric(material.result)}, {material.result.get('rule', '')}.",
             small=True,
         )
@@ -88,13 +88,13 @@ def _finalists(result: dict[str, Any]) -> Table:
             ]
         )
     columns = [
-        Column("finalist"),
+        Column("trial"),
         Column("settings"),
         Column("fresh seeds", drawn=True),
         Column("mean, %", number=True),
         Column("in the study, %", number=True, extra=True),
     ]
-    return Table("Finalists, best first", columns, rows)
+    return Table("The best trials, trained again with fresh seeds", columns, rows)
 
 
 def _trials(material: Material) -> Table | None:
