@@ -27,15 +27,15 @@ from seedsweep.diagnosis.audit.labels import (
     outside_fold,
     was_asked,
 )
-from seedsweep.diagnosis.audited import Answered
+from seedsweep.diagnosis.audited import OutOfFold
 from seedsweep.diagnosis.checks import imbalance, label_errors
 from seedsweep.diagnosis.checks import photographs as photographs_check
 from seedsweep.diagnosis.checks.data_files import left_out
 from seedsweep.diagnosis.finding import Finding, Verdict
+from seedsweep.diagnosis.opening import of_plan
 from seedsweep.diagnosis.run_checks import _findings, diagnose
 from seedsweep.diagnosis.run_checks import found_checks as found
 from seedsweep.diagnosis.sheet import Photograph, draw_sheet
-from seedsweep.diagnosis.subject import of_plan
 from seedsweep.errors import SeedsweepError
 
 CHECKS = [
@@ -315,7 +315,7 @@ def test_the_probes_accuracy_is_of_the_images_that_were_asked(
     made[labels == 2] = [0.6, 0.4, 0]
     names = [str(row) for row in range(200)]
     votes = np.eye(3)[labels]
-    seen = Answered(np.zeros((200, 2)), np.arange(200), labels, names, made, votes)
+    seen = OutOfFold(np.zeros((200, 2)), np.arange(200), labels, names, made, votes)
     assert seen.acc == 1
     seen.probabilities[:15] = [0.05, 0.9, 0.05]
     assert seen.acc == 0.85

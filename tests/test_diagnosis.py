@@ -24,10 +24,10 @@ from seedsweep.diagnosis.checks.overfitting import onset_of
 from seedsweep.diagnosis.checks.scaling import Affine, expected_affine, pixel_kind, scaling_kind
 from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.diagnosis.layers import layer_shifts
+from seedsweep.diagnosis.opening import of_checkpoint, of_plan, of_run
 from seedsweep.diagnosis.remedy import apply, changes, rehearsable
 from seedsweep.diagnosis.ridge import STRENGTHS, fit_probe
 from seedsweep.diagnosis.run_checks import diagnose, found_checks
-from seedsweep.diagnosis.subject import of_checkpoint, of_plan, of_run
 from seedsweep.diagnosis.verdict import Diagnosis
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.backbone import IMAGENET, MINUS_ONE_TO_ONE, InputSpec

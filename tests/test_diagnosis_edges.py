@@ -31,11 +31,17 @@ from seedsweep.diagnosis.checks import (
 from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.diagnosis.floor import Standing, floor_of
 from seedsweep.diagnosis.layers import Modes
-from seedsweep.diagnosis.local import local_settings
+from seedsweep.diagnosis.opening import (
+    local_settings,
+    of_checkpoint,
+    of_plan,
+    of_run,
+    repeat_split,
+    saved_config,
+)
 from seedsweep.diagnosis.ridge import STRENGTHS, Probe
 from seedsweep.diagnosis.run_checks import diagnose
-from seedsweep.diagnosis.saved import repeat_split, saved_config
-from seedsweep.diagnosis.subject import Subject, of_checkpoint, of_plan, of_run
+from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.weights import WeightsOrigin, WeightsUnreachableError
 

@@ -1,10 +1,9 @@
-"""What several data checks of a subject share, computed once: thumbnails, pairs, out-of-fold answers."""
+"""What several checks of the images share: thumbnails, pairs, groups, out-of-fold predictions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +16,14 @@ from seedsweep.diagnosis.audit.duplicates import Pair, find_pairs, thumbnails
 from seedsweep.diagnosis.audit.files import read_facts
 from seedsweep.diagnosis.audit.groups import Grouping, guess_grouping, measure_grouping
 from seedsweep.diagnosis.audit.labels import components, neighbour_votes, outside_fold, was_asked
-from seedsweep.diagnosis.stored_features import EVAL_BATCH, Material
-from seedsweep.diagnosis.subject import Subject
+from seedsweep.diagnosis.stored_features import EVAL_BATCH, Answers
 
 EXAMPLES = 20  # of a list in the evidence; the rest is counted
 
 
 @dataclass
-class Answered:
-    """Images that passed the corrected frozen net: rows of the whole table, labels, and two kinds of answers.
+class OutOfFold:
+    """Images that passed the corrected frozen net, with two kinds of predictions that have not seen their labels.
 
     Attributes:
         parts: principal components of the features, [n, count].
@@ -45,12 +43,12 @@ class Answered:
 
     @property
     def asked(self) -> NDArray[np.bool_]:
-        """Says [n] which images the probe could answer rightly: the others are of classes that it had not met."""
+        """Says [n] which images the probe could classify correctly: it has not seen the classes of the others."""
         return was_asked(self.probabilities, self.labels)
 
     @property
     def acc(self) -> float:
-        """Accuracy of the probe, out of fold, on the images that it could answer rightly."""
+        """Accuracy of the probe, out of fold, on the images that it could classify correctly."""
         return float((self.probabilities.argmax(1) == self.labels)[self.asked].mean())
 
 
@@ -119,7 +117,7 @@ class Audited:
 
 
 def why_split_is_fixed(facts: Audited, manifest: str | None) -> str | None:
-    """Says what makes the split, and where to mend it, if no setting of ours can change it.
+    """Returns what makes the split, and where to change it; None: a setting can change it.
 
     Args:
         facts: about the images.
@@ -133,38 +131,23 @@ def why_split_is_fixed(facts: Audited, manifest: str | None) -> str | None:
     return f"The folders of {facts.table.root} make the split: move the files"
 
 
-_kept: WeakKeyDictionary[Material, Audited] = WeakKeyDictionary()
-_answered: WeakKeyDictionary[Material, Answered] = WeakKeyDictionary()
+def out_of_fold(facts: Audited, clean: Answers, part: ImageTable) -> OutOfFold:
+    """Predicts the classes of images by a linear probe out of fold, and by their nearest neighbours.
 
-
-def audited(subject: Subject) -> Audited:
-    """Returns the facts about a subject's images, kept as long as its material is."""
-    found = _kept.get(subject.material)
-    if found is None:
-        found = _kept[subject.material] = Audited(subject.prepared, subject.config.data.group_regex)
-    return found
-
-
-def answered(subject: Subject) -> Answered:
-    """Returns what probe and neighbours answer to the subject's training and validation images.
+    Args:
+        facts: about all images.
+        clean: features of ``part``: training images, then validation images.
+        part: the images that are looked at.
 
     Raises:
-        SeedsweepError: net, weights or store can't be had.
+        SeedsweepError: there are too few groups.
     """
-    found = _answered.get(subject.material)
-    if found is None:
-        found = _answered[subject.material] = _answer(subject)
-    return found
-
-
-def _answer(subject: Subject) -> Answered:
-    facts, clean, part = audited(subject), subject.clean, subject.material.images.table
     parts = components(np.concatenate([clean.train.numpy(), clean.val.numpy()]))
     place = {path: row for row, path in enumerate(facts.table.paths)}
     rows = np.asarray([place[path] for path in part.paths], dtype=np.int64)
     groups = [facts.groups[row] for row in rows]
     classes = len(facts.table.classes)
-    return Answered(
+    return OutOfFold(
         parts,
         rows,
         part.labels,

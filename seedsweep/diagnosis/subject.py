@@ -12,22 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
-from seedsweep.data.prepare import PreparedImages, prepare_images
-from seedsweep.diagnosis.arguments import check_checkpoint, check_run
-from seedsweep.diagnosis.local import LocalSettings
+from seedsweep.data.prepare import PreparedImages
+from seedsweep.diagnosis.audited import Audited, OutOfFold, out_of_fold
 from seedsweep.diagnosis.rehearse import LONG, QUICK, Rehearsal, epochs_within, rehearse
-from seedsweep.diagnosis.remedy import Said, apply, said_of
+from seedsweep.diagnosis.remedy import Said, apply
 from seedsweep.diagnosis.ridge import Probe, fit_probe
-from seedsweep.diagnosis.saved import load_net, ranges_of, repeat_split, saved_config
 from seedsweep.diagnosis.stored_features import EVAL_BATCH, Answers, Material
 from seedsweep.models.build import Trunk
 from seedsweep.models.classifier import Classifier
 from seedsweep.models.weights import WeightsUnreachableError
 from seedsweep.runs.answers import read_answers
-from seedsweep.runs.history import read_history
-from seedsweep.runs.record import divergence_of, read_metrics
 from seedsweep.training.assemble import trunk_as_set
 
 log = logging.getLogger(__name__)
@@ -35,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Subject:
-    """The patient. What takes time is computed when first asked for, and kept.
+    """A net or a plan that is examined. What takes time is computed when it is first asked for, and kept.
 
     Attributes:
         kind: run | checkpoint | plan.
@@ -108,6 +103,20 @@ class Subject:
             remedy.append("batchnorm=inference")
         return apply(self.frozen_config, remedy)
 
+    @cached_property
+    def audited(self) -> Audited:
+        """Facts about all images."""
+        return Audited(self.prepared, self.config.data.group_regex)
+
+    @cached_property
+    def out_of_fold(self) -> OutOfFold:
+        """Predictions for :attr:`material` by a probe and by neighbours.
+
+        Raises:
+            SeedsweepError: net, weights or store can't be had.
+        """
+        return out_of_fold(self.audited, self.clean, self.material.images.table)
+
     @property
     def clean(self) -> Answers:
         """Features of the corrected frozen net."""
@@ -169,18 +178,18 @@ class Subject:
             return float(self.metrics["val"]["acc"])
         if self.net is None:
             return self.rehearsed.acc if self.is_rehearsed else None
-        return float((self.answered("val") == self.labels("val")).mean())
+        return float((self.predicted("val") == self.labels("val")).mean())
 
     @cached_property
     def val_answers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-        """Answers behind :attr:`val_acc`, and the labels, [m] each; None: unknown."""
+        """Predictions behind :attr:`val_acc`, and the labels, [m] each; None: unknown."""
         if self.folder is not None:
             found = read_answers(self.folder, ("val",)).get("val")
             if found is not None and found.classes == self.prepared.table.classes:
                 return found.predicted, found.labels
         if self.net is None:
             return (self.rehearsed.predicted, self.material.val_labels.numpy()) if self.is_rehearsed else None
-        return self.answered("val"), self.labels("val")
+        return self.predicted("val"), self.labels("val")
 
     @cached_property
     def train_acc(self) -> float | None:
@@ -189,7 +198,7 @@ class Subject:
             return float(self.metrics["train"]["acc"])
         if self.net is None:
             return self.rehearsed.train_acc if self.is_rehearsed else None
-        return float((self.answered("train") == self.labels("train")).mean())
+        return float((self.predicted("train") == self.labels("train")).mean())
 
     @property
     def n_val(self) -> int:
@@ -220,8 +229,8 @@ class Subject:
         """Returns the labels of a split."""
         return self.prepared.table.labels[self.prepared.table.indices(split)]
 
-    def answered(self, split: str) -> NDArray[np.int64]:
-        """Returns the classes that the net answers to the images of a split, in eval mode."""
+    def predicted(self, split: str) -> NDArray[np.int64]:
+        """Returns the classes that the net predicts for the images of a split, in eval mode."""
         assert self.net is not None
         rows = self.prepared.table.indices(split)
         self.net.eval()
@@ -231,77 +240,6 @@ class Subject:
                 for part in np.split(rows, range(EVAL_BATCH, len(rows), EVAL_BATCH))
             ]
         return np.concatenate(parts)
-
-
-def of_run(
-    folder: Path, limit: int = 1000, config: Config | None = None, here: LocalSettings | None = None
-) -> Subject:
-    """Opens a finished (or interrupted) run.
-
-    Args:
-        folder: of the run.
-        limit: training images, and validation images, that are looked at.
-        config: the run's; default: what is saved in its ``.hydra``.
-        here: settings that replace the run's own.
-
-    Raises:
-        SeedsweepError: no run, or its images have moved or changed.
-    """
-    checkpoint = check_run(folder)
-    config = config or saved_config(folder)
-    given = repeat_split(config, folder, here)
-    prepared = prepare_images(config.data, cache_of(config), known=ranges_of(folder))
-    subject = Subject("run", config, prepared, folder=folder, limit=limit, given_manifest=given)
-    subject.metrics, subject.said = read_metrics(folder), said_of(folder)
-    if diverged := divergence_of(subject.metrics):
-        log.warning(
-            "the run in %s %s: what is examined are the weights of epoch %d, the best before",
-            folder, diverged, subject.metrics["best_epoch"] + 1,
-        )  # fmt: skip
-    if (folder / "history.csv").is_file():
-        subject.history = read_history(folder / "history.csv")
-    subject.net = subject.last_net = load_net(config, prepared, checkpoint)
-    last = folder / "checkpoints" / "last.ckpt"
-    if last.is_file():  # in the BatchNorm fault the best epoch is often the first, and its gap small
-        subject.last_net = load_net(config, prepared, last)
-    return subject
-
-
-def of_checkpoint(
-    path: Path, config: Config, limit: int = 1000, here: LocalSettings | None = None
-) -> Subject:
-    """Opens a checkpoint: of a run of ours (with its own settings, where they lie beside it), or another.
-
-    Args:
-        path: the file.
-        config: of a checkpoint that no settings lie beside.
-        limit: training images, and validation images, that are looked at.
-        here: settings that replace the run's own.
-
-    Raises:
-        SeedsweepError: no such file, or it doesn't fit the settings.
-    """
-    check_checkpoint(path)
-    folder, given, known = path.resolve().parents[1], config.data.manifest, None
-    if (folder / ".hydra" / "config.yaml").is_file():
-        config = saved_config(folder)
-        given, known = repeat_split(config, folder, here), ranges_of(folder)
-    prepared = prepare_images(config.data, cache_of(config), known=known)
-    net = load_net(config, prepared, path)
-    said = said_of(folder)
-    return Subject("checkpoint", config, prepared, net, net, limit=limit, given_manifest=given, said=said)
-
-
-def of_plan(config: Config, limit: int = 1000) -> Subject:
-    """Takes the command line's settings: what would happen if they were trained.
-
-    Raises:
-        SeedsweepError: anything wrong with the images, or the net's weights can't be reached.
-    """
-    prepared = prepare_images(config.data, cache_of(config))
-    subject = Subject("plan", config, prepared, limit=limit, given_manifest=config.data.manifest)
-    _ = subject.frozen_config  # now, before a minute of checks
-    return subject
 
 
 def _key(config: Config) -> str:

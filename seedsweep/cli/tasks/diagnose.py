@@ -30,9 +30,8 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     from hydra.core.hydra_config import HydraConfig
 
-    from seedsweep.diagnosis import subject
+    from seedsweep.diagnosis import opening
     from seedsweep.diagnosis.keras_model import of_keras
-    from seedsweep.diagnosis.local import local_settings
     from seedsweep.diagnosis.remedy import said_here
     from seedsweep.diagnosis.run_checks import diagnose
     from seedsweep.diagnosis.terminal import show
@@ -41,22 +40,23 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.report.write_report import write_at_end
 
     flush_denormals()
-    here = local_settings(config, list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [])
+    here = opening.local_settings(
+        config, list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    )
     if options.run is not None:
         where = path_of(options.run)
-        patient = subject.of_run(where, options.images, here=here)
+        subject = opening.of_run(where, options.images, here=here)
         folder = where / "diagnosis"
     elif options.checkpoint is not None and is_keras(path_of(options.checkpoint)):
-        patient = of_keras(path_of(options.checkpoint), config, options.images)
+        subject = of_keras(path_of(options.checkpoint), config, options.images)
     elif options.checkpoint is not None:
-        patient = subject.of_checkpoint(path_of(options.checkpoint), config, options.images, here)
+        subject = opening.of_checkpoint(path_of(options.checkpoint), config, options.images, here)
     else:
         log.info(
             "no diagnose.run or diagnose.checkpoint: the settings are examined, on the images of %s",
             config.data.root or f"data={config.data.name}",
         )
-        patient = subject.of_plan(config, options.images)
-        patient.said = said_here()
-    show(diagnose(patient, folder), folder)
+        subject = opening.of_plan(config, options.images, said_here())
+    show(diagnose(subject, folder), folder)
     if options.run is not None and config.report.write and (page := write_at_end(where)):
         log.info("report     %s", page)  # that the run wrote at its end, now with the diagnosis in it

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seedsweep.diagnosis.audited import EXAMPLES, Audited, answered, audited
+from seedsweep.diagnosis.audited import EXAMPLES, Audited
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.sheet import Photograph, draw_sheet
 from seedsweep.diagnosis.subject import Subject
@@ -21,7 +21,7 @@ ACROSS = 8
 
 def check(subject: Subject, folder: Path) -> Finding:
     """Counts mistakes in both directions, in shares of the two classes' images."""
-    facts, seen = audited(subject), answered(subject)
+    facts, seen = subject.audited, subject.out_of_fold
     classes, n = facts.table.classes, len(facts.table.classes)
     answers = seen.probabilities.argmax(1)
     asked = seen.asked  # the others are not mistakes

@@ -9,7 +9,7 @@ import numpy as np
 from seedsweep.data.folder import scan_folder
 from seedsweep.data.leftout import LeftOut, sentences
 from seedsweep.diagnosis.audit.files import read_facts, why_unreadable
-from seedsweep.diagnosis.audited import EXAMPLES, audited
+from seedsweep.diagnosis.audited import EXAMPLES
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
@@ -26,7 +26,7 @@ STRETCH = 4  # an image whose sides are enlarged by more shows little
 
 def check(subject: Subject, folder: Path) -> Finding:
     """Looks for files that are not used, and at the sizes of the others."""
-    facts = audited(subject)
+    facts = subject.audited
     bad, others = left_out(facts.table.root, set(facts.table.paths))
     sizes = np.asarray([(f.height, f.width) for f in read_facts(facts.table.paths)])
     wanted = np.asarray(subject.config.data.image_size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from seedsweep.diagnosis.audit.duplicates import Pair
-from seedsweep.diagnosis.audited import EXAMPLES, Audited, audited, why_split_is_fixed
+from seedsweep.diagnosis.audited import EXAMPLES, Audited, why_split_is_fixed
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.sheet import Photograph, draw_sheet
 from seedsweep.diagnosis.subject import Subject
@@ -20,7 +20,7 @@ MANY = 0.01  # of the images of a split
 
 def check(subject: Subject, folder: Path) -> list[Finding]:
     """Three findings: contradicting labels, leaks between the splits, and harmless copies."""
-    facts = audited(subject)
+    facts = subject.audited
     labels, splits = facts.table.labels, facts.table.splits
     across_classes = [pair for pair in facts.pairs if labels[pair.first] != labels[pair.second]]
     across_splits = [pair for pair in facts.pairs if splits[pair.first] != splits[pair.second]]

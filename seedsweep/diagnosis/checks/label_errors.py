@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from seedsweep.diagnosis.audit.labels import find_doubts
-from seedsweep.diagnosis.audited import EXAMPLES, answered, audited
+from seedsweep.diagnosis.audited import EXAMPLES
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.sheet import Photograph, draw_sheet
 from seedsweep.diagnosis.subject import Subject
@@ -24,7 +24,7 @@ WEAK = 0.5  # of the way from the largest class to all: a probe below it can acc
 
 def check(subject: Subject, folder: Path) -> Finding:
     """Lists the images whose label is most in doubt."""
-    facts, seen = audited(subject), answered(subject)
+    facts, seen = subject.audited, subject.out_of_fold
     classes = facts.table.classes
     doubts = find_doubts(seen.probabilities, seen.votes, seen.labels)
     share = len(doubts) / len(seen.labels)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.diagnosis.audit.labels import outside_fold, was_asked
-from seedsweep.diagnosis.audited import answered, audited, why_split_is_fixed
+from seedsweep.diagnosis.audited import why_split_is_fixed
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.subject import Subject
 
@@ -35,12 +35,12 @@ HINT = 0.2  # by how much naming the photograph must beat chance to be worth a w
 
 def check(subject: Subject, folder: Path) -> Finding:
     """Compares random folds with folds that keep photographs together."""
-    facts = audited(subject)
+    facts = subject.audited
     grouping = facts.grouping
     if grouping is None:
         text = "The files' names show no photographs that several images come from."
         return Finding("photographs", TITLE, Verdict.FINE, MEASURED, text)
-    seen = answered(subject)
+    seen = subject.out_of_fold
     classes = len(facts.table.classes)
     groups = [grouping.groups[row] for row in seen.rows]
     apart, joined = (outside_fold(seen.parts, seen.labels, each, classes) for each in (None, groups))

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from seedsweep.diagnosis.audit.cues import Cue
-from seedsweep.diagnosis.audited import answered, audited
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.drawing import INK, figure, save
@@ -26,7 +25,7 @@ TECHNICAL = ("size", "kind of file")  # no defect lies in them
 
 def check(subject: Subject, folder: Path) -> Finding:
     """Measures every cue and compares it with what the features give."""
-    facts, seen = audited(subject), answered(subject)
+    facts, seen = subject.audited, subject.out_of_fold
     classes = facts.table.classes
     # of all images, asked or not: so are the cues' accuracy and the majority
     probe = float((seen.probabilities.argmax(1) == seen.labels).mean())

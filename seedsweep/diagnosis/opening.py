@@ -1,0 +1,230 @@
+"""Opens what is examined: a run, a checkpoint, or a plan."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from seedsweep.config.location import cache_of
+from seedsweep.config.schema import Config
+from seedsweep.config.store import to_config
+from seedsweep.data.pin import values_beside
+from seedsweep.data.prepare import PreparedImages, prepare_images
+from seedsweep.data.values import Ranges, read_ranges
+from seedsweep.diagnosis.arguments import check_checkpoint, check_run
+from seedsweep.diagnosis.remedy import Said, said_of
+from seedsweep.diagnosis.subject import Subject
+from seedsweep.errors import DamagedError, SeedsweepError
+from seedsweep.models.checkpoint import read_checkpoint
+from seedsweep.models.classifier import Classifier
+from seedsweep.names import path_of
+from seedsweep.overrides import key_of
+from seedsweep.runs.history import read_history
+from seedsweep.runs.record import divergence_of, read_metrics
+from seedsweep.training.assemble import build_module, trunk_as_set, trunk_of
+
+log = logging.getLogger(__name__)
+
+LOCAL = ("data.root", "data.manifest", "paths", "trainer.accelerator")
+"""What may differ between the machine of the training and this one; all else is the run's own."""
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """Settings that were given explicitly.
+
+    Attributes:
+        config: of the command line.
+        keys: of ``LOCAL`` or below.
+    """
+
+    config: Config
+    keys: tuple[str, ...]
+
+    def lay_over(self, saved: Config) -> None:
+        """Replaces those of ``saved``, in place."""
+        for key in self.keys:
+            *path, name = key.split(".")
+            theirs: Any = saved
+            ours: Any = self.config
+            for part in path:
+                theirs, ours = getattr(theirs, part), getattr(ours, part)
+            setattr(theirs, name, getattr(ours, name))
+
+
+def local_settings(config: Config, overrides: list[str]) -> LocalSettings:
+    """Picks the local settings among the overrides of a command line.
+
+    Args:
+        config: composed of them.
+        overrides: such as ``data.root=~/seeds``.
+    """
+    given = [key_of(line) for line in overrides]
+    return LocalSettings(
+        config,
+        tuple(key for key in given if any(key == local or key.startswith(f"{local}.") for local in LOCAL)),
+    )
+
+
+def of_run(
+    folder: Path, limit: int = 1000, config: Config | None = None, here: LocalSettings | None = None
+) -> Subject:
+    """Opens a finished (or interrupted) run.
+
+    Args:
+        folder: of the run.
+        limit: training images, and validation images, that are looked at.
+        config: the run's; default: what is saved in its ``.hydra``.
+        here: settings that replace the run's own.
+
+    Raises:
+        SeedsweepError: no run, or its images have moved or changed.
+    """
+    checkpoint = check_run(folder)
+    config = config or saved_config(folder)
+    given = repeat_split(config, folder, here)
+    prepared = prepare_images(config.data, cache_of(config), known=ranges_of(folder))
+    metrics = read_metrics(folder)
+    if diverged := divergence_of(metrics):
+        log.warning(
+            "the run in %s %s: what is examined are the weights of epoch %d, the best before",
+            folder, diverged, metrics["best_epoch"] + 1,
+        )  # fmt: skip
+    net = load_net(config, prepared, checkpoint)
+    last = folder / "checkpoints" / "last.ckpt"
+    return Subject(
+        "run",
+        config,
+        prepared,
+        net,
+        # in the BatchNorm fault the best epoch is often the first, and its gap small
+        load_net(config, prepared, last) if last.is_file() else net,
+        read_history(folder / "history.csv") if (folder / "history.csv").is_file() else [],
+        metrics,
+        folder,
+        limit,
+        given,
+        said_of(folder),
+    )
+
+
+def of_checkpoint(
+    path: Path, config: Config, limit: int = 1000, here: LocalSettings | None = None
+) -> Subject:
+    """Opens a checkpoint: of a run of ours (with its own settings, where they lie beside it), or another.
+
+    Args:
+        path: the file.
+        config: of a checkpoint that no settings lie beside.
+        limit: training images, and validation images, that are looked at.
+        here: settings that replace the run's own.
+
+    Raises:
+        SeedsweepError: no such file, or it doesn't fit the settings.
+    """
+    check_checkpoint(path)
+    folder, given, known = path.resolve().parents[1], config.data.manifest, None
+    if (folder / ".hydra" / "config.yaml").is_file():
+        config = saved_config(folder)
+        given, known = repeat_split(config, folder, here), ranges_of(folder)
+    prepared = prepare_images(config.data, cache_of(config), known=known)
+    net = load_net(config, prepared, path)
+    said = said_of(folder)
+    return Subject("checkpoint", config, prepared, net, net, limit=limit, given_manifest=given, said=said)
+
+
+def of_plan(config: Config, limit: int = 1000, said: Said | None = None) -> Subject:
+    """Takes settings: what would happen if they were trained.
+
+    Args:
+        config: the settings.
+        limit: training images, and validation images, that are looked at.
+        said: the command line that they come from; None: not known.
+
+    Raises:
+        SeedsweepError: anything wrong with the images, or the net's weights can't be reached.
+    """
+    prepared = prepare_images(config.data, cache_of(config))
+    subject = Subject("plan", config, prepared, limit=limit, given_manifest=config.data.manifest, said=said)
+    _ = subject.frozen_config  # now, before a minute of checks
+    return subject
+
+
+def load_net(config: Config, prepared: PreparedImages, checkpoint: Path) -> Classifier:
+    """Builds the net of ``config`` and fills it from a checkpoint of ours, the head alone where that is all it has.
+
+    No code that the file may hold is run.
+
+    Raises:
+        SeedsweepError: damaged, or it doesn't fit.
+    """
+    saved = read_checkpoint(checkpoint)
+    state, whole = saved["state_dict"], bool(saved.get("whole", True))
+    trunk = trunk_as_set(config) if whole else trunk_of(config, prepared)
+    module, built = build_module(config, prepared, trunk)
+    try:
+        wrong = module.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise SeedsweepError(
+            f"{checkpoint} does not fit {built.backbone.name} and the head's settings."
+        ) from error
+    missing = [key for key in wrong.missing_keys if whole or ".head." in key]
+    if wrong.unexpected_keys or missing:
+        raise SeedsweepError(f"{checkpoint} does not fit {built.backbone.name} and the head's settings.")
+    return built.classifier.eval()
+
+
+def saved_config(folder: Path) -> Config:
+    """Reads the settings that a run left in its folder.
+
+    Raises:
+        SeedsweepError: there are none, or this version can't read them.
+    """
+    path = folder / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise SeedsweepError(
+            f"{folder} has no .hydra/config.yaml, and the run's own settings are needed; of a study, whose trials have "
+            "none, train the winner (+experiment=best_of_STUDY) and diagnose that run."
+        )
+    try:
+        cfg = OmegaConf.load(path)
+        return to_config(cfg)  # type: ignore[arg-type]
+    except Exception as error:  # of YAML, OmegaConf and the schema: many kinds
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        raise DamagedError(
+            f"{path} is damaged, or of another version of seedsweep ({reason}): put back a copy of it. Or remove it, "
+            f"for it comes before settings of the command line, and give the run's settings with "
+            f"diagnose.checkpoint={folder}/checkpoints/best.ckpt."
+        ) from error
+
+
+def ranges_of(folder: Path) -> Ranges | None:
+    """Returns how a run's images of more than 8 bits were scaled; None if its folder does not say."""
+    path = values_beside(folder / "manifest.csv")
+    return read_ranges(path) if path.is_file() else None
+
+
+def repeat_split(config: Config, folder: Path, here: LocalSettings | None) -> str | None:
+    """Has a run's images split as they were, by the manifest.csv that it left, unless this machine's settings differ.
+
+    Args:
+        config: the run's own; changed in place.
+        folder: of the run.
+        here: settings that replace the run's own.
+
+    Returns:
+        The manifest that the user gave, now or to the run; None: the run made its split itself.
+    """
+    given, own = config.data.manifest, folder / "manifest.csv"
+    if own.is_file():
+        config.data.manifest = str(own)
+    if here is not None:
+        here.lay_over(config)
+    used = config.data.manifest
+    if used is not None and path_of(used).resolve() == own.resolve():
+        return given
+    return used
