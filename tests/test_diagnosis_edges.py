@@ -358,18 +358,16 @@ def test_a_plan_whose_weights_are_missing_is_not_measured_on_a_random_net(
     def unreachable(*_: object) -> None:
         raise WeightsUnreachableError("The weights of x can't be reached: place them there.")
 
-    monkeypatch.setattr("seedsweep.diagnosis.subject.build_trunk", unreachable)
+    monkeypatch.setattr("seedsweep.diagnosis.subject.trunk_as_set", unreachable)
     assert main([*SMALL, "task=diagnose", "data=folder", f"data.root={images}"]) == 2
     assert "can't be reached: place them there" in capsys.readouterr().err
 
 
-def test_no_pair_is_named_where_no_class_is_mistaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_pair_is_named_where_no_class_is_mistaken(tmp_path: Path):
     labels = np.repeat([0, 1, 2], 4)
     seen = SimpleNamespace(probabilities=np.eye(3)[labels], labels=labels, asked=np.ones(12, dtype=bool))
     facts = SimpleNamespace(table=SimpleNamespace(classes=["a", "b", "c"]))
-    monkeypatch.setattr(confused_pair, "audited", lambda subject: facts)
-    monkeypatch.setattr(confused_pair, "answered", lambda subject: seen)
-    subject: Any = None
+    subject: Any = SimpleNamespace(audited=facts, out_of_fold=seen)
     assert confused_pair.check(subject, tmp_path).sentence == "No class is taken for another."
 
 

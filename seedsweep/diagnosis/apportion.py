@@ -1,4 +1,4 @@
-"""How much of a loss each of several faults explains, whatever order they are mended in."""
+"""How much of a loss each of several faults explains, in whatever order they are fixed."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ Value = Callable[[frozenset[int]], float]
 
 
 def shapley(n: int, value: Value) -> list[float]:
-    """Returns each fault's share of ``value(all mended) - value(none mended)``; the shares add up to it.
+    """Returns each fault's share of ``value(all fixed) - value(none fixed)``; the shares add up to it.
 
-    A fault's share is its gain averaged over all orders of mending (Shapley 1953): where one fault hides another,
+    A fault's share is its gain averaged over all orders of fixing (Shapley 1953): where one fault hides another,
     neither order alone would tell.
 
     Args:
         n: faults; 2**n values are asked for.
-        value: accuracy with a set of faults mended.
+        value: accuracy with a set of faults fixed.
     """
     shares = [0.0] * n
     for fault in range(n):
         others = [other for other in range(n) if other != fault]
         for size in range(n):
             weight = factorial(size) * factorial(n - size - 1) / factorial(n)
-            for mended in combinations(others, size):
-                before = frozenset(mended)
+            for fixed in combinations(others, size):
+                before = frozenset(fixed)
                 shares[fault] += weight * (value(before | {fault}) - value(before))
     return shares
 

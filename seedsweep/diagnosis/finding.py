@@ -26,7 +26,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One answer of one check.
+    """One result of one check.
 
     Attributes:
         check: the check's file name without suffix.
@@ -35,7 +35,7 @@ class Finding:
         measured: what the check measures, one sentence.
         sentence: what was found, in plain words.
         evidence: numbers behind the sentence; shares and accuracies are 0..1. Lists are capped by their check.
-        remedy: overrides that mend it, such as ``batchnorm=inference``; may be empty.
+        remedy: overrides that fix it, such as ``batchnorm=inference``; may be empty.
         cost: accuracy (0..1) that this fault is measured or estimated to cost; None: not measured.
         picture: a file in the diagnosis folder, relative to it; None: none.
     """

@@ -1,4 +1,4 @@
-"""Answers against always answering the largest class: better, no better, or too few images to tell."""
+"""Predictions against always predicting the largest class: better, no better, or too few images to tell."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from seedsweep.diagnosis.rehearse import paired_error
 
 SIGMA = 2.0  # standard errors of the difference
-SKILL = 0.10  # of the way from guessing (1/K) to every class answered: less is next to nothing
+SKILL = 0.10  # of the way from guessing (1/K) to a perfect net: less is next to nothing
 
 
 class Standing(StrEnum):
-    """What can be said about answers beside those of the largest class alone."""
+    """How predictions compare with the largest class alone."""
 
     ABOVE = "above"
     UNCLEAR = "unclear"
@@ -24,10 +24,10 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class Floor:
-    """Answers beside those of the largest class alone, on the same images.
+    """Predictions beside the largest class alone, on the same images.
 
     Attributes:
-        acc: accuracy of the answers.
+        acc: accuracy of the predictions.
         majority: accuracy of the largest class alone.
         error: standard error of their difference, paired.
         balanced: mean recall of the classes that occur.
@@ -44,7 +44,7 @@ class Floor:
 
     @property
     def standing(self) -> Standing:
-        """A difference that few images leave open is not nothing: the small classes may be answered well."""
+        """Whether they are better; few images leave that open, for the small classes may be classified well."""
         if self.acc - self.majority > SIGMA * self.error:
             return Standing.ABOVE
         chance = 1 / self.n_classes
@@ -52,18 +52,18 @@ class Floor:
 
 
 def floor_of(predicted: NDArray[np.int64], labels: NDArray[np.int64], largest: int, n_classes: int) -> Floor:
-    """Compares answers with the largest class.
+    """Compares predictions with the largest class.
 
     Args:
         predicted: [n] classes.
         labels: [n] classes.
-        largest: the class that is always answered.
+        largest: the class that is always predicted.
         n_classes: K.
     """
-    right = predicted == labels
-    recalls = [float(right[labels == label].mean()) for label in np.unique(labels)]
+    correct = predicted == labels
+    recalls = [float(correct[labels == label].mean()) for label in np.unique(labels)]
     return Floor(
-        float(right.mean()),
+        float(correct.mean()),
         float((labels == largest).mean()),
         paired_error(predicted, np.full_like(labels, largest), labels),
         float(np.mean(recalls)),

@@ -73,7 +73,7 @@ def part_of(prepared: PreparedImages, rows: NDArray[np.int64]) -> PreparedImages
 
 
 class Material:
-    """Images of training and validation, up to a limit of each, and what frozen nets answer to them.
+    """Images of training and validation, up to a limit of each, and the features of frozen nets for them.
 
     Args:
         prepared: all images of the run.

@@ -39,7 +39,7 @@ def show(diagnosis: Diagnosis, folder: Path, console: Console | None = None) -> 
 def _finding(finding: Finding, console: Console) -> None:
     colour = COLOURS[finding.verdict]
     verdict = SAID.get(finding.verdict, str(finding.verdict))
-    cost = "" if finding.cost is None else f"  [dim]{finding.cost * 100:+.0f} points if mended[/dim]"
+    cost = "" if finding.cost is None else f"  [dim]{finding.cost * 100:+.0f} points if fixed[/dim]"
     console.print(f"[{colour}]{verdict:<10}[/{colour}] [bold]{escape(finding.title)}[/bold]{cost}")
     console.print(Padding(escape(finding.sentence), (0, 0, 0, 11)))
     if finding.remedy:
@@ -47,7 +47,7 @@ def _finding(finding: Finding, console: Console) -> None:
 
 
 def _hidden(diagnosis: Diagnosis) -> str:
-    """Names a fault that another one hides: mended alone it gains little, together much."""
+    """Names a fault that another one hides: fixed alone it gains little, together much."""
     accs = {frozenset(entry["mended"]): entry["val_acc"] for entry in diagnosis.combinations}
     nothing = accs.get(frozenset())
     costs = {f.check: f for f in diagnosis.findings if f.cost is not None}
@@ -57,5 +57,5 @@ def _hidden(diagnosis: Diagnosis) -> str:
     for check, finding in costs.items():
         alone = accs.get(frozenset({check}))
         if alone is not None and (finding.cost or 0) >= 0.05 and alone - nothing < 0.4 * (finding.cost or 0):
-            told.append(f"{finding.title} mended alone: {nothing:.0%} -> {alone:.0%}")
-    return f"One fault hides another: {'; '.join(told)}. Mend them together." if told else ""
+            told.append(f"{finding.title} fixed alone: {nothing:.0%} -> {alone:.0%}")
+    return f"One fault hides another: {'; '.join(told)}. Fix them together." if told else ""

@@ -17,7 +17,7 @@ from seedsweep.diagnosis.waterfall import draw_loss
 
 MOST = 4  # faults that are apportioned: 2**4 heads
 SMALL = 0.03  # of accuracy: no loss worth a search
-COUNTS = 0.01  # of accuracy: a fault whose mending gains less is no cause of a loss
+COUNTS = 0.01  # of accuracy: a fault whose removal gains less is no cause of a loss
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Diagnosis:
 
 
 def judge(subject: Subject, findings: list[Finding], folder: Path) -> Diagnosis:
-    """Ranks the findings; the cost of those that can be rehearsed is measured by mending them.
+    """Ranks the findings; the cost of those that can be rehearsed is measured by fixing them.
 
     Args:
         subject: what was examined.
@@ -107,14 +107,14 @@ def _is_measurable(subject: Subject, finding: Finding) -> bool:
 
 
 class _Trials:
-    """The accuracy of the subject's head with some faults mended, each set trained once."""
+    """The accuracy of the subject's head with some faults fixed, each set trained once."""
 
     def __init__(self, subject: Subject, faults: list[Finding]) -> None:
         self._subject = subject
         self._faults = faults
         self._accs: dict[frozenset[int], float] = {}
         base = subject.frozen_config
-        # set rightly, yet trained otherwise (a checkpoint from elsewhere): there is nothing to rehearse it by
+        # set correctly, yet trained otherwise (a checkpoint from elsewhere): there is nothing to rehearse it by
         self._silent = any(not changes(base, fault.remedy) for fault in faults)
 
     @property
@@ -141,33 +141,33 @@ class _Trials:
         return (
             "What each fault costs is not measured: a head trained again on stored features with the same settings "
             f"reaches {self.rehearsed:.0%}, not {self._subject.val_acc or 0.0:.0%}; so few images do not explain "
-            "that difference, and such a head does not stand for this one."
+            "that difference, so such a head is no measure of this one."
         )
 
-    def acc(self, mended: frozenset[int]) -> float:
-        """Returns the validation accuracy with the faults of these places mended."""
-        if mended not in self._accs:
+    def acc(self, fixed: frozenset[int]) -> float:
+        """Returns the validation accuracy with the faults of these places fixed."""
+        if fixed not in self._accs:
             known = self._subject.val_acc
-            if not mended and known is not None:  # else the costs could exceed the loss
-                self._accs[mended] = known
+            if not fixed and known is not None:  # else the costs could exceed the loss
+                self._accs[fixed] = known
             else:
-                self._accs[mended] = self._rehearse(self._remedy(mended))
-        return self._accs[mended]
+                self._accs[fixed] = self._rehearse(self._remedy(fixed))
+        return self._accs[fixed]
 
     def further(self, suspect: Finding) -> float:
-        """Returns what mending a suspect gains where all faults are mended already."""
+        """Returns what fixing a suspect gains where all faults are fixed already."""
         every = self._remedy(frozenset(range(len(self._faults))))
         return self._rehearse([*every, *suspect.remedy]) - self._rehearse(every)
 
     def listed(self) -> list[dict[str, Any]]:
         """Returns all sets that were trained, the smallest first."""
         return [
-            {"mended": [self._faults[place].check for place in sorted(mended)], "val_acc": acc}
-            for mended, acc in sorted(self._accs.items(), key=lambda item: (len(item[0]), sorted(item[0])))
+            {"mended": [self._faults[place].check for place in sorted(fixed)], "val_acc": acc}
+            for fixed, acc in sorted(self._accs.items(), key=lambda item: (len(item[0]), sorted(item[0])))
         ]
 
-    def _remedy(self, mended: frozenset[int]) -> list[str]:
-        return [line for place in sorted(mended) for line in self._faults[place].remedy]
+    def _remedy(self, fixed: frozenset[int]) -> list[str]:
+        return [line for place in sorted(fixed) for line in self._faults[place].remedy]
 
     def _rehearse(self, remedy: list[str]) -> float:
         return self._subject.rehearse(apply(self._subject.frozen_config, remedy)).acc
@@ -215,17 +215,17 @@ def _headline(subject: Subject, ranked: list[Finding], numbers: dict[str, float]
 
 
 def _stand(subject: Subject, numbers: dict[str, float]) -> str:
-    largest = f"always answering the largest class gets {numbers['majority']:.0%}."
+    largest = f"always predicting the largest class gets {numbers['majority']:.0%}."
     if "val_acc" not in numbers:
         net = "random" if subject.frozen_config.backbone.weights == "none" else "pretrained"
         return (
             f"Its accuracy is not measured: this plan trains the net; a linear head on the frozen {net} net reaches "
-            f"{numbers['probe']:.0%} of the validation images, {largest}"
+            f"{numbers['probe']:.0%} accuracy on the validation images, {largest}"
         )
-    would = "would reach" if subject.kind == "plan" else "reaches"
+    would = "would classify" if subject.kind == "plan" else "classifies"
     return (
-        f"The net {would} {numbers['val_acc']:.0%} of the validation images; {numbers['reachable']:.0%} are within "
-        f"reach, {largest}"
+        f"The net {would} {numbers['val_acc']:.0%} of the validation images correctly; {numbers['reachable']:.0%} are "
+        f"within reach, {largest}"
     )
 
 
@@ -234,16 +234,16 @@ def _causes(causes: list[Finding], total: float) -> str:
     if len(causes) == 1:
         share = f"{_count(worst.cost)} of {_points(total)}"
         most = "Most of the loss" if (worst.cost or 0) > total / 2 else "Part of the loss"
-        return f"{most} ({share}) comes from {worst.title}: do this: `{' '.join(worst.remedy)}`."
+        return f"{most} ({share}) comes from {worst.title}. Do this: `{' '.join(worst.remedy)}`."
     parts = [f"{f.title} {_count(f.cost)} (`{' '.join(f.remedy)}`)" for f in causes]
-    return f"The loss of {_points(total)} has {len(causes)} causes: {', '.join(parts)}. Mend them together."
+    return f"The loss of {_points(total)} has {len(causes)} causes: {', '.join(parts)}. Fix them together."
 
 
 def _without_fault(ranked: list[Finding], numbers: dict[str, float]) -> str:
     suspects = [finding.title for finding in ranked if finding.verdict is Verdict.SUSPECT]
     named = ", ".join(suspects)
     if "lost" not in numbers:
-        return "No check found a fault in what can be told before the training." + (
+        return "No check found a fault in what can be measured before the training." + (
             f" Worth a look: {named}." if named else ""
         )
     if numbers["lost"] > max(SMALL, 2 * numbers["standard_error"]):

@@ -26,7 +26,7 @@ def draw_loss(numbers: dict[str, float], shares: dict[str, float], path: Path) -
         widths.append(abs(share))
         colours.append(TRAP)
         at += share
-    names += ["all mended", "linear probe"]
+    names += ["all fixed", "linear probe"]
     lefts += [0.0, 0.0]
     widths += [end, numbers["probe"]]
     colours += [VAL, VAL]

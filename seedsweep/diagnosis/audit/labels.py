@@ -92,7 +92,7 @@ def _asked_in(labels: NDArray[np.int64], made: Folds) -> NDArray[np.bool_]:
 
 
 def was_asked(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Says which images a probe could answer rightly: one that never met their class gives it exactly nothing.
+    """Returns which images a probe could classify correctly: it gives exactly 0 to a class that it has not seen.
 
     Args:
         probabilities: [N, K], out of fold.

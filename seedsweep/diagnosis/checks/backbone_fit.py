@@ -62,7 +62,7 @@ def check(subject: Subject, folder: Path) -> Finding:
         text = f"{bar}: the bar for this plan, which trains the net, so that what it gets shows once it was trained."
     elif floor.standing is Standing.NOTHING:
         verdict = Verdict.SUSPECT
-        text = f"{bar}, no more than always answering the largest class ({floor.majority:.0%}): its features tell "
+        text = f"{bar}, no more than always predicting the largest class ({floor.majority:.0%}): its features tell "
         text += "these classes apart hardly at all."
         if subject.is_frozen:  # otherwise they are trained already
             remedy = ["backbone.freeze=false", "batchnorm=train"]

@@ -1,4 +1,4 @@
-"""Baselines: what an answer without looking gets."""
+"""Baselines: the accuracy of always predicting the largest class, and of guessing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from seedsweep.diagnosis.subject import Subject
 
 ORDER = 70
 TITLE = "Baselines"
-MEASURED = "The accuracy of always answering the largest class, and of guessing, beside the net's."
+MEASURED = "The accuracy of always predicting the largest class, and of guessing, beside the net's."
 
 
 def check(subject: Subject, folder: Path) -> Finding:
@@ -24,17 +24,17 @@ def check(subject: Subject, folder: Path) -> Finding:
     answers, acc = subject.val_answers, subject.val_acc
     if answers is None or acc is None:
         text = (
-            f"Always answering {classes[largest]} gets {majority:.0%}, guessing {chance:.0%}; this plan trains the "
-            "net, so what it gets shows once it was trained."
+            f"Always predicting {classes[largest]} gets {majority:.0%}, guessing {chance:.0%}; this plan trains the "
+            "net, so its own accuracy is known after the training."
         )
         known: Evidence = {"majority": majority, "majority_class": classes[largest], "chance": chance}
         return Finding("baselines", TITLE, Verdict.UNKNOWN, MEASURED, text, known)
     floor = floor_of(*answers, largest, len(classes))
     numbers = (
-        f"{acc:.0%} of the validation images are answered rightly; always answering {classes[largest]} gets "
+        f"{acc:.0%} of the validation images are classified correctly; always predicting {classes[largest]} gets "
         f"{majority:.0%}, guessing {chance:.0%}"
     )
-    each = f"it answers {floor.balanced:.0%} of an average class's images"
+    each = f"it classifies {floor.balanced:.0%} of an average class's images correctly"
     verdict, text = Verdict.FINE, f"{numbers}."
     if floor.standing is Standing.NOTHING:
         verdict, text = Verdict.SUSPECT, f"{numbers}: the net has learned next to nothing, {each}."

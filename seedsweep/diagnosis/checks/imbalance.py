@@ -12,7 +12,7 @@ from seedsweep.drawing import GREY, TRAP, VAL, figure, save, tidy
 
 ORDER = 84
 TITLE = "Class sizes"
-MEASURED = "Images of each class in each split, and the accuracy of always answering the largest class."
+MEASURED = "Images of each class in each split, and the accuracy of always predicting the largest class."
 FEW = 10  # training images of a class
 FEW_JUDGED = 5  # validation images of a class: its recall moves in steps of 20 points
 UNEQUAL = 20.0  # largest over smallest class
@@ -61,7 +61,7 @@ def check(subject: Subject, folder: Path) -> Finding:
         parts.append(f"Every class has at least {train.min()} training and {val.min()} validation images")
     text = "; ".join(parts)
     text = (
-        f"{text[0].upper()}{text[1:]}. Always answering {table.classes[largest]} gets {majority:.0%} of the "
+        f"{text[0].upper()}{text[1:]}. Always predicting {table.classes[largest]} gets {majority:.0%} of the "
         "validation images."
     )
     _draw(table.classes, train, val, folder / "class_sizes.png")

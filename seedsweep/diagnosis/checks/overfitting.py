@@ -50,8 +50,8 @@ def check(subject: Subject, folder: Path) -> Finding:
     gap = seen_gap = train_acc - val_acc
     error = standard_error(val_acc, subject.n_val)
     if gap >= SOME and subject.is_frozen and changes(subject.frozen_config, CORRECTED):
-        mended = subject.rehearse(subject.clean_config)  # poor features are learned by heart, too
-        gap = min(gap, mended.train_acc - mended.acc)
+        fixed = subject.rehearse(subject.clean_config)  # poor features are memorised, too
+        gap = min(gap, fixed.train_acc - fixed.acc)
     onset = onset_of(subject.epochs)
     evidence |= {
         "train_acc": train_acc,
@@ -69,12 +69,12 @@ def check(subject: Subject, folder: Path) -> Finding:
         evidence["gain_of_less_capacity"] = gain
     surely = gap - 2 * error
     which = subject.epoch_called(last=False)
-    seen = f"{train_acc:.0%} of the training images are answered, and {val_acc:.0%} of the validation"
+    seen = f"{train_acc:.0%} of the training images are classified correctly, and {val_acc:.0%} of the validation"
     seen = f"By the net{which} {seen}" if which else seen
     turned = "" if onset is None else f", and the validation loss rises from epoch {onset + 2} on"
     if surely >= WIDE and (gain >= GAIN or doubling >= GAIN):
         verdict = Verdict.FAULT
-        text = f"{seen} images{turned}: the net knows its {evidence['images']} images by heart; {helps}."
+        text = f"{seen} images{turned}: the net has memorised its {evidence['images']} images; {helps}."
     elif surely >= WIDE or (gap >= SOME and gain >= GAIN):
         verdict, text = Verdict.SUSPECT, f"{seen} images{turned}; {helps}."
     elif gap >= SOME and gap + 2 * error >= WIDE:

@@ -45,7 +45,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     groups = [grouping.groups[row] for row in seen.rows]
     apart, joined = (outside_fold(seen.parts, seen.labels, each, classes) for each in (None, groups))
     asked = was_asked(apart, seen.labels) & was_asked(joined, seen.labels)
-    alone, together = right(apart, seen.labels)[asked], right(joined, seen.labels)[asked]
+    alone, together = correct(apart, seen.labels)[asked], correct(joined, seen.labels)[asked]
     gap = float(alone.mean() - together.mean())
     error = float((alone != together).sum()) ** 0.5 / len(alone)
     matters = gap >= GAP and gap >= ERRORS * error
@@ -113,12 +113,12 @@ def torn_share(splits: NDArray[np.str_], groups: Sequence[str]) -> float:
 def kept_by(torn: float) -> str:
     """Says what a split does that does not make the accuracy much too high."""
     if torn == 0:
-        return "the split keeps photographs together, which is right"
+        return "the split keeps photographs together, as it should"
     size = "few" if torn < FEW else "some"
     return f"the split tears {size} photographs apart ({torn:.1%} of the validation and test images)"
 
 
-def right(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Says which images [n] are answered rightly."""
+def correct(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Returns which images [n] are classified correctly."""
     answers: NDArray[np.bool_] = probabilities.argmax(1) == labels
     return answers
