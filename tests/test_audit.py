@@ -306,9 +306,7 @@ def test_thresholds_are_of_the_images_that_were_asked():
     assert find_doubts(made, np.zeros((80, 3)), labels) == []
 
 
-def test_the_probes_accuracy_is_of_the_images_that_were_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_probes_accuracy_is_of_the_images_that_were_asked(tmp_path: Path):
     """Half of the images are of a class in one group: the others' labels can be judged all the same."""
     labels = np.repeat([0, 1, 2], [50, 50, 100])
     made = np.eye(3)[labels] * 0.9 + 0.05
@@ -320,9 +318,7 @@ def test_the_probes_accuracy_is_of_the_images_that_were_asked(
     seen.probabilities[:15] = [0.05, 0.9, 0.05]
     assert seen.acc == 0.85
     facts = SimpleNamespace(table=SimpleNamespace(classes=["a", "b", "c"]))
-    monkeypatch.setattr(label_errors, "audited", lambda _: facts)
-    monkeypatch.setattr(label_errors, "answered", lambda _: seen)
-    finding = label_errors.check(SimpleNamespace(), tmp_path)
+    finding = label_errors.check(SimpleNamespace(audited=facts, out_of_fold=seen), tmp_path)
     assert (finding.verdict, finding.sentence) == (Verdict.FINE, "No label is clearly contradicted.")
 
 
@@ -361,9 +357,8 @@ def test_the_split_in_use_is_judged(
         name=lambda row: table.paths[row].relative_to(tmp_path).as_posix(),
     )
     seen = SimpleNamespace(parts=components(clouds(labels, photographs)), labels=labels, rows=np.arange(240))
-    monkeypatch.setattr(photographs_check, "audited", lambda _: facts)
-    monkeypatch.setattr(photographs_check, "answered", lambda _: seen)
-    subject = SimpleNamespace(given_manifest="theirs.csv" if "manifest" in split else None)
+    manifest = "theirs.csv" if "manifest" in split else None
+    subject = SimpleNamespace(given_manifest=manifest, audited=facts, out_of_fold=seen)
     finding = _findings(photographs_check, "photographs", subject, tmp_path)[0]
     assert finding.verdict is verdict
     assert said in finding.sentence
@@ -397,12 +392,11 @@ def test_gap_and_torn_share_are_judged_apart(
     sure = np.eye(2)[labels] * 0.8 + 0.1
     joined = np.where((np.arange(240) < gap)[:, None], 1 - sure, sure)
     facts = SimpleNamespace(table=table, grouping=grouping)
-    monkeypatch.setattr(photographs_check, "audited", lambda _: facts)
-    monkeypatch.setattr(photographs_check, "answered", lambda _: seen)
     monkeypatch.setattr(
         photographs_check, "outside_fold", lambda _, __, groups, ___: sure if groups is None else joined
     )
-    finding = photographs_check.check(SimpleNamespace(given_manifest=None), tmp_path)
+    subject = SimpleNamespace(given_manifest=None, audited=facts, out_of_fold=seen)
+    finding = photographs_check.check(subject, tmp_path)
     assert finding.verdict is verdict
     assert said in finding.sentence
 
@@ -453,19 +447,11 @@ def test_thresholds_are_told_by_their_value(
     )
     table = SimpleNamespace(classes=["a", "b"], paths=[tmp_path / f"{row}.png" for row in range(200)])
     found = [Doubt(row, 0, 1, 0.9) for row in range(doubts)]
-    monkeypatch.setattr(
-        label_errors,
-        "audited",
-        lambda _: SimpleNamespace(
-            table=table,
-            name=lambda row: str(row),
-            prepared=SimpleNamespace(pixels=SimpleNamespace(how=None)),
-        ),
-    )
-    monkeypatch.setattr(label_errors, "answered", lambda _: seen)
+    prepared = SimpleNamespace(pixels=SimpleNamespace(how=None))
+    facts = SimpleNamespace(table=table, name=lambda row: str(row), prepared=prepared)
     monkeypatch.setattr(label_errors, "find_doubts", lambda *_: found)
     monkeypatch.setattr(label_errors, "draw_sheet", lambda *_, **__: None)
-    assert said in label_errors.check(SimpleNamespace(), tmp_path).sentence
+    assert said in label_errors.check(SimpleNamespace(audited=facts, out_of_fold=seen), tmp_path).sentence
 
 
 def test_the_checks_take_their_place_in_a_diagnosis(tmp_path: Path):
