@@ -185,7 +185,7 @@ def test_a_grid_is_not_a_run(stored: Path):
 def test_onnx_answers_as_the_checkpoint(lively: Path, photographs: Path, capsys: pytest.CaptureFixture[str]):
     line = ["task=export", f"checkpoint={lively}", "export.out=net.v1", f"data.root={photographs}"]
     assert main([*line, "export.images=9"]) == 0
-    assert "answers as the checkpoint does on 9 images" in capsys.readouterr().out
+    assert "predicts as the checkpoint does on 9 images" in capsys.readouterr().out
     trained = load_trained(lively)
     pixels = pixels_of(photographs, trained.image_size)
     assert (len(pixels), pixels.dtype) == (N, torch.uint8)
@@ -237,7 +237,7 @@ class Liar(types.ModuleType):
 def test_another_answer_is_not_kept(online: Path, capsys: pytest.CaptureFixture[str]):
     trained = load_trained(online / "checkpoints" / "best.ckpt")
     images = exporting.check_images(trained, [], 3)[0]
-    with pytest.raises(SeedsweepError, match="would answer otherwise"):
+    with pytest.raises(SeedsweepError, match="would predict otherwise"):
         exporting.export(trained, Liar("liar"), Path("wrong.lie"), torch.uint8, images)
     assert not list(Path.cwd().glob("wrong*"))
     assert main(["task=export", f"checkpoint={online}", "export.format=coreml"]) == 2

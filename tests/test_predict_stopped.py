@@ -17,9 +17,9 @@ from seedsweep.export import predict as deploy
 def test_half_a_table_leaves_the_whole_one(in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
     stop = False
 
-    def answer(images, root, trained, net, add, batch, how) -> deploy.Answered:
+    def answer(images, root, trained, net, add, batch, how) -> deploy.Predicted:
         add(["a.jpg"] if stop else ["a.jpg", "b.jpg"], np.array([[0.9, 0.1]] * (1 if stop else 2)))
-        found = deploy.Answered(interrupted=stop)
+        found = deploy.Predicted(interrupted=stop)
         found.counts.update(["good"])
         return found
 
@@ -27,7 +27,9 @@ def test_half_a_table_leaves_the_whole_one(in_tmp: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(given, "find_checkpoint", lambda _: Path("best.ckpt"))
     monkeypatch.setattr(load, "load_trained", lambda _: trained)
     monkeypatch.setattr(given, "find_images", lambda _: (Path(), Walked([Path("a.jpg"), Path("b.jpg")])))
-    monkeypatch.setattr(deploy, "Answer", lambda *_: SimpleNamespace(engine=SimpleNamespace(name="engine")))
+    monkeypatch.setattr(
+        deploy, "Predictor", lambda *_: SimpleNamespace(engine=SimpleNamespace(name="engine"))
+    )
     monkeypatch.setattr(deploy, "predict_folder", answer)
     monkeypatch.setattr(deploy, "reading_of", lambda *_: DEFAULT)
     line = ["task=predict", "checkpoint=x", "data.root=.", "predict.out=answers.csv"]

@@ -260,7 +260,7 @@ def test_a_checkpoint_beside_another_runs_record_is_told(folder: Path, caplog: p
     best = folder / "checkpoints" / "best.ckpt"
     trained = load_trained(best)
     assert caplog.text == ""
-    assert "inputs as preprocess=rescale_twice scales them" in trained.told
+    assert "inputs as preprocess=rescale_twice scales them" in trained.described
     assert Switches.from_dict(trained.card["switches"]) == read_switches(folder)
     record = (folder / "metrics.json").read_text()
     (folder / "metrics.json").write_text(record.replace(trained.digest, "0" * 64))

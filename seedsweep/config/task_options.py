@@ -33,7 +33,7 @@ class DiagnoseConfig:
 
 @dataclass
 class PredictConfig:
-    """``task=predict``: every image below ``data.root``, answered by ``checkpoint``."""
+    """``task=predict``: every image below ``data.root``, classified by ``checkpoint``."""
 
     out: str | None = None  # FILE.csv or FILE.parquet; none: predictions.csv in the job's folder
 
@@ -46,7 +46,7 @@ class ExportConfig:
     # FILE, its suffix set by the format; none: model.onnx, model.pt2 in the job's folder
     out: str | None = None
     input: str = "uint8"  # uint8 | float32: kind of the pixels 0..255 that it reads
-    images: int = 200  # on how many it must answer as the checkpoint does: of data.root, or drawn at random
+    images: int = 200  # on how many it must predict as the checkpoint does: of data.root, or drawn at random
 
     def __post_init__(self) -> None:
         one_of("export.input", self.input, ("uint8", "float32"))

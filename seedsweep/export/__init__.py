@@ -1,1 +1,1 @@
-"""Using a trained net: a folder of photographs answered (``predict``), the net handed over (``export``)."""
+"""Using a trained net: it classifies a folder of photographs (``predict``), or is written for others (``export``)."""

@@ -1,4 +1,4 @@
-"""Hands a trained net over to other programs, and checks that they get its answers."""
+"""Writes a trained net for other programs, and checks that they get its probabilities."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _formats() -> dict[str, ModuleType]:
 
 
 def check_images(trained: Trained, files: list[Path], n: int) -> tuple[Tensor, int]:
-    """Returns uint8 images [n, 3, H, W] to compare answers on, and how many are ``files``; the rest is random.
+    """Returns uint8 images [n, 3, H, W] to compare on, and how many are ``files``; the rest is random.
 
     Random ones are coarse patches, as unlike one another as images can be: noise pixel by pixel would all look
     the same to a net.
@@ -99,20 +99,20 @@ def check_images(trained: Trained, files: list[Path], n: int) -> tuple[Tensor, i
 
 
 def export(trained: Trained, module: ModuleType, path: Path, kind: torch.dtype, images: Tensor) -> float:
-    """Writes ``path`` and reads it back; the file stays only if it answers as the checkpoint does.
+    """Writes ``path`` and reads it back; the file stays only if it predicts as the checkpoint does.
 
     Args:
         trained: the net.
         module: the format.
         path: of the file.
         kind: of the pixels that it will read.
-        images: uint8 [n, 3, H, W] to compare answers on.
+        images: uint8 [n, 3, H, W] to compare on.
 
     Returns:
         The largest difference of a probability.
 
     Raises:
-        SeedsweepError: the net can't be written in this format, or answers otherwise in it.
+        SeedsweepError: the net can't be written in this format, or predicts otherwise in it.
     """
     net = Answering(trained.net).eval()
     part = path.with_name(f"{path.stem}.part{path.suffix}")
@@ -123,7 +123,7 @@ def export(trained: Trained, module: ModuleType, path: Path, kind: torch.dtype, 
         difference = _difference(net, module.reader(part), images.to(kind))
         if not difference <= TOLERANCE:  # NaN as well
             raise SeedsweepError(
-                f"{path.name} would answer otherwise than {trained.path} (a probability differs by {difference:.2g}): "
+                f"{path.name} would predict otherwise than {trained.path} (a probability differs by {difference:.2g}): "
                 "it was not kept."
             )
         os.replace(part, path)
@@ -139,12 +139,12 @@ def export(trained: Trained, module: ModuleType, path: Path, kind: torch.dtype, 
     return difference
 
 
-def _difference(net: nn.Module, answer: Callable[[Tensor], Tensor], images: Tensor) -> float:
+def _difference(net: nn.Module, predict: Callable[[Tensor], Tensor], images: Tensor) -> float:
     """Compares in batches, and one image alone: the number of images must be free."""
     largest = 0.0
     with torch.inference_mode():
         for part in (images[:1], *torch.split(images, BATCH)):
-            difference = (net(part) - answer(part)).abs().max().item()
+            difference = (net(part) - predict(part)).abs().max().item()
             largest = max(largest, difference) if difference == difference else difference
     return largest
 

@@ -1,4 +1,4 @@
-"""A checkpoint of ours as a net that answers, from the file alone."""
+"""Builds the trained net that a checkpoint of ours holds, from the file alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PREFIX = "classifier."  # of the net's keys in the checkpoint
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained net and what it answers with.
+    """A trained net with its classes and the size of its images.
 
     Attributes:
         net: in eval mode; pixels 0..255 [B, 3, H, W] to logits [B, N]. No BatchNorm policy is on it: outside
@@ -52,7 +52,7 @@ class Trained:
         return Ranges.from_dict(self.card.get("values") or {})
 
     @property
-    def told(self) -> str:
+    def described(self) -> str:
         """Returns what it is, in a line."""
         height, width = self.image_size
         about = self.card["backbone"]
@@ -93,7 +93,7 @@ def load_trained(path: Path) -> Trained:
         raise SeedsweepError(f"{path} can't be used by this version of seedsweep ({reason}).") from error
     if name := not_finite(net.state_dict()):
         raise SeedsweepError(
-            f"{path} gives no answers: its weights are not finite ({name} holds NaN or infinity). Train the run again, "
+            f"{path} can't be used: its weights are not finite ({name} holds NaN or infinity). Train the run again, "
             "with a smaller optim.lr for instance."
         )
     height, width = card["image_size"]

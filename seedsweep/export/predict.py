@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seedsweep.config.schema import Config
 from seedsweep.data.checked import decide_ranges
 from seedsweep.data.facts import Facts, look
 from seedsweep.data.images import DEFAULT, Reading, empty_batch, read_image
@@ -25,9 +24,9 @@ from seedsweep.data.values import log_range
 from seedsweep.export.load import Trained
 from seedsweep.export.tables.columns import Add
 from seedsweep.features.engines import Engine, build_engine
+from seedsweep.features.options import FeaturesConfig
 from seedsweep.models.classifier import FeatureNet
 from seedsweep.names import cell, printable
-from seedsweep.training.device import device_of
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +35,14 @@ Loaded = tuple[list[Path], Tensor | None, list[tuple[Path, str]]]
 
 
 @dataclass
-class Answered:
+class Predicted:
     """What came of the images of a folder.
 
     Attributes:
         counts: images a predicted class.
         unreadable: relative path and reason of each file that is no image.
         seconds: of the pass.
-        interrupted: by Ctrl-C; the table holds what was answered until then.
+        interrupted: by Ctrl-C; the table holds the images until then.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -53,11 +52,11 @@ class Answered:
 
     @property
     def n(self) -> int:
-        """Images that were answered."""
+        """Number of images that were classified."""
         return self.counts.total()
 
 
-class Answer:
+class Predictor:
     """Turns pixels [B, 3, H, W] into probabilities [B, N]; may be called by ``engine.at_once`` threads.
 
     The backbone runs in the engine of the stored features (``features.engine``, ``features.precision``), the head
@@ -67,10 +66,10 @@ class Answer:
         SeedsweepError: the engine asked for can't be had.
     """
 
-    def __init__(self, trained: Trained, config: Config) -> None:
-        self._device = device_of(config)
+    def __init__(self, trained: Trained, options: FeaturesConfig, device: torch.device) -> None:
+        self._device = device
         net = FeatureNet(trained.net.preprocess, trained.net.backbone).eval()
-        self.engine: Engine = build_engine(net, (3, *trained.image_size), config.features, self._device)
+        self.engine: Engine = build_engine(net, (3, *trained.image_size), options, device)
         self._head = trained.net.head.to(self._device)
 
     def __call__(self, pixels: Tensor) -> NDArray[np.float32]:
@@ -85,7 +84,7 @@ def reading_of(images: Sequence[Path], trained: Trained, gib: float, workers: in
     """Returns how images are read: as in training; of what was not met there, all files alike.
 
     Args:
-        images: that are to be answered.
+        images: that are to be classified.
         trained: tells how images of more than 8 bits were scaled.
         gib: GiB that one image may take.
         workers: threads; -1: one a core.
@@ -113,23 +112,23 @@ def predict_folder(
     images: Sequence[Path],
     root: Path,
     trained: Trained,
-    answer: Answer,
+    predictor: Predictor,
     add: Add,
     batch: int,
     how: Reading = DEFAULT,
-) -> Answered:
-    """Answers ``images`` in order; files that can't be read are left out and named.
+) -> Predicted:
+    """Classifies ``images`` in order; files that can't be read are left out and named.
 
     Args:
         images: files below ``root``.
         root: the paths in the table are relative to it.
         trained: the net's classes and image size.
-        answer: pixels to probabilities.
+        predictor: pixels to probabilities.
         add: takes paths and probabilities [B, N] of the images that could be read.
         batch: images a pass.
         how: images are read.
     """
-    found = Answered()
+    found = Predicted()
     started = time.perf_counter()
 
     def load(some: Sequence[Path]) -> Loaded:
@@ -146,12 +145,12 @@ def predict_folder(
 
     def scored(loaded: Loaded) -> NDArray[np.float32] | None:
         _, pixels, _ = loaded
-        return None if pixels is None else answer(pixels)
+        return None if pixels is None else predictor(pixels)
 
     with image_bar("images") as progress:
         bar = progress.add_task("", total=len(images))
         try:
-            results = load_and_compute(images, load, batch, scored, answer.engine.at_once)
+            results = load_and_compute(images, load, batch, scored, predictor.engine.at_once)
             for some, (good, _, bad), probabilities in results:
                 found.unreadable += [
                     (printable(path.relative_to(root).as_posix()), reason) for path, reason in bad

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
-    """Writes the net of ``checkpoint`` in ``export.format``, and compares its answers with the checkpoint's.
+    """Writes the net of ``checkpoint`` in ``export.format``, and compares its probabilities with the checkpoint's.
 
     Args:
         config: ``checkpoint``, ``export`` and ``data.root`` (images to compare on; none: random ones) are read.
@@ -22,7 +22,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         resume: not used.
 
     Raises:
-        SeedsweepError: no checkpoint, a missing package, or answers that differ.
+        SeedsweepError: no checkpoint, a missing package, or probabilities that differ.
     """
     from seedsweep.export.arguments import find_checkpoint, find_images
 
@@ -36,7 +36,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     chosen = deploy.formats_of(config.export.format)
     trained = load_trained(checkpoint)
-    log.info("%s: %s", checkpoint, trained.told)
+    log.info("%s: %s", checkpoint, trained.described)
     out = path_of(config.export.out) if config.export.out else folder / "model"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +49,6 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         path = deploy.file_of(out, module)
         difference = deploy.export(trained, module, path, getattr(torch, config.export.input), images)
         log.info(
-            "answers as the checkpoint does on %d images (%s; largest difference of a probability %.1e)  ->  %s",
+            "predicts as the checkpoint does on %d images (%s; largest difference of a probability %.1e)  ->  %s",
             len(images), " and ".join(kinds), difference, path,
         )  # fmt: skip

@@ -24,7 +24,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     Raises:
         SeedsweepError: no checkpoint, no images, or a table that can't be written.
-        KeyboardInterrupt: the user stopped it; what was answered is in a table called ..._partial.
+        KeyboardInterrupt: the user stopped it; the images until then are in a table called ..._partial.
     """
     from seedsweep.export import arguments as given
 
@@ -40,20 +40,23 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.export import predict as deploy
     from seedsweep.export.load import load_trained
     from seedsweep.models.input_scaling import flush_denormals
+    from seedsweep.training.device import device_of
 
     flush_denormals()
     trained = load_trained(checkpoint)
-    log.info("%s: %s", checkpoint, trained.told)
+    log.info("%s: %s", checkpoint, trained.described)
     log_left_out(walked.left_out)
     how = deploy.reading_of(images, trained, config.data.image_gib, config.data.workers)
-    answer = deploy.Answer(trained, config)
+    predictor = deploy.Predictor(trained, config.features, device_of(config))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = out.with_name(f"{out.stem}_partial{out.suffix}")
         with table.open_table(part, trained.classes) as add:
-            found = deploy.predict_folder(images, root, trained, answer, add, config.features.batch_size, how)
+            found = deploy.predict_folder(
+                images, root, trained, predictor, add, config.features.batch_size, how
+            )
         if found.interrupted:
-            out = part  # half of the answers must not take the place of an earlier whole table
+            out = part  # a part must not take the place of an earlier whole table
         else:
             part.replace(out)
         bad = out.with_name(f"{out.stem}_unreadable.csv")
@@ -73,7 +76,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     speed = found.n / max(found.seconds, 1e-9)
     console.print(
         f"{stopped}{found.n:,} of {len(images):,} images in {found.seconds:.1f} s "
-        f"({speed:.0f} images/s, {answer.engine.name}) -> {out}",
+        f"({speed:.0f} images/s, {predictor.engine.name}) -> {out}",
         markup=False,
     )
     if found.interrupted:
