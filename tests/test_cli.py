@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from seedsweep.cli.arguments import arrange
 from seedsweep.cli.main import main
 from seedsweep.cli.sentences import sentence
+from seedsweep.config.command_line import command_line_of
 from seedsweep.config.schema import Config
-from seedsweep.diagnosis.remedy import said_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import conf_dir
 from seedsweep.runs.recorded import read_recorded
@@ -264,7 +264,7 @@ def test_resume_and_advice_keep_the_name_of_the_config(stub: Stub, in_tmp: Path)
     assert main(["resume=run"]) == 0
     assert [call[0].seed for call in stub.calls] == [7, 7]
     assert read_recorded(in_tmp / "run/.hydra/hydra.yaml").options[2:] == ["--config-name", "other"]
-    said = said_of(in_tmp / "run")
+    said = command_line_of(in_tmp / "run")
     assert said is not None
     made = said.composed(["optim.lr=1e-3"])
     assert made is not None

@@ -17,6 +17,7 @@ from report_folders import write_run, write_study, write_sweep
 from torch import nn
 
 from seedsweep.cli.main import main
+from seedsweep.config.command_line import command_line_of
 from seedsweep.data.images import read_image
 from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.errors import SeedsweepError
@@ -146,7 +147,7 @@ def test_the_verdict_of_a_run(modes, policy: str, train: float, says: str, tmp_p
     metrics = json.loads(path.read_text())
     metrics["images"]["val"] = {"a": 30, "b": 30}
     path.write_text(json.dumps(metrics | {"train": metrics["train"] | {"acc": train}}))
-    first, second = sentences(read_material(tmp_path / "r"))
+    first, second = sentences(read_material(tmp_path / "r", command_line_of))
     assert first.startswith("`arm` classifies 70.0 % of the validation images correctly")
     assert "largest class alone makes 50.0 %" in first
     assert says in second
@@ -164,7 +165,7 @@ def test_a_diagnosis_speaks_in_the_verdict(tmp_path: Path):
     fine = Finding("baselines", "Baselines", Verdict.FINE, "the largest class", "Well above chance.")
     content = {"findings": [fine.as_dict(), fault.as_dict(), {"verdict": "nonsense"}]}
     (folder / "diagnosis.json").write_text(json.dumps(content))
-    assert sentences(read_material(tmp_path / "r"))[1] == f"Scaled twice {EVIL}."
+    assert sentences(read_material(tmp_path / "r", command_line_of))[1] == f"Scaled twice {EVIL}."
     read = Reader(write_report(tmp_path / "r"))
     assert [image["alt"] for image in read.all("img")] == ["Evidence: Inputs"]
     assert "costs 31.0 points" in read.text

@@ -18,6 +18,7 @@ from rich.console import Console
 from test_cli import Stub
 
 from seedsweep.cli.main import main
+from seedsweep.config.command_line import command_line_of
 from seedsweep.report.blocks import Bar, Table, Text
 from seedsweep.report.contents import Material, read_material
 from seedsweep.report.grid_table import print_table
@@ -58,7 +59,7 @@ def test_two_modes_that_agree_clear_batchnorm_only_where_it_normalises_alike(
     write_run(tmp_path / "r", "arm", 1, 0.8, batchnorm=policy)
     scores = {"loss": 0.5, "acc": train, "macro_f1": train}
     amend(tmp_path / "r", train=scores, images={"val": {"a": 30, "b": 30}}, **changes)
-    second = sentences(read_material(tmp_path / "r"))[1]
+    second = sentences(read_material(tmp_path / "r", command_line_of))[1]
     said = "BatchNorm has no part in it" if train > 0.9 else "neither overfitting nor BatchNorm holds it back"
     assert (said in second) == cleared
     assert ("compare with `batchnorm=inference`" in second) != cleared
@@ -73,7 +74,7 @@ def test_two_modes_that_agree_clear_batchnorm_only_where_it_normalises_alike(
 def test_a_run_at_the_largest_class_is_held_back_by_something(tmp_path: Path):
     write_run(tmp_path / "r", "arm", 1, 0.75)  # of the validation images the largest class makes 75 %
     amend(tmp_path / "r", train={"acc": 0.74})
-    second = sentences(read_material(tmp_path / "r"))[1]
+    second = sentences(read_material(tmp_path / "r", command_line_of))[1]
     assert "holds it back" not in second
     assert "not clearly above that of always predicting the largest class" in second
     assert "task=diagnose" in second
@@ -82,7 +83,10 @@ def test_a_run_at_the_largest_class_is_held_back_by_something(tmp_path: Path):
 def test_the_comparison_for_a_random_start_is_one_that_exists(tmp_path: Path):
     write_run(tmp_path / "r", "arm", 1, 0.9, batchnorm="train")
     amend(tmp_path / "r", weights={"source": "none"}, images={"val": {"a": 30, "b": 30}})
-    assert "compare with another `data.batch_size`" in sentences(read_material(tmp_path / "r"))[1]
+    assert (
+        "compare with another `data.batch_size`"
+        in sentences(read_material(tmp_path / "r", command_line_of))[1]
+    )
 
 
 def test_what_is_put_back_says_into_what(tmp_path: Path):
@@ -205,7 +209,7 @@ def test_a_section_that_fails_says_why_in_a_line(
 
     monkeypatch.setattr(found_sections()[1], "section", broken)
     with caplog.at_level(logging.DEBUG):
-        build(read_material(tmp_path / "r"))
+        build(read_material(tmp_path / "r", command_line_of))
     (loud,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert loud.getMessage().endswith(": no ink.")
     assert loud.exc_info is None
@@ -304,7 +308,7 @@ FROZEN_BN = {"label": "frozen_bn", "departures": ["batchnorm.training_statistics
 def test_a_gap_is_explained_by_the_switches_alone(changes: dict[str, Any], says: str, tmp_path: Path):
     write_run(tmp_path / "r", "arm", 1, 0.7, (0.9, 0.3))
     amend(tmp_path / "r", **changes)
-    first, second = sentences(read_material(tmp_path / "r"))
+    first, second = sentences(read_material(tmp_path / "r", command_line_of))
     assert says in second
     assert ("may lag" in second) == ("may lag" in says)
     if "departures" in changes:
@@ -320,10 +324,11 @@ def test_the_comparison_changes_what_the_run_did(tmp_path: Path):
     said["hydra"]["overrides"]["task"] = ["+experiment=frozen_bn", "batchnorm.training_statistics=batch"]
     path.write_text(json.dumps(said))
     assert (
-        "compare with `batchnorm.training_statistics=stored`." in sentences(read_material(tmp_path / "r"))[1]
+        "compare with `batchnorm.training_statistics=stored`."
+        in sentences(read_material(tmp_path / "r", command_line_of))[1]
     )
     path.unlink()  # no command line is known that it could be proved on
-    assert "compare with" not in sentences(read_material(tmp_path / "r"))[1]
+    assert "compare with" not in sentences(read_material(tmp_path / "r", command_line_of))[1]
 
 
 def test_an_arm_that_departs_from_its_experiment_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -365,6 +370,6 @@ def test_curves_say_what_acted_in_training(changes: dict[str, Any], says: str, t
     for key, values in changes.items():
         made[key] |= values  # type: ignore[operator]
     amend(tmp_path / "r", switches=made)
-    section = curves.section(read_material(tmp_path / "r"))
+    section = curves.section(read_material(tmp_path / "r", command_line_of))
     assert section is not None
     assert says in next(block.text for block in section.blocks if isinstance(block, Text))

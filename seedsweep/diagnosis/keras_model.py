@@ -9,8 +9,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from seedsweep.config.location import cache_of
-from seedsweep.config.schema import Config
 from seedsweep.data.prepare import prepare_images
 from seedsweep.diagnosis.arguments import check_checkpoint
 from seedsweep.diagnosis.subject import Subject
@@ -18,14 +16,16 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import Trunk
 from seedsweep.models.keras_file import KerasClassifier, dense_of, read_keras
 from seedsweep.models.keras_head import POOLING, head_of, is_ours
+from seedsweep.names import path_of
 from seedsweep.training.assemble import build_module, trunk_as_set
+from seedsweep.training.options import ArmSettings
 
 log = logging.getLogger(__name__)
 
 MOST = 2  # dense layers of a head of ours
 
 
-def of_keras(path: Path, config: Config, limit: int = 1000) -> Subject:
+def of_keras(path: Path, config: ArmSettings, limit: int = 1000) -> Subject:
     """Opens a ``.h5`` or ``.keras`` file that holds InceptionV3 or VGG16, average pooling and one or two Dense layers.
 
     Pooling and activations are checked where the file holds the architecture; ``.weights.h5`` files do not.
@@ -50,7 +50,7 @@ def of_keras(path: Path, config: Config, limit: int = 1000) -> Subject:
             f"{path} has no Dense layers that follow one another, so it is no whole classifier: {advice}."
         )
     _check_head(path, read, trunk, advice)
-    prepared = prepare_images(config.data, cache_of(config))
+    prepared = prepare_images(config.data, path_of(config.paths.cache))
     n_classes = len(prepared.table.classes)
     if read.sizes[-1] != n_classes:
         raise SeedsweepError(

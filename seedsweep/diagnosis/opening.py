@@ -9,14 +9,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from seedsweep.config.location import cache_of
-from seedsweep.config.schema import Config
-from seedsweep.config.store import to_config
 from seedsweep.data.pin import values_beside
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.data.values import Ranges, read_ranges
 from seedsweep.diagnosis.arguments import check_checkpoint, check_run
-from seedsweep.diagnosis.remedy import Said, said_of
+from seedsweep.diagnosis.remedy import CommandLine, arm_settings
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.models.checkpoint import read_checkpoint
@@ -26,6 +23,7 @@ from seedsweep.overrides import key_of
 from seedsweep.runs.history import read_history
 from seedsweep.runs.record import divergence_of, read_metrics
 from seedsweep.training.assemble import build_module, trunk_as_set, trunk_of
+from seedsweep.training.options import ArmSettings
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +40,10 @@ class LocalSettings:
         keys: of ``LOCAL`` or below.
     """
 
-    config: Config
+    config: ArmSettings
     keys: tuple[str, ...]
 
-    def lay_over(self, saved: Config) -> None:
+    def lay_over(self, saved: ArmSettings) -> None:
         """Replaces those of ``saved``, in place."""
         for key in self.keys:
             *path, name = key.split(".")
@@ -56,7 +54,7 @@ class LocalSettings:
             setattr(theirs, name, getattr(ours, name))
 
 
-def local_settings(config: Config, overrides: list[str]) -> LocalSettings:
+def local_settings(config: ArmSettings, overrides: list[str]) -> LocalSettings:
     """Picks the local settings among the overrides of a command line.
 
     Args:
@@ -71,23 +69,23 @@ def local_settings(config: Config, overrides: list[str]) -> LocalSettings:
 
 
 def of_run(
-    folder: Path, limit: int = 1000, config: Config | None = None, here: LocalSettings | None = None
+    folder: Path, limit: int = 1000, here: LocalSettings | None = None, said: CommandLine | None = None
 ) -> Subject:
     """Opens a finished (or interrupted) run.
 
     Args:
         folder: of the run.
         limit: training images, and validation images, that are looked at.
-        config: the run's; default: what is saved in its ``.hydra``.
         here: settings that replace the run's own.
+        said: the run's command line; None: not known.
 
     Raises:
         SeedsweepError: no run, or its images have moved or changed.
     """
     checkpoint = check_run(folder)
-    config = config or saved_config(folder)
+    config = saved_config(folder)
     given = repeat_split(config, folder, here)
-    prepared = prepare_images(config.data, cache_of(config), known=ranges_of(folder))
+    prepared = prepare_images(config.data, path_of(config.paths.cache), known=ranges_of(folder))
     metrics = read_metrics(folder)
     if diverged := divergence_of(metrics):
         log.warning(
@@ -108,12 +106,16 @@ def of_run(
         folder,
         limit,
         given,
-        said_of(folder),
+        said,
     )
 
 
 def of_checkpoint(
-    path: Path, config: Config, limit: int = 1000, here: LocalSettings | None = None
+    path: Path,
+    config: ArmSettings,
+    limit: int = 1000,
+    here: LocalSettings | None = None,
+    said: CommandLine | None = None,
 ) -> Subject:
     """Opens a checkpoint: of a run of ours (with its own settings, where they lie beside it), or another.
 
@@ -122,6 +124,7 @@ def of_checkpoint(
         config: of a checkpoint that no settings lie beside.
         limit: training images, and validation images, that are looked at.
         here: settings that replace the run's own.
+        said: the run's command line; None: not known.
 
     Raises:
         SeedsweepError: no such file, or it doesn't fit the settings.
@@ -131,13 +134,12 @@ def of_checkpoint(
     if (folder / ".hydra" / "config.yaml").is_file():
         config = saved_config(folder)
         given, known = repeat_split(config, folder, here), ranges_of(folder)
-    prepared = prepare_images(config.data, cache_of(config), known=known)
+    prepared = prepare_images(config.data, path_of(config.paths.cache), known=known)
     net = load_net(config, prepared, path)
-    said = said_of(folder)
     return Subject("checkpoint", config, prepared, net, net, limit=limit, given_manifest=given, said=said)
 
 
-def of_plan(config: Config, limit: int = 1000, said: Said | None = None) -> Subject:
+def of_plan(config: ArmSettings, limit: int = 1000, said: CommandLine | None = None) -> Subject:
     """Takes settings: what would happen if they were trained.
 
     Args:
@@ -148,13 +150,13 @@ def of_plan(config: Config, limit: int = 1000, said: Said | None = None) -> Subj
     Raises:
         SeedsweepError: anything wrong with the images, or the net's weights can't be reached.
     """
-    prepared = prepare_images(config.data, cache_of(config))
+    prepared = prepare_images(config.data, path_of(config.paths.cache))
     subject = Subject("plan", config, prepared, limit=limit, given_manifest=config.data.manifest, said=said)
     _ = subject.frozen_config  # now, before a minute of checks
     return subject
 
 
-def load_net(config: Config, prepared: PreparedImages, checkpoint: Path) -> Classifier:
+def load_net(config: ArmSettings, prepared: PreparedImages, checkpoint: Path) -> Classifier:
     """Builds the net of ``config`` and fills it from a checkpoint of ours, the head alone where that is all it has.
 
     No code that the file may hold is run.
@@ -178,7 +180,7 @@ def load_net(config: Config, prepared: PreparedImages, checkpoint: Path) -> Clas
     return built.classifier.eval()
 
 
-def saved_config(folder: Path) -> Config:
+def saved_config(folder: Path) -> ArmSettings:
     """Reads the settings that a run left in its folder.
 
     Raises:
@@ -192,7 +194,7 @@ def saved_config(folder: Path) -> Config:
         )
     try:
         cfg = OmegaConf.load(path)
-        return to_config(cfg)  # type: ignore[arg-type]
+        return arm_settings(cfg)  # type: ignore[arg-type]
     except Exception as error:  # of YAML, OmegaConf and the schema: many kinds
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise DamagedError(
@@ -208,7 +210,7 @@ def ranges_of(folder: Path) -> Ranges | None:
     return read_ranges(path) if path.is_file() else None
 
 
-def repeat_split(config: Config, folder: Path, here: LocalSettings | None) -> str | None:
+def repeat_split(config: ArmSettings, folder: Path, here: LocalSettings | None) -> str | None:
     """Has a run's images split as they were, by the manifest.csv that it left, unless this machine's settings differ.
 
     Args:

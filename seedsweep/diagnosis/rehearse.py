@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seedsweep.config.schema import Config
+from seedsweep.training.options import ArmSettings
 from seedsweep.diagnosis.stored_features import Answers, Material
 from seedsweep.models.build import build_head
 from seedsweep.training.assemble import class_weights
@@ -42,7 +42,7 @@ class Rehearsal:
 
 
 def rehearse(
-    configs: list[Config], material: Material, answers: Answers, max_steps: int = LONG
+    configs: list[ArmSettings], material: Material, answers: Answers, max_steps: int = LONG
 ) -> list[Rehearsal]:
     """Trains the heads of ``configs`` on the same features.
 
@@ -69,7 +69,7 @@ def rehearse(
 
 
 def _rehearse(
-    config: Config, material: Material, data: HeadData, schedule: HeadSchedule, whole: bool
+    config: ArmSettings, material: Material, data: HeadData, schedule: HeadSchedule, whole: bool
 ) -> Rehearsal:
     head = build_head(data.val.shape[1], len(material.classes), config.head, config.seed)
     weights = class_weights(config, material.images)
@@ -93,13 +93,13 @@ def _rehearse(
     )
 
 
-def epochs_within(config: Config, n_train: int, max_steps: int) -> int:
+def epochs_within(config: ArmSettings, n_train: int, max_steps: int) -> int:
     """Returns the epochs of ``config`` that ``max_steps`` steps allow; at least 3 of them."""
     steps = math.ceil(n_train / config.data.batch_size)
     return min(config.trainer.max_epochs, max(3, max_steps // steps))
 
 
-def with_lr(config: Config, lr: float) -> Config:
+def with_lr(config: ArmSettings, lr: float) -> ArmSettings:
     """Returns ``config`` with another learning rate."""
     return replace(config, optim=replace(config.optim, lr=lr))
 

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seedsweep.config.compose import composed
-from seedsweep.config.schema import Config
-from seedsweep.config.store import to_config
+from seedsweep.bounds import all_finite
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.called import told
 from seedsweep.names import conf_dir
-from seedsweep.overrides import CONFIG, key_of
-from seedsweep.runs.recorded import SINGLE, read_recorded
 from seedsweep.training.effective import name_by_values
+from seedsweep.training.options import ArmSettings
 
 REHEARSABLE = ("batchnorm", "preprocess", "optim", "head", "data.batch_size", "trainer.max_epochs")
 """What a head trained anew on stored features can tell the worth of."""
 
 
-def apply(config: Config, remedy: list[str]) -> Config:
+def apply(config: ArmSettings, remedy: list[str]) -> ArmSettings:
     """Returns a copy of ``config`` with the overrides ``GROUP=CHOICE`` and ``KEY=VALUE`` applied, named as it is then.
 
     Raises:
@@ -59,62 +55,48 @@ def rehearsable(remedy: list[str]) -> bool:
     )
 
 
-def changes(config: Config, remedy: list[str]) -> bool:
+def changes(config: ArmSettings, remedy: list[str]) -> bool:
     """Says whether the remedy sets anything that ``config`` doesn't have already, whatever that is called."""
     return _content(apply(config, remedy)) != _content(apply(config, []))
 
 
-@dataclass(frozen=True)
-class Said:
-    """The command line of a run: what a remedy must hold against.
+class CommandLine(Protocol):
+    """The command line of a run: what a remedy must hold against."""
 
-    Attributes:
-        overrides: of the run.
-        config_dirs: of ``--config-dir``.
-        config_name: of ``--config-name``.
-    """
-
-    overrides: list[str]
-    config_dirs: Sequence[str] = ()
-    config_name: str = CONFIG
-
-    def composed(self, lines: Sequence[str] = ()) -> Config | None:
+    def composed(self, lines: Sequence[str] = ()) -> ArmSettings | None:
         """Returns what it comes to with ``lines`` after it; None where that is no configuration."""
-        return composed([*self.overrides, *lines], self.config_dirs, self.config_name)
+        ...
 
 
-def said_of(folder: Path) -> Said | None:
-    """Returns the command line of the run in ``folder``; None where it was not recorded."""
-    try:
-        recorded = read_recorded(folder / SINGLE)
-    except SeedsweepError:
-        return None
-    overrides = [line for line in recorded.overrides if not key_of(line).startswith("hydra")]
-    return Said(overrides, tuple(recorded.config_dirs), recorded.config_name)
+def arm_settings(content: DictConfig) -> ArmSettings:
+    """Returns the settings of an arm in a saved configuration.
+
+    Raises:
+        SeedsweepError: a value is out of bounds.
+        OmegaConfBaseException: a key is unknown, or a value has the wrong type.
+    """
+    plain = OmegaConf.to_container(content, resolve=True)
+    assert isinstance(plain, dict)
+    own = {each.name: plain[each.name] for each in fields(ArmSettings) if each.name in plain}
+    made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ArmSettings), own))
+    assert isinstance(made, ArmSettings)
+    all_finite(made)
+    return made
 
 
-def saved_whole(folder: Path) -> Config | None:
+def saved_whole(folder: Path) -> ArmSettings | None:
     """Returns the settings that a run left in its folder; None where they can't be read or some are missing."""
     try:
         content = OmegaConf.load(folder / ".hydra" / "config.yaml")
-        whole = isinstance(content, DictConfig) and set(content) >= {each.name for each in fields(Config)}
-        return to_config(content) if whole else None  # type: ignore[arg-type]
+        whole = isinstance(content, DictConfig) and set(content) >= {
+            each.name for each in fields(ArmSettings)
+        }
+        return arm_settings(content) if whole else None  # type: ignore[arg-type]
     except (OSError, yaml.YAMLError, OmegaConfBaseException, SeedsweepError, ValueError):
         return None
 
 
-def said_here() -> Said | None:
-    """Returns the command line of this process, less what makes it a diagnosis; None outside of one."""
-    if not HydraConfig.initialized():
-        return None
-    hydra = HydraConfig.get()
-    lines = [str(line) for line in hydra.overrides.task]
-    folders = [str(s.path) for s in hydra.runtime.config_sources if s.provider == "command-line"]
-    lines = [line for line in lines if key_of(line).split(".")[0] not in ("task", "diagnose")]
-    return Said(lines, tuple(folders), str(hydra.job.config_name or CONFIG))
-
-
-def proved(remedy: list[str], config: Config | None, said: Said | None) -> list[str]:
+def proved(remedy: list[str], config: ArmSettings | None, said: CommandLine | None) -> list[str]:
     """Returns overrides that bring about what ``remedy`` says where they are added to a run's command line.
 
     A choice of a group comes before all single values, so a value that the command line (or its experiment) gives
@@ -148,7 +130,7 @@ def proved(remedy: list[str], config: Config | None, said: Said | None) -> list[
     return []
 
 
-def _content(config: Config) -> dict[str, Any]:
+def _content(config: ArmSettings) -> dict[str, Any]:
     """Returns all settings but the names of sections that are names only."""
     content = asdict(config)
     for section in ("augment", "batchnorm", "preprocess"):

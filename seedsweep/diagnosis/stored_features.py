@@ -12,7 +12,6 @@ from torch import Tensor
 
 from seedsweep.batchnorm.policy import depends_on_batch
 from seedsweep.batchnorm.single import check_single_images
-from seedsweep.config.schema import Config
 from seedsweep.data.order import epoch_order
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.table import ImageTable
@@ -20,6 +19,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import Trunk
 from seedsweep.models.classifier import FeatureNet
 from seedsweep.training.assemble import trunk_as_set, trunk_of
+from seedsweep.training.options import ArmSettings
 from seedsweep.training.predict import Source
 from seedsweep.training.stored import open_features
 
@@ -99,7 +99,7 @@ class Material:
         """Returns up to ``most`` positions of training images, drawn: the table's first are of one class."""
         return torch.randperm(self.n_train, generator=torch.Generator().manual_seed(0))[:most]
 
-    def answers(self, config: Config) -> Answers:
+    def answers(self, config: ArmSettings) -> Answers:
         """Returns what the frozen net of ``config`` answers, with its preprocessing and BatchNorm policy.
 
         Args:
@@ -125,7 +125,7 @@ class Material:
             self._answers[key] = made or self._stored(config)
         return self._answers[key]
 
-    def _stored(self, config: Config) -> Answers:
+    def _stored(self, config: ArmSettings) -> Answers:
         try:
             features: Source = open_features(config, self.images, trunk_of(config, self.images))
         except OSError as error:
@@ -137,7 +137,7 @@ class Material:
         train, val = every[: self.n_train], every[self.n_train :]
         return Answers([train], train, val)
 
-    def _batchwise(self, config: Config) -> Answers | None:
+    def _batchwise(self, config: ArmSettings) -> Answers | None:
         """Passes the training images in training's batches, and then all images in eval mode."""
         trunk = trunk_as_set(config)
         if not depends_on_batch(trunk.backbone):

@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seedsweep.config.schema import Config
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.diagnosis.audited import Audited, OutOfFold, out_of_fold
 from seedsweep.diagnosis.rehearse import LONG, QUICK, Rehearsal, epochs_within, rehearse
-from seedsweep.diagnosis.remedy import Said, apply
+from seedsweep.diagnosis.remedy import CommandLine, apply
 from seedsweep.diagnosis.ridge import Probe, fit_probe
 from seedsweep.diagnosis.stored_features import EVAL_BATCH, Answers, Material
 from seedsweep.models.build import Trunk
@@ -24,6 +23,7 @@ from seedsweep.models.classifier import Classifier
 from seedsweep.models.weights import WeightsUnreachableError
 from seedsweep.runs.answers import read_answers
 from seedsweep.training.assemble import trunk_as_set
+from seedsweep.training.options import ArmSettings
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Subject:
     """
 
     kind: str
-    config: Config
+    config: ArmSettings
     prepared: PreparedImages
     net: Classifier | None = None
     last_net: Classifier | None = None
@@ -57,7 +57,7 @@ class Subject:
     folder: Path | None = None
     limit: int = 1000
     given_manifest: str | None = None
-    said: Said | None = None
+    said: CommandLine | None = None
     _rehearsals: dict[str, Rehearsal] = field(default_factory=dict)
     _trunk: Trunk | None = None
 
@@ -67,7 +67,7 @@ class Subject:
         return Material(self.prepared, self.limit, self.config.data.split_seed)
 
     @cached_property
-    def frozen_config(self) -> Config:
+    def frozen_config(self) -> ArmSettings:
         """The settings as those of a frozen, pretrained net on the images as they are: what can be rehearsed."""
         config = apply(self.config, ["augment=none"])
         weights = config.backbone.weights
@@ -96,7 +96,7 @@ class Subject:
         return self._trunk
 
     @cached_property
-    def clean_config(self) -> Config:
+    def clean_config(self) -> ArmSettings:
         """:attr:`frozen_config` with inputs as the weights expect, and BatchNorm on stored statistics."""
         remedy = ["preprocess=auto"]
         if self.frozen_config.batchnorm.training_statistics == "batch":
@@ -127,22 +127,22 @@ class Subject:
         """The linear probe on :attr:`clean`."""
         return self.probe_on(self.clean_config)
 
-    def probe_on(self, config: Config) -> Probe:
+    def probe_on(self, config: ArmSettings) -> Probe:
         """Returns the linear probe on the features of ``config``: fitted as training saw them, judged in eval mode."""
         answers, material = self.material.answers(config), self.material
         train = torch.cat(answers.views)
         labels = material.train_labels.repeat(len(answers.views))
         return fit_probe(train, labels, answers.val, material.val_labels, len(material.classes))
 
-    def rehearse(self, config: Config) -> Rehearsal:
+    def rehearse(self, config: ArmSettings) -> Rehearsal:
         """Trains the head of ``config`` on stored features; ``config`` is made from :attr:`frozen_config`."""
         return self._rehearse([config], LONG)[0]
 
-    def rehearse_all(self, configs: list[Config]) -> list[Rehearsal]:
+    def rehearse_all(self, configs: list[ArmSettings]) -> list[Rehearsal]:
         """Trains heads that differ in ``head`` and ``optim`` alone, each for fewer steps than :meth:`rehearse`."""
         return self._rehearse(configs, QUICK)
 
-    def _rehearse(self, configs: list[Config], max_steps: int) -> list[Rehearsal]:
+    def _rehearse(self, configs: list[ArmSettings], max_steps: int) -> list[Rehearsal]:
         keys = [f"{self._epochs(config, max_steps)} {_key(config)}" for config in configs]
         missing = {
             key: config for key, config in zip(keys, configs, strict=True) if key not in self._rehearsals
@@ -153,7 +153,7 @@ class Subject:
             self._rehearsals.update(zip(missing, found, strict=True))
         return [self._rehearsals[key] for key in keys]
 
-    def _epochs(self, config: Config, max_steps: int) -> int:
+    def _epochs(self, config: ArmSettings, max_steps: int) -> int:
         return epochs_within(config, self.material.n_train, max_steps)
 
     @cached_property
@@ -242,6 +242,6 @@ class Subject:
         return np.concatenate(parts)
 
 
-def _key(config: Config) -> str:
+def _key(config: ArmSettings) -> str:
     parts = (config.backbone, config.preprocess, config.batchnorm, config.head, config.optim, config.trainer)
     return repr((*parts, config.data.batch_size, config.data.image_size, config.seed))

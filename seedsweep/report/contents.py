@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from seedsweep.diagnosis.finding import Finding
+from seedsweep.diagnosis.remedy import CommandLine
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.runs.grid import ArmRow, arms, collect
 from seedsweep.runs.run_result import RunResult, read_run
@@ -18,6 +20,7 @@ from seedsweep.whole import read_json
 
 log = logging.getLogger(__name__)
 
+CommandLineOf = Callable[[Path], CommandLine | None]
 RUN, SWEEP, STUDY = "run", "sweep", "study"
 GRADCAM = 8  # mistakes that are explained, where the settings don't say
 
@@ -35,6 +38,7 @@ class Material:
             set, where there are several); of a study the first run of the winner.
         result: of a study, its result.json.
         gradcam: photographs to explain; None: what the run's settings say.
+        said: of a run, its command line; None: not known.
     """
 
     kind: str
@@ -44,6 +48,7 @@ class Material:
     best: RunResult | None = None
     result: dict[str, Any] = field(default_factory=dict)
     gradcam: int | None = None
+    said: CommandLine | None = None
 
     @property
     def title(self) -> str:
@@ -105,11 +110,14 @@ class Material:
         return found
 
 
-def read_material(folder: Path, gradcam: int | None = None) -> Material:
+def read_material(
+    folder: Path, command_line_of: CommandLineOf | None = None, gradcam: int | None = None
+) -> Material:
     """Reads a run, sweep or study.
 
     Args:
         folder: that was printed at its end.
+        command_line_of: finds the command line of a run, on which advice is proved; None: no advice is proved.
         gradcam: photographs to explain; None: what the run's settings say.
 
     Raises:
@@ -121,7 +129,8 @@ def read_material(folder: Path, gradcam: int | None = None) -> Material:
     if (folder / "result.json").is_file() and (folder / "trials.csv").is_file():
         return _study(folder, gradcam)
     if (run := read_run(folder)) is not None:
-        return Material(RUN, folder, [run], best=run, gradcam=gradcam)
+        said = command_line_of(folder) if command_line_of else None
+        return Material(RUN, folder, [run], best=run, gradcam=gradcam, said=said)
     results = collect(folder)
     if results:
         return _sweep(folder, results, gradcam)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seedsweep.diagnosis.remedy import proved, said_of, saved_whole
+from seedsweep.diagnosis.remedy import CommandLine, proved, saved_whole
 from seedsweep.report.text import percent, with_sign
 from seedsweep.runs.grid import GAP
 from seedsweep.runs.run_result import RunResult
@@ -41,8 +41,13 @@ def trap(run: RunResult) -> str:
     )
 
 
-def of_modes(run: RunResult) -> str:
-    """Returns a sentence on what training accuracy and bn_gap say about a run's validation accuracy."""
+def of_modes(run: RunResult, said: CommandLine | None) -> str:
+    """Returns a sentence on what training accuracy and bn_gap say about a run's validation accuracy.
+
+    Args:
+        run: that has ended.
+        said: its command line, on which advice is proved; None: not known.
+    """
     train, val = run.accuracy("train"), run.accuracy("val")
     gap = run.gap
     if gap is not None and abs(gap) > GAP:
@@ -62,7 +67,9 @@ def of_modes(run: RunResult) -> str:
     if train - val > OVERFITTED:
         found += f", which is {percent(train - val)} points above validation: it overfits, or has too few photographs"
         return (
-            f"{found}, and BatchNorm has no part in it." if _is_clear(run) else f"{found}; {_unclear(run)}."
+            f"{found}, and BatchNorm has no part in it."
+            if _is_clear(run)
+            else f"{found}; {_unclear(run, said)}."
         )
     if _at_majority(run, val):
         return (
@@ -72,7 +79,7 @@ def of_modes(run: RunResult) -> str:
         )
     if _is_clear(run):
         return f"{found}: neither overfitting nor BatchNorm holds it back."
-    return f"{found}: overfitting does not hold it back; {_unclear(run)}."
+    return f"{found}: overfitting does not hold it back; {_unclear(run, said)}."
 
 
 def _why_apart(run: RunResult) -> str:
@@ -95,16 +102,12 @@ def _is_clear(run: RunResult) -> bool:
     return policy.layers == 0 or not (policy.uses_batch or policy.train_affine or policy.recalibrate)
 
 
-def _unclear(run: RunResult) -> str:
+def _unclear(run: RunResult, said: CommandLine | None) -> str:
     """Returns why BatchNorm is not ruled out: statistics that moved are the same in both modes, but may be worse."""
     policy = run.switches.batchnorm.policy if run.switches else None
     under = f"BatchNorm under `{policy}`" if policy else "BatchNorm"
     random_start = (run.metrics.get("weights") or {}).get("source") == "none"
-    remedy = (
-        proved(["batchnorm=inference"], saved_whole(run.folder), said_of(run.folder))
-        if not random_start
-        else []
-    )
+    remedy = proved(["batchnorm=inference"], saved_whole(run.folder), said) if not random_start else []
     rival = "another `data.batch_size`" if random_start else f"`{' '.join(remedy)}`" if remedy else ""
     compare = f": compare with {rival}" if rival else ""
     if run.gap is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from seedsweep.report.contents import read_material
+from seedsweep.report.contents import CommandLineOf, read_material
 from seedsweep.report.page import build, render
 from seedsweep.whole import replacing
 
@@ -14,11 +14,14 @@ log = logging.getLogger(__name__)
 PAGE, PLAIN = "report.html", "report.md"
 
 
-def write_report(folder: Path, gradcam: int | None = None) -> Path:
+def write_report(
+    folder: Path, command_line_of: CommandLineOf | None = None, gradcam: int | None = None
+) -> Path:
     """Writes the report of a run, a sweep or a study into its folder, in the place of an earlier one.
 
     Args:
         folder: of the results.
+        command_line_of: finds the command line of a run; None: no advice is proved.
         gradcam: mistakes to explain; None: what the run's own settings say.
 
     Returns:
@@ -28,7 +31,7 @@ def write_report(folder: Path, gradcam: int | None = None) -> Path:
         SeedsweepError: nothing finished there.
         OSError: the folder can't be written.
     """
-    material = read_material(folder, gradcam)
+    material = read_material(folder, command_line_of, gradcam)
     sections = build(material)
     for name in (PLAIN, PAGE):
         path = material.folder / name
@@ -37,15 +40,15 @@ def write_report(folder: Path, gradcam: int | None = None) -> Path:
     return material.folder / PAGE
 
 
-def write_at_end(folder: Path, gradcam: int | None = None) -> Path | None:
+def write_at_end(folder: Path, command_line_of: CommandLineOf | None = None) -> Path | None:
     """Writes the report of what just ended; where that fails, one sentence says so, and the results stay good.
 
     Args:
         folder: of the results.
-        gradcam: mistakes to explain; None: what the run's own settings say.
+        command_line_of: finds the command line of a run; None: no advice is proved.
     """
     try:
-        return write_report(folder, gradcam)
+        return write_report(folder, command_line_of)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         log.warning("no report was written for %s: %s", folder, reason.rstrip(".") + ".")

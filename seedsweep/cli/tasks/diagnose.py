@@ -30,9 +30,9 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     from hydra.core.hydra_config import HydraConfig
 
+    from seedsweep.config.command_line import command_line_here, command_line_of
     from seedsweep.diagnosis import opening
     from seedsweep.diagnosis.keras_model import of_keras
-    from seedsweep.diagnosis.remedy import said_here
     from seedsweep.diagnosis.run_checks import diagnose
     from seedsweep.diagnosis.terminal import show
     from seedsweep.models.input_scaling import flush_denormals
@@ -45,18 +45,20 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     )
     if options.run is not None:
         where = path_of(options.run)
-        subject = opening.of_run(where, options.images, here=here)
+        subject = opening.of_run(where, options.images, here, command_line_of(where))
         folder = where / "diagnosis"
     elif options.checkpoint is not None and is_keras(path_of(options.checkpoint)):
         subject = of_keras(path_of(options.checkpoint), config, options.images)
     elif options.checkpoint is not None:
-        subject = opening.of_checkpoint(path_of(options.checkpoint), config, options.images, here)
+        path = path_of(options.checkpoint)
+        said = command_line_of(path.resolve().parents[1])
+        subject = opening.of_checkpoint(path, config, options.images, here, said)
     else:
         log.info(
             "no diagnose.run or diagnose.checkpoint: the settings are examined, on the images of %s",
             config.data.root or f"data={config.data.name}",
         )
-        subject = opening.of_plan(config, options.images, said_here())
+        subject = opening.of_plan(config, options.images, command_line_here())
     show(diagnose(subject, folder), folder)
-    if options.run is not None and config.report.write and (page := write_at_end(where)):
+    if options.run is not None and config.report.write and (page := write_at_end(where, command_line_of)):
         log.info("report     %s", page)  # that the run wrote at its end, now with the diagnosis in it

@@ -25,13 +25,14 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     Raises:
         SeedsweepError: ``report.dir`` is not given, is no folder, or holds no results; or it can't be written.
     """
+    from seedsweep.config.command_line import command_line_of
     from seedsweep.report.write_report import write_report
 
     if config.report.dir is None:
         raise SeedsweepError("task=report needs report.dir=DIR, the folder of a run, a sweep or a study.")
     started = time.perf_counter()
     try:
-        path = write_report(path_of(config.report.dir), config.report.gradcam)
+        path = write_report(path_of(config.report.dir), command_line_of, config.report.gradcam)
     except OSError as error:
         raise SeedsweepError(f"the report can't be written into {config.report.dir}: {error}.") from error
     log.info(

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from seedsweep.batchnorm.policy import norm_layers
-from seedsweep.config.schema import Config
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
 from seedsweep.diagnosis.layers import layer_shifts
 from seedsweep.diagnosis.rehearse import paired_error
@@ -18,6 +17,7 @@ from seedsweep.diagnosis.stored_features import feature_net
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.drawing import TRAP, VAL, figure, save, tidy
 from seedsweep.training.assemble import trunk_as_set
+from seedsweep.training.options import ArmSettings
 
 ORDER = 25
 TITLE = "Channel order"
@@ -86,7 +86,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     return Finding("channels", TITLE, verdict, MEASURED, text, evidence, picture=picture)
 
 
-def _probes(subject: Subject, config: Config, net: torch.nn.Module) -> tuple[float, float, int]:
+def _probes(subject: Subject, config: ArmSettings, net: torch.nn.Module) -> tuple[float, float, int]:
     """Returns the probe's accuracies on images as they are and swapped, and which is clearly better (1: the first)."""
     material = subject.material
     n_train, n_val = min(PROBED, material.n_train), min(PROBED, len(material.val_labels))

@@ -142,7 +142,7 @@ def _of_run(material: Material) -> list[str]:
     counts = (run.metrics.get("images") or {}).get("val")
     if counts:
         lead += f", where the largest class alone makes {percent(majority_share(counts))} %"
-    return [f"{lead}.", _diagnosed(material) or of_modes(run)]
+    return [f"{lead}.", _diagnosed(material) or of_modes(run, material.said)]
 
 
 def _of_diverged(run: RunResult, diverged: DivergedError) -> list[str]:
