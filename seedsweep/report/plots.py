@@ -39,6 +39,8 @@ def draw_curves(history: History, path: Path, title: str, best_epoch: int | None
     for axes, quantity in ((loss, "loss"), (acc, "acc")):
         _quantity(axes, history, quantity, best_epoch, ("train, during the epoch", "val, after it"))
     _two_modes(two_modes, history, ("training images, train mode", "the same images, eval mode"))
+    if best_epoch is not None:
+        two_modes.axvline(best_epoch + 1, color=GREY, linewidth=1, linestyle=":")
     titles = ("loss", "accuracy", "BatchNorm: one set of images, two modes")
     for axes, name in zip((loss, acc, two_modes), titles, strict=True):
         tidy(axes, name)

@@ -1,4 +1,4 @@
-"""Calibration: does a net that says 80 % answer 80 % of such images rightly?"""
+"""Calibration: of the images with 80 % confidence, are 80 % classified correctly?"""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Reliability:
     """Images sorted by confidence into bins of equal width; arrays [bins], NaN where a bin is empty.
 
     Attributes:
-        confidence: mean probability of the answer.
-        accuracy: share of right answers.
+        confidence: mean probability of the predicted class.
+        accuracy: share of correct predictions.
         count: images.
     """
 
@@ -66,12 +66,12 @@ def reliability(probabilities: Floats, labels: Labels, bins: int = BINS) -> Reli
     """
     _are_numbers(probabilities)
     confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == labels
+    correct = probabilities.argmax(1) == labels
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
     count = np.bincount(bin_of, minlength=bins)
     with np.errstate(invalid="ignore"):
         mean = np.bincount(bin_of, confidence, bins) / count
-        share = np.bincount(bin_of, right, bins) / count
+        share = np.bincount(bin_of, correct, bins) / count
     return Reliability(mean, share, count)
 
 
@@ -99,8 +99,8 @@ def ece(probabilities: Floats, labels: Labels, bins: int = BINS) -> float:
 def ece_by_chance(probabilities: Floats, bins: int = BINS, draws: int = 1000, seed: int = 0) -> float:
     """Returns the 95 % quantile of the error that a perfectly calibrated net would show on these images.
 
-    Right answers are drawn with the stated confidence (consistency resampling: Bröcker and Smith 2007). Few images
-    show an error by chance alone.
+    Correct predictions are drawn with the stated confidence (consistency resampling: Bröcker and Smith 2007). Few
+    images show an error by chance alone.
 
     Raises:
         SeedsweepError: some probabilities are no numbers.

@@ -1,4 +1,4 @@
-"""Over images and seeds at once: every seed answers the same images, and both were drawn by chance.
+"""Over images and seeds at once: every seed classifies the same images, and both were drawn by chance.
 
 Seeds and images are the two crossed random factors that readers and cases are where several radiologists read the
 same films: Dorfman, Berbaum and Metz 1992, with the degrees of freedom of Satterthwaite 1946. That training must be
@@ -48,7 +48,7 @@ def crossed_mean(values: Floats) -> CrossedMean:
     nothing.
 
     Args:
-        values: what is averaged, such as 1 for a right answer and 0 for a wrong one; at least two images.
+        values: what is averaged, such as 1 for a correct prediction and 0 for a wrong one; at least two images.
     """
     values = np.asarray(values, dtype=float)
     n_seeds, n_images = values.shape

@@ -29,7 +29,7 @@ def over_images(
     """Returns percentile bootstrap intervals of ``acc`` and ``macro_f1`` (Efron 1979).
 
     Only the confusion matrix matters to both, so its occupied cells are drawn in place of the images. Images of one
-    group (photographs of one object) are drawn together: they are no independent witnesses.
+    group (photographs of one object) are drawn together: they are not independent.
 
     Args:
         labels: [N] class numbers.
@@ -56,7 +56,7 @@ def over_images(
 
 
 def _macro_f1_at_the_edge(labels: Labels, perfect: bool, level: float, over: str) -> Interval:
-    """Returns macro-F1's interval where all answers are right, or none: as far as the rarest class allows.
+    """Returns macro-F1's interval where all predictions are correct, or none: as far as the rarest class allows.
 
     No closed form is known; F1 of a class is at least its recall where nothing else is taken for it, so the mean of
     the classes' score intervals stands for it, wide where classes are rare.
@@ -88,8 +88,8 @@ def _scores(cells: Labels, counts: Floats) -> tuple[Floats, Floats]:
     n = int(cells.max()) + 1
     true = counts @ np.eye(n)[cells[:, 0]]
     named = counts @ np.eye(n)[cells[:, 1]]
-    right = cells[:, 0] == cells[:, 1]
-    hits = counts[:, right] @ np.eye(n)[cells[right, 0]]
+    correct = cells[:, 0] == cells[:, 1]
+    hits = counts[:, correct] @ np.eye(n)[cells[correct, 0]]
     total = true + named
     f1 = np.divide(2 * hits, total, out=np.zeros_like(total), where=total > 0)
     return hits.sum(1) / counts.sum(1), f1.sum(1) / (total > 0).sum(1)

@@ -1,4 +1,4 @@
-"""Between two arms that answered the same images."""
+"""Compares two classifiers on the same images."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Comparison:
     method: str
 
 
-def mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> float:
+def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     """Returns the exact p (two-sided) that neither of two classifiers is better.
 
-    Only the images that one of them alone answers count (McNemar 1947; recommended for one training run each by
-    Dietterich 1998). The binomial distribution serves for few and for many: no approximation is needed.
+    Only the images that exactly one of them classifies correctly count (McNemar 1947; recommended for one training run
+    each by Dietterich 1998). The binomial distribution serves for few and for many: no approximation is needed.
 
     Args:
-        right_a: [N] whether the one answered rightly.
-        right_b: [N] whether the other did, on the same images.
+        correct_a: [N] whether the one is correct.
+        correct_b: [N] whether the other is, on the same images.
     """
-    a, b = np.asarray(right_a, dtype=bool), np.asarray(right_b, dtype=bool)
+    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     if only_a + only_b == 0:
         return 1.0
@@ -51,7 +51,7 @@ def mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> float:
 def paired_bootstrap(
     difference: Floats, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0, over: str = "images"
 ) -> Interval:
-    """Returns mean and percentile interval of differences [N], each image drawn with both answers to it.
+    """Returns mean and percentile interval of differences [N], each image drawn with both predictions for it.
 
     Efron and Tibshirani 1993; for comparing classifiers: Dror and others 2018.
 

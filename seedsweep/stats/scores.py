@@ -50,12 +50,12 @@ def score(logits: Tensor, labels: Tensor, classes: list[str]) -> Scores:
 
 
 def majority_share(counts: dict[str, int]) -> float:
-    """Returns the accuracy of always answering the largest class."""
+    """Returns the accuracy of always predicting the largest class."""
     total = sum(counts.values())
     return max(counts.values()) / total if total else 0.0
 
 
 def majority_macro_f1(counts: dict[str, int]) -> float:
-    """Returns the macro-F1 of always answering the largest class: the mean over the classes that have images."""
+    """Returns the macro-F1 of always predicting the largest class: the mean over the classes that have images."""
     share, classes = majority_share(counts), sum(n > 0 for n in counts.values())
     return 2 * share / (1 + share) / classes if classes else 0.0

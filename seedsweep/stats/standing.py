@@ -23,7 +23,7 @@ class Standing:
 
     Attributes:
         interval: of its accuracy.
-        behind: the best arm's accuracy less its own; None for the best itself, and where it answered other images.
+        behind: the best arm's accuracy less its own; None for the best itself, and where it classified other images.
         p: of no difference, Holm-corrected over the table; None likewise.
         same: as good as the best as far as these images and seeds can tell, and no more than ``NEAR`` behind; False
             where it is worse beyond chance; None where neither can be said.
@@ -82,7 +82,7 @@ def standings(
     nevertheless called the same is so with good reason.
 
     Args:
-        arms: right answers [N] (1 or 0) by label and seed; N may differ where other images were answered.
+        arms: by label and seed, [N] of 1 (correct) or 0; N may differ where the images are others.
         best: the label to compare with.
         groups: [N] of the best arm's images; None: every image is its own.
     """
@@ -90,13 +90,13 @@ def standings(
     n = len(next(iter(lead.values())))
     behind: dict[str, Comparison] = {}
     for label, runs in arms.items():
-        if label != best and all(len(right) == n for right in runs.values()):
+        if label != best and all(len(each) == n for each in runs.values()):
             ours, theirs = _paired(lead, runs)
             behind[label] = compare(ours, theirs, groups)
     corrected = dict(zip(behind, holm([found.p for found in behind.values()]), strict=True))
     result = {}
     for label, runs in arms.items():
-        own = groups if all(len(right) == n for right in runs.values()) else None
+        own = groups if all(len(each) == n for each in runs.values()) else None
         interval = accuracy(np.stack(list(runs.values())), own)
         if label in behind:
             p = float(corrected[label])
