@@ -185,7 +185,7 @@ def test_the_report_has_a_verdict_and_a_table_for_each(grid: Path):
     assert told[0] == SEVERAL
     assert [line[:10] for line in told if line.startswith("Data set")] == ["Data set 1", "Data set 2"]
     assert "`x data.root=even` classifies 90.0 % of the validation images correctly" in told[2]
-    assert "the most of both arms" in told[2]
+    assert "the better of two arms" in told[2]
     assert "`y data.root=skew` classifies 95.0 %" in told[5]
     assert "Furthest behind is `x data.root=skew`" in told[6]
     assert material.best.label == "x data.root=even"
