@@ -35,6 +35,14 @@ def tidy(axes: Axes, title: str = "") -> None:
         axes.set_title(title, loc="left", fontsize=11, color=INK)
 
 
+def sideways(axes: Axes, title: str = "") -> None:
+    """Tidies axes whose values run from left to right: a name at each place of the y axis."""
+    tidy(axes, title)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", color="#e8e8e8")
+    axes.tick_params(axis="y", length=0)
+
+
 def save(made: Figure, path: Path) -> None:
     """Writes a PNG of 120 dots an inch."""
     made.set_dpi(DOTS)

@@ -13,10 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 from seedsweep.bounds import at_least, between, file_name, one_of, positive
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import written
+from seedsweep.runs.record import METRICS as METRICS
 
 # beginnings of keys that are no settings of a trial
 OF_THE_STUDY = ("study", "sampler", "pruner", "storage", "task", "resume")
-METRICS = {"macro_f1": "macro-F1", "acc": "accuracy"}  # of the validation images, and how they are called
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seedsweep.drawing import GREY, TRAP, VAL, figure, save, tidy
+from seedsweep.drawing import GREY, TRAP, VAL, figure, save, sideways
 
 
 def draw_loss(numbers: dict[str, float], shares: dict[str, float], path: Path) -> None:
@@ -42,6 +42,5 @@ def draw_loss(numbers: dict[str, float], shares: dict[str, float], path: Path) -
     axes.invert_yaxis()
     axes.set_xlim(0, 1.15)
     axes.set_xlabel("validation accuracy")
-    tidy(axes)
-    axes.grid(axis="y", visible=False)
+    sideways(axes)
     save(made, path)

@@ -20,7 +20,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture: ``svg`` (drawn by :mod:`seedsweep.report.plots`, trusted) or ``uri`` (a data URI)."""
+    """A picture: ``svg`` (of :mod:`seedsweep.report.plots`; it is not escaped) or ``uri`` (a data URI)."""
 
     alt: str
     caption: str = ""
@@ -65,7 +65,7 @@ class Shade:
 
     text: str
     share: float
-    right: bool = False
+    correct: bool = False
 
 
 Cell = str | Number | Bar | Shade
@@ -131,7 +131,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Findings:
-    """Answers of the diagnosis."""
+    """Findings of the diagnosis."""
 
     findings: Sequence[FindingCard]
     kind: str = "findings"
@@ -139,7 +139,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class FindingCard:
-    """One answer: verdict (fault, suspect, unknown, fine), what was found, what to do."""
+    """One finding: verdict (fault, suspect, unknown, fine), what was found, what to do."""
 
     verdict: str
     title: str
@@ -152,7 +152,7 @@ class FindingCard:
 
 @dataclass(frozen=True)
 class Folded:
-    """Blocks that are read on demand."""
+    """Blocks that are shown on a click."""
 
     title: str
     blocks: Sequence[Block]

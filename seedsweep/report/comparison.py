@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from seedsweep.drawing import GREY, INK, TRAP, VAL, figure, plain, save, tidy
+from seedsweep.drawing import GREY, INK, TRAP, VAL, figure, plain, save, sideways
 from seedsweep.report.grid_table import SAME, SAME_MEANS, UNDECIDED, mark
 from seedsweep.runs.grid import ArmRow, by_data, data_title, has_several
 
@@ -46,10 +46,7 @@ def draw_comparison(rows: list[ArmRow], path: Path) -> None:
     key += [f"{UNDECIDED} too few images to tell"] * (UNDECIDED in marks)
     acc.set_xlabel("    ".join(key), fontsize=8, color=GREY, loc="left")
     for axes, title in ((acc, "validation accuracy"), (gap, "bn_gap of the last epoch")):
-        tidy(axes, title)
-        axes.grid(axis="y", visible=False)
-        axes.grid(axis="x", color="#e8e8e8")
-        axes.tick_params(axis="y", length=0)
+        sideways(axes, title)
     gap.axvline(0, color=INK, linewidth=0.8)
     low, high = gap.get_xlim()
     gap.set_xlim(min(low, -0.05), max(high, 0.1))

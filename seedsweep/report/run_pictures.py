@@ -83,7 +83,7 @@ def mistakes_figure(run: ToDraw) -> Figure:
     columns = min(3, len(run.worst))
     rows = -(-len(run.worst) // columns)
     made = figure(1.35 * max(columns, 2), 0.3 + 1.7 * rows)
-    made.suptitle("true → predicted, and how sure", fontsize=8, x=0.02, ha="left", color=INK)
+    made.suptitle("true → predicted, with confidence", fontsize=8, x=0.02, ha="left", color=INK)
     for axes in np.atleast_1d(made.subplots(rows, columns)).flat:
         axes.set_axis_off()
     for axes, at, image in zip(made.axes, run.worst, run.images, strict=False):

@@ -26,6 +26,7 @@ from seedsweep.whole import read_json, write_json
 NAME = "metrics.json"
 VERSION = 2  # 1: without a number, and with names in the place of switches
 SPLITS = ("train", "val", "test")
+METRICS = {"macro_f1": "macro-F1", "acc": "accuracy"}  # of the validation images, and how they are called
 FINISHED, INTERRUPTED, DIVERGED = "finished", "interrupted", "diverged"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from seedsweep.drawing import GREY, INK, TRAP, VAL, figure, save, tidy
+from seedsweep.drawing import GREY, INK, TRAP, VAL, figure, save, sideways
 from seedsweep.report.ladder import effects
 from seedsweep.report.ladder.effects import BATCH, ONCE, STORED, TWICE, Effect, TwoByTwo
 from seedsweep.report.ladder.read import Ladder
@@ -79,7 +79,7 @@ def _waterfall(axes: Axes, rungs: list[Effect], ladder: Ladder) -> None:
         "validation accuracy; bars from before to after, hollow ones lead nowhere; dots: seeds, whiskers: 95 %",
         fontsize=9,
     )
-    _sideways(axes, "one change at a time, from top to bottom")
+    sideways(axes, "one change at a time, from top to bottom")
 
 
 def _label(axes: Axes, effect: Effect, place: int, start: float) -> None:
@@ -132,7 +132,7 @@ def _put_back(axes: Axes, back: list[Effect]) -> None:
     axes.set_xlim(min(ends) - 0.04 * width, max(ends) + 0.2 * width)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_xlabel("points of validation accuracy", fontsize=9)
-    _sideways(axes, "one fault alone, put back")
+    sideways(axes, "one fault alone, put back")
 
 
 def _two_by_two(axes: Axes, table: TwoByTwo) -> None:
@@ -163,10 +163,3 @@ def _cell(interval: Interval | None) -> str:
     if not math.isfinite(interval.low):
         return f"{interval.value:.3f}"
     return f"{interval.value:.3f}\n{interval.low:.3f} to {interval.high:.3f}"
-
-
-def _sideways(axes: Axes, title: str) -> None:
-    tidy(axes, title)
-    axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", color="#e8e8e8")
-    axes.tick_params(axis="y", length=0)

@@ -9,12 +9,12 @@ from seedsweep.report.blocks import Bar, Block, Cell, Column, Section, Shade, Ta
 from seedsweep.report.contents import Material
 from seedsweep.report.text import percent
 from seedsweep.runs.answers import Answers
+from seedsweep.runs.held_out import HELD_OUT
 from seedsweep.stats.interval import Interval
 from seedsweep.stats.over_images import wilson
 from seedsweep.stats.standing import accuracy
 
 ORDER = 60
-NAMES = {"val": "validation", "test": "test"}
 MOST_CLASSES = 40  # of a matrix that anyone reads
 GROUPED = "A group of images counts as one draw; a class of one group alone has no interval."
 
@@ -27,9 +27,9 @@ def section(material: Material) -> Section | None:
     split, answers = run.detailed
     blocks: list[Block] = []
     if len(answers.classes) <= MOST_CLASSES:
-        blocks.append(_matrix(answers, NAMES[split]))
-    blocks.append(_per_class(answers, NAMES[split]))
-    about = f"`{run.label}`, seed {run.seed}, on the {len(answers.paths)} {NAMES[split]} images."
+        blocks.append(_matrix(answers, HELD_OUT[split]))
+    blocks.append(_per_class(answers, HELD_OUT[split]))
+    about = f"`{run.label}`, seed {run.seed}, on the {len(answers.paths)} {HELD_OUT[split]} images."
     grouped = "" if answers.groups is None else f" {GROUPED}"
     told = (
         f"Recall: how many of a class were found, with its 95 % interval.{grouped} "

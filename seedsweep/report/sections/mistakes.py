@@ -20,13 +20,13 @@ from seedsweep.report.contents import Material
 from seedsweep.report.pictures import jpeg_uri, lit, photograph
 from seedsweep.report.text import percent, seconds
 from seedsweep.runs.answers import Answers
+from seedsweep.runs.held_out import HELD_OUT
 from seedsweep.runs.run_result import RunResult
 
 log = logging.getLogger(__name__)
 
 ORDER = 70
 SHOWN = 8  # mistakes, where none is explained
-NAMES = {"val": "validation", "test": "test"}
 
 
 def section(material: Material) -> Section | None:
@@ -35,10 +35,10 @@ def section(material: Material) -> Section | None:
     if run is None or run.detailed is None:
         return None
     split, answers = run.detailed
-    confidence = answers.probabilities.max(1)
+    kind, confidence = HELD_OUT[split], answers.probabilities.max(1)
     wrong = np.flatnonzero(answers.correct == 0)
     if not len(wrong):
-        text = f"`{run.label}`, seed {run.seed}, classifies all {len(answers.paths)} {NAMES[split]} images correctly."
+        text = f"`{run.label}`, seed {run.seed}, classifies all {len(answers.paths)} {kind} images correctly."
         return Section("mistakes", "Worst mistakes", [Text(text)])
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][: material.n_gradcam or SHOWN]
     how = Reading(read_ranges(values_beside(run.folder / "manifest.csv")))
@@ -49,7 +49,7 @@ def section(material: Material) -> Section | None:
     )
     took = time.perf_counter() - started
     photos = [_photo(answers, at, image, heat.get(at)) for at, image in photographs.items()]
-    told = f"The {len(photos)} most confident of the {len(wrong)} mistakes of `{run.label}` on {NAMES[split]} images."
+    told = f"The {len(photos)} most confident of the {len(wrong)} mistakes of `{run.label}` on {kind} images."
     blocks: list[Block] = [Text(told), Photos(photos)]
     if heat:
         size = next(iter(heat.values())).shape

@@ -21,6 +21,7 @@ from seedsweep.report.blocks import (
 from seedsweep.report.contents import STUDY, Material
 from seedsweep.report.pictures import png_uri
 from seedsweep.report.text import percent, short
+from seedsweep.runs.record import METRICS
 from seedsweep.stats.over_seeds import over_seeds
 
 ORDER = 15
@@ -64,9 +65,8 @@ def section(material: Material) -> Section | None:
 
 
 def _metric(result: dict[str, Any]) -> str:
-    return {"macro_f1": "macro-F1", "acc": "accuracy"}.get(
-        str(result.get("metric")), str(result.get("metric"))
-    )
+    metric = str(result.get("metric"))
+    return METRICS.get(metric, metric)
 
 
 def _finalists(result: dict[str, Any]) -> Table:

@@ -11,7 +11,7 @@ from seedsweep.report.contents import RUN, STUDY, Material, findings_of
 from seedsweep.report.modes import is_trapped, of_modes, trap
 from seedsweep.report.text import code, listed, p_value, percent, short, span, with_sign
 from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
-from seedsweep.runs.record import divergence_of
+from seedsweep.runs.record import METRICS, divergence_of
 from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.summary import random_and_frozen
 from seedsweep.stats.scores import majority_share
@@ -163,9 +163,7 @@ def _of_diverged(run: RunResult, diverged: DivergedError) -> list[str]:
 def _of_study(material: Material) -> list[str]:
     result = material.result
     winner: dict[str, Any] = result.get("winner", {})
-    metric = {"macro_f1": "macro-F1", "acc": "accuracy"}.get(
-        str(result.get("metric")), str(result.get("metric"))
-    )
+    metric = METRICS.get(str(result.get("metric")), str(result.get("metric")))
     n = sum(int(count) for count in result.get("trials", {}).values())
     settings = ", ".join(code(map(short, winner.get("settings", [])))) or "the settings it began with"
     seeds = len(winner.get("values", []))

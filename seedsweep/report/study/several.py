@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from seedsweep.config.study_options import METRICS
 from seedsweep.errors import DamagedError
 from seedsweep.names import cell
 from seedsweep.overrides import shortened
 from seedsweep.runs.held_out import DIFFERENT, SHOWN, HeldOut, by_digest, title_of
+from seedsweep.runs.record import METRICS
 from seedsweep.whole import read_json, replacing
 
 log = logging.getLogger(__name__)
