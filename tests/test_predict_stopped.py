@@ -23,7 +23,7 @@ def test_half_a_table_leaves_the_whole_one(in_tmp: Path, monkeypatch: pytest.Mon
         found.counts.update(["good"])
         return found
 
-    trained = SimpleNamespace(told="", classes=["good", "bad"])
+    trained = SimpleNamespace(described="", classes=["good", "bad"])
     monkeypatch.setattr(given, "find_checkpoint", lambda _: Path("best.ckpt"))
     monkeypatch.setattr(load, "load_trained", lambda _: trained)
     monkeypatch.setattr(given, "find_images", lambda _: (Path(), Walked([Path("a.jpg"), Path("b.jpg")])))

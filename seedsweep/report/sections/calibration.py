@@ -55,7 +55,7 @@ def _sentence(found: Calibration) -> str:
     if found.loss_scaled >= found.loss:
         return f"{told}Dividing its logits by {divisor} does not help."
     return (
-        f"{told}Dividing its logits by {divisor} helps. No setting of seedsweep does it; it comes to the same to raise "
-        "the probabilities of an image (columns `p_...` of `task=predict`, or what a net of `task=export` gives) to "
-        f"the power {1 / found.temperature:.3g} and to divide them by their sum. The predicted classes stay the same."
+        f"{told}Dividing its logits by {divisor} helps. No setting of seedsweep does this. The same result: raise the "
+        "probabilities of an image (columns `p_...` of `task=predict`, or what a net of `task=export` gives) to the "
+        f"power {1 / found.temperature:.3g}, then divide them by their sum. The predicted classes stay the same."
     )
