@@ -272,7 +272,7 @@ def test_a_temperature_comes_with_what_to_do(tmp_path: Path):
     boastful = honest**3 / (honest**3).sum(1, keepdims=True)
     found = calibrate(boastful[300:], labels[300:], boastful[:300], labels[:300])
     told = calibration._sentence(found)
-    assert "No setting of seedsweep does it" in told
+    assert "No setting of seedsweep does this" in told
     power = float(re.search(r"power ([\d.]+)", told).group(1))  # type: ignore[union-attr]
     mended = np.maximum(boastful[300:], SMALLEST) ** power
     assert np.allclose(
