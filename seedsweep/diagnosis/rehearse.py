@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seedsweep.training.options import ArmSettings
 from seedsweep.diagnosis.stored_features import Answers, Material
 from seedsweep.models.build import build_head
 from seedsweep.training.assemble import class_weights
 from seedsweep.training.heads import HeadData, HeadFit, HeadSchedule
+from seedsweep.training.options import ArmSettings
 
 QUICK, LONG = 1500, 8000  # steps of one head among many, and of one that is to stand for a run: seconds each
 
