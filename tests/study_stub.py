@@ -14,7 +14,7 @@ import pytest
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.report import write_report as write
-from seedsweep.study import close, lead, plan
+from seedsweep.study import close, main_process, plan
 from seedsweep.training import run as training
 
 STUDY = ["+study=head", "+experiment=frozen_bn", "backbone=efficientnet_lite0", "trainer.max_epochs=6"]
@@ -59,7 +59,7 @@ def arm(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Arm:
     stub = Arm()
     monkeypatch.setattr(training, "train", stub)
     monkeypatch.setattr(plan.Plan, "images", lambda *_: SimpleNamespace(warn_of_changes=lambda: None))
-    monkeypatch.setattr(lead, "_check_images", lambda *_: None)
+    monkeypatch.setattr(main_process, "_check_images", lambda *_: None)
     monkeypatch.setattr(close, "meet_test", lambda _, winner: [SCORES for _ in winner.seeds])
     monkeypatch.setattr(close, "draw_study", lambda *_: [])
     monkeypatch.setattr(write, "write_at_end", lambda *_, **__: None)

@@ -285,7 +285,7 @@ def journal(tmp_path: Path) -> Iterator[None]:
         patch.setattr(training, "train", Arm())
         unchanged = SimpleNamespace(warn_of_changes=lambda: None)
         patch.setattr("seedsweep.study.plan.Plan.images", lambda *_: unchanged)
-        patch.setattr("seedsweep.study.lead._check_images", lambda *_: None)
+        patch.setattr("seedsweep.study.main_process._check_images", lambda *_: None)
         patch.setattr("seedsweep.study.close.meet_test", lambda *_: [])
         patch.setattr("seedsweep.study.close.draw_study", lambda *_: [])
         patch.setattr("seedsweep.report.write_report.write_at_end", lambda *_, **__: None)

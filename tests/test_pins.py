@@ -25,7 +25,7 @@ from seedsweep.data.table import write_manifest
 from seedsweep.errors import RefusedError, SeedsweepError
 from seedsweep.runs.job_record import shared_manifest
 from seedsweep.study.plan import Plan
-from seedsweep.study.same_images import agree_on_images
+from seedsweep.study.worker import agree_on_images
 from seedsweep.training.run import train
 from seedsweep.training.shared_setup import Given
 

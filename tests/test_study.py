@@ -15,7 +15,7 @@ from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.config.study_options import StorageConfig
 from seedsweep.errors import SeedsweepError
-from seedsweep.study import lead, plan, processes
+from seedsweep.study import main_process, plan, processes
 from seedsweep.study.plan import Plan
 from seedsweep.study.storage import open_storage
 from seedsweep.training import run as training
@@ -180,12 +180,12 @@ def test_workers_end_with_the_main_process(arm: Arm, monkeypatch: pytest.MonkeyP
     assert run("study.workers=2", n=1) == 2
     assert calls == ["preload", "work", "end"]
     calls.clear()
-    monkeypatch.setattr(lead, "_check_images", fails)
+    monkeypatch.setattr(main_process, "_check_images", fails)
     assert run("study.workers=2", name="t", n=1) == 2
     assert calls == ["preload", "work"], "the images can't be used: no worker has begun"
     calls.clear()
     assert run("study.workers=1", name="alone", n=1) == 2
-    monkeypatch.setattr(lead, "serve", lambda _: None)
+    monkeypatch.setattr(main_process, "serve", lambda _: None)
     assert run("study.workers=2", "study.job=1", n=1) == 0
     assert calls == ["work"], "no server for who needs none"
 
@@ -209,10 +209,10 @@ def test_features_are_made_before_the_first_trial_if_there_is_one(
 
     monkeypatch.setattr(training, "open_images", lambda *_: done.append("features"))
     heads = Heads(config_of(), tmp_path, [])
-    lead._check_images(heads, 1)
+    main_process._check_images(heads, 1)
     assert done == ["images", "features"]
     done.clear()
-    lead._check_images(heads, 0)
+    main_process._check_images(heads, 0)
     assert done == ["images"], "no trial is to go"
 
 
@@ -221,7 +221,7 @@ def test_settings_may_be_mended_before_the_first_trial(arm: Arm, monkeypatch: py
         raise SeedsweepError("the images can't be used")
 
     with monkeypatch.context() as patch:
-        patch.setattr(lead, "_check_images", refuse)
+        patch.setattr(main_process, "_check_images", refuse)
         assert run("optim=adamw", n=3) == 2
     assert run(n=2) == 2, "whoever began it may be preparing its first trial"
     storage = open_storage(StorageConfig("journal"), Path("outputs/studies/s"))
@@ -259,5 +259,5 @@ def test_what_a_study_changes_in_the_experiment_is_said(arm: Arm, capsys: pytest
 def test_few_images_in_large_batches_are_told(
     n: int, size: int, said: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lead._tell_of_steps(n, size)
+    main_process._tell_of_steps(n, size)
     assert re.search(said, caplog.text) if said else not caplog.text

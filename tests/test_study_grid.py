@@ -13,7 +13,7 @@ from study_stub import Arm
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.data.pin import Pin
-from seedsweep.study import finalists, lead, processes
+from seedsweep.study import finalists, main_process, processes
 from seedsweep.training import test_split
 
 arm = study_stub.arm  # the fixture
@@ -190,14 +190,14 @@ def test_a_study_ends_with_its_leader(
     grid = [*GRID, BOTH, "study.job=0,1"]
     assert main(grid) == 0
     assert "4 jobs finished, 0 failed" in capsys.readouterr().out
-    close = lead.close_study
+    close = main_process.close_study
 
     def fails(study: Any, finals: Any, plan: Any, started: float) -> Any:
         if plan.config.experiment.name == "frozen_bn":
             raise RuntimeError("no room on the disk")
         return close(study, finals, plan, started)
 
-    monkeypatch.setattr(lead, "close_study", fails)
+    monkeypatch.setattr(main_process, "close_study", fails)
     assert main(["resume=a grid", "study.n_trials=5"]) == 1
     assert "3 jobs finished, 1 failed" in capsys.readouterr().out
     assert [row["study"] for row in rows()] == ["head_frozen_inception"], (

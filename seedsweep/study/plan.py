@@ -40,7 +40,7 @@ from seedsweep.study.storage import open_storage
 from seedsweep.training.identity import what_counts
 from seedsweep.training.options import ArmSettings
 
-if TYPE_CHECKING:  # it brings torch, which a leader of other processes does without
+if TYPE_CHECKING:  # it brings torch, which a finished study does without
     from seedsweep.data.prepare import PreparedImages
 
 log = logging.getLogger(__name__)
@@ -182,7 +182,7 @@ def open_study(plan: Plan) -> optuna.Study:
 
 
 def _is_abandoned(study: optuna.Study, plan: Plan) -> bool:
-    """Says whether no worker ever took a trial of a study, and none will: its leader is gone.
+    """Says whether no worker ever took a trial of a study, and none will: its main process is gone.
 
     Of a study in a database nobody knows: other machines may be at it.
     """
@@ -207,7 +207,7 @@ def _name_metric(study: optuna.Study, name: str) -> None:
 def lay_slots(study: optuna.Study, plan: Plan) -> None:
     """Lays down the trials that the study still lacks, as WAITING slots.
 
-    Only the leader may do so: two would lay them twice. The lock keeps two leaders of one machine apart.
+    Only the main process may do so: two would lay them twice. The lock keeps two of one machine apart.
 
     Raises:
         RefusedError: the images are not those that the study began with.

@@ -45,7 +45,7 @@ def preload(workers: int) -> None:
     """Starts the server of which workers are forked; it imports in the background, once for all of them."""
     if not FORKS:
         return
-    _context().set_forkserver_preload(["seedsweep.study.lead", "seedsweep.training.run"])
+    _context().set_forkserver_preload(["seedsweep.study.main_process", "seedsweep.training.run"])
     resource_tracker.ensure_running()  # the server would start it, and it unblocks SIGINT
     before = dict(os.environ)
     # some libraries read their number of threads once, when they are loaded

@@ -27,7 +27,7 @@ from seedsweep.study.plan import EXTRA, Plan
 from seedsweep.study.space import suggest
 from seedsweep.whole import strict
 
-if TYPE_CHECKING:  # it brings torch, which a leader of other processes does without
+if TYPE_CHECKING:  # it brings torch, which a finished study does without
     from seedsweep.config.schema import Config
 
 log = logging.getLogger(__name__)

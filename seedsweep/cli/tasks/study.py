@@ -30,7 +30,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         from seedsweep.study.processes import preload
 
         preload(config.study.workers)  # it imports while this process has its own imports
-    from seedsweep.study.lead import lead_study, serve_study
+    from seedsweep.study.main_process import join_study, run_study
 
     logging.getLogger("optuna").setLevel(logging.WARNING)
     started = time.perf_counter()
@@ -38,11 +38,11 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         backbone = config.backbone
         if warning := random_and_frozen(backbone.weights, backbone.freeze, backbone.train_from):
             log.warning("!!! where a trial does not say otherwise, %s", warning)
-        lead_study(config, started)
+        run_study(config, started)
         if config.report.write:
             from seedsweep.report.write_report import write_at_end
 
             if path := write_at_end(study_of(config)):
                 log.info("report     %s", path)
     else:
-        serve_study(config)
+        join_study(config)

@@ -1,4 +1,4 @@
-"""The two parts that a process can have in a study: to lead it, or to serve."""
+"""Runs a study from its first trial to its winner, or joins one that another process runs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from seedsweep.study.close import close_study
 from seedsweep.study.finalists import lay_finals, open_finals
 from seedsweep.study.plan import SUFFIX, Plan, lay_slots, open_study, read_plan, slots
 from seedsweep.study.processes import Workers
-from seedsweep.study.same_images import agree_on_images
 from seedsweep.study.search import GRID
 from seedsweep.study.storage import storage_of
-from seedsweep.study.worker import serve, unfinished, work
+from seedsweep.study.worker import agree_on_images, serve, unfinished, work
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ FEW_STEPS, SMALLEST = 8, 4  # an epoch's steps, and images a step: below them no
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
-def lead_study(config: Config, started: float) -> None:
+def run_study(config: Config, started: float) -> None:
     """Lays the trials down, runs them (alone, or in worker processes), and closes the study.
 
     Args:
@@ -60,7 +59,7 @@ def lead_study(config: Config, started: float) -> None:
         _check_images(plan, to_go)
         agree_on_images(study, plan)
         if config.study.workers == 1:
-            finals = work(study, plan, leader=True, told=progress)
+            finals = work(study, plan, main=True, progress=progress)
         else:
             workers = Workers(plan)
             try:
@@ -75,8 +74,8 @@ def lead_study(config: Config, started: float) -> None:
     close_study(study, finals, plan, started)
 
 
-def serve_study(config: Config) -> None:
-    """Runs trials of a study that another machine's process leads."""
+def join_study(config: Config) -> None:
+    """Runs trials of a study whose main process is another one, perhaps on another machine."""
     serve(read_plan(config))
 
 
@@ -88,7 +87,7 @@ class Progress:
         earlier = [study]
         if plan.config.study.name + SUFFIX in optuna.get_all_study_names(storage_of(study)):
             earlier.append(open_finals(study, plan))
-        self.told = {_key(one, t.user_attrs["slot"]) for one in earlier for t in slots(one, ENDED)}
+        self.said = {_key(one, t.user_attrs["slot"]) for one in earlier for t in slots(one, ENDED)}
         self.best = max(
             (float(t.value or 0) for t in slots(study, (TrialState.COMPLETE,))), default=float("-inf")
         )
@@ -98,9 +97,9 @@ class Progress:
         everything = slots(study)
         is_finals = study.study_name != self.plan.config.study.name
         ended = [trial for trial in everything if trial.state in ENDED]
-        fresh = [trial for trial in ended if _key(study, trial.user_attrs["slot"]) not in self.told]
+        fresh = [trial for trial in ended if _key(study, trial.user_attrs["slot"]) not in self.said]
         for number, trial in enumerate(fresh, len(ended) - len(fresh) + 1):
-            self.told.add(_key(study, trial.user_attrs["slot"]))
+            self.said.add(_key(study, trial.user_attrs["slot"]))
             self._say(trial, f"[{number}/{len(everything)}]", is_finals)
 
     def _say(self, trial: optuna.trial.FrozenTrial, place: str, is_finals: bool) -> None:
@@ -151,16 +150,16 @@ def _tell_of_steps(n: int, size: int) -> None:
 def _tell_of_settings(plan: Plan) -> None:
     """Says in what every trial differs from the experiment that was asked for."""
     trial, asked = plan.trial_config([]), plan.config
-    told = []
+    changed = []
     for key in map(key_of, asked.study.settings):
         try:
             here, there = (attrgetter(key)(config) for config in (trial, asked))
         except AttributeError:  # a group's choice
             continue
         if here != there:
-            told.append(f"{key}={here} ({there} in {asked.experiment.name})")
-    if told:
-        log.info("every trial: %s", ", ".join(told))
+            changed.append(f"{key}={here} ({there} in {asked.experiment.name})")
+    if changed:
+        log.info("every trial: %s", ", ".join(changed))
 
 
 def _key(study: optuna.Study, slot: int) -> str:
