@@ -92,8 +92,8 @@ def _judge(subject: Subject, modes: Modes | None, damage: float | None) -> tuple
     policy, size = subject.config.batchnorm, subject.config.data.batch_size
     gap = modes.gap if modes else 0.0
     seen = (
-        f"The net{subject.epoch_called(last=True)} answers {modes.acc_batch:.0%} of its own training images with the "
-        "batch's statistics, but "
+        f"The net{subject.epoch_called(last=True)} classifies {modes.acc_batch:.0%} of its own training images "
+        "correctly with the batch's statistics, but "
         f"{modes.acc_stored:.0%} of the same images with the stored ones"
         if modes
         else ""
@@ -102,7 +102,7 @@ def _judge(subject: Subject, modes: Modes | None, damage: float | None) -> tuple
         probe = f"A linear probe fitted on such features loses {max(damage, 0) * 100:.0f} points at inference"
         if max(gap, damage) >= CLEAR:
             told = (
-                f"{seen} (an overfitted net would know them in both). {probe}."
+                f"{seen} (an overfitted net would be correct with both). {probe}."
                 if gap >= CLEAR
                 else f"{probe}."
             )
@@ -150,8 +150,8 @@ def _is_clear(modes: Modes) -> bool:
 
 def _both(subject: Subject, modes: Modes) -> str:
     return (
-        f"The net{subject.epoch_called(last=True)} answers {modes.acc_batch:.0%} of its own training images with the "
-        "batch's statistics and "
+        f"The net{subject.epoch_called(last=True)} classifies {modes.acc_batch:.0%} of its own training images "
+        "correctly with the batch's statistics and "
         f"{modes.acc_stored:.0%} with the stored ones"
     )
 

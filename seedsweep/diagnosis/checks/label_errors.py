@@ -47,8 +47,8 @@ def check(subject: Subject, folder: Path) -> Finding:
     needed = majority + WEAK * (1 - majority)
     if seen.acc < needed:
         text = (
-            f"Can't tell: a linear probe answers {seen.acc:.0%} of the images it has not seen (the largest class is "
-            f"{majority:.0%}), too few to doubt a label; {needed:.0%} are asked for."
+            f"Can't tell: a linear probe classifies {seen.acc:.0%} of unseen images correctly (the largest class "
+            f"is {majority:.0%}), too few to doubt a label; {needed:.0%} are asked for."
         )
         return Finding("label_errors", TITLE, Verdict.UNKNOWN, MEASURED, text, evidence)
     if share >= SOME:
