@@ -62,11 +62,6 @@ def sentence(error: BaseException, places: Places) -> str | None:
     return None
 
 
-def unwritten(places: Places) -> str:
-    """Says which disk is to blame where a file was not written and nobody could say why."""
-    return _looked_for(None, places)
-
-
 def _told(path: Path, number: int, places: Places) -> str:
     way = next((f", or give another {key}" for key, place in places.items() if _on_one_way(path, place)), "")
     if number == errno.EFBIG:

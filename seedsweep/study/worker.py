@@ -90,7 +90,7 @@ def wait_for(ready: Callable[[], bool], what: str, seconds: float = BEGIN_WITHIN
     while not ready():
         if time.monotonic() > end:
             raise SeedsweepError(
-                f"no {what} after {seconds:.0f} s: its main process (study.job=0) has not begun, or was stopped."
+                f"no {what} after {seconds:.0f} s: the main process (study.job=0) has not begun, or was stopped."
             )
         time.sleep(POLL)
 
