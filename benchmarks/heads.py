@@ -103,7 +103,8 @@ def ours(
     names = [str(c) for c in range(CLASSES)]
     bfloat16 = takes_bfloat16(precision, x.device, batch)
     data = HeadData(lambda _: x[:cut], y[:cut], x[cut:], y[cut:], x[:512], y[:512], names)
-    fit = HeadFit(Head(x.shape[1], CLASSES, head), data, optim, HeadSchedule(epochs, 0, batch, 1, bfloat16))
+    net = Head(x.shape[1], CLASSES, head).to(x.device)
+    fit = HeadFit(net, data, optim, HeadSchedule(epochs, 0, batch, 1, bfloat16))
     while not fit.done:
         fit.epoch()
     return time.perf_counter() - started
