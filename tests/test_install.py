@@ -46,7 +46,7 @@ def test_from_an_installed_wheel(wheel: Path, tmp_path: Path):
     libraries = [p for p in sys.path if p.endswith("site-packages")]
     (site / "libraries.pth").write_text("\n".join(libraries) + "\n")
     python = str(tmp_path / "venv" / "bin" / "python")
-    where = "import seedsweep, seedsweep.config.location as l; print(seedsweep.__file__, l.conf_dir())"
+    where = "import seedsweep, seedsweep.names as l; print(seedsweep.__file__, l.conf_dir())"
     found = subprocess.run(
         [python, "-c", where], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout

@@ -149,7 +149,7 @@ def test_images_of_several_sizes_and_a_model_that_no_engine_can_run(caplog):
             nn.Flatten(),
             [(images(2), torch.zeros(2, dtype=torch.long))],
             {"engine": "fast"},
-            "fast is unknown",
+            "engine is 'fast', but must be one of: auto, openvino, torch",
         ),
         (
             nn.Linear(4, 2),

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from seedsweep.batchnorm.policy import modes_untouched
 from seedsweep.batchnorm.samples import device_of_net, inputs_of, labels_of
+from seedsweep.bounds import one_of
 from seedsweep.digest import digest_of_net
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.engines import build_engine
-from seedsweep.features.options import FeaturesConfig
+from seedsweep.features.options import ENGINE_NAMES, FeaturesConfig
 from seedsweep.features.store import PLAIN, Space, View
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ def extract_features(
         SeedsweepError: the loader is empty or gives something else; the model gives no features; the engine is unknown,
             not installed or can't run the model; or the folder can't be written.
     """
+    one_of("engine", engine, ("auto", *ENGINE_NAMES))
     passes = _Passes(model, engine)
     store = None if cache is None else _Store(Path(cache), model, engine)
     rows: list[NDArray[np.float32]] = []
