@@ -92,6 +92,7 @@ def test_the_checks_are_discovered():
     assert set(CHECKS) <= {module.__name__.rsplit(".", 1)[1] for module in found()}
 
 
+@pytest.mark.slow
 def test_no_false_alarm_on_the_demo(tmp_path: Path):
     findings = examine(tmp_path, "data.demo.n_images=280", "data.demo.seed=0")
     assert alarms(findings) == []
@@ -166,6 +167,7 @@ def test_files_that_are_not_used_are_in_the_diagnosis(tmp_path: Path):
     ]
 
 
+@pytest.mark.slow
 def test_a_class_in_another_light_is_told_by_its_colour(tmp_path: Path):
     root = demo(0, 140, tmp_path / "data")
     paths = sorted(root.rglob("*.jpg"))

@@ -42,6 +42,7 @@ def test_values_of_a_wrong_type_are_refused():
         to_config(cfg)
 
 
+@pytest.mark.slow
 def test_what_is_remembered_is_what_hydra_composes(tmp_path: Path):
     """Of the tests' own memory (``composed_once``)."""
     shutil.copytree(conf_dir(), tmp_path / "conf")

@@ -89,7 +89,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("kind", ["stored", "online"])
+@pytest.mark.parametrize("kind", [pytest.param("stored", marks=pytest.mark.slow), "online"])
 def test_predictions_are_those_of_the_run(kind: str, photographs: Path, request: pytest.FixtureRequest):
     run: Path = request.getfixturevalue(kind)
     moved = run.parent / f"{kind}.ckpt"  # the file alone, elsewhere

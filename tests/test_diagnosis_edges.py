@@ -92,6 +92,7 @@ def test_a_uniform_first_class_is_no_fault_of_all(images: Path, tmp_path: Path):
     assert set(labels[subject.material.some_train(scaling.IMAGES)].tolist()) == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_both_orders_of_channels_meet_one_net(images: Path, tmp_path: Path):
     """Statistics estimated on the photographs as they are would favour these."""
     recalibrated, stored = (

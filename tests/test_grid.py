@@ -150,7 +150,7 @@ def test_failing_jobs_do_not_end_the_grid(trainer: Trainer, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    "missing", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["a job is missing", "all done"]
+    "missing", [pytest.param(True, marks=pytest.mark.slow), False], ids=["a job is missing", "all done"]
 )
 def test_other_settings_are_refused_before_anything_is_written(
     missing: bool, trainer: Trainer, capsys: pytest.CaptureFixture[str]

@@ -42,7 +42,7 @@ TINY = [
 # written to ONNX in half the time
 NET = ["backbone=timm", "backbone.name=test_resnet", "backbone.weights=none"]
 # the same is done in every suite by test_deploy, test_pins, test_damaged and test_grid
-ELSEWHERE = ("task=export", "best_of_", "resume=", "seed=1,2,3")
+ELSEWHERE = ("diagnose.run=", "task=export", "best_of_", "resume=", "seed=1,2,3")
 SHORT = ["study.n_trials=2", "study.finalists=1", "study.finalist_seeds=1"]
 
 

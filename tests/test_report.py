@@ -455,7 +455,7 @@ def test_a_browser_opens_it_without_a_word(real: Path, tmp_path: Path):
 
 
 @browser
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("dark", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_it_is_accessible(dark: bool, sweep: Path, real: Path, tmp_path: Path):
     options = ["--blink-settings=preferredColorScheme=0"] if dark else []
     assert axe(sweep / "report.html", tmp_path, *options) == []

@@ -39,7 +39,7 @@ def test_the_winner_runs_as_it_is(arm: Arm) -> None:
     assert seen[0].batchnorm.name == "inference"
 
 
-@pytest.mark.parametrize("better", [False, True])
+@pytest.mark.parametrize("better", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_finalist_of_a_shorter_study_stays_one(
     better: bool, arm: Arm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,6 +147,7 @@ def test_studies_of_two_seeds_share_no_fresh_seed() -> None:
     assert 0 <= finalists.fresh_seed(2**31 - 1, 999) < 2**31
 
 
+@pytest.mark.slow
 def test_finals_keep_the_seeds_that_an_earlier_version_gave_them(
     arm: Arm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +160,7 @@ def test_finals_keep_the_seeds_that_an_earlier_version_gave_them(
     assert study_stub.result()["winner"]["seeds"] == [1002, 1003, 1004]
 
 
+@pytest.mark.slow
 def test_the_name_that_is_offered_works(arm: Arm) -> None:
     name = "study.name=head_${experiment.name}_${seed}"
     assert main([*GRID, "+experiment=frozen_bn", "seed=1,2", name]) == 0
@@ -167,6 +169,7 @@ def test_the_name_that_is_offered_works(arm: Arm) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_grid_over_kinds_of_studies(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
     """Hydra takes it for a grid of training: the task stands in the files that are swept."""
     grid = [part for part in GRID if part != "+study=head"]
