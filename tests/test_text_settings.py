@@ -138,7 +138,7 @@ def test_a_list_is_a_grid_of_texts(stub: Stub):
 
 def test_a_folder_with_a_comma_is_one_folder(stub: Stub, capsys: pytest.CaptureFixture[str]):
     folders("a,b")
-    assert main(["data.root=a,b"]) == 0
+    assert main(["data.root=a,b", "hydra.run.dir=first"]) == 0
     assert main(["-m", "seed=1,2", "data.root=a,b"]) == 0
     assert {call[0].data.root for call in stub.calls} == {"a,b"}
     folders("a", "b")
