@@ -9,14 +9,18 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-SPLIT: Mapping[str, str] = {"affects": "split"}  # which images there are, and on which side of the split
-SPEED: Mapping[str, str] = {
-    "affects": "speed"
-}  # how fast a run goes, where it writes, what it prints: no number
+# which images there are, and on which side of the split
+SPLIT: Mapping[str, str] = {"affects": "split"}
+# how fast a run goes, where it writes, what it prints: no number
+SPEED: Mapping[str, str] = {"affects": "speed"}
 
 
 def content(
-    settings: Any, *, without: Mapping[str, str] | None = None, only: Mapping[str, str] | None = None
+    settings: Any,
+    *,
+    without: Mapping[str, str] | None = None,
+    only: Mapping[str, str] | None = None,
+    of: type | None = None,
 ) -> dict[str, Any]:
     """Returns the values of options as :func:`dataclasses.asdict` does, chosen by what they affect.
 
@@ -24,9 +28,10 @@ def content(
         settings: a dataclass; dataclasses in it become dictionaries.
         without: leaves out the settings that affect this, at every depth.
         only: keeps the settings that affect this, with all that is in them.
+        of: a class that ``settings`` extends, whose fields alone are meant; None: all fields.
     """
     found: dict[str, Any] = {}
-    for each in fields(settings):
+    for each in fields(of or settings):
         what, value = each.metadata.get("affects"), getattr(settings, each.name)
         if (without and what == without["affects"]) or (only and what != only["affects"]):
             continue

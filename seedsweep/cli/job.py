@@ -27,7 +27,7 @@ from seedsweep import disk, signals
 from seedsweep.cli import launched as worker
 from seedsweep.cli import launchers, notes
 from seedsweep.cli.litter import remove_if_empty
-from seedsweep.config.location import cache_of, study_of
+from seedsweep.config.location import study_of
 from seedsweep.config.schema import Config
 from seedsweep.config.store import to_config
 from seedsweep.errors import DamagedError, DiskError, DivergedError, GridEnd, SeedsweepError
@@ -215,7 +215,7 @@ def _grid_job(cfg: DictConfig, folder: Path) -> None:
         signals.check()
         if launchers.is_requeue(hydra.launcher, caught):
             raise
-        if told := disk.sentence(caught, disk.places_of(grid, cache_of(config))):
+        if told := disk.sentence(caught, disk.places_of(grid, config.cache_dir)):
             _end_grid(told, folder, config, label)
         record.write_error_log(folder)
         _fail(folder, config, label, record.reason_of(caught))

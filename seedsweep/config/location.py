@@ -1,17 +1,10 @@
-"""Where the cache and the studies are."""
+"""Where the studies are."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from seedsweep.config.schema import Config
-from seedsweep.names import path_of
-from seedsweep.training.options import ArmSettings
-
-
-def cache_of(config: ArmSettings) -> Path:
-    """Returns the folder of features, statistics and demo photographs."""
-    return path_of(config.paths.cache)
 
 
 def studies_of(config: Config) -> Path:

@@ -16,7 +16,6 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import Trunk
 from seedsweep.models.keras_file import KerasClassifier, dense_of, read_keras
 from seedsweep.models.keras_head import POOLING, head_of, is_ours
-from seedsweep.names import path_of
 from seedsweep.training.assemble import build_module, trunk_as_set
 from seedsweep.training.options import ArmSettings
 
@@ -50,7 +49,7 @@ def of_keras(path: Path, config: ArmSettings, limit: int = 1000) -> Subject:
             f"{path} has no Dense layers that follow one another, so it is no whole classifier: {advice}."
         )
     _check_head(path, read, trunk, advice)
-    prepared = prepare_images(config.data, path_of(config.paths.cache))
+    prepared = prepare_images(config.data, config.cache_dir)
     n_classes = len(prepared.table.classes)
     if read.sizes[-1] != n_classes:
         raise SeedsweepError(

@@ -85,7 +85,7 @@ def of_run(
     checkpoint = check_run(folder)
     config = saved_config(folder)
     given = repeat_split(config, folder, here)
-    prepared = prepare_images(config.data, path_of(config.paths.cache), known=ranges_of(folder))
+    prepared = prepare_images(config.data, config.cache_dir, known=ranges_of(folder))
     metrics = read_metrics(folder)
     if diverged := divergence_of(metrics):
         log.warning(
@@ -134,7 +134,7 @@ def of_checkpoint(
     if (folder / ".hydra" / "config.yaml").is_file():
         config = saved_config(folder)
         given, known = repeat_split(config, folder, here), ranges_of(folder)
-    prepared = prepare_images(config.data, path_of(config.paths.cache), known=known)
+    prepared = prepare_images(config.data, config.cache_dir, known=known)
     net = load_net(config, prepared, path)
     return Subject("checkpoint", config, prepared, net, net, limit=limit, given_manifest=given, said=said)
 
@@ -150,7 +150,7 @@ def of_plan(config: ArmSettings, limit: int = 1000, said: CommandLine | None = N
     Raises:
         SeedsweepError: anything wrong with the images, or the net's weights can't be reached.
     """
-    prepared = prepare_images(config.data, path_of(config.paths.cache))
+    prepared = prepare_images(config.data, config.cache_dir)
     subject = Subject("plan", config, prepared, limit=limit, given_manifest=config.data.manifest, said=said)
     _ = subject.frozen_config  # now, before a minute of checks
     return subject

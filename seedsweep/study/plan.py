@@ -23,7 +23,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
-from seedsweep.config.location import cache_of, study_of
+from seedsweep.config.location import study_of
 from seedsweep.config.same import check_same_split, differences, flat, what_counts_of_study
 from seedsweep.config.schema import Config
 from seedsweep.config.store import register_schema, to_config
@@ -101,10 +101,10 @@ class Plan:
         from seedsweep.data.pin import Pin
         from seedsweep.data.prepare import pinned_images
 
-        key = asdict(config.data) | {"cache": str(cache_of(config)), "batch_size": None}
+        key = asdict(config.data) | {"cache": str(config.cache_dir), "batch_size": None}
         if self._images is None or self._images[0] != key:
             check_same_split(self.trial_config([]), config)
-            self._images = key, pinned_images(config.data, cache_of(config), Pin.of_study(self.folder))
+            self._images = key, pinned_images(config.data, config.cache_dir, Pin.of_study(self.folder))
             table = self._images[1].table
             self.digests = [table.split_digest(), table.images_digest()]
         return self._images[1]

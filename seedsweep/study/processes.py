@@ -22,7 +22,6 @@ from pathlib import Path
 import optuna
 
 from seedsweep import cores, disk, signals
-from seedsweep.config.location import cache_of
 from seedsweep.errors import USER_ERROR, SeedsweepError
 from seedsweep.study.finalists import lay_finals
 from seedsweep.study.leases import Leases
@@ -190,7 +189,7 @@ def _run(plan: Plan, path: Path, threads: int, environment: dict[str, str], fail
         except Exception as error:
             if stop.number:  # what a library made of the interruption
                 sys.exit(stop.code)
-            places = disk.places_of(plan.folder, cache_of(plan.config))
+            places = disk.places_of(plan.folder, plan.config.cache_dir)
             sentence = str(error) if isinstance(error, SeedsweepError) else disk.sentence(error, places)
             if sentence is None:
                 raise

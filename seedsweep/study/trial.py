@@ -17,7 +17,6 @@ from optuna.trial import Trial, TrialState
 
 from seedsweep import disk, signals
 from seedsweep.config.departures import departures
-from seedsweep.config.location import cache_of
 from seedsweep.config.study_options import StudyConfig
 from seedsweep.errors import OF_ALL, DiskError, DivergedError
 from seedsweep.runs.history import read_history
@@ -125,7 +124,7 @@ def _attempts(
             raise
         except (Exception, SystemExit) as caught:  # memory, a setting that does not work, a defect of ours
             signals.check()
-            places = disk.places_of(plan.folder, cache_of(plan.config))
+            places = disk.places_of(plan.folder, plan.config.cache_dir)
             if told := disk.sentence(caught, places):
                 raise DiskError(told) from caught
             reason = reason_of(caught)

@@ -20,7 +20,6 @@ from seedsweep.digest import digest_of_net
 from seedsweep.models.backbone import Backbone
 from seedsweep.models.build import BuiltModel, Calibrate, Trunk, add_head, build_trunk
 from seedsweep.models.input_scaling import Preprocess
-from seedsweep.names import path_of
 from seedsweep.training.module import ArmModule
 from seedsweep.training.options import ArmSettings
 
@@ -146,7 +145,7 @@ def _calibrate(net: Backbone, preprocess: Preprocess, config: ArmSettings, prepa
         _train_digest(prepared),
     ]
     key = hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()[:32]
-    path = path_of(config.paths.cache) / "statistics" / f"{key}.safetensors"
+    path = config.cache_dir / "statistics" / f"{key}.safetensors"
     if load_statistics(net, path):
         return
     n_train = len(prepared.table.indices("train"))

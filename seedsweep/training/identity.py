@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import fields
 from typing import Any
 
 from seedsweep.affects import SPEED, content
@@ -13,8 +12,7 @@ from seedsweep.training.options import ArmSettings
 
 def what_counts(settings: ArmSettings) -> dict[str, Any]:
     """Returns the settings that a run's numbers depend on, and its name."""
-    own = {each.name for each in fields(ArmSettings)}
-    return {key: value for key, value in content(settings, without=SPEED).items() if key in own}
+    return content(settings, without=SPEED, of=ArmSettings)
 
 
 def digest(settings: ArmSettings) -> str:

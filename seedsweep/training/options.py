@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from omegaconf import MISSING
 
@@ -20,6 +21,7 @@ from seedsweep.bounds import (
 from seedsweep.data.options import AugmentConfig, DataConfig
 from seedsweep.features.options import FeaturesConfig
 from seedsweep.models.options import BackboneConfig, HeadConfig, PreprocessConfig
+from seedsweep.names import path_of
 
 
 @dataclass
@@ -108,6 +110,11 @@ class ArmSettings:
     optim: OptimConfig = MISSING
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
+
+    @property
+    def cache_dir(self) -> Path:
+        """The folder of features, statistics and demo photographs."""
+        return path_of(self.paths.cache)
 
     def __post_init__(self) -> None:
         between("seed", self.seed, 0, 2**32 - 1)

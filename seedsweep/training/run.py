@@ -23,7 +23,6 @@ from seedsweep.errors import RefusedError
 from seedsweep.models.build import BuiltModel, Trunk, add_head
 from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.models.summary import write_model_summary
-from seedsweep.names import path_of
 from seedsweep.runs.record import with_departures
 from seedsweep.runs.summary import batchnorm_summary, random_and_frozen
 from seedsweep.training.assemble import arm_module, trunk_of
@@ -193,15 +192,15 @@ def _images(config: ArmSettings, run_dir: Path, pin: Pin | None, resume: bool) -
     own = Pin.of_run(run_dir)
     trained = (run_dir / "metrics.json").is_file() or (run_dir / "checkpoints").is_dir()
     if resume and trained and own.path.is_file():
-        return prepare_images(config.data, path_of(config.paths.cache), own)
+        return prepare_images(config.data, config.cache_dir, own)
     if pin is not None and (pin.path.is_file() or not (resume and trained)):
-        return pinned_images(config.data, path_of(config.paths.cache), pin)
+        return pinned_images(config.data, config.cache_dir, pin)
     if resume and trained and config.data.manifest is None:
         raise RefusedError(
             f"{own.path} is missing: a new split could put images into test that the run was trained on; put back a "
             f"copy of it, or {own.anew}."
         )
-    return prepare_images(config.data, path_of(config.paths.cache))
+    return prepare_images(config.data, config.cache_dir)
 
 
 def _what_was_read(prepared: PreparedImages) -> str:

@@ -21,7 +21,6 @@ from seedsweep.models.build import Trunk
 from seedsweep.models.called import preprocess_called
 from seedsweep.models.checkpoint import CARD, write_checkpoint
 from seedsweep.models.classifier import FeatureNet, UpperClassifier
-from seedsweep.names import path_of
 from seedsweep.training.device import device_of
 from seedsweep.training.heads import HeadData, HeadFit, HeadSchedule, takes_bfloat16
 from seedsweep.training.module import ArmModule
@@ -41,7 +40,7 @@ def open_features(config: ArmSettings, prepared: PreparedImages, trunk: Trunk) -
         SeedsweepError: the engine asked for can't be had.
     """
     device = device_of(config)
-    root = path_of(config.paths.cache) / "features"
+    root = config.cache_dir / "features"
     options = config.features
     size = (3, config.data.image_size[0], config.data.image_size[1])
     if trunk.cut is not None:  # its modes stay: they are the training's

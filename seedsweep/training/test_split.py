@@ -12,7 +12,6 @@ from seedsweep.data.prepare import pinned_images
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.checkpoint import read_checkpoint
 from seedsweep.models.input_scaling import flush_denormals
-from seedsweep.names import path_of
 from seedsweep.runs.record import add_test_scores, read_metrics
 from seedsweep.stats.scores import score
 from seedsweep.training.assemble import build_module, trunk_of
@@ -46,7 +45,7 @@ def score_test(config: ArmSettings, run_dir: Path, pin: Pin) -> dict[str, Any] |
     if known := read_metrics(run_dir).get("test"):
         return dict(known)
     flush_denormals()
-    prepared = pinned_images(config.data, path_of(config.paths.cache), pin)
+    prepared = pinned_images(config.data, config.cache_dir, pin)
     table = prepared.table
     rows = table.indices("test")
     if len(rows) == 0:

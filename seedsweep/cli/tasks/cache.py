@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from seedsweep.config.location import cache_of
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.features import budget
@@ -26,7 +25,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     Raises:
         SeedsweepError: ``cache.key`` names no features, or others are being written.
     """
-    root = cache_of(config) / "features"
+    root = config.cache_dir / "features"
     console = Console(highlight=False, soft_wrap=True, width=max(Console().width, 120))
     spaces = budget.spaces_in(root) if root.is_dir() else []
     if config.cache.key:
