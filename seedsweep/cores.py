@@ -6,14 +6,13 @@ import os
 import sys
 
 NAMES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # environment variables, read when a library is loaded
-
-_share: int | None = None
+SHARE = "SEEDSWEEP_CORES"  # environment variable: the share of this process, and of those that it starts
 
 
 def count() -> int:
     """Returns the cores that are ours: what the system allows this process, or the share set by ``limit``."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(allowed, _share or allowed)
+    return min(allowed, _number(SHARE) or allowed)
 
 
 def limit(threads: int) -> None:
@@ -25,10 +24,14 @@ def limit(threads: int) -> None:
     Args:
         threads: at least 1; a smaller OMP_NUM_THREADS of the user's own holds.
     """
-    global _share
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    _share = max(1, min(threads, int(given) if given.isdigit() and int(given) > 0 else threads))
-    for name in NAMES:
-        os.environ[name] = str(_share)
+    share = max(1, min(threads, _number("OMP_NUM_THREADS") or threads))
+    for name in (*NAMES, SHARE):
+        os.environ[name] = str(share)
     if (torch := sys.modules.get("torch")) is not None:  # loaded already: a worker's second job
-        torch.set_num_threads(_share)
+        torch.set_num_threads(share)
+
+
+def _number(name: str) -> int | None:
+    """Returns a number above 0 from the environment; None: there is none."""
+    text = os.environ.get(name, "")
+    return int(text) if text.isdigit() and int(text) > 0 else None

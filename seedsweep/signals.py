@@ -70,9 +70,6 @@ class Stop:
         return 128 + (self.number or signal.SIGINT)
 
 
-_stop: Stop | None = None  # of this process, while it listens: signals are the process's too
-
-
 @contextmanager
 def heard(*, to_the_end: bool = False) -> Iterator[Stop]:
     """Listens to the signals that are not ignored: ``nohup`` ignores SIGHUP, a shell's ``&`` SIGINT.
@@ -80,9 +77,7 @@ def heard(*, to_the_end: bool = False) -> Iterator[Stop]:
     Args:
         to_the_end: the process ends after the block, and no signal may disturb that with a traceback.
     """
-    global _stop
-    stop, before = Stop(), _stop
-    _stop = stop
+    stop = Stop()
     earlier: dict[int, Any] = {}
     hook = sys.unraisablehook
 
@@ -105,12 +100,12 @@ def heard(*, to_the_end: bool = False) -> Iterator[Stop]:
             signal.signal(one, signal.SIG_DFL if to_the_end else handler)
         if earlier:
             sys.unraisablehook = hook
-        _stop = before
 
 
 def number() -> int:
-    """Returns the signal that has come; 0: none."""
-    return _stop.number if _stop is not None else 0
+    """Returns the signal that has come; 0: none. The process's own table of handlers says who listens."""
+    listening = (each for each in map(signal.getsignal, _numbers()) if isinstance(each, Stop))
+    return next((stop.number for stop in listening), 0)
 
 
 def asked() -> bool:

@@ -350,7 +350,7 @@ def test_shares_of_the_cores(monkeypatch: pytest.MonkeyPatch):
 def test_a_share(asked: int, own: str | None, threads: int, monkeypatch: pytest.MonkeyPatch):
     told: list[int] = []
     monkeypatch.setitem(sys.modules, "torch", type("Torch", (), {"set_num_threads": told.append}))
-    monkeypatch.setattr(cores, "_share", None)
+    monkeypatch.setenv(cores.SHARE, "")
     monkeypatch.setenv("MKL_NUM_THREADS", "64")
     monkeypatch.setenv("OMP_NUM_THREADS", own or "")
     cores.limit(asked)
