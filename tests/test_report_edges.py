@@ -29,8 +29,8 @@ from seedsweep.report.sections.verdict import sentences
 from seedsweep.report.write_report import write_report
 from seedsweep.runs.answers import Answers
 from seedsweep.runs.run_result import RunResult
-from seedsweep.stats.calibration import SMALLEST, calibrate, scaled
-from seedsweep.stats.over_images import wilson
+from seedsweep.stats.calibration_error import SMALLEST, calibrate, scaled
+from seedsweep.stats.interval import wilson
 from seedsweep.training import run as training
 
 

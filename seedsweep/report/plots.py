@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from seedsweep.drawing import GREY, INK, TRAIN, TRAP, VAL, figure, plain, save, tidy
-from seedsweep.stats.calibration import Reliability
+from seedsweep.stats.calibration_error import Reliability
 
 History = list[
     dict[str, float]

@@ -14,9 +14,9 @@ from seedsweep.errors import DamagedError
 from seedsweep.runs.held_out import DIFFERENT, HeldOut, by_digest, title_of
 from seedsweep.runs.record import with_departures
 from seedsweep.runs.run_result import RunResult, read_job
-from seedsweep.stats.over_seeds import over_seeds
+from seedsweep.stats.interval import over_seeds
+from seedsweep.stats.ranking import Standing, standings
 from seedsweep.stats.scores import majority_share
-from seedsweep.stats.standing import Standing, standings
 from seedsweep.whole import read_json
 
 SEVERAL = DIFFERENT.format("runs")

@@ -11,7 +11,6 @@ Example:
 
 from seedsweep.stats.interval import Interval
 from seedsweep.stats.pairs import Comparison, compare
-from seedsweep.stats.ranking import Ranking, table
-from seedsweep.stats.standing import Standing, accuracy
+from seedsweep.stats.ranking import Ranking, Standing, accuracy, table
 
 __all__ = ["Comparison", "Interval", "Ranking", "Standing", "accuracy", "compare", "table"]

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse, stats
+from scipy import sparse
 
-from seedsweep.stats.interval import LEVEL, RESAMPLES, Interval
+from seedsweep.stats.interval import LEVEL, RESAMPLES, Interval, wilson
 
 Labels = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-
-def wilson(hits: int, n: int, level: float = LEVEL, over: str = "images") -> Interval:
-    """Returns the share ``hits`` of ``n`` with its score interval (Wilson 1927), which holds at 0 % and 100 % too."""
-    found = stats.binomtest(hits, n).proportion_ci(level, method="wilson")
-    return Interval(hits / n, float(found.low), float(found.high), over)
 
 
 def over_images(

@@ -1,7 +1,8 @@
-"""Compares two classifiers on the same images."""
+"""Compares two classifiers on the same images, of one seed or of several."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,88 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.stats.answers import correct_answers
-from seedsweep.stats.crossed import BOTH, crossed_mean
 from seedsweep.stats.interval import LEVEL, RESAMPLES, Interval
 
 Floats = NDArray[np.float64]
+
+
+def correct_answers(correct: ArrayLike, groups: ArrayLike | None = None) -> NDArray[np.float64]:
+    """Returns ``correct``, [N] or [S seeds, N images], as float64 [S, N] of 0 and 1.
+
+    Args:
+        correct: 1 or True where an image is classified correctly, 0 or False elsewhere.
+        groups: [N] names, or None.
+
+    Raises:
+        SeedsweepError: there are other values, no images, another number of dimensions, or not one group an image.
+    """
+    values = np.atleast_2d(np.asarray(correct, dtype=float))
+    if values.ndim != 2 or values.size == 0:
+        raise SeedsweepError(
+            f"Correct answers must be an array [images] or [seeds, images], but its shape is {list(np.shape(correct))}."
+        )
+    if not np.isin(values, (0, 1)).all():
+        raise SeedsweepError(
+            "Correct answers must be 1 (or True) and wrong ones 0 (or False), and nothing else."
+        )
+    if groups is not None and np.shape(groups) != values.shape[1:]:
+        raise SeedsweepError(
+            f"There must be one group for each of the {values.shape[1]} images, but the groups' shape is "
+            f"{list(np.shape(groups))}."
+        )
+    return values
+
+
+@dataclass(frozen=True)
+class CrossedMean:
+    """Mean of a table [S, N], its standard error, and the degrees of freedom of the t distribution."""
+
+    mean: float
+    error: float
+    freedom: float
+
+    def interval(self, level: float = LEVEL, over: str = "images and seeds") -> Interval:
+        """Returns the t interval."""
+        half = float(stats.t.ppf((1 + level) / 2, self.freedom)) * self.error
+        return Interval(self.mean, self.mean - half, self.mean + half, over)
+
+    def p_value(self) -> float:
+        """Returns the two-sided p of a mean of zero."""
+        if self.error == 0:
+            return 1.0 if self.mean == 0 else 0.0
+        return float(2 * stats.t.sf(abs(self.mean) / self.error, self.freedom))
+
+
+def crossed_mean(values: Floats) -> CrossedMean:
+    """Returns the mean of ``values`` [S seeds, N images] and how surely it is known.
+
+    Seeds and images are the two crossed random factors that readers and cases are where several radiologists read the
+    same films: Dorfman, Berbaum and Metz 1992, with the degrees of freedom of Satterthwaite 1946. That training must be
+    drawn anew as well as the images, or claims are too bold, is shown by Bouthillier and others 2021. With one seed,
+    of the images alone. The mean squares of the two-way layout give the variance of the mean,
+    ``(MS_seeds + MS_images - MS_rest) / (S N)``; where seeds differ less than chance alone makes them, they add
+    nothing.
+
+    Args:
+        values: what is averaged, such as 1 for a correct prediction and 0 for a wrong one; at least two images.
+    """
+    values = np.asarray(values, dtype=float)
+    n_seeds, n_images = values.shape
+    mean = float(values.mean())
+    of_images = n_seeds * float(values.mean(0).var(ddof=1))
+    terms = [(of_images, n_images - 1.0)]
+    if n_seeds > 1:
+        seed_means, image_means = values.mean(1, keepdims=True), values.mean(0, keepdims=True)
+        of_seeds = n_images * float(seed_means.var(ddof=1))
+        rest_freedom = (n_seeds - 1.0) * (n_images - 1.0)
+        rest = float(((values - seed_means - image_means + mean) ** 2).sum()) / rest_freedom
+        if of_seeds > rest:
+            terms += [(of_seeds, n_seeds - 1.0), (-rest, rest_freedom)]
+    total = sum(term for term, _ in terms)
+    if total <= 0:
+        return CrossedMean(mean, 0.0, n_images - 1.0)
+    freedom = total**2 / sum(term**2 / free for term, free in terms)
+    return CrossedMean(mean, math.sqrt(total / (n_seeds * n_images)), freedom)
 
 
 @dataclass(frozen=True)
@@ -35,7 +113,7 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     """Returns the exact p (two-sided) that neither of two classifiers is better.
 
     Only the images that exactly one of them classifies correctly count (McNemar 1947; recommended for one training run
-    each by Dietterich 1998). The binomial distribution serves for few and for many: no approximation is needed.
+    each by Dietterich 1998).
 
     Args:
         correct_a: [N] whether the one is correct.
@@ -92,7 +170,7 @@ def compare(a: ArrayLike, b: ArrayLike, groups: ArrayLike | None = None) -> Comp
     """Compares the accuracy of two classifiers on the same images.
 
     One seed each: McNemar's test, and the paired bootstrap over images. Several: both are crossed random factors
-    (see :mod:`seedsweep.stats.crossed`). Images in groups: a group is what is drawn.
+    (see :func:`crossed_mean`). Images in groups: a group is what is drawn.
 
     Example:
         >>> import numpy as np, seedsweep as ss
@@ -119,16 +197,20 @@ def compare(a: ArrayLike, b: ArrayLike, groups: ArrayLike | None = None) -> Comp
             f"Two arrays of the same seeds and images can be compared, not {list(np.shape(a))} and {list(np.shape(b))}."
         )
     difference = by_group(first - second, groups)
-    grouped = difference.shape[1] != first.shape[1]
-    unit = "groups of images" if grouped else "images"
+    over = drawn(first, difference)
     found = crossed_mean(difference)
     if len(difference) > 1:
-        over = BOTH if not grouped else f"{unit} and seeds"
         return Comparison(found.interval(over=over).clipped(-1), found.p_value(), "crossed t test")
-    interval = paired_bootstrap(difference[0], over=unit)
-    if grouped:
+    interval = paired_bootstrap(difference[0], over=over)
+    if over != "images":
         return Comparison(interval, found.p_value(), "paired t test over groups")
     return Comparison(interval, mcnemar(first[0], second[0]), "McNemar's exact test")
+
+
+def drawn(values: Floats, by_group: Floats) -> str:
+    """Says what was drawn by chance where values [S, N] of images became values [S, G] of groups."""
+    unit = "images" if by_group.shape[1] == values.shape[1] else "groups of images"
+    return unit if len(values) == 1 else f"{unit} and seeds"
 
 
 def holm(p: ArrayLike) -> Floats:

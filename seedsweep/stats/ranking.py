@@ -1,17 +1,125 @@
-"""A table of several classifiers, best first, as the command line ranks the arms of a sweep."""
+"""Several classifiers, best first: the interval of each, and whether the best is really better."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.stats.answers import correct_answers
-from seedsweep.stats.standing import Standing, standings
+from seedsweep.stats.interval import LEVEL, Interval, wilson
+from seedsweep.stats.pairs import (
+    Comparison,
+    Floats,
+    by_group,
+    compare,
+    correct_answers,
+    crossed_mean,
+    drawn,
+    holm,
+    paired_bootstrap,
+)
 
 Seeds = Mapping[int, ArrayLike]
+NEAR = 0.05  # a lead of so many points is not called the same for want of images
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One arm among others.
+
+    Attributes:
+        interval: of its accuracy.
+        behind: the best arm's accuracy less its own; None for the best itself, and where it classified other images.
+        p: of no difference, Holm-corrected over the table; None likewise.
+        same: as good as the best as far as these images and seeds can tell, and no more than ``NEAR`` behind; False
+            where it is worse beyond chance; None where neither can be said.
+    """
+
+    interval: Interval
+    behind: Comparison | None = None
+    p: float | None = None
+    same: bool | None = None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it was compared and is far behind, but the images or seeds are too few to call that no chance."""
+        return self.behind is not None and self.same is None
+
+
+def accuracy(correct: ArrayLike, groups: ArrayLike | None = None) -> Interval:
+    """Returns an accuracy with its 95 % interval.
+
+    The interval is over images for one seed (bootstrap), over images and seeds for several. Where all images or none
+    are classified correctly it is Wilson's.
+
+    Example:
+        >>> import numpy as np, seedsweep as ss
+        >>> found = ss.stats.accuracy(np.repeat([1, 0], [80, 20]))
+        >>> found.value, found.low < 0.75, found.high > 0.85, found.over
+        (0.8, True, True, 'images')
+
+    Args:
+        correct: [S, N], 1 where seed s classifies image n correctly, 0 elsewhere; or [N], of one seed.
+        groups: [N] names of what belongs together, such as photographs of one object; None: every image is its own.
+
+    Raises:
+        SeedsweepError: there are other values than 0 and 1, or the shapes don't fit together.
+    """
+    values = correct_answers(correct, groups)
+    units = by_group(values, groups)
+    over = drawn(values, units)
+    share = float(values.mean())
+    if share in (0.0, 1.0):
+        n = units.shape[1]
+        return wilson(round(share * n), n, over=over)
+    if len(values) == 1:
+        return paired_bootstrap(units[0], over=over).clipped()
+    return crossed_mean(units).interval(over=over).clipped()
+
+
+def standings(
+    arms: dict[str, dict[int, Floats]], best: str, groups: ArrayLike | None = None
+) -> dict[str, Standing]:
+    """Compares every arm with the best.
+
+    The best was chosen by the accuracies that are compared, so its lead is a little flattered: an arm that is
+    nevertheless called the same is so with good reason.
+
+    Args:
+        arms: by label and seed, [N] of 1 (correct) or 0; N may differ where the images are others.
+        best: the label to compare with.
+        groups: [N] of the best arm's images; None: every image is its own.
+    """
+    n = len(next(iter(arms[best].values())))
+    comparable = {label for label, runs in arms.items() if all(len(each) == n for each in runs.values())}
+    behind = {
+        label: compare(*_paired(arms[best], runs), groups)
+        for label, runs in arms.items()
+        if label in comparable - {best}
+    }
+    corrected = dict(zip(behind, holm([found.p for found in behind.values()]).tolist(), strict=True))
+    result = {}
+    for label, runs in arms.items():
+        interval = accuracy(np.stack(list(runs.values())), groups if label in comparable else None)
+        if label not in behind:
+            result[label] = Standing(interval)
+            continue
+        near = abs(behind[label].difference.value) <= NEAR
+        same = (near or None) if corrected[label] > 1 - LEVEL else False
+        result[label] = Standing(interval, behind[label], corrected[label], same)
+    return result
+
+
+def _paired(first: dict[int, Floats], second: dict[int, Floats]) -> tuple[Floats, Floats]:
+    """Returns the runs of two arms row against row: the same seeds, or else in their order."""
+    shared = sorted(set(first) & set(second))
+    if shared:
+        return np.stack([first[seed] for seed in shared]), np.stack([second[seed] for seed in shared])
+    pairs = min(len(first), len(second))
+    return np.stack(list(first.values())[:pairs]), np.stack(list(second.values())[:pairs])
 
 
 class Ranking(dict[str, Standing]):
@@ -65,7 +173,7 @@ def table(correct: Mapping[str, ArrayLike | Seeds], groups: ArrayLike | None = N
     return Ranking((name, found[name]) for name in order)
 
 
-def _by_seed(name: str, given: ArrayLike | Seeds) -> dict[int, NDArray[np.float64]]:
+def _by_seed(name: str, given: ArrayLike | Seeds) -> dict[int, Floats]:
     if not isinstance(given, Mapping):
         return dict(enumerate(correct_answers(given)))
     rows = {seed: correct_answers(values) for seed, values in given.items()}

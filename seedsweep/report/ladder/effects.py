@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seedsweep.report.ladder.read import PUT_BACK, Arm, Ladder
-from seedsweep.stats.interval import Interval
-from seedsweep.stats.over_seeds import over_seeds
+from seedsweep.stats.interval import Interval, over_seeds
 
 TWICE, ONCE = "rescale_twice", "auto"  # input scaling
 BATCH, STORED = "batch_stats", "inference"  # BatchNorm policy

@@ -7,7 +7,7 @@ from seedsweep.report.blocks import Block, Facts, Figure, Figures, Section, Text
 from seedsweep.report.contents import Material
 from seedsweep.report.plots import reliability_diagram
 from seedsweep.report.text import percent
-from seedsweep.stats.calibration import Calibration, calibrate
+from seedsweep.stats.calibration_error import Calibration, calibrate
 
 ORDER = 80
 CAPTION = "Share of correct answers against confidence, test images"

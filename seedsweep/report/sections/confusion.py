@@ -10,9 +10,8 @@ from seedsweep.report.contents import Material
 from seedsweep.report.text import percent
 from seedsweep.runs.answers import Answers
 from seedsweep.runs.held_out import HELD_OUT
-from seedsweep.stats.interval import Interval
-from seedsweep.stats.over_images import wilson
-from seedsweep.stats.standing import accuracy
+from seedsweep.stats.interval import Interval, wilson
+from seedsweep.stats.ranking import accuracy
 
 ORDER = 60
 MOST_CLASSES = 40  # of a matrix that anyone reads

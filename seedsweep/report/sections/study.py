@@ -22,7 +22,7 @@ from seedsweep.report.contents import STUDY, Material
 from seedsweep.report.pictures import png_uri
 from seedsweep.report.text import percent, short
 from seedsweep.runs.record import METRICS
-from seedsweep.stats.over_seeds import over_seeds
+from seedsweep.stats.interval import over_seeds
 
 ORDER = 15
 FIRST = ("importances", "history")  # pictures shown without a click

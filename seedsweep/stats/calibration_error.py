@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
+from scipy import optimize, special
 
 from seedsweep.errors import SeedsweepError
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
-BINS = 10
+BINS = 10  # of the error and of the diagram
 SMALLEST = 1e-7  # probabilities are written with six decimals
 
 
@@ -56,7 +56,7 @@ class Calibration:
     n: int
 
 
-def reliability(probabilities: Floats, labels: Labels, bins: int = BINS) -> Reliability:
+def reliability(probabilities: Floats, labels: Labels) -> Reliability:
     """Returns the reliability diagram of probabilities [N, C] against labels [N].
 
     DeGroot and Fienberg 1983; for neural nets: Guo and others 2017.
@@ -64,39 +64,26 @@ def reliability(probabilities: Floats, labels: Labels, bins: int = BINS) -> Reli
     Raises:
         SeedsweepError: some probabilities are no numbers.
     """
-    _are_numbers(probabilities)
-    confidence = probabilities.max(1)
+    confidence, bin_of = _binned(probabilities)
     correct = probabilities.argmax(1) == labels
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    count = np.bincount(bin_of, minlength=bins)
+    count = np.bincount(bin_of, minlength=BINS)
     with np.errstate(invalid="ignore"):
-        mean = np.bincount(bin_of, confidence, bins) / count
-        share = np.bincount(bin_of, correct, bins) / count
+        mean = np.bincount(bin_of, confidence, BINS) / count
+        share = np.bincount(bin_of, correct, BINS) / count
     return Reliability(mean, share, count)
 
 
-def ece(probabilities: Floats, labels: Labels, bins: int = BINS) -> float:
-    """Returns the expected calibration error of probabilities [N, C] (Naeini and others 2015), by torchmetrics.
+def ece(probabilities: Floats, labels: Labels) -> float:
+    """Returns the expected calibration error of probabilities [N, C] (Naeini and others 2015).
 
     Raises:
         SeedsweepError: some probabilities are no numbers.
     """
-    import torch
-    from torchmetrics.functional.classification import multiclass_calibration_error
-
-    _are_numbers(probabilities)
-    return float(
-        multiclass_calibration_error(
-            torch.from_numpy(np.asarray(probabilities, dtype=np.float64)),
-            torch.from_numpy(np.asarray(labels, dtype=np.int64)),
-            probabilities.shape[1],
-            n_bins=bins,
-            norm="l1",
-        )
-    )
+    found = reliability(probabilities, labels)
+    return float(np.nansum(np.abs(found.accuracy - found.confidence) * found.count) / found.count.sum())
 
 
-def ece_by_chance(probabilities: Floats, bins: int = BINS, draws: int = 1000, seed: int = 0) -> float:
+def ece_by_chance(probabilities: Floats, draws: int = 1000, seed: int = 0) -> float:
     """Returns the 95 % quantile of the error that a perfectly calibrated net would show on these images.
 
     Correct predictions are drawn with the stated confidence (consistency resampling: Bröcker and Smith 2007). Few
@@ -105,70 +92,63 @@ def ece_by_chance(probabilities: Floats, bins: int = BINS, draws: int = 1000, se
     Raises:
         SeedsweepError: some probabilities are no numbers.
     """
-    _are_numbers(probabilities)
-    confidence = probabilities.max(1)
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    member = np.eye(bins)[bin_of]
+    confidence, bin_of = _binned(probabilities)
+    member = np.eye(BINS)[bin_of]
     drawn = np.random.default_rng(seed).random((draws, len(confidence))) < confidence
     errors = np.abs((drawn - confidence) @ member).sum(1) / len(confidence)
     return float(np.quantile(errors, 0.95))
 
 
-def fit_temperature(probabilities: Floats, labels: Labels) -> float:
-    """Returns the temperature that fits probabilities [N, C] to labels [N] best (Guo and others 2017).
-
-    The logarithms of the probabilities serve as logits: they differ by a constant an image, which softmax ignores.
-
-    Raises:
-        SeedsweepError: some probabilities are no numbers.
-    """
-    _are_numbers(probabilities)
-    logits = _logits(probabilities)
-
-    def loss(log_temperature: float) -> float:
-        return _loss(logits / np.exp(log_temperature), labels)
-
-    return float(np.exp(optimize.minimize_scalar(loss, bounds=(-4.0, 4.0), method="bounded").x))
-
-
 def scaled(probabilities: Floats, temperature: float) -> Floats:
     """Returns probabilities [N, C] after division of their logits by ``temperature``."""
-    logits = _logits(probabilities) / temperature
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(powers / powers.sum(1, keepdims=True))
+    return np.asarray(special.softmax(_logits(probabilities) / temperature, axis=1))
 
 
 def calibrate(
-    probabilities: Floats, labels: Labels, fit_probabilities: Floats, fit_labels: Labels, bins: int = BINS
+    probabilities: Floats, labels: Labels, fit_probabilities: Floats, fit_labels: Labels
 ) -> Calibration:
-    """Measures calibration on one set of images, with a temperature fitted on another.
+    """Measures calibration on one set of images, with a temperature fitted on another (Guo and others 2017).
+
+    The logarithms of the probabilities serve as logits: they differ by a constant an image, which softmax ignores.
 
     Args:
         probabilities: [N, C], of the images to report on.
         labels: [N].
         fit_probabilities: [M, C], of the validation images.
         fit_labels: [M].
-        bins: of the error.
 
     Raises:
         SeedsweepError: some probabilities are no numbers.
     """
-    temperature = fit_temperature(fit_probabilities, fit_labels)
+    _check_numbers(fit_probabilities)
+    fit_logits = _logits(fit_probabilities)
+
+    def fit_loss(log_temperature: float) -> float:
+        return _loss(fit_logits / np.exp(log_temperature), fit_labels)
+
+    temperature = float(np.exp(optimize.minimize_scalar(fit_loss, bounds=(-4.0, 4.0), method="bounded").x))
     after = scaled(probabilities, temperature)
     return Calibration(
-        ece=ece(probabilities, labels, bins),
-        ece_by_chance=ece_by_chance(probabilities, bins),
+        ece=ece(probabilities, labels),
+        ece_by_chance=ece_by_chance(probabilities),
         temperature=temperature,
-        ece_scaled=ece(after, labels, bins),
+        ece_scaled=ece(after, labels),
         loss=_loss(_logits(probabilities), labels),
         loss_scaled=_loss(_logits(after), labels),
-        reliability=reliability(probabilities, labels, bins),
+        reliability=reliability(probabilities, labels),
         n=len(labels),
     )
 
 
-def _are_numbers(probabilities: Floats) -> None:
-    """Says in one sentence what would else be a wrong bin, an endless temperature or a traceback."""
+def _binned(probabilities: Floats) -> tuple[Floats, Labels]:
+    """Returns each image's confidence [N] and the number of its bin [N]."""
+    _check_numbers(probabilities)
+    confidence = probabilities.max(1)
+    return confidence, np.minimum((confidence * BINS).astype(int), BINS - 1)
+
+
+def _check_numbers(probabilities: Floats) -> None:
+    """Refuses NaN and infinity, which would give a wrong bin or a temperature without end."""
     if not np.isfinite(probabilities).all():
         wrong = int((~np.isfinite(probabilities).all(1)).sum())
         raise SeedsweepError(
@@ -182,6 +162,5 @@ def _logits(probabilities: Floats) -> Floats:
 
 
 def _loss(logits: Floats, labels: Labels) -> float:
-    top = logits.max(1, keepdims=True)
-    normaliser = np.log(np.exp(logits - top).sum(1)) + top[:, 0]
-    return float((normaliser - logits[np.arange(len(labels)), labels]).mean())
+    """Returns the mean cross-entropy."""
+    return float(-special.log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
