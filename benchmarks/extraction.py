@@ -28,7 +28,7 @@ from seedsweep.features.extract import extract
 from seedsweep.features.store import PLAIN, Space
 from seedsweep.models.classifier import FeatureNet
 from seedsweep.models.input_scaling import flush_denormals
-from seedsweep.training.assemble import trunk_as_set
+from seedsweep.training.assemble import backbone_as_set
 
 # height, width, photographs (about as many seconds for each), goal against plain PyTorch
 NETS = {
@@ -101,9 +101,9 @@ def prepared_net(name: str, n: int, *more: str) -> tuple[Config, list[str], list
     weights = f"backbone.weights={weights_of(name)}"
     cfg = config(f"backbone={name}", weights, f"data.image_size=[{height},{width}]", *more)
     prepared = prepare_images(cfg.data, cache_dir())
-    trunk = trunk_as_set(cfg)
+    backbone = backbone_as_set(cfg)
     table = prepared.table
-    return cfg, table.digests[:n], table.paths[:n], FeatureNet(trunk.preprocess, trunk.backbone).eval()
+    return cfg, table.digests[:n], table.paths[:n], FeatureNet(backbone.preprocess, backbone.net).eval()
 
 
 def on_cpu(name: str) -> Iterator[Row]:

@@ -23,7 +23,7 @@ from seedsweep.features.engines import build_engine
 from seedsweep.models.build import add_head
 from seedsweep.models.classifier import FeatureNet
 from seedsweep.models.input_scaling import flush_denormals
-from seedsweep.training.assemble import trunk_as_set
+from seedsweep.training.assemble import backbone_as_set
 from seedsweep.training.card import card_of
 from seedsweep.training.effective import effective
 
@@ -42,14 +42,14 @@ def figures() -> Iterator[Row]:
     )
     prepared = prepare_images(cfg.data, cache_dir())
     paths, root = prepared.table.paths, prepared.table.root
-    trunk = trunk_as_set(cfg)
-    built = add_head(trunk, len(prepared.table.classes), cfg.head, cfg.seed)
+    backbone = backbone_as_set(cfg)
+    built = add_head(backbone, len(prepared.table.classes), cfg.head, cfg.seed)
     card = card_of(cfg, built, effective(cfg, built), prepared.table.classes, {})
     trained = Trained(built.classifier.eval(), prepared.table.classes, (SIDE, SIDE), card, Path("none"), "")
     answer = Answer(trained, cfg)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     engine = build_engine(
-        FeatureNet(trunk.preprocess, trunk.backbone).eval(), (3, SIDE, SIDE), cfg.features, device
+        FeatureNet(backbone.preprocess, backbone.net).eval(), (3, SIDE, SIDE), cfg.features, device
     )
 
     def predict() -> float:

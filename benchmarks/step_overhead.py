@@ -17,7 +17,7 @@ from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.data.prepare import prepare_images
 from seedsweep.models.build import add_head
 from seedsweep.models.input_scaling import flush_denormals
-from seedsweep.training.assemble import trunk_as_set
+from seedsweep.training.assemble import backbone_as_set
 from seedsweep.training.module import ArmModule
 
 
@@ -68,7 +68,7 @@ def figures() -> Iterator[Row]:
         )
         prepared = prepare_images(cfg.data, cache_dir())
         images = ImageDataModule(prepared, batch_size, cfg.seed, cfg.data.workers, None)
-        built = add_head(trunk_as_set(cfg), len(prepared.table.classes), cfg.head, cfg.seed)
+        built = add_head(backbone_as_set(cfg), len(prepared.table.classes), cfg.head, cfg.seed)
         module = ArmModule(built.classifier, cfg.optim, prepared.table.classes, cfg.seed)
         built.classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         epoch_bare(module, images), epoch_ours(module, images)

@@ -60,8 +60,8 @@ def against_one_pass() -> Iterator[Row]:
     images = f"data.demo.n_images={n}"
     net = ["backbone=inception_v3", f"backbone.weights={weights}", f"data.image_size=[{SIZE[0]},{SIZE[1]}]"]
     plain = [images, *net, f"study.n_trials={trials}", f"trainer.max_epochs={epochs}", "study.workers=2"]
-    cfg, _, paths, trunk = prepared_net("inception_v3", n, images)
-    engine = build_engine(trunk, (3, *SIZE), cfg.features, torch.device("cpu"))
+    cfg, _, paths, net = prepared_net("inception_v3", n, images)
+    engine = build_engine(net, (3, *SIZE), cfg.features, torch.device("cpu"))
     ready = torch.stack([read_image(path, SIZE) for path in paths])
     bare(engine, ready[:32])
     what = f"{trials} trials x {epochs} epochs, InceptionV3 {SIZE[0]}x{SIZE[1]}, {len(paths):,} photographs"

@@ -12,7 +12,7 @@ from seedsweep.models import nets
 from seedsweep.models.backbone import IMAGENET, MINUS_ONE_TO_ONE, InputSpec
 from seedsweep.models.backbone_builder import build_backbone, names
 from seedsweep.models.options import BackboneConfig
-from seedsweep.models.timm_model import TimmTrunk
+from seedsweep.models.timm_model import TimmNet
 
 
 def build(name: str, library: str = "own"):
@@ -162,13 +162,13 @@ class Odd(torch.nn.Module):
 )
 def test_channels_come_first(shape: tuple[int, ...], layout: str, expected: tuple[int, ...]) -> None:
     odd = Odd(shape, layout)
-    got = TimmTrunk(odd, "odd", None)(photo(16))
+    got = TimmNet(odd, "odd", None)(photo(16))
     assert torch.equal(got, odd.forward_features(photo(16)).permute(expected))
 
 
 def test_no_feature_map_is_one_sentence() -> None:
     with pytest.raises(SeedsweepError, match="odd can't serve as a backbone"):
-        TimmTrunk(Odd((1, 3, 4, 5)), "odd", None)(photo(16))
+        TimmNet(Odd((1, 3, 4, 5)), "odd", None)(photo(16))
 
 
 def test_a_timm_model_that_insists_on_its_pooling() -> None:

@@ -230,7 +230,7 @@ def test_imbalanced_images(rare: int, wanted: Verdict, tmp_path: Path, monkeypat
         probe=Probe(acc, predicted, 1.0, np.full(len(STRENGTHS), acc), acc),
         material=SimpleNamespace(val_labels=torch.from_numpy(labels), classes=["a", "b"]),
         prepared=SimpleNamespace(table=SimpleNamespace(classes=["a", "b"])),
-        trunk=SimpleNamespace(origin=SimpleNamespace(name="net", weights=WeightsOrigin("none"))),
+        backbone=SimpleNamespace(name="net", weights=WeightsOrigin("none")),
     )  # fmt: skip
     for check in (baselines.check, backbone_fit.check):
         finding = check(subject, tmp_path)
@@ -359,7 +359,7 @@ def test_a_plan_whose_weights_are_missing_is_not_measured_on_a_random_net(
     def unreachable(*_: object) -> None:
         raise WeightsUnreachableError("The weights of x can't be reached: place them there.")
 
-    monkeypatch.setattr("seedsweep.diagnosis.subject.trunk_as_set", unreachable)
+    monkeypatch.setattr("seedsweep.diagnosis.subject.backbone_as_set", unreachable)
     assert main([*SMALL, "task=diagnose", "data=folder", f"data.root={images}"]) == 2
     assert "can't be reached: place them there" in capsys.readouterr().err
 

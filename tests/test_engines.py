@@ -20,7 +20,7 @@ from seedsweep.features.fold import folded
 from seedsweep.features.openvino_engine import SideBySide
 from seedsweep.features.options import ENGINE_NAMES, FeaturesConfig
 from seedsweep.models.classifier import FeatureNet
-from seedsweep.training.assemble import trunk_as_set
+from seedsweep.training.assemble import backbone_as_set
 
 CPU = torch.device("cpu")
 NETS = {
@@ -35,15 +35,15 @@ def net(name: str, *overrides: str) -> tuple[FeatureNet, tuple[int, int, int]]:
     more, side = NETS[name]
     size = (3, side, side + 11)
     config = small(f"backbone={name}", *more, f"data.image_size=[{size[1]},{size[2]}]", *overrides)
-    trunk = trunk_as_set(config)
+    backbone = backbone_as_set(config)
     generator = torch.Generator().manual_seed(0)
     if name != "efficientnet_lite0":  # fresh statistics are 0 and 1: folding them would prove nothing
-        for _, layer in norm_layers(trunk.backbone):
+        for _, layer in norm_layers(backbone.net):
             assert layer.running_mean is not None
             assert layer.running_var is not None
             layer.running_mean.normal_(0, 0.1, generator=generator)
             layer.running_var.uniform_(0.5, 2, generator=generator)
-    return FeatureNet(trunk.preprocess, trunk.backbone).eval(), size
+    return FeatureNet(backbone.preprocess, backbone.net).eval(), size
 
 
 def photos(n: int, size: tuple[int, int, int]) -> Tensor:

@@ -96,7 +96,7 @@ def test_stored_equals_online(overrides: list[str], tmp_path: Path) -> None:
 
 def opened(config: Config) -> FeatureImages:
     prepared = prepare_images(config.data, Path(config.paths.cache))
-    return open_features(config, prepared, assemble.trunk_of(config, prepared))
+    return open_features(config, prepared, assemble.backbone_of(config, prepared))
 
 
 def test_features_are_extracted_once(cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

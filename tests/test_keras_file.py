@@ -19,8 +19,7 @@ from seedsweep.digest import digest_of_net
 from seedsweep.errors import SeedsweepError
 from seedsweep.models import keras_twin, nets
 from seedsweep.models.backbone_builder import build_backbone
-from seedsweep.models.keras_file import dense_of, read_keras
-from seedsweep.models.keras_head import head_of, is_ours
+from seedsweep.models.keras_file import dense_of, head_of, is_ours, read_keras
 from seedsweep.models.nets import inception_v3
 from seedsweep.models.options import BackboneConfig
 
@@ -274,7 +273,7 @@ from seedsweep.models.backbone import IMAGENET, Backbone, Source
 from seedsweep.models.keras_twin import KerasTwin
 
 SOURCE = Source()
-KERAS = KerasTwin(IMAGENET, lambda trunk, numbered: ["0"])
+KERAS = KerasTwin(IMAGENET, lambda backbone, numbered: ["0"])
 
 def build():
     return Backbone(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)), 4, IMAGENET, min_size=16)

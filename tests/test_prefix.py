@@ -19,7 +19,7 @@ from seedsweep.models.backbone import Backbone
 from seedsweep.models.backbone_builder import build_backbone
 from seedsweep.models.cut import find_cut
 from seedsweep.models.options import BackboneConfig
-from seedsweep.training.assemble import build_module, trunk_as_set, trunk_of
+from seedsweep.training.assemble import backbone_as_set, backbone_of, build_module
 from seedsweep.training.module import ArmModule
 from seedsweep.training.run import train
 from seedsweep.training.stored import open_features
@@ -153,12 +153,12 @@ def test_a_frozen_backbone_trains_from_nowhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("policy", ["inference", "recalibrate", "train", "batch_stats", "update_stats"])
 def test_below_the_cut_nothing_is_trained_or_moves(policy: str, tmp_path: Path) -> None:
-    trunk = trunk_as_set(upper(tmp_path, f"batchnorm={policy}"))
-    cut, backbone = trunk.cut, trunk.backbone
+    built = backbone_as_set(upper(tmp_path, f"batchnorm={policy}"))
+    cut, backbone = built.cut, built.net
     assert cut is not None
-    assert trunk.norm_layers == len(norm_layers(backbone)) == 49
+    assert len(norm_layers(backbone)) == 49
     whole_net = policy in ("batch_stats", "update_stats")  # their fault is not mended by the cut
-    assert depends_on_batch(trunk.lower) == whole_net
+    assert depends_on_batch(built.lower) == whole_net
     before = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
     backbone.train()
     backbone(torch.randn(4, 3, 64, 64)).square().sum().backward()
@@ -255,16 +255,16 @@ def test_why_online(overrides: list[str], reason: str, tmp_path: Path) -> None:
 def extracted(config: Config, change: str = "") -> tuple[int, PreparedImages, ActivationDataModule]:
     """Opens the activations, with one weight changed."""
     prepared = prepare_images(config.data, Path(config.paths.cache))
-    trunk = trunk_of(config, prepared)
-    assert trunk.cut is not None
+    backbone = backbone_of(config, prepared)
+    assert backbone.cut is not None
     if change:
         with torch.no_grad():
-            trunk.backbone.get_parameter(change).add_(0.1)
-    features = open_features(config, prepared, trunk)
+            backbone.net.get_parameter(change).add_(0.1)
+    features = open_features(config, prepared, backbone)
     images = ActivationDataModule(
-        features, trunk.cut, config.data.batch_size, config.seed, config.trainer.channels_last
+        features, backbone.cut, config.data.batch_size, config.seed, config.trainer.channels_last
     )
-    module, _ = build_module(config, prepared, trunk)
+    module, _ = build_module(config, prepared, backbone)
     module.eval()
     rows = torch.tensor([5, 0, 69, 5])
     with torch.no_grad():

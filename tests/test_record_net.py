@@ -27,7 +27,7 @@ from seedsweep.models.called import NONE
 from seedsweep.models.input_scaling import Preprocess
 from seedsweep.names import conf_dir
 from seedsweep.runs.switches import Switches
-from seedsweep.training.assemble import build_module, trunk_as_set
+from seedsweep.training.assemble import backbone_as_set, build_module
 from seedsweep.training.effective import _preprocess_of, effective
 from seedsweep.training.module import ArmModule
 
@@ -120,8 +120,8 @@ def built_of(config: Config) -> tuple[ArmModule, BuiltModel, bool]:
         moved.append(apart(before, statistics(net)) > 0)
 
     torch.manual_seed(0)
-    trunk = trunk_as_set(config, calibrate)
-    module, built = build_module(config, SimpleNamespace(table=table), trunk)  # type: ignore[arg-type]
+    backbone = backbone_as_set(config, calibrate)
+    module, built = build_module(config, SimpleNamespace(table=table), backbone)  # type: ignore[arg-type]
     for _, layer in norm_layers(built.classifier):
         nn.init.uniform_(layer.weight, 0.5, 1.5)  # timm begins some at 0, which hides what they do
     return module, built, any(moved)

@@ -363,7 +363,7 @@ def test_no_map_where_features_have_no_places(
     model: nn.Module, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     Image.new("RGB", (32, 32)).save(tmp_path / "p.png")
-    net = timm_model.TimmTrunk(model, "a net", None) if isinstance(model, Tokens) else model
+    net = timm_model.TimmNet(model, "a net", None) if isinstance(model, Tokens) else model
     backbone = Backbone(net, 3, IMAGENET, 8)
     parts = SimpleNamespace(preprocess=nn.Identity(), backbone=backbone, head=nn.Linear(3, 2))
     parts.preprocess.forward = lambda images: images.float()

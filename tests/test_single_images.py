@@ -15,7 +15,7 @@ from seedsweep.batchnorm.single import check_single_images, layer_of_one_value
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.diagnosis.stored_features import Material, part_of
 from seedsweep.errors import SeedsweepError
-from seedsweep.training.assemble import trunk_of
+from seedsweep.training.assemble import backbone_of
 from seedsweep.training.run import train
 from seedsweep.training.shared_setup import Given
 
@@ -125,4 +125,4 @@ def test_a_diagnosis_and_a_recalibration_refuse_it_too(images: PreparedImages) -
     table = images.table
     rows = np.sort(np.concatenate([table.indices("train")[:1], table.indices("val")]))
     with pytest.raises(SeedsweepError, match="two or more training images"):
-        trunk_of(config("batchnorm=recalibrate"), part_of(images, rows))
+        backbone_of(config("batchnorm=recalibrate"), part_of(images, rows))

@@ -26,7 +26,7 @@ from seedsweep.models.fitting import (
 from seedsweep.models.options import BackboneConfig
 from seedsweep.models.tensors import read_tensors
 from seedsweep.models.weights import WeightsOrigin, load_pretrained
-from seedsweep.training.assemble import trunk_as_set
+from seedsweep.training.assemble import backbone_as_set
 from seedsweep.training.card import card_of
 from seedsweep.training.effective import effective
 
@@ -256,7 +256,7 @@ def test_timms_old_names_are_converted(tmp_path: Path) -> None:
 def ours(folder: Path, *overrides: str, whole: bool = True) -> Path:
     """Writes the checkpoint of a run that was not trained."""
     config = config_of("head.width=0", "backbone.weights=none", *overrides)
-    built = add_head(trunk_as_set(config), 2, config.head, config.seed)
+    built = add_head(backbone_as_set(config), 2, config.head, config.seed)
     with torch.no_grad():
         for tensor in built.classifier.state_dict().values():
             if tensor.is_floating_point():

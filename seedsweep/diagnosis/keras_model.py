@@ -13,10 +13,9 @@ from seedsweep.data.prepare import prepare_images
 from seedsweep.diagnosis.arguments import check_checkpoint
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
-from seedsweep.models.build import Trunk
-from seedsweep.models.keras_file import KerasClassifier, dense_of, read_keras
-from seedsweep.models.keras_head import POOLING, head_of, is_ours
-from seedsweep.training.assemble import build_module, trunk_as_set
+from seedsweep.models.build import ArmBackbone
+from seedsweep.models.keras_file import POOLING, KerasClassifier, dense_of, head_of, is_ours, read_keras
+from seedsweep.training.assemble import backbone_as_set, build_module
 from seedsweep.training.options import ArmSettings
 
 log = logging.getLogger(__name__)
@@ -41,14 +40,14 @@ def of_keras(path: Path, config: ArmSettings, limit: int = 1000) -> Subject:
     check_checkpoint(path)
     file = read_keras(path)
     config.backbone = replace(config.backbone, weights=str(path))
-    trunk = trunk_as_set(config)  # first, so that what is advised below was tried
-    advice = f"train a new head on its backbone with backbone={trunk.origin.name} backbone.weights={path}"
+    backbone = backbone_as_set(config)  # first, so that what is advised below was tried
+    advice = f"train a new head on its backbone with backbone={backbone.name} backbone.weights={path}"
     read = dense_of(file)
     if read is None:
         raise SeedsweepError(
             f"{path} has no Dense layers that follow one another, so it is no whole classifier: {advice}."
         )
-    _check_head(path, read, trunk, advice)
+    _check_head(path, read, backbone, advice)
     prepared = prepare_images(config.data, config.cache_dir)
     n_classes = len(prepared.table.classes)
     if read.sizes[-1] != n_classes:
@@ -57,7 +56,7 @@ def of_keras(path: Path, config: ArmSettings, limit: int = 1000) -> Subject:
             "was trained on."
         )
     config.head = replace(config.head, width=read.sizes[1] if len(read.dense) == MOST else 0)
-    _, built = build_module(config, prepared, trunk)
+    _, built = build_module(config, prepared, backbone)
     net = built.classifier.eval()
     layers = [layer for layer in net.head.modules() if isinstance(layer, nn.Linear)]
     with torch.no_grad():
@@ -67,7 +66,7 @@ def of_keras(path: Path, config: ArmSettings, limit: int = 1000) -> Subject:
     return Subject("checkpoint", config, prepared, net, net, limit=limit, given_manifest=config.data.manifest)
 
 
-def _check_head(path: Path, read: KerasClassifier, trunk: Trunk, advice: str) -> None:
+def _check_head(path: Path, read: KerasClassifier, backbone: ArmBackbone, advice: str) -> None:
     """Refuses a head that ours can't compute; of a file of weights alone the log says what it is taken for."""
     if len(read.dense) > MOST:
         raise SeedsweepError(
@@ -84,14 +83,14 @@ def _check_head(path: Path, read: KerasClassifier, trunk: Trunk, advice: str) ->
             f"{path} has the head {', '.join(map(str, head))}, and here it can only be {POOLING}, Dense with relu (or "
             f"without this one), Dense with softmax: {advice}."
         )
-    if further := _further(read, trunk.backbone):
+    if further := _further(read, backbone.net):
         raise SeedsweepError(
             f"{path} has {further} beside its backbone and its Dense layers, which a head here can't have: {advice}."
         )
-    features = trunk.backbone.num_features
+    features = backbone.net.num_features
     if read.sizes[0] != features:
         raise SeedsweepError(
-            f"{path}: its first Dense layer reads {read.sizes[0]} numbers, and {trunk.origin.name} gives {features} "
+            f"{path}: its first Dense layer reads {read.sizes[0]} numbers, and {backbone.name} gives {features} "
             f"after average pooling (a Flatten layer is not understood): {advice}."
         )
     if head is None:

@@ -22,7 +22,7 @@ from seedsweep.names import path_of
 from seedsweep.overrides import key_of
 from seedsweep.runs.history import read_history
 from seedsweep.runs.record import divergence_of, read_metrics
-from seedsweep.training.assemble import build_module, trunk_as_set, trunk_of
+from seedsweep.training.assemble import backbone_as_set, backbone_of, build_module
 from seedsweep.training.options import ArmSettings
 
 log = logging.getLogger(__name__)
@@ -166,8 +166,8 @@ def load_net(config: ArmSettings, prepared: PreparedImages, checkpoint: Path) ->
     """
     saved = read_checkpoint(checkpoint)
     state, whole = saved["state_dict"], bool(saved.get("whole", True))
-    trunk = trunk_as_set(config) if whole else trunk_of(config, prepared)
-    module, built = build_module(config, prepared, trunk)
+    backbone = backbone_as_set(config) if whole else backbone_of(config, prepared)
+    module, built = build_module(config, prepared, backbone)
     try:
         wrong = module.load_state_dict(state, strict=False)
     except RuntimeError as error:

@@ -16,9 +16,9 @@ from seedsweep.data.order import epoch_order
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.table import ImageTable
 from seedsweep.errors import SeedsweepError
-from seedsweep.models.build import Trunk
+from seedsweep.models.build import ArmBackbone
 from seedsweep.models.classifier import FeatureNet
-from seedsweep.training.assemble import trunk_as_set, trunk_of
+from seedsweep.training.assemble import backbone_as_set, backbone_of
 from seedsweep.training.options import ArmSettings
 from seedsweep.training.predict import Source
 from seedsweep.training.stored import open_features
@@ -127,7 +127,7 @@ class Material:
 
     def _stored(self, config: ArmSettings) -> Answers:
         try:
-            features: Source = open_features(config, self.images, trunk_of(config, self.images))
+            features: Source = open_features(config, self.images, backbone_of(config, self.images))
         except OSError as error:
             raise SeedsweepError(
                 f"the features can't be written below {config.paths.cache} ({error}): make room there, or give "
@@ -139,15 +139,15 @@ class Material:
 
     def _batchwise(self, config: ArmSettings) -> Answers | None:
         """Passes the training images in training's batches, and then all images in eval mode."""
-        trunk = trunk_as_set(config)
-        if not depends_on_batch(trunk.backbone):
+        backbone = backbone_as_set(config)
+        if not depends_on_batch(backbone.net):
             return None
-        check_single_images(trunk.backbone, config.data.image_size, config.data.batch_size, self.n_train)
-        net = feature_net(trunk)
+        check_single_images(backbone.net, config.data.image_size, config.data.batch_size, self.n_train)
+        net = feature_net(backbone)
         views = []
         for view in range(VIEWS):
             order = epoch_order(self.n_train, config.data.batch_size, config.seed, view)
-            features = torch.full((self.n_train, trunk.backbone.num_features), torch.nan)
+            features = torch.full((self.n_train, backbone.net.num_features), torch.nan)
             net.train()
             for positions in torch.split(order, config.data.batch_size):
                 features[positions] = net(self.train_pixels(positions))
@@ -169,6 +169,6 @@ class _Features(FeatureNet):
         return super().forward(images).clone()
 
 
-def feature_net(trunk: Trunk) -> FeatureNet:
+def feature_net(backbone: ArmBackbone) -> FeatureNet:
     """Returns pixels to pooled features, without gradients, in the fastest memory layout."""
-    return _Features(trunk.preprocess, trunk.backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return _Features(backbone.preprocess, backbone.net).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

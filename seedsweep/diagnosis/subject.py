@@ -18,11 +18,11 @@ from seedsweep.diagnosis.rehearse import LONG, QUICK, Rehearsal, epochs_within, 
 from seedsweep.diagnosis.remedy import CommandLine, apply
 from seedsweep.diagnosis.ridge import Probe, fit_probe
 from seedsweep.diagnosis.stored_features import EVAL_BATCH, Answers, Material
-from seedsweep.models.build import Trunk
+from seedsweep.models.build import ArmBackbone
 from seedsweep.models.classifier import Classifier
 from seedsweep.models.weights import WeightsUnreachableError
 from seedsweep.runs.answers import read_answers
-from seedsweep.training.assemble import trunk_as_set
+from seedsweep.training.assemble import backbone_as_set
 from seedsweep.training.options import ArmSettings
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Subject:
     given_manifest: str | None = None
     said: CommandLine | None = None
     _rehearsals: dict[str, Rehearsal] = field(default_factory=dict)
-    _trunk: Trunk | None = None
+    _backbone: ArmBackbone | None = None
 
     @cached_property
     def material(self) -> Material:
@@ -77,7 +77,7 @@ class Subject:
         if config.batchnorm.train_affine:
             config = apply(config, ["batchnorm=inference"])
         try:
-            self._trunk = trunk_as_set(config)
+            self._backbone = backbone_as_set(config)
         except WeightsUnreachableError:
             if self.kind == "plan" and self.config.backbone.weights != "none":
                 raise  # what would be measured is another net than the one that was planned
@@ -88,12 +88,12 @@ class Subject:
         return config
 
     @property
-    def trunk(self) -> Trunk:
+    def backbone(self) -> ArmBackbone:
         """The net of :attr:`frozen_config`, to look at: whoever passes images leaves it as it was."""
         config = self.frozen_config
-        if self._trunk is None:
-            self._trunk = trunk_as_set(config)
-        return self._trunk
+        if self._backbone is None:
+            self._backbone = backbone_as_set(config)
+        return self._backbone
 
     @cached_property
     def clean_config(self) -> ArmSettings:

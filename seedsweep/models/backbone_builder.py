@@ -170,8 +170,8 @@ def _build_timm(config: BackboneConfig) -> BuiltBackbone:
 
     timm_model.check_name(config.name)
     net = timm_model.build(config.name)
-    trunk = cast(timm_model.TimmTrunk, net.net).model  # its keys are those of the files
-    origin = load_pretrained(trunk, config.name, config.weights, timm_model.source(config.name))
+    model = cast(timm_model.TimmNet, net.net).model  # its keys are those of the files
+    origin = load_pretrained(model, config.name, config.weights, timm_model.source(config.name))
     return BuiltBackbone(net, config.name, origin)
 
 

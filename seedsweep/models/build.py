@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from seedsweep.batchnorm.options import BatchNormConfig
-from seedsweep.batchnorm.policy import norm_layers, set_batchnorm, statistics_untouched
+from seedsweep.batchnorm.policy import follows_stored, norm_layers, set_batchnorm, statistics_untouched
 from seedsweep.digest import digest_of_net
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.backbone import Backbone
@@ -25,20 +26,22 @@ Calibrate = Callable[[Backbone, Preprocess], None]
 FROZEN = BatchNormConfig("frozen")  # stored statistics, nothing trained
 
 
-@dataclass
-class Trunk:
-    """All of a net but its head; ``cut`` where only its upper part is trained."""
+@dataclass(kw_only=True)
+class ArmBackbone(BuiltBackbone):
+    """All of an arm's net but its head; ``cut`` where only its upper part is trained."""
 
     preprocess: Preprocess
-    backbone: Backbone
-    origin: BuiltBackbone
-    norm_layers: int
     cut: Cut | None = None
+
+    @property
+    def train_from(self) -> str | None:
+        """The module at the cut, if there is one."""
+        return self.cut.name if self.cut else None
 
     @property
     def lower(self) -> nn.Module:
         """What stands before the cut, or the whole backbone: normalised images to what may be stored."""
-        return self.backbone if self.cut is None else self.cut.prefix
+        return self.net if self.cut is None else self.cut.prefix
 
     @cached_property
     def digest(self) -> str:
@@ -52,13 +55,13 @@ class Trunk:
             SeedsweepError: what the net hands over at the cut is no tensor.
         """
         if self.cut is None:
-            return (self.backbone.num_features,)
-        with statistics_untouched(self.backbone), torch.no_grad():
-            self.backbone.eval()
+            return (self.net.num_features,)
+        with statistics_untouched(self.net), torch.no_grad():
+            self.net.eval()
             activations = self.cut.prefix(torch.zeros(1, 3, height, width))
         if not isinstance(activations, Tensor):
             raise SeedsweepError(
-                f"backbone.train_from={self.cut.name}: {self.origin.name} hands over several tensors there, and one "
+                f"backbone.train_from={self.cut.name}: {self.name} hands over several tensors there, and one "
                 "is wanted; take another module."
             )
         return tuple(activations.shape[1:])
@@ -66,21 +69,19 @@ class Trunk:
 
 @dataclass
 class BuiltModel:
-    """A classifier and where it came from; ``train_from`` is the module at the cut, if there is one."""
+    """A classifier, and its backbone with where that came from."""
 
     classifier: Classifier
-    backbone: BuiltBackbone
-    norm_layers: int
-    train_from: str | None = None
+    backbone: ArmBackbone
 
 
-def build_trunk(
+def build_arm_backbone(
     backbone: BackboneConfig,
     preprocessing: PreprocessConfig,
     policy: BatchNormConfig,
     image_size: Sequence[int],
     calibrate: Calibrate | None = None,
-) -> Trunk:
+) -> ArmBackbone:
     """Builds preprocessing and backbone of an arm.
 
     Args:
@@ -111,28 +112,26 @@ def build_trunk(
     for name, parameter in net.named_parameters():
         if backbone.freeze or (cut is not None and not cut.holds(name)):
             parameter.requires_grad = False
-    return Trunk(preprocess, net, built, _apply_policy(net, policy, cut), cut)
+    _apply_policy(net, policy, cut)
+    return ArmBackbone(net, built.name, built.weights, built.fallback, preprocess=preprocess, cut=cut)
 
 
-def _apply_policy(net: Backbone, policy: BatchNormConfig, cut: Cut | None) -> int:
+def _apply_policy(net: Backbone, policy: BatchNormConfig, cut: Cut | None) -> None:
     """Puts the norm layers under ``policy``; one that trains them holds those before the cut to what they are.
 
     The policies that train nothing mean the whole net: ``batch_stats`` and ``update_stats`` keep their fault.
     """
     if cut is None or not policy.train_affine:
-        return len(set_batchnorm(net, policy).layers)
-    layers = norm_layers(net)
-    for name, layer in layers:
+        set_batchnorm(net, policy)
+        return
+    for name, layer in norm_layers(net):
         set_batchnorm(layer, policy if cut.holds(name) else FROZEN)
-    return len(layers)
 
 
-def add_head(trunk: Trunk, n_classes: int, options: HeadConfig, seed: int) -> BuiltModel:
-    """Returns the trunk with a fresh head of ``n_classes`` outputs."""
-    head = build_head(trunk.backbone.num_features, n_classes, options, seed)
-    train_from = trunk.cut.name if trunk.cut else None
-    classifier = Classifier(trunk.preprocess, trunk.backbone, head)
-    return BuiltModel(classifier, trunk.origin, trunk.norm_layers, train_from)
+def add_head(backbone: ArmBackbone, n_classes: int, options: HeadConfig, seed: int) -> BuiltModel:
+    """Returns the backbone with a fresh head of ``n_classes`` outputs."""
+    head = build_head(backbone.net.num_features, n_classes, options, seed)
+    return BuiltModel(Classifier(backbone.preprocess, backbone.net, head), backbone)
 
 
 def build_head(features: int, n_classes: int, options: HeadConfig, seed: int) -> Head:
@@ -140,3 +139,30 @@ def build_head(features: int, n_classes: int, options: HeadConfig, seed: int) ->
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return Head(features, n_classes, options)
+
+
+def write_model_summary(model: nn.Module, path: Path, input_size: tuple[int, int, int]) -> None:
+    """Writes the summary of ``model``, which reads images [3, H, W] of ``input_size``."""
+    lines = [
+        f"input {tuple(input_size)}, values 0..255",
+        "",
+        f"{'module':<44} {'kind':<24} {'parameters':>12} {'trained':>12}",
+    ]
+    for name, module in model.named_modules():
+        if not name or name.count(".") > 2:
+            continue
+        total = sum(p.numel() for p in module.parameters())
+        trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
+        lines.append(f"{name:<44} {type(module).__name__:<24} {total:>12,} {trained:>12,}")
+    total = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    lines += ["", f"parameters {total:,}, trained {trained:,}", ""]
+    layers = norm_layers(model)
+    lines.append(f"{len(layers)} BatchNorm layers{':' if layers else ''}")
+    for name, layer in layers:
+        stored = follows_stored(layer)
+        statistics = "stored" if stored else "batch"
+        moves = "fixed" if stored or not layer.track_running_stats else "updated"
+        affine = "trained" if any(p.requires_grad for p in layer.parameters()) else "fixed"
+        lines.append(f"  {name:<60} normalises with {statistics:<7} statistics {moves:<8} affine {affine}")
+    path.write_text("\n".join(lines) + "\n")

@@ -21,7 +21,7 @@ class KerasTwin:
 
     Attributes:
         input_spec: the normalisation that Keras' weights expect.
-        in_order: maps the trunk to its convolutions' module names: in the order of Keras' ``model.layers``, or
+        in_order: maps the net to its convolutions' module names: in the order of Keras' ``model.layers``, or
             (second argument true) in the order in which Keras makes, and so numbers, them.
         bgr: the first kernel reads blue, green, red.
         adapt: changes in place what else differs; None: nothing does.
@@ -34,12 +34,12 @@ class KerasTwin:
 
 
 def fit_keras(net: nn.Module, path: Path, name: str, twin: KerasTwin | None) -> None:
-    """Loads a Keras file into the trunk of the net that has the same name there.
+    """Loads a Keras file into the net that has the same name there.
 
-    Whatever stands behind that trunk in the file is left aside. Where Keras' BatchNorm has no gamma, ours becomes 1.
+    Whatever stands behind that part in the file is left aside. Where Keras' BatchNorm has no gamma, ours becomes 1.
 
     Args:
-        net: the trunk, filled in place, and only if everything fits.
+        net: filled in place, and only if everything fits.
         path: the file.
         name: the net's name, for messages.
         twin: how Keras' net differs; None: Keras files of this net are not understood.

@@ -12,7 +12,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.models.backbone import Backbone, InputSpec, Source, Space, Spaced
 
 
-class TimmTrunk(Spaced):
+class TimmNet(Spaced):
     """timm's ``forward_features``, made a map [B, C, h, w] whatever the model's own layout.
 
     Args:
@@ -114,14 +114,14 @@ def create(name: str, **options: Any) -> Any:
 
 
 def build(name: str) -> Backbone:
-    """Returns the trunk of a timm model, with random weights; mean and std are those of its weights."""
+    """Returns the net of a timm model, with random weights; mean and std are those of its weights."""
     model = create(name, pretrained=False)
     cfg = model.pretrained_cfg
     size = tuple(cfg["input_size"][1:])
     fixed = (size[0], size[1]) if cfg.get("fixed_input_size") else None
     smallest = min(size) if fixed else min((cfg.get("min_input_size") or (3, 32, 32))[1:])
-    trunk = TimmTrunk(model, name, fixed)
-    return Backbone(trunk, model.num_features, InputSpec(tuple(cfg["mean"]), tuple(cfg["std"])), smallest)
+    net = TimmNet(model, name, fixed)
+    return Backbone(net, model.num_features, InputSpec(tuple(cfg["mean"]), tuple(cfg["std"])), smallest)
 
 
 def source(name: str) -> Source:

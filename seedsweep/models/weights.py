@@ -83,7 +83,7 @@ def load_pretrained(
     """Fills ``net`` with pretrained weights.
 
     Args:
-        net: the trunk; its parameter names are those of the weight files. Changed in place.
+        net: its parameter names are those of the weight files. Changed in place.
         name: the net's name, for messages.
         wanted: ``backbone.weights``: auto, none, or a file.
         source: where they may be found.

@@ -18,20 +18,22 @@ from seedsweep.batchnorm.statistics import load_statistics, recalibrate, save_st
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.digest import digest_of_net
 from seedsweep.models.backbone import Backbone
-from seedsweep.models.build import BuiltModel, Calibrate, Trunk, add_head, build_trunk
+from seedsweep.models.build import ArmBackbone, BuiltModel, Calibrate, add_head, build_arm_backbone
 from seedsweep.models.input_scaling import Preprocess
 from seedsweep.training.module import ArmModule
 from seedsweep.training.options import ArmSettings
 
 CALIBRATION_BATCH = 64  # large enough for steady statistics
 
-_last: tuple[str, Trunk] | None = None  # the jobs of a grid, or trials of a study, that share a frozen trunk
+_last: tuple[str, ArmBackbone] | None = (
+    None  # the jobs of a grid, or trials of a study, that share a frozen backbone
+)
 
 
-def trunk_of(config: ArmSettings, prepared: PreparedImages, *, calibrated: bool = True) -> Trunk:
+def backbone_of(config: ArmSettings, prepared: PreparedImages, *, calibrated: bool = True) -> ArmBackbone:
     """Builds the arm's net but for its head, or returns the one of the last job where it is the same.
 
-    A trunk is shared only if no training can change it: frozen, with stored statistics.
+    A backbone is shared only if no training can change it: frozen, with stored statistics.
 
     Args:
         config: the whole configuration.
@@ -41,7 +43,7 @@ def trunk_of(config: ArmSettings, prepared: PreparedImages, *, calibrated: bool 
     """
     global _last
     calibrated = calibrated or config.backbone.train_from is not None
-    key = _trunk_key(config, prepared) if calibrated else ""
+    key = _backbone_key(config, prepared) if calibrated else ""
     if _last is not None and key and _last[0] == key:
         return _last[1]
     _last = None
@@ -49,15 +51,15 @@ def trunk_of(config: ArmSettings, prepared: PreparedImages, *, calibrated: bool 
     def calibrate(net: Backbone, preprocess: Preprocess) -> None:
         _calibrate(net, preprocess, config, prepared)
 
-    trunk = trunk_as_set(config, calibrate if calibrated else None)
-    if key and is_constant(trunk.backbone):
-        _last = (key, trunk)
-    return trunk
+    backbone = backbone_as_set(config, calibrate if calibrated else None)
+    if key and is_constant(backbone.net):
+        _last = (key, backbone)
+    return backbone
 
 
-def trunk_as_set(config: ArmSettings, calibrate: Calibrate | None = None) -> Trunk:
-    """Builds the net of ``config`` but for its head, see :func:`seedsweep.models.build.build_trunk`."""
-    return build_trunk(
+def backbone_as_set(config: ArmSettings, calibrate: Calibrate | None = None) -> ArmBackbone:
+    """Builds the net of ``config`` but for its head, see :func:`seedsweep.models.build.build_arm_backbone`."""
+    return build_arm_backbone(
         config.backbone, config.preprocess, config.batchnorm, config.data.image_size, calibrate
     )
 
@@ -67,9 +69,11 @@ def is_constant(backbone: nn.Module) -> bool:
     return not depends_on_batch(backbone) and not any(p.requires_grad for p in backbone.parameters())
 
 
-def build_module(config: ArmSettings, prepared: PreparedImages, trunk: Trunk) -> tuple[ArmModule, BuiltModel]:
-    """Puts a fresh head on ``trunk``. The head's random start depends on the seed alone."""
-    built = add_head(trunk, len(prepared.table.classes), config.head, config.seed)
+def build_module(
+    config: ArmSettings, prepared: PreparedImages, backbone: ArmBackbone
+) -> tuple[ArmModule, BuiltModel]:
+    """Puts a fresh head on ``backbone``. The head's random start depends on the seed alone."""
+    built = add_head(backbone, len(prepared.table.classes), config.head, config.seed)
     return arm_module(config, prepared, built), built
 
 
@@ -110,7 +114,7 @@ def class_weights(config: ArmSettings, prepared: PreparedImages) -> Tensor | Non
     return counts.sum() / (len(counts) * counts.float())
 
 
-def _trunk_key(config: ArmSettings, prepared: PreparedImages) -> str:
+def _backbone_key(config: ArmSettings, prepared: PreparedImages) -> str:
     content = {
         "backbone": asdict(config.backbone),
         "preprocess": asdict(config.preprocess),

@@ -131,7 +131,7 @@ def _backbone_of(built: BuiltModel, library: str) -> BackboneSwitches:
         built.backbone.name,
         library,
         all(id(parameter) in of_norms for parameter in trained),
-        built.train_from,
+        built.backbone.train_from,
         sum(parameter.numel() for parameter in net.parameters()),
         sum(parameter.numel() for parameter in trained),
         any(_drops(module) for module in net.modules()),

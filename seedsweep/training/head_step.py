@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from seedsweep.features.store import FeatureRows
-from seedsweep.models.classifier import Head
-from seedsweep.models.dropout import Mask
+from seedsweep.models.classifier import Head, Mask
 from seedsweep.training.optimizer import optimizer_step
 from seedsweep.training.options import OptimConfig
 

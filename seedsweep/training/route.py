@@ -19,7 +19,7 @@ from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.warp import build_augment
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.image_features import ActivationDataModule
-from seedsweep.models.build import Trunk
+from seedsweep.models.build import ArmBackbone
 from seedsweep.models.called import CUSTOM, acting, batchnorm_called
 from seedsweep.runs.record import FeaturesUsed
 from seedsweep.training.module import ArmModule
@@ -50,7 +50,7 @@ class Images:
         return self.source.prepared
 
 
-def images_of(config: ArmSettings, prepared: PreparedImages, trunk: Trunk) -> Images:
+def images_of(config: ArmSettings, prepared: PreparedImages, backbone: ArmBackbone) -> Images:
     """Chooses the way of a run's images; features that are to be stored are computed here.
 
     Raises:
@@ -60,14 +60,14 @@ def images_of(config: ArmSettings, prepared: PreparedImages, trunk: Trunk) -> Im
     data, seed = config.data, config.seed
     reason = why_online(
         config,
-        trunk.lower,
+        backbone.lower,
         n_train=len(table.indices("train")),
         n_images=len(table.paths),
-        shape=trunk.stored_shape(*data.image_size),
+        shape=backbone.stored_shape(*data.image_size),
     )
     if reason is None:
         try:
-            features = open_features(config, prepared, trunk)
+            features = open_features(config, prepared, backbone)
         except OSError as error:
             reason = f"the features can't be written below {config.paths.cache} ({error})"
             if config.features.mode == "required":
@@ -77,10 +77,12 @@ def images_of(config: ArmSettings, prepared: PreparedImages, trunk: Trunk) -> Im
             used = FeaturesUsed(
                 True, None, about["engine"], about["precision"], about["dtype"], features.views, key
             )
-            if trunk.cut is None:
+            if backbone.cut is None:
                 return Images(features, used, partial(fit_stored, features))
             last = config.trainer.channels_last
-            activations = ActivationDataModule(features, trunk.cut, data.batch_size, seed, channels_last=last)
+            activations = ActivationDataModule(
+                features, backbone.cut, data.batch_size, seed, channels_last=last
+            )
             return Images(activations, used, partial(fit_upper, activations))
     augment = build_augment(config.augment, seed, table.digests)
     pixels = ImageDataModule(prepared, data.batch_size, seed, data.workers, augment)

@@ -20,12 +20,11 @@ from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.table import write_manifest
 from seedsweep.data.values import write_ranges
 from seedsweep.errors import RefusedError
-from seedsweep.models.build import BuiltModel, Trunk, add_head
+from seedsweep.models.build import ArmBackbone, BuiltModel, add_head, write_model_summary
 from seedsweep.models.input_scaling import flush_denormals
-from seedsweep.models.summary import write_model_summary
 from seedsweep.runs.record import with_departures
 from seedsweep.runs.summary import batchnorm_summary, random_and_frozen
-from seedsweep.training.assemble import arm_module, trunk_of
+from seedsweep.training.assemble import arm_module, backbone_of
 from seedsweep.training.card import card_of
 from seedsweep.training.effective import effective
 from seedsweep.training.finish import ArmRun, finish_run
@@ -85,18 +84,18 @@ def train(
         write_ranges(prepared.pixels.how.ranges, values_beside(run_dir / "manifest.csv"))
         write_manifest(prepared.table, run_dir / "manifest.csv")
         log.info("%s", _what_was_read(prepared))
-        # a checkpoint brings its own statistics, but only online: the stored route goes by the trunk
-        trunk = trunk_of(config, prepared)
+        # a checkpoint brings its own statistics, but only online: the stored route goes by the backbone
+        backbone = backbone_of(config, prepared)
         n_train = len(prepared.table.indices("train"))
         check_single_images(
-            trunk.backbone,
+            backbone.net,
             config.data.image_size,
             config.data.batch_size,
             n_train,
             config.trainer.probe_images,
         )
-        images = images_of(config, prepared, trunk)
-        built = add_head(trunk, len(prepared.table.classes), config.head, config.seed)
+        images = images_of(config, prepared, backbone)
+        built = add_head(backbone, len(prepared.table.classes), config.head, config.seed)
         switches = effective(config, built)
         ranges = prepared.pixels.how.ranges.as_dict()
         module = arm_module(
@@ -120,7 +119,7 @@ def train(
                 "batch of one", n_train, config.data.batch_size,
             )  # fmt: skip
         source = built.backbone.weights.source
-        if warning := random_and_frozen(source, config.backbone.freeze, built.train_from):
+        if warning := random_and_frozen(source, config.backbone.freeze, built.backbone.train_from):
             log.warning("!!! %s", warning)
         board = RunTensorBoard(run_dir)
         recorder = Recorder(run_dir, board, on_epoch)
@@ -164,7 +163,7 @@ def train(
         return metrics
 
 
-def open_images(config: ArmSettings, prepared: PreparedImages) -> tuple[Trunk, Images]:
+def open_images(config: ArmSettings, prepared: PreparedImages) -> tuple[ArmBackbone, Images]:
     """Makes ready what ``config`` will train on: features that are to be stored are, with all cores of this process.
 
     Args:
@@ -179,8 +178,8 @@ def open_images(config: ArmSettings, prepared: PreparedImages) -> tuple[Trunk, I
     """
     flush_denormals()
     pl.seed_everything(config.seed, verbose=False)  # a net without weights is drawn
-    trunk = trunk_of(config, prepared)
-    return trunk, images_of(config, prepared, trunk)
+    backbone = backbone_of(config, prepared)
+    return backbone, images_of(config, prepared, backbone)
 
 
 def _images(config: ArmSettings, run_dir: Path, pin: Pin | None, resume: bool) -> PreparedImages:
@@ -219,7 +218,9 @@ def _what_is_trained(config: ArmSettings, built: BuiltModel) -> str:
     if config.backbone.freeze:
         affine = any(parameter.requires_grad for parameter in built.classifier.backbone.parameters())
         return "frozen but for BatchNorm's scale and shift" if affine else "frozen"
-    return f"trained from {built.train_from} on" if built.train_from else "all layers trained"
+    return (
+        f"trained from {built.backbone.train_from} on" if built.backbone.train_from else "all layers trained"
+    )
 
 
 @contextmanager

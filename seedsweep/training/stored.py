@@ -17,7 +17,7 @@ from seedsweep.errors import DivergedError
 from seedsweep.features.engines import Engine, build_engine, engine_name
 from seedsweep.features.image_features import ActivationDataModule, FeatureImages
 from seedsweep.features.store import FeatureRows, Space
-from seedsweep.models.build import Trunk
+from seedsweep.models.build import ArmBackbone
 from seedsweep.models.called import preprocess_called
 from seedsweep.models.checkpoint import CARD, write_checkpoint
 from seedsweep.models.classifier import FeatureNet, UpperClassifier
@@ -32,8 +32,8 @@ from seedsweep.training.probe import probe_rows
 log = logging.getLogger(__name__)
 
 
-def open_features(config: ArmSettings, prepared: PreparedImages, trunk: Trunk) -> FeatureImages:
-    """Finds or extracts the features of a run: pooled ones, or the activations at the trunk's cut.
+def open_features(config: ArmSettings, prepared: PreparedImages, backbone: ArmBackbone) -> FeatureImages:
+    """Finds or extracts the features of a run: pooled ones, or the activations at the backbone's cut.
 
     Raises:
         OSError: the store can't be written.
@@ -43,13 +43,13 @@ def open_features(config: ArmSettings, prepared: PreparedImages, trunk: Trunk) -
     root = config.cache_dir / "features"
     options = config.features
     size = (3, config.data.image_size[0], config.data.image_size[1])
-    if trunk.cut is not None:  # its modes stay: they are the training's
-        net: nn.Module = nn.Sequential(trunk.preprocess, trunk.cut.prefix)
+    if backbone.cut is not None:  # its modes stay: they are the training's
+        net: nn.Module = nn.Sequential(backbone.preprocess, backbone.cut.prefix)
     else:
-        net = FeatureNet(trunk.preprocess, trunk.backbone).eval()
+        net = FeatureNet(backbone.preprocess, backbone.net).eval()
     about = {
-        "backbone": trunk.origin.name,
-        "weights": trunk.origin.weights.note or trunk.origin.weights.source,
+        "backbone": backbone.name,
+        "weights": backbone.weights.note or backbone.weights.source,
         "batchnorm": "recalibrated" if config.batchnorm.recalibrate else "stored",
         "preprocess": preprocess_called(config.preprocess),
         "image_size": list(config.data.image_size),
@@ -57,9 +57,9 @@ def open_features(config: ArmSettings, prepared: PreparedImages, trunk: Trunk) -
         "precision": options.precision,
         "dtype": options.dtype,
     }
-    if trunk.cut is not None:
-        about["cut"] = trunk.cut.name
-    identity = about | {"net": trunk.digest, "preprocess": asdict(config.preprocess)}
+    if backbone.cut is not None:
+        about["cut"] = backbone.cut.name
+    identity = about | {"net": backbone.digest, "preprocess": asdict(config.preprocess)}
     if ranges := prepared.pixels.how.ranges.as_dict():  # other pixels of the same files
         identity["values"] = ranges
     identity.pop("weights")

@@ -14,7 +14,7 @@ from seedsweep.models.checkpoint import read_checkpoint
 from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.runs.record import add_test_scores, read_metrics
 from seedsweep.stats.scores import score
-from seedsweep.training.assemble import build_module, trunk_of
+from seedsweep.training.assemble import backbone_of, build_module
 from seedsweep.training.options import ArmSettings
 from seedsweep.training.predict import predict
 from seedsweep.training.route import images_of
@@ -52,9 +52,9 @@ def score_test(config: ArmSettings, run_dir: Path, pin: Pin) -> dict[str, Any] |
         return None
     saved = read_checkpoint(checkpoint)
     whole = bool(saved.get("whole", True))  # a stored route's trial keeps its head alone
-    trunk = trunk_of(config, prepared, calibrated=not whole)
-    images = images_of(config, prepared, trunk)
-    module, _ = build_module(config, prepared, trunk)
+    backbone = backbone_of(config, prepared, calibrated=not whole)
+    images = images_of(config, prepared, backbone)
+    module, _ = build_module(config, prepared, backbone)
     wrong = module.load_state_dict(saved["state_dict"], strict=whole)
     if wrong.unexpected_keys or any(".head." in key for key in wrong.missing_keys):
         raise SeedsweepError(f"{checkpoint} does not fit the run's configuration.")

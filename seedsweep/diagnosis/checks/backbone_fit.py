@@ -36,13 +36,13 @@ def check(subject: Subject, folder: Path) -> Finding:
     largest = int(np.bincount(labels).argmax())
     floor = floor_of(probe.predicted, labels, largest, len(classes))
     beside = siblings(subject)
-    weights = subject.trunk.origin.weights
+    weights = subject.backbone.weights
     evidence: Evidence = {
         "probe_acc": probe.acc,
         "probe_strength": probe.strength,
         "probe_accs": [round(float(value), 4) for value in probe.accs],
         "probe_balanced_acc": floor.balanced,
-        "backbone": subject.trunk.origin.name,
+        "backbone": subject.backbone.name,
         "weights": weights.note or weights.source,
         "beside": [
             f"{kind}: {np.mean(accs):.3f} ({len(accs)} runs)" for kind, accs in sorted(beside.items())

@@ -157,7 +157,7 @@ def _both(subject: Subject, modes: Modes) -> str:
 
 
 def _headless(subject: Subject) -> Classifier:
-    return Classifier(subject.trunk.preprocess, subject.trunk.backbone, torch.nn.Identity())
+    return Classifier(subject.backbone.preprocess, subject.backbone.net, torch.nn.Identity())
 
 
 def _draw(shifts: Shifts, modes: Modes | None, path: Path, batch_size: int) -> None:

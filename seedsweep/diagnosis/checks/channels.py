@@ -16,7 +16,7 @@ from seedsweep.diagnosis.ridge import fit_probe
 from seedsweep.diagnosis.stored_features import feature_net
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.drawing import TRAP, VAL, figure, save, tidy
-from seedsweep.training.assemble import trunk_as_set
+from seedsweep.training.assemble import backbone_as_set
 from seedsweep.training.options import ArmSettings
 
 ORDER = 25
@@ -36,7 +36,7 @@ STORED = ["batchnorm=inference"]  # recalibrated on one order, the net would kno
 def check(subject: Subject, folder: Path) -> Finding:
     """Swaps red and blue, and looks which of both the net knows better."""
     config = apply(subject.clean_config, STORED)
-    trunk = trunk_as_set(config)
+    backbone = backbone_as_set(config)
     material = subject.material
     pixels = material.train_pixels(material.some_train(IMAGES))
     evidence: Evidence = {}
@@ -52,13 +52,13 @@ def check(subject: Subject, folder: Path) -> Finding:
             "The photographs are grey: red and blue are equal.",
             evidence,
         )
-    net = feature_net(trunk)
+    net = feature_net(backbone)
     shifts = {}
-    if norm_layers(trunk.backbone):
+    if norm_layers(backbone.net):
         with torch.inference_mode():
             for name, swapped in (("as_they_are", pixels), ("swapped", pixels.flip(1))):
-                batches = list(torch.split(trunk.preprocess(swapped), 64))
-                shifts[name] = layer_shifts(trunk.backbone, batches).shift
+                batches = list(torch.split(backbone.preprocess(swapped), 64))
+                shifts[name] = layer_shifts(backbone.net, batches).shift
         early = max(3, round(EARLY * len(shifts["swapped"])))
         own, other = (float(np.mean(shifts[name][:early])) for name in ("as_they_are", "swapped"))
         evidence |= {"early_shift_as_they_are": own, "early_shift_swapped": other}

@@ -123,7 +123,7 @@ def pixel_kind(pixels: Tensor) -> str:
 
 def _preprocess(subject: Subject) -> tuple[torch.nn.Module, InputSpec]:
     if subject.net is None:
-        return subject.trunk.preprocess, subject.trunk.backbone.input_spec
+        return subject.backbone.preprocess, subject.backbone.net.input_spec
     backbone = subject.net.backbone
     assert isinstance(backbone, Backbone)
     return subject.net.preprocess, backbone.input_spec

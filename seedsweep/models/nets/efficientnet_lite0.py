@@ -20,7 +20,7 @@ SOURCE = Source(
 )
 
 
-class Trunk(nn.Module):
+class Net(nn.Module):
     """timm's ``forward_features`` as a module without the classifier."""
 
     def __init__(self) -> None:
@@ -36,5 +36,5 @@ class Trunk(nn.Module):
 
 
 def build() -> Backbone:
-    """Returns the trunk with random weights."""
-    return Backbone(Trunk(), 1280, MINUS_ONE_TO_ONE, min_size=32)
+    """Returns the net with random weights."""
+    return Backbone(Net(), 1280, MINUS_ONE_TO_ONE, min_size=32)

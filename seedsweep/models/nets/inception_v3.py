@@ -21,14 +21,14 @@ POOL = 3  # side of the average pools inside the blocks; their stride is 1
 
 
 def build() -> Backbone:
-    """Returns the trunk up to Mixed_7c, with random weights.
+    """Returns the net up to Mixed_7c, with random weights.
 
     The auxiliary classifier is left out. The weights want [-1, 1]; torchvision's ``transform_input=True`` only
     turns ImageNet-normalised input into that, so here the normalisation itself is mean = std = 0.5.
     """
     net = inception_v3(weights=None, aux_logits=True, transform_input=False, init_weights=False)
-    trunk = nn.Sequential(OrderedDict((n, m) for n, m in net.named_children() if n not in TAIL))
-    return Backbone(trunk, 2048, MINUS_ONE_TO_ONE, min_size=75)
+    layers = nn.Sequential(OrderedDict((n, m) for n, m in net.named_children() if n not in TAIL))
+    return Backbone(layers, 2048, MINUS_ONE_TO_ONE, min_size=75)
 
 
 class PoolBranch(nn.Module):
@@ -61,26 +61,26 @@ def _without_padding(pooled: Tensor) -> Tensor:
     return pooled
 
 
-def pool_as_keras(trunk: nn.Module) -> None:
+def pool_as_keras(net: nn.Module) -> None:
     """Makes the blocks' average pools leave the padding out, as TensorFlow's do; parameter names stay."""
-    for block in trunk.children():
+    for block in net.children():
         branch = getattr(block, "branch_pool", None)
         if isinstance(branch, BasicConv2d):
             block.branch_pool = PoolBranch(branch)
 
 
-def in_keras_order(trunk: nn.Module, numbered: bool) -> list[str]:
+def in_keras_order(net: nn.Module, numbered: bool) -> list[str]:
     """Returns the names of the convolution units as Keras orders them.
 
     Keras' code makes them in the order in which torchvision's runs them. ``model.layers`` has those first that are
     farthest from the output, counted in layers on the longest way.
 
     Args:
-        trunk: as torchvision built it.
+        net: as torchvision built it.
         numbered: in the order in which they are made.
     """
-    graph = _Units().trace(trunk)
-    modules = dict(trunk.named_modules())
+    graph = _Units().trace(net)
+    modules = dict(net.named_modules())
     units = {node for node in graph.nodes if isinstance(modules.get(str(node.target)), BasicConv2d)}
     distance: dict[fx.Node, int] = {}  # from a node's output to the net's
     for node in reversed(graph.nodes):

@@ -14,7 +14,7 @@ SOURCE = Source(url=WEIGHTS.url)
 
 
 def build() -> Backbone:
-    """Returns the convolutional trunk, with random weights, drawn as torchvision draws them."""
+    """Returns the convolutional part, with random weights, drawn as torchvision draws them."""
     with torch.device("meta"):  # its three Dense layers, not used here, would take half a gigabyte and 1.8 s
         features = vgg16(weights=None, init_weights=False).features
     features.to_empty(device="cpu")
@@ -22,14 +22,14 @@ def build() -> Backbone:
         if isinstance(module, nn.Conv2d) and module.bias is not None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(module.bias)
-    trunk = nn.Sequential()
-    trunk.add_module("features", features)
-    return Backbone(trunk, 512, IMAGENET, min_size=32)
+    net = nn.Sequential()
+    net.add_module("features", features)
+    return Backbone(net, 512, IMAGENET, min_size=32)
 
 
-def in_keras_order(trunk: nn.Module, numbered: bool) -> list[str]:
+def in_keras_order(net: nn.Module, numbered: bool) -> list[str]:
     """Returns the names of the convolutions: one chain, so in one order, whoever counts."""
-    return [name for name, module in trunk.named_modules() if isinstance(module, nn.Conv2d)]
+    return [name for name, module in net.named_modules() if isinstance(module, nn.Conv2d)]
 
 
 # Keras' weights read blue, green, red from 0 to 255 less ImageNet's mean, as Caffe's did
