@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seedsweep import stats
     from seedsweep.batchnorm.callback import BatchNormCallback
-    from seedsweep.batchnorm.gap import BnGap, bn_gap
     from seedsweep.batchnorm.policy import BatchNormHandle, set_batchnorm
-    from seedsweep.batchnorm.statistics import recalibrate
+    from seedsweep.batchnorm.statistics import BnGap, bn_gap, recalibrate
     from seedsweep.cli.from_python import Run, compose, load_run, train
     from seedsweep.errors import SeedsweepError
     from seedsweep.features.from_loader import Features, extract_features
@@ -42,7 +41,7 @@ __all__ = [
 _HOMES = {
     "BatchNormCallback": "seedsweep.batchnorm.callback",
     "BatchNormHandle": "seedsweep.batchnorm.policy",
-    "BnGap": "seedsweep.batchnorm.gap",
+    "BnGap": "seedsweep.batchnorm.statistics",
     "Features": "seedsweep.features.from_loader",
     "HeadClassifier": "seedsweep.training.estimator",
     "extract_features": "seedsweep.features.from_loader",
@@ -51,7 +50,7 @@ _HOMES = {
     "compose": "seedsweep.cli.from_python",
     "load_run": "seedsweep.cli.from_python",
     "train": "seedsweep.cli.from_python",
-    "bn_gap": "seedsweep.batchnorm.gap",
+    "bn_gap": "seedsweep.batchnorm.statistics",
     "recalibrate": "seedsweep.batchnorm.statistics",
     "set_batchnorm": "seedsweep.batchnorm.policy",
     "stats": "seedsweep.stats",  # a module

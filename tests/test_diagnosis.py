@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from sklearn.linear_model import RidgeClassifier
 from torch import nn
 
-from seedsweep.batchnorm.modes import batch_statistics
+from seedsweep.batchnorm.batches import batch_statistics
 from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.batchnorm.policy import set_batchnorm
 from seedsweep.cli.main import main

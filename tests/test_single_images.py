@@ -9,9 +9,9 @@ import torch
 from composed import config_of
 from torch import nn
 
+from seedsweep.batchnorm.batches import check_single_images, layer_of_one_value
 from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.batchnorm.policy import set_batchnorm
-from seedsweep.batchnorm.single import check_single_images, layer_of_one_value
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.diagnosis.stored_features import Material, part_of
 from seedsweep.errors import SeedsweepError

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seedsweep.batchnorm.modes import batch_statistics
+from seedsweep.batchnorm.batches import batch_statistics
 from seedsweep.batchnorm.policy import norm_layers, statistics_untouched
 from seedsweep.diagnosis.rehearse import paired_error
 from seedsweep.diagnosis.stored_features import Material

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seedsweep.batchnorm.batches import check_single_images
 from seedsweep.batchnorm.policy import depends_on_batch
-from seedsweep.batchnorm.single import check_single_images
 from seedsweep.data.order import epoch_order
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.table import ImageTable

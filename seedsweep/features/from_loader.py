@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from seedsweep.batchnorm.batches import device_of_net, inputs_of, labels_of
 from seedsweep.batchnorm.policy import modes_untouched
-from seedsweep.batchnorm.samples import device_of_net, inputs_of, labels_of
 from seedsweep.bounds import one_of
 from seedsweep.digest import digest_of_net
 from seedsweep.errors import SeedsweepError

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seedsweep.batchnorm.batches import check_single_images
 from seedsweep.batchnorm.policy import depends_on_batch, norm_layers
-from seedsweep.batchnorm.single import check_single_images
 from seedsweep.batchnorm.statistics import load_statistics, recalibrate, save_statistics
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.digest import digest_of_net

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from seedsweep.batchnorm.single import check_single_images
+from seedsweep.batchnorm.batches import check_single_images
 from seedsweep.data.leftout import NAME as LEFT_OUT
 from seedsweep.data.leftout import write_left_out
 from seedsweep.data.order import length
