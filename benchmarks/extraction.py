@@ -25,7 +25,7 @@ from seedsweep.data.prepare import prepare_images
 from seedsweep.data.threads import in_order
 from seedsweep.features.engines import Engine, build_engine
 from seedsweep.features.extract import extract
-from seedsweep.features.store import PLAIN, Space
+from seedsweep.features.feature_store import PLAIN, Space
 from seedsweep.models.classifier import FeatureNet
 from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.training.assemble import backbone_as_set

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
-from seedsweep.data.formats import formats
+from seedsweep.data.image_formats import formats
 
 SIZES = (0, 1, 255, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**32 - 1)  # what is written over sizes and offsets
 PLACES = 2000  # the first bytes hold what a decoder goes by; damage there finds more

@@ -13,7 +13,7 @@ from PIL import Image
 from seedsweep.config.schema import Config
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.images import read_image
-from seedsweep.data.leftout import sentences
+from seedsweep.data.walk import sentences
 from seedsweep.diagnosis.audit.cues import cue_tables, measure_cue
 from seedsweep.diagnosis.audit.duplicates import find_pairs, thumbnails
 from seedsweep.diagnosis.audit.files import FileFacts

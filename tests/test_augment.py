@@ -7,8 +7,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from seedsweep.data.options import AugmentConfig
-from seedsweep.data.warp import (
+from seedsweep.data.epoch import (
     ANGLE,
     DOWN,
     FLIP_H,
@@ -22,6 +21,7 @@ from seedsweep.data.warp import (
     keras_matrices,
     warp,
 )
+from seedsweep.data.options import AugmentConfig
 
 STORY: dict[str, Any] = {
     "rotation": 30,

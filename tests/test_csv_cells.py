@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from seedsweep.data.leftout import LeftOut, read_left_out, write_left_out
+from seedsweep.data.walk import LeftOut, read_left_out, write_left_out
 from seedsweep.export.predict import write_unreadable
 from seedsweep.export.tables import csv_table
 from seedsweep.names import cell, of_cell

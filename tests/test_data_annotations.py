@@ -9,9 +9,9 @@ from PIL import Image, ImageDraw
 from test_data_folder import prepare
 
 from seedsweep.data.annotations import find_annotations, joined
-from seedsweep.data.facts import Facts
+from seedsweep.data.checked import Facts
 from seedsweep.data.folder import Found
-from seedsweep.data.leftout import sentences
+from seedsweep.data.walk import sentences
 from seedsweep.errors import SeedsweepError
 
 SIDE = 64

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from seedsweep.data.datamodule import ImageDataModule
+from seedsweep.data.manifest import write_manifest
 from seedsweep.data.options import DataConfig
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.data.split import groups_of, split_images
-from seedsweep.data.table import write_manifest
 from seedsweep.data.walk import walk
 from seedsweep.errors import SeedsweepError
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image, ImageFilter
 
 from seedsweep.data import images
+from seedsweep.data.image_formats import BadImageError
 from seedsweep.data.images import read_image
-from seedsweep.data.opened import BadImageError
 from seedsweep.data.pixels import Pixels
 from seedsweep.data.threads import load_and_compute
 

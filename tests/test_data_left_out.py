@@ -9,12 +9,10 @@ import pytest
 from PIL import Image
 from test_data_folder import make, prepare
 
-from seedsweep.data import formats
+from seedsweep.data import image_formats
 from seedsweep.data.folder import scan_folder
-from seedsweep.data.leftout import LeftOut, read_left_out, sentences, write_left_out
-from seedsweep.data.manifest import read_manifest
-from seedsweep.data.table import write_manifest
-from seedsweep.data.walk import walk
+from seedsweep.data.manifest import read_manifest, write_manifest
+from seedsweep.data.walk import LeftOut, read_left_out, sentences, walk, write_left_out
 from seedsweep.errors import DamagedError, SeedsweepError
 
 
@@ -26,7 +24,7 @@ def seeds(tmp_path: Path) -> Path:
 def test_suffixes_of_readable_formats_are_read(seeds: Path):
     for suffix in (".jfif", ".jpe", ".gif", ".avif", ".jp2", ".ppm", ".pgm", ".heic"):
         kind = "JPEG" if suffix in (".jfif", ".jpe") else None
-        formats.formats()  # makes HEIF known
+        image_formats.formats()  # makes HEIF known
         Image.fromarray(np.random.default_rng(1).integers(0, 255, (20, 20, 3), np.uint8)).convert(
             "L" if suffix == ".pgm" else "RGB"
         ).save(seeds / "a" / f"x{suffix[1:]}{suffix}", kind)
@@ -39,8 +37,8 @@ def test_suffixes_of_readable_formats_are_read(seeds: Path):
 def test_what_can_not_be_read_is_counted_by_suffix_and_class(
     seeds: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(formats, "suffixes", lambda: frozenset({".png"}))
-    monkeypatch.setattr("seedsweep.data.walk.suffixes", formats.suffixes)
+    monkeypatch.setattr(image_formats, "suffixes", lambda: frozenset({".png"}))
+    monkeypatch.setattr("seedsweep.data.walk.suffixes", image_formats.suffixes)
     for name in ("a/1.HEIC", "a/2.heic", "b/3.heic", "a/4.cr2", "b/5.psd", "a/6.avif"):
         (seeds / name).write_bytes(b"...")
     Image.new("RGB", (9, 9)).save(seeds / "a" / "7", "JPEG")

@@ -13,10 +13,10 @@ from deep_images import write_png16
 from PIL import EpsImagePlugin, Image
 from test_data_folder import make, prepare
 
-from seedsweep.data import opened
+from seedsweep.data import image_formats
+from seedsweep.data.image_formats import BadImageError, TooLargeError, check_memory, coefficients
 from seedsweep.data.images import Reading, measured, read_image, thumbnail
-from seedsweep.data.opened import BadImageError, TooLargeError, check_memory, coefficients
-from seedsweep.data.values import SIXTEEN, Ranges
+from seedsweep.data.value_ranges import SIXTEEN, Ranges
 from seedsweep.diagnosis.audit.files import read_facts, why_unreadable
 from seedsweep.errors import SeedsweepError
 
@@ -122,16 +122,16 @@ def test_the_limit_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_png_is_not_decoded_to_find_how_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = photo(tmp_path / "a.png", (60, 40))
-    with opened.open_image(path, 1.0) as file:
+    with image_formats.open_image(path, 1.0) as file:
         monkeypatch.setattr(file, "load", lambda: pytest.fail("decoded"))
-        assert opened.orientation(file) == 1
+        assert image_formats.orientation(file) == 1
 
 
 def test_a_heic_takes_far_more_for_its_pixels(tmp_path: Path):
     """One of 108 million pixels took 2.3 GiB: it is refused with what it takes, not read."""
-    opened.formats()  # makes HEIF known
+    image_formats.formats()  # makes HEIF known
     path = photo(tmp_path / "a.heic", (1200, 900))
-    with opened.open_image(path, 1.5) as file, pytest.raises(TooLargeError):
+    with image_formats.open_image(path, 1.5) as file, pytest.raises(TooLargeError):
         check_memory(file, (224, 224), 2.3 / 100)
     assert read_image(path, (224, 224), Reading(gib=3 / 100)).shape == (3, 224, 224)
 

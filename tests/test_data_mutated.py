@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from mutated import files, whole
 from test_data_folder import make, prepare
 
-from seedsweep.data.facts import look
+from seedsweep.data.checked import look
+from seedsweep.data.image_formats import BadImageError
 from seedsweep.data.images import IMAGE_GIB, read_image, thumbnail
-from seedsweep.data.opened import BadImageError
 from seedsweep.errors import SeedsweepError
 
 QUICK = settings(

@@ -11,7 +11,7 @@ from PIL import Image
 from report_folders import CLASSES, N, write_run
 from rich.console import Console
 
-from seedsweep.data.leftout import LeftOut, write_left_out
+from seedsweep.data.walk import LeftOut, write_left_out
 from seedsweep.report import comparison
 from seedsweep.report.contents import read_material
 from seedsweep.report.grid_table import print_table, write_results_csv

@@ -15,7 +15,7 @@ from seedsweep.data.images import Reading, read_image, thumbnail
 from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
-from seedsweep.data.values import FLOAT, SIXTEEN, Measured, Ranges, decide
+from seedsweep.data.value_ranges import FLOAT, SIXTEEN, Measured, Ranges, decide
 from seedsweep.errors import DamagedError
 from seedsweep.report.pictures import photograph
 from seedsweep.training.assemble import _train_digest

@@ -16,9 +16,9 @@ from seedsweep.batchnorm.policy import norm_layers
 from seedsweep.batchnorm.statistics import recalibrate
 from seedsweep.errors import SeedsweepError
 from seedsweep.features import engines as select
-from seedsweep.features.fold import folded
 from seedsweep.features.openvino_engine import SideBySide
 from seedsweep.features.options import ENGINE_NAMES, FeaturesConfig
+from seedsweep.features.torch_engine import folded
 from seedsweep.models.classifier import FeatureNet
 from seedsweep.training.assemble import backbone_as_set
 

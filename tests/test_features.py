@@ -17,7 +17,7 @@ from seedsweep.config.schema import Config
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.prepare import prepare_images
 from seedsweep.errors import SeedsweepError
-from seedsweep.features import budget, shards
+from seedsweep.features import budget, feature_store
 from seedsweep.features.image_features import FeatureImages
 from seedsweep.training import assemble
 from seedsweep.training import run as training
@@ -204,7 +204,7 @@ def test_a_damaged_shard_is_noticed_and_made_again(cache: str) -> None:
     content[-3] ^= 255
     array.write_bytes(bytes(content))
     assert budget.damaged(array.parents[1]) == [array]
-    shards._digest_at.cache_clear()  # as in another process
+    feature_store._digest_at.cache_clear()  # as in another process
     again = opened(config)
     assert again.extracted == 70
     assert isinstance(before, torch.Tensor)
@@ -337,10 +337,10 @@ def test_the_least_recently_used_go_first(cache: str, tmp_path: Path) -> None:
 
 def test_a_shard_is_whole_or_not_there(tmp_path: Path) -> None:
     array = np.arange(6, dtype=np.float32).reshape(3, 2)
-    shards.write_shard(tmp_path, ["a", "b", "c"], array)
+    feature_store.write_shard(tmp_path, ["a", "b", "c"], array)
     (tmp_path / "killed.part").write_bytes(b"half")
     (tmp_path / "orphan.npy").write_bytes(b"no index yet")
-    found = shards.read_shards(tmp_path)
+    found = feature_store.read_shards(tmp_path)
     assert [shard.images for shard in found] == [["a", "b", "c"]]
     np.testing.assert_array_equal(found[0].array, array)
     assert not any(path.suffix == ".pkl" for path in tmp_path.iterdir())

@@ -25,9 +25,9 @@ from torch import nn
 
 from seedsweep.data.prepare import prepare_images
 from seedsweep.errors import SeedsweepError
-from seedsweep.features import budget, extract, shards
+from seedsweep.features import budget, extract, feature_store
 from seedsweep.features.engines import Engine
-from seedsweep.features.store import Space, View, locked
+from seedsweep.features.feature_store import Space, View, locked
 from seedsweep.training import stored
 from seedsweep.training.run import train
 
@@ -90,7 +90,7 @@ def rows_of(store: Path, views: int) -> dict[str, dict[str, bytes]]:
         }
         rows = [
             (image, row.tobytes())
-            for shard in shards.read_shards(view)
+            for shard in feature_store.read_shards(view)
             for image, row in zip(shard.images, shard.array, strict=True)
         ]
         found[view.name] = dict(rows)
@@ -259,7 +259,7 @@ def test_a_full_disk(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         save(file, array, **options)
 
-    monkeypatch.setattr(shards.np, "save", full)
+    monkeypatch.setattr(feature_store.np, "save", full)
     monkeypatch.setattr(extract, "SHARD_IMAGES", 64 if epoch is None else 256)
     monkeypatch.setattr(extract, "SHARD_SECONDS", 0)
     config = quick(cache, "trainer.max_epochs=4")
@@ -337,7 +337,7 @@ def test_large_rows_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (
         extract.extract(view, images, lambda some: torch.ones(len(some), 3, 4, 4), Mean, 2, "float32") == 11
     )
-    assert [len(shard.images) for shard in shards.read_shards(view.folder)] == [4, 4, 3]
+    assert [len(shard.images) for shard in feature_store.read_shards(view.folder)] == [4, 4, 3]
     assert view.take(images).shape == (11, 3)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seedsweep.data.order import epoch_order, epoch_seed
+from seedsweep.data.epoch import epoch_order, epoch_seed
 from seedsweep.models.classifier import Head
 from seedsweep.models.options import HeadConfig
 from seedsweep.training import head_step, heads

@@ -162,7 +162,7 @@ def test_without_keras_padding_the_answer_is_another(inception: Any, photographs
 
 
 def test_the_engines_take_it(inception: Any, photographs: np.ndarray) -> None:
-    from seedsweep.features.fold import folded
+    from seedsweep.features.torch_engine import folded
 
     folder, wanted, _ = inception
     net = build_backbone(BackboneConfig(name="inception_v3", weights=str(folder / "flat.h5"))).net

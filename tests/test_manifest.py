@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_data_folder import make, prepare
 
+from seedsweep.data.manifest import write_manifest
 from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
-from seedsweep.data.table import write_manifest
 from seedsweep.errors import SeedsweepError
 
 SPLITS = ("train", "train", "val", "test")

@@ -18,10 +18,10 @@ from PIL import Image
 from seedsweep.cli.grid_pins import check_pin
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
+from seedsweep.data.manifest import write_manifest
 from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
-from seedsweep.data.table import write_manifest
 from seedsweep.errors import RefusedError, SeedsweepError
 from seedsweep.runs.job_record import shared_manifest
 from seedsweep.study.plan import Plan

@@ -20,7 +20,7 @@ from torch.nn import functional
 from seedsweep.batchnorm.policy import norm_layers, statistics_untouched
 from seedsweep.batchnorm.statistics import recalibrate
 from seedsweep.config.schema import Config
-from seedsweep.data.warp import build_augment
+from seedsweep.data.epoch import build_augment
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import BuiltModel
 from seedsweep.models.called import NONE

@@ -7,7 +7,7 @@ import pkgutil
 from pathlib import Path
 
 from seedsweep.config.schema import TASKS
-from seedsweep.data.formats import suffixes
+from seedsweep.data.image_formats import suffixes
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import conf_dir, path_of
 from seedsweep.overrides import key_of, setting

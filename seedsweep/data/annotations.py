@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seedsweep.data.facts import Facts
+from seedsweep.data.checked import Facts
 from seedsweep.data.folder import Found
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import class_of, one_form, printable

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from seedsweep import cores
-from seedsweep.data.order import epoch_order, length
+from seedsweep.data.epoch import epoch_order, length
+from seedsweep.data.manifest import ImageTable
 from seedsweep.data.prepare import PreparedImages
-from seedsweep.data.table import ImageTable
 from seedsweep.errors import SeedsweepError
 
 Batch = dict[str, Tensor]

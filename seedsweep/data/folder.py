@@ -7,10 +7,9 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from seedsweep.data.formats import listed
-from seedsweep.data.leftout import LeftOut, sentences
+from seedsweep.data.image_formats import listed
 from seedsweep.data.options import DataConfig
-from seedsweep.data.walk import Walked, folders_in, loose_files, walk
+from seedsweep.data.walk import LeftOut, Walked, folders_in, loose_files, sentences, walk
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import class_of, path_of, printable
 

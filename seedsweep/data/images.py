@@ -20,8 +20,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
-from seedsweep.data import values
-from seedsweep.data.opened import (
+from seedsweep.data import value_ranges
+from seedsweep.data.image_formats import (
     COEFFICIENT,
     COLOURS,
     MANY,
@@ -35,7 +35,7 @@ from seedsweep.data.opened import (
     orientation,
     to_resize,
 )
-from seedsweep.data.values import FULL, STRIP, Measured, Ranges
+from seedsweep.data.value_ranges import FULL, STRIP, Measured, Ranges
 
 SIDEWAYS = 5  # EXIF's orientations from here on swap height and width
 JPEG = b"\xff\xd8"
@@ -127,10 +127,10 @@ def measured(path: Path, kind: str, gib: float, size: tuple[int, int] | None = N
     """
     try:
         with open_image(path, gib) as file:
-            if values.kind_of(file) != kind:
+            if value_ranges.kind_of(file) != kind:
                 return None
             check_memory(file, size, gib, deep=True)
-            return values.measure(file, _deep(file, path))
+            return value_ranges.measure(file, _deep(file, path))
     except BadImageError:
         raise
     except Exception as error:
@@ -196,7 +196,7 @@ def _any(path: Path, size: tuple[int, int] | None, how: Reading) -> NDArray[np.u
     """Returns the pixels [H, W, 3] of any file that Pillow reads."""
     with open_image(path, how.gib) as file:
         held = coefficients(file, path)
-        kind = values.kind_of(file)
+        kind = value_ranges.kind_of(file)
         if size is not None:
             _reduce(file, size)
         given = how.ranges.get(kind) if kind else None
@@ -208,12 +208,12 @@ def _any(path: Path, size: tuple[int, int] | None, how: Reading) -> NDArray[np.u
             return _in_strips(file.height, file.width, lambda top, end: _rgb(_rows(file, top, end)))
         deep = _deep(file, path)
         if given is None:
-            alone = values.measure(file, deep)
-            given = values.decide(kind, [alone]) if alone else FULL
+            alone = value_ranges.measure(file, deep)
+            given = value_ranges.decide(kind, [alone]) if alone else FULL
         low, high = given
 
         def strip(top: int, end: int) -> NDArray[np.uint8]:
-            part = values.scaled(deep[top:end], low, high)
+            part = value_ranges.scaled(deep[top:end], low, high)
             return np.repeat(part[..., None], 3, -1) if part.ndim == 2 else part
 
         return _in_strips(deep.shape[0], deep.shape[1], strip)
@@ -224,7 +224,7 @@ def _deep(file: Image.Image, path: Path) -> NDArray[Any]:
 
     Pillow keeps 8 bits of colours. It unpacks the other 8 where it is told that the bytes lie the other way round.
     """
-    mode, raw = file.mode, values.raw_mode(file)
+    mode, raw = file.mode, value_ranges.raw_mode(file)
     file.load()
     ImageOps.exif_transpose(file, in_place=True)
     if mode not in COLOURS:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedsweep.data.folder import scan_folder
-from seedsweep.data.leftout import LeftOut
 from seedsweep.data.manifest import Row, read_manifest, some
-from seedsweep.data.walk import walk
+from seedsweep.data.walk import LeftOut, walk
 from seedsweep.errors import RefusedError, SeedsweepError
 from seedsweep.names import path_of
 

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seedsweep.data.image_formats import BadImageError, TooLargeError
 from seedsweep.data.images import DEFAULT, Reading, empty_batch, read_image
-from seedsweep.data.opened import BadImageError, TooLargeError
 from seedsweep.data.threads import in_threads
-from seedsweep.data.values import Ranges
+from seedsweep.data.value_ranges import Ranges
 from seedsweep.digest import digest_of
 from seedsweep.errors import ChangedError, SeedsweepError
 from seedsweep.names import printable

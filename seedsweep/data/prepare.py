@@ -12,14 +12,23 @@ from seedsweep.data.annotations import Annotation, find_annotations, joined, ref
 from seedsweep.data.checked import CheckedFiles, check_files
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.folder import Found, Scan, check_root, scan_folder
-from seedsweep.data.leftout import LeftOut, log_left_out, read_left_out, write_left_out
-from seedsweep.data.manifest import Row, check_manifest, files_of, read_manifest, some, warn_of_copies
+from seedsweep.data.manifest import (
+    SPLITS,
+    ImageTable,
+    Row,
+    check_manifest,
+    files_of,
+    read_manifest,
+    some,
+    warn_of_copies,
+    write_manifest_once,
+)
 from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin, added, check_content, read_pin, unnamed
 from seedsweep.data.pixels import Pixels, stamp_of
 from seedsweep.data.split import groups_of, split_images
-from seedsweep.data.table import SPLITS, ImageTable, write_manifest_once
-from seedsweep.data.values import Ranges, read_ranges, write_ranges
+from seedsweep.data.value_ranges import Ranges, read_ranges, write_ranges
+from seedsweep.data.walk import LeftOut, log_left_out, read_left_out, write_left_out
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of, printable
 

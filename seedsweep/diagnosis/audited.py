@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.data.folder import SPLIT_NAMES
+from seedsweep.data.manifest import ImageTable
 from seedsweep.data.prepare import PreparedImages
-from seedsweep.data.table import ImageTable
 from seedsweep.diagnosis.audit.cues import Cue, cue_tables, measure_cue
 from seedsweep.diagnosis.audit.duplicates import Pair, find_pairs, thumbnails
 from seedsweep.diagnosis.audit.files import read_facts

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from seedsweep.data.pin import values_beside
 from seedsweep.data.prepare import PreparedImages, prepare_images
-from seedsweep.data.values import Ranges, read_ranges
+from seedsweep.data.value_ranges import Ranges, read_ranges
 from seedsweep.diagnosis.arguments import check_checkpoint, check_run
 from seedsweep.diagnosis.remedy import CommandLine, arm_settings
 from seedsweep.diagnosis.subject import Subject

@@ -6,8 +6,8 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+from seedsweep.data.image_formats import BadImageError
 from seedsweep.data.images import DEFAULT, Reading, read_image
-from seedsweep.data.opened import BadImageError
 from seedsweep.drawing import GREY, INK, TRAP, figure, save
 from seedsweep.names import printable
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from seedsweep.batchnorm.batches import check_single_images
 from seedsweep.batchnorm.policy import depends_on_batch
-from seedsweep.data.order import epoch_order
+from seedsweep.data.epoch import epoch_order
+from seedsweep.data.manifest import ImageTable
 from seedsweep.data.prepare import PreparedImages
-from seedsweep.data.table import ImageTable
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import ArmBackbone
 from seedsweep.models.classifier import FeatureNet

@@ -7,9 +7,8 @@ import pkgutil
 from pathlib import Path
 from types import ModuleType
 
-from seedsweep.data.formats import listed, suffixes
-from seedsweep.data.leftout import sentences
-from seedsweep.data.walk import Walked, walk
+from seedsweep.data.image_formats import listed, suffixes
+from seedsweep.data.walk import Walked, sentences, walk
 from seedsweep.errors import SeedsweepError
 from seedsweep.export import tables
 from seedsweep.names import path_of

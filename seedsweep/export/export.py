@@ -14,12 +14,12 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from seedsweep.data.image_formats import BadImageError
 from seedsweep.data.images import Reading, read_image
-from seedsweep.data.opened import BadImageError
 from seedsweep.errors import SeedsweepError
 from seedsweep.export import formats
 from seedsweep.export.load import Trained
-from seedsweep.features.fold import folded
+from seedsweep.features.torch_engine import folded
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from seedsweep.data.values import Ranges
+from seedsweep.data.value_ranges import Ranges
 from seedsweep.digest import digest_of
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.models.backbone_builder import rebuild_backbone

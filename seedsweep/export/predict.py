@@ -15,12 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seedsweep.data.checked import decide_ranges
-from seedsweep.data.facts import Facts, look
+from seedsweep.data.checked import Facts, decide_ranges, look
+from seedsweep.data.image_formats import BadImageError
 from seedsweep.data.images import DEFAULT, Reading, empty_batch, read_image
-from seedsweep.data.opened import BadImageError
 from seedsweep.data.threads import image_bar, in_threads, load_and_compute
-from seedsweep.data.values import log_range
+from seedsweep.data.value_ranges import log_range
 from seedsweep.export.load import Trained
 from seedsweep.export.tables.columns import Add
 from seedsweep.features.engines import Engine, build_engine

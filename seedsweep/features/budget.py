@@ -14,8 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.features.shards import is_whole
-from seedsweep.features.store import LOCK
+from seedsweep.features.feature_store import LOCK, is_whole
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from seedsweep.data.threads import image_bar, load_and_compute
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.engines import Engine
-from seedsweep.features.store import View
+from seedsweep.features.feature_store import View
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from seedsweep.bounds import one_of
 from seedsweep.digest import digest_of_net
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.engines import build_engine
+from seedsweep.features.feature_store import PLAIN, Space, View
 from seedsweep.features.options import ENGINE_NAMES, FeaturesConfig
-from seedsweep.features.store import PLAIN, Space, View
 
 log = logging.getLogger(__name__)
 

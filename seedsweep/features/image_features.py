@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seedsweep.data.datamodule import Fetch, ImageDataModule
+from seedsweep.data.epoch import Augment
 from seedsweep.data.prepare import PreparedImages
-from seedsweep.data.warp import Augment
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.budget import enforce
 from seedsweep.features.engines import Engine
 from seedsweep.features.extract import extract
+from seedsweep.features.feature_store import PLAIN, FeatureRows, MappedRows, MixedRows, Space, View, view_name
 from seedsweep.features.options import FeaturesConfig
-from seedsweep.features.store import PLAIN, FeatureRows, MappedRows, MixedRows, Space, View, view_name
 from seedsweep.models.classifier import Classifier, UpperClassifier
 from seedsweep.models.cut import Cut
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seedsweep import cores
-from seedsweep.features.fold import folded
+from seedsweep.features.torch_engine import folded
 
 NAME, DEVICES, PRECISIONS = "openvino", ("cpu",), ("float32", "bfloat16")
 HINT = "pip install 'seedsweep[openvino]'"

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from seedsweep.data.image_formats import BadImageError
 from seedsweep.data.images import DEFAULT, Reading, thumbnail
-from seedsweep.data.opened import BadImageError
 
 SIDE = 260  # pixels of the longer side of a photograph
 WIDEST = 1500  # pixels of a drawn picture

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seedsweep.features.store import FeatureRows
+from seedsweep.features.feature_store import FeatureRows
 from seedsweep.models.classifier import Head, Mask
 from seedsweep.training.optimizer import optimizer_step
 from seedsweep.training.options import OptimConfig

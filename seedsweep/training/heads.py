@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from seedsweep.data.order import epoch_order, epoch_seed
-from seedsweep.features.store import FeatureRows
+from seedsweep.data.epoch import epoch_order, epoch_seed
+from seedsweep.features.feature_store import FeatureRows
 from seedsweep.models.classifier import Head
 from seedsweep.training.head_step import HeadLoss, HeadStep
 from seedsweep.training.options import OptimConfig

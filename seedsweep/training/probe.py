@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seedsweep.batchnorm.policy import depends_on_batch, statistics_untouched
 from seedsweep.data.datamodule import ImageDataModule
-from seedsweep.data.table import ImageTable
+from seedsweep.data.manifest import ImageTable
 from seedsweep.training.module import ArmModule
 from seedsweep.training.predict import predict
 

@@ -15,8 +15,8 @@ from torch import nn
 
 from seedsweep.batchnorm.policy import depends_on_batch
 from seedsweep.data.datamodule import ImageDataModule
+from seedsweep.data.epoch import build_augment
 from seedsweep.data.prepare import PreparedImages
-from seedsweep.data.warp import build_augment
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.image_features import ActivationDataModule
 from seedsweep.models.build import ArmBackbone

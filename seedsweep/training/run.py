@@ -12,13 +12,13 @@ from typing import Any
 import pytorch_lightning as pl
 
 from seedsweep.batchnorm.batches import check_single_images
-from seedsweep.data.leftout import NAME as LEFT_OUT
-from seedsweep.data.leftout import write_left_out
-from seedsweep.data.order import length
+from seedsweep.data.epoch import length
+from seedsweep.data.manifest import write_manifest
 from seedsweep.data.pin import Pin, values_beside
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
-from seedsweep.data.table import write_manifest
-from seedsweep.data.values import write_ranges
+from seedsweep.data.value_ranges import write_ranges
+from seedsweep.data.walk import NAME as LEFT_OUT
+from seedsweep.data.walk import write_left_out
 from seedsweep.errors import RefusedError
 from seedsweep.models.build import ArmBackbone, BuiltModel, add_head, write_model_summary
 from seedsweep.models.input_scaling import flush_denormals

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from seedsweep import signals
+from seedsweep.data.epoch import build_augment
 from seedsweep.data.prepare import PreparedImages
-from seedsweep.data.warp import build_augment
 from seedsweep.errors import DivergedError
 from seedsweep.features.engines import Engine, build_engine, engine_name
+from seedsweep.features.feature_store import FeatureRows, Space
 from seedsweep.features.image_features import ActivationDataModule, FeatureImages
-from seedsweep.features.store import FeatureRows, Space
 from seedsweep.models.build import ArmBackbone
 from seedsweep.models.called import preprocess_called
 from seedsweep.models.checkpoint import CARD, write_checkpoint

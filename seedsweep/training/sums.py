@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from seedsweep.data.order import epoch_seed
+from seedsweep.data.epoch import epoch_seed
 from seedsweep.stats.scores import score
 
 

@@ -36,7 +36,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     from rich.console import Console  # torch and the engine take seconds
 
-    from seedsweep.data.leftout import log_left_out, write_left_out
+    from seedsweep.data.walk import log_left_out, write_left_out
     from seedsweep.export import predict as deploy
     from seedsweep.export.load import load_trained
     from seedsweep.models.input_scaling import flush_denormals

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from seedsweep.data.image_formats import BadImageError, open_image, orientation
 from seedsweep.data.images import SIDEWAYS, read_image
-from seedsweep.data.opened import BadImageError, open_image, orientation
 
 LARGEST = (1024, 1024)  # pixels
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from seedsweep.data.folder import scan_folder
-from seedsweep.data.leftout import LeftOut, sentences
+from seedsweep.data.walk import LeftOut, sentences
 from seedsweep.diagnosis.audit.files import read_facts, why_unreadable
 from seedsweep.diagnosis.audited import EXAMPLES
 from seedsweep.diagnosis.finding import Evidence, Finding, Verdict

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seedsweep.data.leftout import NAME, read_left_out, sentences
+from seedsweep.data.walk import NAME, read_left_out, sentences
 from seedsweep.report.blocks import Block, Section, Text
 from seedsweep.report.contents import Material
 from seedsweep.runs.grid import by_data, data_title, has_several

@@ -12,7 +12,7 @@ from PIL import Image
 
 from seedsweep.data.images import Reading
 from seedsweep.data.pin import values_beside
-from seedsweep.data.values import read_ranges
+from seedsweep.data.value_ranges import read_ranges
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import printable
 from seedsweep.report.blocks import Block, Photo, Photos, Section, Text
