@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -41,6 +42,15 @@ def sideways(axes: Axes, title: str = "") -> None:
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color="#e8e8e8")
     axes.tick_params(axis="y", length=0)
+
+
+def beside(axes: Axes, text: str, ends: Iterable[float], place: float, *, right: bool = True) -> None:
+    """Writes a value beside a row of a picture that runs sideways, clear of all that is drawn from end to end."""
+    axes.annotate(
+        text, (max(ends) if right else min(ends), place), xytext=(8 if right else -8, 0),
+        textcoords="offset points", ha="left" if right else "right", va="center", fontsize=9, color=INK,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+    )  # fmt: skip
 
 
 def save(made: Figure, path: Path) -> None:

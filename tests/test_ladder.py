@@ -13,9 +13,7 @@ from rich.console import Console
 from seedsweep.cli.main import main
 from seedsweep.config.store import to_config
 from seedsweep.names import conf_dir
-from seedsweep.report.ladder import effects
-from seedsweep.report.ladder.read import read_ladder
-from seedsweep.report.ladder.write import as_dict, close_ladder
+from seedsweep.report.ladder_files import as_dict, close_ladder, read_ladder
 from seedsweep.runs.grid import collect
 
 FILES = sorted(path.stem for path in (conf_dir() / "rung").glob("*.yaml"))
@@ -160,16 +158,16 @@ def test_jobs_that_failed_and_single_seeds(composed: dict, tmp_path: Path):
     write_jobs(tmp_path, composed, accs)
     assert close_ladder(tmp_path, collect(tmp_path), Console(quiet=True))
     ladder = read_ladder(tmp_path, collect(tmp_path))
-    first, failed, last = effects.rungs(ladder)
+    first, failed, last = ladder.steps()
     assert failed.sentence == "Inputs scaled once: no run finished."
-    assert (first.level.value, first.delta) == (0.3, None)
+    assert (first.mean, first.delta) == (0.3, None)
     assert last.delta is None  # what it differs from in one thing has no result
     entry = as_dict(ladder)["rungs"][0]
     assert (entry["low"], entry["n"]) == (None, 1)
     assert "NaN" not in (tmp_path / "ladder.json").read_text()
-    cells = effects.two_by_two(ladder).cells
-    assert cells["auto", "batch_stats"] is None
-    assert "A cell is missing" in effects.two_by_two(ladder).sentence
+    table = as_dict(ladder)["two_by_two"]
+    assert table["cells"][1][0]["mean"] is None, "inputs scaled once, batch statistics in training"
+    assert "A cell is missing" in table["sentence"]
 
 
 def test_two_nets_make_no_ladder(composed: dict, tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -9,7 +9,7 @@ from rich.console import Console
 from seedsweep.cli.tally import tally
 from seedsweep.report.comparison import draw_comparison
 from seedsweep.report.grid_table import print_table, write_results_csv
-from seedsweep.report.ladder.write import close_ladder
+from seedsweep.report.ladder_files import close_ladder
 from seedsweep.runs import job_record as record
 from seedsweep.runs.command import command, shown
 from seedsweep.runs.grid import arms, collect
