@@ -23,10 +23,9 @@ from PIL import Image
 from rich.console import Console
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.report.study import pictures
-from seedsweep.report.study.pictures import Picture, draw_study
-from seedsweep.report.study.tables import print_study, study_rows, write_trials_csv
-from seedsweep.report.study.trials import read_trials, text_of
+from seedsweep.report import study_pictures as pictures
+from seedsweep.report.study_pictures import draw_study
+from seedsweep.report.study_trials import print_study, read_trials, study_rows, text_of, write_trials_csv
 
 LR = FloatDistribution(1e-5, 1e-2, log=True)
 WIDTH = IntDistribution(32, 2048, log=True)
@@ -136,7 +135,7 @@ def test_a_picture_that_breaks_does_not_take_the_others_along(study, tmp_path, m
     def breaks(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setitem(pictures.PICTURES, "contour", Picture(breaks, lambda _: True))
+    monkeypatch.setitem(pictures.PICTURES, "contour", breaks)
     assert [path.stem for path in draw_study(study, tmp_path / "plots", "x")] == ALL[1:]
     assert "contour.png could not be drawn" in caplog.text
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from seedsweep.cli.tally import jobs_with, tally
 from seedsweep.errors import DamagedError
-from seedsweep.report.study.several import print_studies, read_results, write_studies_csv
+from seedsweep.report.studies_table import print_studies, read_results, write_studies_csv
 from seedsweep.runs.command import shown
 from seedsweep.runs.job_record import JOB, is_finished
 from seedsweep.whole import read_json

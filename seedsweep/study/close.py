@@ -15,9 +15,9 @@ from rich.console import Console
 from seedsweep.config.study_options import METRICS
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import shortened
-from seedsweep.report.study.pictures import draw_study
-from seedsweep.report.study.several import score_text
-from seedsweep.report.study.tables import print_study, write_trials_csv
+from seedsweep.report.studies_table import score_text
+from seedsweep.report.study_pictures import draw_study
+from seedsweep.report.study_trials import print_study, write_trials_csv
 from seedsweep.runs.answers import read_answers
 from seedsweep.runs.command import Word, command, shown
 from seedsweep.runs.held_out import held_out

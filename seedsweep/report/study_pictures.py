@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,27 +16,12 @@ from matplotlib.ticker import MaxNLocator
 from optuna.visualization import matplotlib as drawn
 
 from seedsweep.drawing import DOTS, GREY, INK, TRAIN, VAL
-from seedsweep.report.study.trials import Trials, read_trials, score
+from seedsweep.report.study_trials import Trials, read_trials, score
 
 log = logging.getLogger(__name__)
 
 FIRST_CHOICE = ("optim.lr", "head.width")  # of the contour's two settings
-
-
 LEAST = 8  # finished trials of which importances say anything
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture of a study.
-
-    Attributes:
-        draw: draws it as a new figure of pyplot.
-        has_enough: says whether there is something to show.
-    """
-
-    draw: Callable[[optuna.Study, Trials], Any]
-    has_enough: Callable[[Trials], bool]
 
 
 def draw_study(study: optuna.Study, folder: Path, metric: str) -> list[Path]:
@@ -60,61 +43,64 @@ def draw_study(study: optuna.Study, folder: Path, metric: str) -> list[Path]:
     trials = read_trials(study, metric)
     folder.mkdir(parents=True, exist_ok=True)
     written, without = [], []
-    for name, picture in PICTURES.items():
+    for name, draw in PICTURES.items():
         path = folder / f"{name}.png"
-        if not picture.has_enough(trials):
-            without.append(path.name)
-            continue
         try:
-            with _drawing():
-                picture.draw(study, trials)
-                _save(path)
+            with _quiet_pyplot():
+                if draw(study, trials):
+                    _save(path)
+                    written.append(path)
+                else:
+                    without.append(path.name)
         except Exception as error:
             log.warning("%s could not be drawn (%s: %s)", path.name, type(error).__name__, error)
             log.debug("", exc_info=True)
-        else:
-            written.append(path)
     if without:
         log.info("left out, for too few trials or settings: %s", ", ".join(without))
     return written
 
 
-def _names(trials: Trials) -> list[str]:
-    return [setting.name for setting in trials.parameters]
-
-
-def _numbers(trials: Trials) -> list[str]:
-    return [setting.name for setting in trials.parameters if setting.is_number]
-
-
-def _contour(study: optuna.Study, trials: Trials) -> None:
+def _contour(study: optuna.Study, trials: Trials) -> bool:
     """Draws the value over learning rate and width, or over the first two numbers."""
-    chosen = sorted(_numbers(trials), key=lambda name: name not in FIRST_CHOICE)[:2]
+    numbers = [name for name, is_number in trials.is_number.items() if is_number]
+    chosen = sorted(numbers, key=lambda name: name not in FIRST_CHOICE)[:2]
+    if len(trials.finished) < 2 or len(chosen) < 2:
+        return False
     drawn.plot_contour(study, chosen, target_name=trials.metric)
+    return True
 
 
-def _history(study: optuna.Study, trials: Trials) -> None:
+def _history(study: optuna.Study, trials: Trials) -> bool:
+    if not trials.finished:
+        return False
     axes = drawn.plot_optimization_history(study, target_name=trials.metric)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.legend(loc="lower right")
+    return True
 
 
-def _importances(study: optuna.Study, trials: Trials) -> None:
-    axes = drawn.plot_param_importances(study, params=_names(trials), target_name=trials.metric)
-    axes.set_xlabel("importance (PED-ANOVA: what the best trials have in common)")
-    axes.set_ylabel("")
+def _importances(study: optuna.Study, trials: Trials) -> bool:
+    differ = len({score(trial) for trial in trials.finished}) > 1
+    if len(trials.finished) < LEAST or not differ or len(trials.is_number) < 2:
+        return False
+    axes = drawn.plot_param_importances(study, params=list(trials.is_number), target_name=trials.metric)
+    axes.set(xlabel="importance (PED-ANOVA: what the best trials have in common)", ylabel="")
     if legend := axes.get_legend():
         legend.remove()
+    return True
 
 
-def _learning_curves(study: optuna.Study, trials: Trials) -> None:
+def _learning_curves(study: optuna.Study, trials: Trials) -> bool:
     """Draws a line a trial; Optuna's colours repeat, so finished, pruned and best ones are told apart here."""
+    if not any(trial.intermediate_values for trial in [*trials.finished, *trials.pruned]):
+        return False
     axes = drawn.plot_intermediate_values(study)
     finished = {trial.number for trial in trials.finished}
+    best = max(trials.finished, key=score).number if finished else None
     names = {}
     for line in axes.lines:
         number = int(str(line.get_label()).removeprefix("Trial"))
-        if trials.best and number == trials.best.number:
+        if number == best:
             name = f"best: trial {number}"
             line.set(color=TRAIN, linewidth=2.5, alpha=1, zorder=3)
         else:
@@ -125,44 +111,43 @@ def _learning_curves(study: optuna.Study, trials: Trials) -> None:
     axes.legend(list(names.values()), list(names), loc="lower right")
     axes.set(xlabel="epoch, from 0", ylabel=trials.metric)
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    return True
 
 
-def _parallel(study: optuna.Study, trials: Trials) -> None:
-    drawn.plot_parallel_coordinate(study, _names(trials), target_name=trials.metric)
-    plt.gcf().set_size_inches(max(8, 2 * len(trials.parameters)), 4.8)
+def _parallel(study: optuna.Study, trials: Trials) -> bool:
+    if len(trials.finished) < 2 or len(trials.is_number) < 2:
+        return False
+    drawn.plot_parallel_coordinate(study, list(trials.is_number), target_name=trials.metric)
+    plt.gcf().set_size_inches(max(8, 2 * len(trials.is_number)), 4.8)
+    return True
 
 
-def _slices(study: optuna.Study, trials: Trials) -> None:
-    axes = drawn.plot_slice(study, _names(trials), target_name=trials.metric)
+def _slices(study: optuna.Study, trials: Trials) -> bool:
+    if not trials.finished or not trials.is_number:
+        return False
+    axes = drawn.plot_slice(study, list(trials.is_number), target_name=trials.metric)
     for each in np.ravel(np.asarray(axes)):
         each.tick_params(axis="x", labelrotation=30)
+    return True
 
 
+# each draws a new figure of pyplot, or says that there is too little to show
 PICTURES = {
-    "contour": Picture(_contour, lambda trials: len(trials.finished) > 1 and len(_numbers(trials)) > 1),
-    "history": Picture(_history, lambda trials: bool(trials.finished)),
-    "importances": Picture(
-        _importances,
-        lambda trials: (
-            len(trials.finished) >= LEAST
-            and len({score(trial) for trial in trials.finished}) > 1
-            and len(trials.parameters) > 1
-        ),
-    ),
-    "learning_curves": Picture(
-        _learning_curves,
-        lambda trials: any(trial.intermediate_values for trial in [*trials.finished, *trials.pruned]),
-    ),
-    "parallel": Picture(_parallel, lambda trials: len(trials.finished) > 1 and len(trials.parameters) > 1),
-    "slices": Picture(_slices, lambda trials: bool(trials.finished and trials.parameters)),
+    "contour": _contour,
+    "history": _history,
+    "importances": _importances,
+    "learning_curves": _learning_curves,
+    "parallel": _parallel,
+    "slices": _slices,
 }
 
 
 @contextmanager
-def _drawing() -> Iterator[None]:
+def _quiet_pyplot() -> Iterator[None]:
     """Gives pyplot's settings back after Optuna changed them, and keeps both quiet."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    figures = set(plt.get_fignums())
     # no window is opened, and a notebook keeps its backend
     backend = mpl.get_backend(auto_select=False) or "agg"
     try:
@@ -170,7 +155,8 @@ def _drawing() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        plt.close()
+        for number in set(plt.get_fignums()) - figures:
+            plt.close(number)
         optuna.logging.set_verbosity(verbosity)
 
 

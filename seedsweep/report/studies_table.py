@@ -21,6 +21,7 @@ from seedsweep.whole import read_json, replacing
 
 log = logging.getLogger(__name__)
 
+Result = dict[str, Any]  # what a study's result.json holds, and ``finished``
 CSV_COLUMNS = (
     "study", "experiment", "seed", "state", "metric", "rule", "mean", "sd", "seeds", "test_acc", "test_acc_sd",
     "test_macro_f1", "test_macro_f1_sd", "finished_trials", "pruned_trials", "failed_trials", "trial",
@@ -28,7 +29,7 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-def read_results(studies: Mapping[Path, bool]) -> list[dict[str, Any]]:
+def read_results(studies: Mapping[Path, bool]) -> list[Result]:
     """Returns what the studies' result.json say, by data set; the best winner first where all are measured alike.
 
     Args:
@@ -47,29 +48,29 @@ def read_results(studies: Mapping[Path, bool]) -> list[dict[str, Any]]:
             continue
         if result:
             found.append({**result, "finished": finished})
-    groups = by_data(found)
+    groups = _by_data(found)
     for group in groups:
-        if are_alike(group):
+        if _are_alike(group):
             group.sort(key=lambda result: -float(result["winner"]["mean"]))
     return [result for group in groups for result in group]
 
 
-def by_data(results: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def _by_data(results: Sequence[Result]) -> list[list[Result]]:
     """Returns the studies that were judged by the same images together; those of which that is not known, too."""
     return by_digest(results, lambda result: str(_data(result).get("digest", "")))
 
 
-def _data(result: dict[str, Any]) -> dict[str, Any]:
+def _data(result: Result) -> dict[str, Any]:
     return result.get("data") or {}  # studies of earlier versions say nothing
 
 
-def are_alike(results: Sequence[dict[str, Any]]) -> bool:
+def _are_alike(results: Sequence[Result]) -> bool:
     """Says whether all studies went by one metric and one rule, so that their winners can be ranked."""
     return len({(result["metric"], result["rule"]) for result in results}) <= 1
 
 
-def write_studies_csv(results: Sequence[dict[str, Any]], path: Path) -> None:
-    """Writes a row a study: its winner over the fresh seeds, on the validation and on the test images.
+def write_studies_csv(results: Sequence[Result], path: Path) -> None:
+    """Writes a row a study.
 
     Args:
         results: see :func:`read_results`.
@@ -81,14 +82,14 @@ def write_studies_csv(results: Sequence[dict[str, Any]], path: Path) -> None:
         writer.writerows({key: cell(value) for key, value in _row(result).items()} for result in results)
 
 
-def print_studies(results: Sequence[dict[str, Any]], console: Console) -> None:
+def print_studies(results: Sequence[Result], console: Console) -> None:
     """Prints a line a study: what its winner reaches, and its settings. Each data set has a table of its own.
 
     Args:
         results: see :func:`read_results`.
         console: where to print.
     """
-    groups = by_data(results)
+    groups = _by_data(results)
     if len(groups) > 1:
         console.print(DIFFERENT.format("studies"), style="bold", soft_wrap=True)
     for number, group in enumerate(groups, 1):
@@ -99,7 +100,7 @@ def print_studies(results: Sequence[dict[str, Any]], console: Console) -> None:
         _print_table(group, console)
 
 
-def _print_table(results: Sequence[dict[str, Any]], console: Console) -> None:
+def _print_table(results: Sequence[Result], console: Console) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("study", no_wrap=True)
     table.add_column("the winner on val, ± sd", justify="right", no_wrap=True)
@@ -119,7 +120,7 @@ def _print_table(results: Sequence[dict[str, Any]], console: Console) -> None:
         if metric in largest:
             table.add_row("always the largest class", f"{METRICS[metric]} {largest[metric]:.3f}", style="dim")
     console.print(table)
-    if not are_alike(results):
+    if not _are_alike(results):
         console.print("not ranked: these studies go by different metrics or rules", style="dim")
 
 
@@ -128,8 +129,9 @@ def score_text(mean: float, sd: float | None, seeds: int) -> str:
     return f"{mean:.3f}" + (f" ± {sd:.3f}" if sd is not None and seeds > 1 else "")
 
 
-def _row(result: dict[str, Any]) -> dict[str, Any]:
+def _row(result: Result) -> dict[str, Any]:
     winner, trials = result["winner"], result["trials"]
+    seeds = len(winner["values"])
     row: dict[str, Any] = {
         "study": result["study"],
         "experiment": result.get("experiment"),
@@ -138,8 +140,8 @@ def _row(result: dict[str, Any]) -> dict[str, Any]:
         "metric": result["metric"],
         "rule": result["rule"],
         "mean": winner["mean"],
-        "sd": winner["sd"] if len(winner["values"]) > 1 else None,
-        "seeds": len(winner["values"]),
+        "sd": winner["sd"] if seeds > 1 else None,
+        "seeds": seeds,
         "finished_trials": trials.get("complete", 0),
         "pruned_trials": trials.get("pruned", 0),
         "failed_trials": trials.get("fail", 0),
@@ -148,8 +150,8 @@ def _row(result: dict[str, Any]) -> dict[str, Any]:
         "config": result["best_config"],
         "data": _data(result).get("digest", "")[:SHOWN],
     }
-    for name in ("acc", "macro_f1"):
+    for name in METRICS:
         scores = winner["test"].get(name, {})
         row[f"test_{name}"] = scores.get("mean")
-        row[f"test_{name}_sd"] = scores.get("sd") if row["seeds"] > 1 else None
+        row[f"test_{name}_sd"] = scores.get("sd") if seeds > 1 else None
     return row
