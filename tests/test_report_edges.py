@@ -228,8 +228,8 @@ def recalls(groups: list[str] | None) -> dict[str, Bar]:
         probabilities=np.full((70, 3), 1 / 3),
         groups=None if groups is None else np.array(groups),
     )
-    run = RunResult(Path(), "arm", "arm", 1, {})
-    run.__dict__["answers"] = {"test": answers}
+    run = RunResult(Path())
+    run.__dict__["predictions"] = {"test": answers}
     section = confusion.section(Material("run", Path(), [run], best=run))
     assert section is not None
     table = next(block for block in section.blocks if isinstance(block, Table) and not block.matrix)
@@ -256,7 +256,7 @@ def test_a_study_says_why_it_has_no_grad_cam(tmp_path: Path):
     write_study(tmp_path)
     best = read_material(tmp_path).best
     assert best is not None
-    for path in best.answers["test"].paths:
+    for path in best.predictions["test"].paths:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8)).save(path)
     for gradcam in (8, 0):

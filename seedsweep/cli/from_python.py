@@ -7,9 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra import compose as compose_with_hydra
 from hydra.core.hydra_config import HydraConfig
@@ -28,10 +27,8 @@ from seedsweep.config.store import register_schema, to_config
 from seedsweep.errors import DivergedError, SeedsweepError
 from seedsweep.names import conf_dir, path_of
 from seedsweep.overrides import CONFIG, setting
-from seedsweep.runs.answers import Answers, read_answers
-from seedsweep.runs.history import read_history
 from seedsweep.runs.job_record import alone, diverged, holds_run, is_finished
-from seedsweep.runs.record import RunRecord, read_metrics, read_record
+from seedsweep.runs.run_result import RunResult
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,7 +37,7 @@ BEST = Path("checkpoints") / "best.ckpt"
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(RunResult):
     """A run that was trained, read from its folder; each part is read when it is first asked for.
 
     Example:
@@ -49,36 +46,7 @@ class Run:
         >>> run = ss.Run(Path("outputs/frozen_bn/2026-11-30_20-15-00"))  # load_run(folder) looks whether it is there
         >>> run.metrics  # nothing is
         {}
-
-    Attributes:
-        folder: with metrics.json, history.csv, predictions.csv, checkpoints/ and the rest.
     """
-
-    folder: Path
-
-    @cached_property
-    def metrics(self) -> dict[str, Any]:
-        """What metrics.json holds."""
-        return read_metrics(self.folder)
-
-    @cached_property
-    def record(self) -> RunRecord:
-        """The same as a typed record.
-
-        Raises:
-            SeedsweepError: an earlier version of seedsweep wrote it.
-        """
-        return read_record(self.folder)
-
-    @cached_property
-    def history(self) -> list[dict[str, float]]:
-        """A dict an epoch, from history.csv: ``train/loss``, ``val/acc``, ``bn_gap``, ..."""
-        return read_history(self.folder / "history.csv")
-
-    @cached_property
-    def predictions(self) -> dict[str, Answers]:
-        """The predictions for ``val`` and ``test``, from predictions.csv; a split without any is left out."""
-        return read_answers(self.folder)
 
     def model(self) -> nn.Module:
         """Builds the net of the best epoch, in eval mode: pixels 0..255 [B, 3, H, W] to logits [B, N].

@@ -160,7 +160,7 @@ def _study(folder: Path, gradcam: int | None) -> Material:
     for finalist in result.get("finalists", []):
         for name in finalist.get("runs", []):
             if (run := read_run(folder / name)) is not None:
-                runs.append(replace(run, label=f"trial {finalist['trial']}"))
+                runs.append(replace(run, called=f"trial {finalist['trial']}"))
     winner = [folder / name for name in result.get("winner", {}).get("runs", [])]
     best = next((run for run in runs if run.folder in winner), None)
     return Material(STUDY, folder, runs, best=best, result=result, gradcam=gradcam)

@@ -103,7 +103,7 @@ def write_results_csv(results: list[RunResult], path: Path, rows: list[ArmRow] |
 
 def _of_run(result: RunResult) -> dict[str, Any]:
     row = {}
-    for split, answers in result.answers.items():
+    for split, answers in result.predictions.items():
         for name, interval in answers.intervals.items():
             row[f"{split}_{name}_low"] = _round(interval.low)
             row[f"{split}_{name}_high"] = _round(interval.high)

@@ -120,5 +120,5 @@ def _at_majority(run: RunResult, val: float) -> bool:
     counts = (run.metrics.get("images") or {}).get("val")
     if not counts:
         return False
-    low = run.answers["val"].intervals["acc"].low if "val" in run.answers else val
+    low = run.predictions["val"].intervals["acc"].low if "val" in run.predictions else val
     return low <= majority_share(counts)

@@ -91,7 +91,7 @@ def _damaged(folder: Path, reason: str) -> RunResult:
     with suppress(DamagedError, OSError, ValueError, yaml.YAMLError, LookupError, TypeError):
         label = str(read_json(folder / "job.json")["label"])
         seed = int(yaml.safe_load((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))["seed"])
-    return RunResult(folder, label, label, seed, {}, reason)
+    return RunResult(folder, {"label": label, "experiment": label, "seed": seed, "reason": reason})
 
 
 def job_number(folder: Path) -> tuple[int, str]:
@@ -154,17 +154,17 @@ def _compare(rows: list[ArmRow], results: list[RunResult]) -> None:
     runs: dict[str, dict[int, RunResult]] = {}
     partly = {row.label for row in rows if row.diverged}  # the seeds that are left are no fair sample
     for result in results:
-        if result.is_finished and RANKED_BY in result.answers and result.label not in partly:
+        if result.is_finished and RANKED_BY in result.predictions and result.label not in partly:
             runs.setdefault(result.label, {})[result.seed] = result
     best = rows[0].label if rows else ""
     if best in runs:
         first = next(iter(runs[best].values()))
         correct = {
-            label: {seed: run.answers[RANKED_BY].correct for seed, run in by_seed.items()}
+            label: {seed: run.predictions[RANKED_BY].correct for seed, run in by_seed.items()}
             for label, by_seed in runs.items()
             if label == best or all(_same_images(first, run) for run in by_seed.values())
         }
-        found = standings(correct, best, first.answers[RANKED_BY].groups)
+        found = standings(correct, best, first.predictions[RANKED_BY].groups)
         for row in rows:
             row.standing = found.get(row.label)
     for row in rows:  # other images than the best's, or no predictions at all
@@ -174,7 +174,7 @@ def _compare(rows: list[ArmRow], results: list[RunResult]) -> None:
 
 def _same_images(one: RunResult, other: RunResult) -> bool:
     """Says whether two runs of one data set have the same images in the same order; copies have other folders."""
-    first, second = one.answers[RANKED_BY].paths, other.answers[RANKED_BY].paths
+    first, second = one.predictions[RANKED_BY].paths, other.predictions[RANKED_BY].paths
     by_content = all(run.held_out is not None and run.held_out.by_content for run in (one, other))
     return first == second or (by_content and _below(first) == _below(second))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +17,10 @@ from seedsweep.runs.history import read_history
 from seedsweep.runs.record import (
     DIVERGED,
     FINISHED,
+    RunRecord,
     divergence_of,
     read_metrics,
+    read_record,
     read_switches,
     with_departures,
 )
@@ -27,25 +30,58 @@ from seedsweep.whole import read_json
 log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunResult:
     """One run of a folder, a grid or a study; each file is read when it is first asked for.
 
     Attributes:
-        folder: of the run.
-        label: the arm's name.
-        experiment: what the user called it.
-        seed: of the run.
-        metrics: what metrics.json holds; keys may be missing in older ones. Empty: there is no such file.
-        reason: why it failed or diverged; None: it did not.
+        folder: of the run, with metrics.json, history.csv, predictions.csv, checkpoints/ and the rest.
+        failure: of a job that came to no result, what its failure.json holds (label, experiment, seed, reason).
+        called: its name where the one in its files says too little, as that of a study's trial does.
     """
 
     folder: Path
-    label: str
-    experiment: str
-    seed: int
-    metrics: dict[str, Any]
-    reason: str | None = None
+    failure: Mapping[str, Any] | None = None
+    called: str | None = None
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What metrics.json holds; keys may be missing in older ones. Empty: the job failed, or has not ended."""
+        return {} if self.failure is not None else read_metrics(self.folder)
+
+    @cached_property
+    def record(self) -> RunRecord:
+        """The same as a typed record.
+
+        Raises:
+            SeedsweepError: an earlier version of seedsweep wrote it.
+        """
+        return read_record(self.folder)
+
+    @property
+    def label(self) -> str:
+        """The arm's name."""
+        return self.called or str(self._about.get("label", self.folder.name))
+
+    @property
+    def experiment(self) -> str:
+        """What the user called it."""
+        return str(self._about.get("experiment", self.label))
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        return int(self._about.get("seed", 0))
+
+    @property
+    def reason(self) -> str | None:
+        """Why it failed or diverged; None: it did not."""
+        told = self.failure["reason"] if self.failure is not None else divergence_of(self.metrics)
+        return None if told is None else str(told)
+
+    @property
+    def _about(self) -> Mapping[str, Any]:
+        return self.metrics if self.failure is None else self.failure
 
     @property
     def is_finished(self) -> bool:
@@ -80,7 +116,10 @@ class RunResult:
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
-        """A row an epoch, with ``epoch`` from 0; empty where the file is missing, or damaged, which is said."""
+        """A dict an epoch (``epoch`` from 0, ``train/loss``, ``val/acc``, ``bn_gap``, ...), from history.csv.
+
+        Empty where the file is missing, or damaged, which is logged.
+        """
         try:
             return read_history(self.folder / "history.csv")
         except FileNotFoundError:
@@ -90,15 +129,15 @@ class RunResult:
             return []
 
     @cached_property
-    def answers(self) -> dict[str, Answers]:
-        """Its predictions, by split."""
+    def predictions(self) -> dict[str, Answers]:
+        """The predictions for ``val`` and ``test``, from predictions.csv; a split without any is left out."""
         return read_answers(self.folder)
 
     @property
     def detailed(self) -> tuple[str, Answers] | None:
         """The split that is shown in detail, with the predictions: test if it was met, else validation."""
         return next(
-            ((split, self.answers[split]) for split in ("test", "val") if split in self.answers), None
+            ((split, self.predictions[split]) for split in ("test", "val") if split in self.predictions), None
         )
 
     @cached_property
@@ -106,7 +145,7 @@ class RunResult:
         """The images that it was judged by; None for a run that neither finished nor diverged."""
         if not (self.is_finished or self.is_diverged):
             return None
-        val = self.answers.get("val") if self.is_finished else None
+        val = self.predictions.get("val") if self.is_finished else None
         return held_out(self.folder, self.metrics, val.paths[0] if val else None)
 
     def accuracy(self, split: str) -> float | None:
@@ -136,19 +175,8 @@ def read_run(folder: Path) -> RunResult | None:
     Raises:
         DamagedError: its metrics.json is damaged.
     """
-    metrics = read_metrics(folder)
-    if not metrics:
-        return None
-    label = str(metrics.get("label", folder.name))
-    diverged = divergence_of(metrics)
-    return RunResult(
-        folder,
-        label,
-        str(metrics.get("experiment", label)),
-        int(metrics.get("seed", 0)),
-        metrics,
-        str(diverged) if diverged else None,
-    )
+    run = RunResult(folder)
+    return run if run.metrics else None
 
 
 def read_job(folder: Path) -> RunResult | None:
@@ -166,6 +194,6 @@ def read_job(folder: Path) -> RunResult | None:
             _ = run.metrics["val"]["acc"], run.metrics["train_images"]["bn_gap"], run.metrics["images"]["val"]
         return run
     if failure:
-        made_by = failure["label"], failure["experiment"], failure["seed"]
-        return RunResult(folder, *made_by, {}, failure["reason"])
+        _ = [failure[key] for key in ("label", "experiment", "seed", "reason")]
+        return RunResult(folder, failure)
     return None

@@ -17,9 +17,9 @@ FEWEST = 20  # images on either side
 def section(material: Material) -> Section | None:
     """Shows reliability diagram, ECE and temperature: fitted on validation images, reported on test images."""
     run = material.best
-    if run is None or not {"val", "test"} <= set(run.answers):
+    if run is None or not {"val", "test"} <= set(run.predictions):
         return None
-    val, test = run.answers["val"], run.answers["test"]
+    val, test = run.predictions["val"], run.predictions["test"]
     if min(len(val.labels), len(test.labels)) < FEWEST:
         return None
     try:

@@ -134,8 +134,8 @@ def _of_run(material: Material) -> list[str]:
     if diverged := divergence_of(run.metrics):
         return _of_diverged(run, diverged)
     lead = f"{run.full_name} classifies {percent(run.accuracy('val'))} % of the validation images correctly"
-    if "val" in run.answers:
-        found = run.answers["val"].intervals["acc"]
+    if "val" in run.predictions:
+        found = run.predictions["val"].intervals["acc"]
         lead += f" (95 % interval {span(found)})"
     if (test := run.accuracy("test")) is not None:
         lead += f" and {percent(test)} % of the test images"
@@ -207,13 +207,13 @@ def _compare_finalists(material: Material, winner: dict[str, Any], start: dict[s
 
     def right(trial: int) -> Any:
         runs = material.of_arm(f"trial {trial}")
-        return [run.answers["val"].correct for run in runs if "val" in run.answers]
+        return [run.predictions["val"].correct for run in runs if "val" in run.predictions]
 
     ours, theirs = right(winner["trial"]), right(start["trial"])
     pairs = min(len(ours), len(theirs))
     if not pairs or len({len(row) for row in [*ours, *theirs]}) != 1:
         return ""
-    groups = next(run.answers["val"].groups for run in material.runs if "val" in run.answers)
+    groups = next(run.predictions["val"].groups for run in material.runs if "val" in run.predictions)
     found = compare(np.stack(ours[:pairs]), np.stack(theirs[:pairs]), groups)
     if found.p > 0.05:
         return f"; in accuracy the two are the same within noise ({p_value(found.p)})"
