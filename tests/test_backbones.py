@@ -10,7 +10,7 @@ from torchvision.models import inception_v3, vgg16
 from seedsweep.errors import SeedsweepError
 from seedsweep.models import nets
 from seedsweep.models.backbone import IMAGENET, MINUS_ONE_TO_ONE, InputSpec
-from seedsweep.models.backbone_builder import build_backbone, names
+from seedsweep.models.backbone_builder import build_backbone
 from seedsweep.models.options import BackboneConfig
 from seedsweep.models.timm_model import TimmNet
 
@@ -109,13 +109,13 @@ def test_a_new_file_is_a_new_backbone(tmp_path: Path, monkeypatch: pytest.Monkey
         "def build():\n    return Backbone(nn.Conv2d(3, 5, 3), 5, IMAGENET, min_size=16)\n"
     )
     monkeypatch.setattr(nets, "__path__", [*nets.__path__, str(tmp_path)])
-    assert "pocket" in names()
+    assert "pocket" in nets.names()
     assert build("pocket")(photo(16)).shape == (1, 5, 14, 14)
 
 
 def test_every_net_has_a_file() -> None:
-    assert names() == sorted(m.name for m in pkgutil.iter_modules(nets.__path__))
-    assert {"inception_v3", "vgg16", "efficientnet_lite0"} <= set(names())
+    assert nets.names() == sorted(m.name for m in pkgutil.iter_modules(nets.__path__))
+    assert {"inception_v3", "vgg16", "efficientnet_lite0"} <= set(nets.names())
 
 
 @pytest.mark.parametrize(

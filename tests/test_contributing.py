@@ -11,6 +11,7 @@ import pytest
 
 from seedsweep.cli.main import main
 from seedsweep.diagnosis.run_checks import found_checks
+from seedsweep.models import nets
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
@@ -45,7 +46,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_there_is_an_example_of_each_kind():
     kinds = {str(Path(name).parent) for name in FILES}
-    assert len(FILES) == 6
+    assert len(FILES) == 7
     assert "brightness" not in {check.__name__.rpartition(".")[2] for check in found_checks()}
     assert {"conf/experiment", "conf/batchnorm"} < kinds
 
@@ -60,7 +61,7 @@ def test_what_the_examples_import_is_there(name: str):
 @pytest.mark.slow
 def test_the_examples_work(copy: Path):
     """One run with the new arm, policy and net; its report has the panel, its diagnosis the check."""
-    net = ["backbone=efficientnet_lite0", "backbone.name=mobilenet_v2", "backbone.weights=none"]
+    net = ["backbone=mobilenet_v2", "backbone.weights=none"]
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, "+experiment=frozen_affine", *net, *TINY, "report.gradcam=0"],
         cwd=copy,
@@ -84,3 +85,27 @@ def test_a_recipe_is_taken(copy: Path, capsys: pytest.CaptureFixture[str]):
     assert "name: resnet26" in shown
     assert "lr: 0.0003" in shown
     assert "weight_decay: 0.05" in shown
+
+
+def test_a_recipe_of_a_backbone_holds_in_every_arm(copy: Path, capsys: pytest.CaptureFixture[str]):
+    (copy / "more" / "backbone").mkdir(parents=True)
+    shutil.copy(copy / "conf" / "backbone" / "resnet26_small.yaml", copy / "more" / "backbone")
+    chosen = ["--config-dir", str(copy / "more"), "backbone=resnet26_small", "--cfg", "job"]
+    for further, lr in ([], "0.0003"), (["optim=sgd"], "0.0003"), (["optim.lr=0.5"], "0.5"):
+        assert main([*chosen, *further]) == 0
+        shown = capsys.readouterr().out
+        assert f"lr: {lr}" in shown
+        assert "weight_decay: 0.05" in shown
+        assert "name: resnet26" in shown
+
+
+def test_a_backbone_with_code_needs_no_other_file(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(nets, "__path__", [str(copy / "seedsweep" / "models" / "nets")])
+    assert main(["backbone=mobilenet_v2", "--cfg", "job"]) == 0
+    assert "name: mobilenet_v2\n  library: own" in capsys.readouterr().out
+    assert main(["backbone=mobilenet_v7"]) == 2
+    assert "did you mean mobilenet_v2?" in capsys.readouterr().err
+    assert main(["--help"]) == 0
+    assert "mobilenet_v2" in capsys.readouterr().out

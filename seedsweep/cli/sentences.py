@@ -19,6 +19,7 @@ from seedsweep.bounds import LONGEST_NAME
 from seedsweep.cli.other_names import OTHER_NAMES, instead_of, not_yet
 from seedsweep.config.schema import Config
 from seedsweep.config.yaml_file import line_of
+from seedsweep.models import nets
 from seedsweep.names import conf_dir
 from seedsweep.overrides import key_of, quoted, text_of
 from seedsweep.runs.command import shown, typed
@@ -192,7 +193,8 @@ def choices_of(group: str) -> list[str]:
         return []
     hydra = GlobalHydra.instance()
     if not hydra.is_initialized():
-        return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+        found = {path.stem for path in (conf_dir() / group).glob("*.yaml")}
+        return sorted(found | set(nets.names() if group == "backbone" else []))
     return sorted(hydra.config_loader().get_group_options(group.split("@")[0]))
 
 

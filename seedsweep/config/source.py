@@ -11,6 +11,7 @@ from pathlib import Path
 from hydra._internal.core_plugins import file_config_source
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult
 from omegaconf import OmegaConf
@@ -18,28 +19,41 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.config.yaml_file import read_yaml
 from seedsweep.errors import SeedsweepError
+from seedsweep.models import nets
 from seedsweep.runs.command import shown
 
-BACKBONE, TIMM = "backbone", "timm.yaml"
+Names = list[str]  # the class below has a method of that name
+BACKBONE, AUTO, TIMM = "backbone", "auto.yaml", "timm.yaml"
 
 
 class FileConfigSource(file_config_source.FileConfigSource):
     """A folder of YAML files; it bears the name of Hydra's own, in whose place it stands.
 
-    In ``conf/``, each model of timm is a choice of ``backbone=``, too: that of ``backbone=timm`` by another name. A
-    file of that name in any folder comes first.
+    In ``conf/``, each file of ``models/nets`` is a choice of ``backbone=``, and each model of timm, too: that of
+    ``backbone=timm`` by another name. A YAML file of that name in any folder comes first.
     """
 
     def is_config(self, config_path: str) -> bool:
         """Says whether there is such a file, or model."""
-        return super().is_config(config_path) or self._model(config_path) is not None
+        return super().is_config(config_path) or self._without_file(config_path) is not None
 
-    def _model(self, config_path: str) -> str | None:
+    def list(self, config_path: str, results_filter: ObjectType | None) -> Names:
+        """Returns the choices of a group; of ``backbone``, those without a YAML file that are ours, too."""
+        found = set(super().list(config_path, results_filter))
+        if self._holds_backbones(config_path) and results_filter != ObjectType.GROUP:
+            found.update(nets.names())
+        return sorted(found)
+
+    def _holds_backbones(self, group: str) -> bool:
+        return self.provider == "main" and group == BACKBONE and (Path(self.path) / BACKBONE / TIMM).is_file()
+
+    def _without_file(self, config_path: str) -> tuple[Path, str] | None:
+        """Returns the file that a backbone without one is chosen by, and the backbone's name."""
         group, _, name = config_path.partition("/")
-        is_ours = (
-            self.provider == "main" and group == BACKBONE and (Path(self.path) / BACKBONE / TIMM).is_file()
-        )
-        return name if is_ours and not self._is_file(config_path) and is_timm(name) else None
+        if not self._holds_backbones(group) or self._is_file(config_path):
+            return None
+        file = AUTO if name in nets.names() else TIMM if is_timm(name) else None
+        return (Path(self.path) / BACKBONE / file, name) if file else None
 
     def _is_file(self, config_path: str) -> bool:
         """Says whether any folder that Hydra reads has such a file; the one of --config-dir stands behind ours."""
@@ -59,13 +73,13 @@ class FileConfigSource(file_config_source.FileConfigSource):
         """
         name = self._normalize_file_name(config_path)
         path = Path(self.path) / name
-        model = None if path.exists() else self._model(config_path)
-        if model:
-            path = Path(self.path) / BACKBONE / TIMM
+        backbone = None if path.exists() else self._without_file(config_path)
+        if backbone:
+            path, _ = backbone
         if not path.exists():
             raise ConfigLoadError(f"Config not found : {path}")
         content, text = read_yaml(path, os.path.dirname(name))
-        content |= {"name": model} if model else {}
+        content |= {"name": backbone[1]} if backbone else {}
         try:
             header = self._get_header_dict(text)
             config = OmegaConf.create(content)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import logging
-import pkgutil
 from dataclasses import dataclass, replace
 from functools import cache
 from types import ModuleType
@@ -97,11 +96,6 @@ def rebuild_backbone(name: str, library: str, keras: bool) -> Backbone:
     return net
 
 
-def names() -> list[str]:
-    """Returns the nets that have a file of their own."""
-    return sorted(module.name for module in pkgutil.iter_modules(nets.__path__))
-
-
 @cache
 def _why_not_preferred() -> str | None:
     """Looks once a process, so that all arms of a grid use one net; returns None if the weights are there.
@@ -176,11 +170,11 @@ def _build_timm(config: BackboneConfig) -> BuiltBackbone:
 
 
 def _own(name: str) -> ModuleType:
-    if name not in names():
-        near = difflib.get_close_matches(name, names(), 1)
+    if name not in nets.names():
+        near = difflib.get_close_matches(name, nets.names(), 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise SeedsweepError(
-            f"backbone.name={name} is unknown: {hint}There are {', '.join(names())}, auto, and with "
+            f"backbone.name={name} is unknown: {hint}There are {', '.join(nets.names())}, auto, and with "
             "backbone=timm every model of timm."
         )
     return importlib.import_module(f"{nets.__name__}.{name}")
