@@ -91,6 +91,12 @@ def key_of(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
 
 
+def merged(*parts: list[str]) -> list[str]:
+    """Joins lists of overrides; where a key stands in several, the last one wins (Hydra refuses groups twice)."""
+    by_key = {key_of(override): override for part in parts for override in part}
+    return list(by_key.values())
+
+
 def shortened(setting: str) -> str:
     """Returns a setting as a reader wants it: three digits of a number."""
     key, _, value = setting.lstrip("+").partition("=")

@@ -16,7 +16,7 @@ from typing import Any
 import optuna
 import psutil
 
-from seedsweep.config.study_options import StorageConfig
+from seedsweep.study.options import StorageConfig
 from seedsweep.study.storage import open_storage
 
 NET = [

@@ -14,11 +14,32 @@ import pytest
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.report import write_report as write
-from seedsweep.study import close, main_process, plan
+from seedsweep.study import close, main_process
+from seedsweep.study.plan import Plan
 from seedsweep.training import run as training
 
 STUDY = ["+study=head", "+experiment=frozen_bn", "backbone=efficientnet_lite0", "trainer.max_epochs=6"]
 SCORES = {"acc": 0.8, "macro_f1": 0.7, "loss": 0.5}
+
+
+class Same:
+    """Gives the same settings to every trial."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def __call__(self, lines: list[str]) -> Config:
+        return self.config
+
+
+def none(_: Any) -> list[str]:
+    return []
+
+
+def plan_of(config: Config, folder: Path, kind: type[Plan] = Plan, **more: Any) -> Any:
+    """Returns the plan of a study whose trials all have these settings."""
+    parts = config.study, config.sampler, config.pruner, config.storage
+    return kind(config, *parts, folder, Same(config), none, **more)
 
 
 class Arm:
@@ -58,7 +79,7 @@ class Arm:
 def arm(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Arm:
     stub = Arm()
     monkeypatch.setattr(training, "train", stub)
-    monkeypatch.setattr(plan.Plan, "images", lambda *_: SimpleNamespace(warn_of_changes=lambda: None))
+    monkeypatch.setattr(Plan, "images", lambda *_: SimpleNamespace(warn_of_changes=lambda: None))
     monkeypatch.setattr(main_process, "_check_images", lambda *_: None)
     monkeypatch.setattr(close, "meet_test", lambda _, winner: [SCORES for _ in winner.seeds])
     monkeypatch.setattr(close, "draw_study", lambda *_: [])

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from seedsweep.cli.arguments import arrange
 from seedsweep.cli.main import main
 from seedsweep.cli.sentences import sentence
-from seedsweep.config.command_line import command_line_of
+from seedsweep.config.compose import command_line_of
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import conf_dir

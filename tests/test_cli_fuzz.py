@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seedsweep.cli.main import main
-from seedsweep.config.kinds import kinds
+from seedsweep.config.override_values import kinds
 
 LINES = (
     "+experiment=frozen_bn optim.lr=1e-4 head.width=256",

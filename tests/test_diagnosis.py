@@ -15,7 +15,7 @@ from seedsweep.batchnorm.batches import batch_statistics
 from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.batchnorm.policy import set_batchnorm
 from seedsweep.cli.main import main
-from seedsweep.config.store import to_config
+from seedsweep.config.hydra_setup import to_config
 from seedsweep.diagnosis import run_checks as run
 from seedsweep.diagnosis.apportion import shapley
 from seedsweep.diagnosis.checks.learning_rate import history_kind

@@ -17,8 +17,8 @@ from test_grid import Trainer, trainer  # noqa: F401
 
 from seedsweep import disk
 from seedsweep.cli.main import main
-from seedsweep.config.study_options import StorageConfig
 from seedsweep.data.demo import ensure_demo
+from seedsweep.study.options import StorageConfig
 from seedsweep.study.storage import open_storage
 from seedsweep.whole import replacing
 

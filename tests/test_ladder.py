@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from seedsweep.cli.main import main
-from seedsweep.config.store import to_config
+from seedsweep.config.hydra_setup import to_config
 from seedsweep.names import conf_dir
 from seedsweep.report.ladder_files import as_dict, close_ladder, read_ladder
 from seedsweep.runs.grid import collect

@@ -18,7 +18,7 @@ from study_stub import Arm, result, run
 
 from seedsweep.cli.main import main
 from seedsweep.models.checkpoint import BEST, LAST, PREVIOUS
-from seedsweep.study.identity import host
+from seedsweep.study.leases import host
 from seedsweep.training import run as training
 
 SMALL = [

@@ -14,6 +14,7 @@ import pytest
 from composed import compose_config, config_of
 from omegaconf import OmegaConf
 from PIL import Image
+from study_stub import plan_of
 
 from seedsweep.cli.grid_pins import check_pin
 from seedsweep.cli.main import main
@@ -24,7 +25,6 @@ from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.errors import RefusedError, SeedsweepError
 from seedsweep.runs.job_record import shared_manifest
-from seedsweep.study.plan import Plan
 from seedsweep.study.worker import agree_on_images
 from seedsweep.training.run import train
 from seedsweep.training.shared_setup import Given
@@ -445,14 +445,14 @@ def test_machines_that_share_a_database_alone_agree_on_the_images(tmp_path: Path
 
     study = optuna.create_study()
     config = config_of("+study=head", "study.name=s")
-    agree_on_images(study, Plan(config, tmp_path, [], digests=["split", "images"]))
-    agree_on_images(study, Plan(config, tmp_path, [], digests=["split", "images"]))
+    agree_on_images(study, plan_of(config, tmp_path, digests=["split", "images"]))
+    agree_on_images(study, plan_of(config, tmp_path, digests=["split", "images"]))
     for theirs, what in (
         (["other", "images"], "the split found here"),
         (["split", "other"], "the images found"),
     ):
         with pytest.raises(RefusedError, match=what):
-            agree_on_images(study, Plan(config, tmp_path, [], digests=theirs))
+            agree_on_images(study, plan_of(config, tmp_path, digests=theirs))
 
 
 def test_a_space_over_data_sets_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -13,8 +13,8 @@ from torch import nn
 
 import seedsweep
 from seedsweep.cli.main import main
-from seedsweep.config import command_line
-from seedsweep.config.command_line import GivenCommandLine
+from seedsweep.config import compose as composing
+from seedsweep.config.compose import CommandLine
 from seedsweep.config.departures import departures
 from seedsweep.diagnosis.remedy import proved, saved_whole
 from seedsweep.export.load import load_trained
@@ -221,7 +221,7 @@ def test_no_experiment_or_rung_departs_from_itself():
     ],
 )  # fmt: skip
 def test_a_remedy_is_proved_on_the_command_line(remedy: list[str], said: list[str], expected: list[str]):
-    assert proved(remedy, None, GivenCommandLine(said)) == expected
+    assert proved(remedy, None, CommandLine([], said)) == expected
 
 
 def test_a_run_s_own_settings_spare_a_composition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -230,10 +230,10 @@ def test_a_run_s_own_settings_spare_a_composition(tmp_path: Path, monkeypatch: p
     saved = tmp_path / ".hydra" / "config.yaml"
     saved.write_text(OmegaConf.to_yaml(compose_config(*said)))
     made = []
-    compose = command_line.composed
-    monkeypatch.setattr(command_line, "composed", lambda *given: (made.append(given), compose(*given))[1])
+    compose = composing.compose_from
+    monkeypatch.setattr(composing, "compose_from", lambda *given: (made.append(given), compose(*given))[1])
     config = saved_whole(tmp_path)
-    assert proved(["batchnorm=inference"], config, GivenCommandLine(said)) == ["batchnorm=inference"]
+    assert proved(["batchnorm=inference"], config, CommandLine([], said)) == ["batchnorm=inference"]
     assert len(made) == 1
     saved.write_text("seed: 1")
     assert saved_whole(tmp_path) is None, "settings of which most are missing are none"

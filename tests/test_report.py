@@ -17,7 +17,7 @@ from report_folders import write_run, write_study, write_sweep
 from torch import nn
 
 from seedsweep.cli.main import main
-from seedsweep.config.command_line import command_line_of
+from seedsweep.config.compose import command_line_of
 from seedsweep.data.images import read_image
 from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.errors import SeedsweepError

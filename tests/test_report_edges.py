@@ -18,7 +18,7 @@ from rich.console import Console
 from test_cli import Stub
 
 from seedsweep.cli.main import main
-from seedsweep.config.command_line import command_line_of
+from seedsweep.config.compose import command_line_of
 from seedsweep.report.blocks import Bar, Table, Text
 from seedsweep.report.contents import Material, read_material
 from seedsweep.report.grid_table import print_table

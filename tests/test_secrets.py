@@ -12,11 +12,11 @@ from study_stub import STUDY, Arm
 
 from seedsweep.cli.arguments import arrange
 from seedsweep.cli.main import main
-from seedsweep.config.secrets import VARIABLE, scrubbed, with_password, without_password
-from seedsweep.config.study_options import StorageConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import text_of
 from seedsweep.study import plan, storage
+from seedsweep.study.options import StorageConfig
+from seedsweep.study.password import VARIABLE, scrubbed, with_password, without_password
 
 arm = study_stub.arm  # the fixture
 SECRET = "s3cr%40t,x"

@@ -9,13 +9,13 @@ import optuna
 import pytest
 import study_stub
 from composed import config_of
-from study_stub import SCORES, Arm, result, run, study, told
+from study_stub import SCORES, Arm, plan_of, result, run, study, told
 
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
-from seedsweep.config.study_options import StorageConfig
 from seedsweep.errors import SeedsweepError
-from seedsweep.study import main_process, plan, processes
+from seedsweep.study import main_process, plan, processes, worker
+from seedsweep.study.options import StorageConfig
 from seedsweep.study.plan import Plan
 from seedsweep.study.storage import open_storage
 from seedsweep.training import run as training
@@ -185,7 +185,7 @@ def test_workers_end_with_the_main_process(arm: Arm, monkeypatch: pytest.MonkeyP
     assert calls == ["preload", "work"], "the images can't be used: no worker has begun"
     calls.clear()
     assert run("study.workers=1", name="alone", n=1) == 2
-    monkeypatch.setattr(main_process, "serve", lambda _: None)
+    monkeypatch.setattr(worker, "join_study", lambda _: None)
     assert run("study.workers=2", "study.job=1", n=1) == 0
     assert calls == ["work"], "no server for who needs none"
 
@@ -197,18 +197,14 @@ def test_features_are_made_before_the_first_trial_if_there_is_one(
     prepared = SimpleNamespace(table=SimpleNamespace(indices=lambda _: range(640)))
 
     class Heads(Plan):
-        space: Any = ()
         is_of_heads = True
-
-        def trial_config(self, lines: list[str]) -> Config:
-            return self.config
 
         def images(self, config: Config) -> Any:
             done.append("images")
             return prepared
 
     monkeypatch.setattr(training, "open_images", lambda *_: done.append("features"))
-    heads = Heads(config_of(), tmp_path, [])
+    heads = plan_of(config_of("+study=head"), tmp_path, Heads)
     main_process._check_images(heads, 1)
     assert done == ["images", "features"]
     done.clear()
@@ -228,7 +224,7 @@ def test_settings_may_be_mended_before_the_first_trial(arm: Arm, monkeypatch: py
 
     def end_leader() -> None:
         begun = optuna.load_study(study_name="s", storage=storage)
-        begun.set_user_attr(plan.LEADER, {**begun.user_attrs[plan.LEADER], "born": 1.0})
+        begun.set_user_attr(plan.MAIN, {**begun.user_attrs[plan.MAIN], "born": 1.0})
 
     end_leader()
     assert run(n=2) == 0

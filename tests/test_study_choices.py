@@ -7,8 +7,8 @@ import pytest
 import study_stub
 from study_stub import Arm, result, run, study
 
-from seedsweep.config.study_options import ParamConfig
 from seedsweep.errors import SeedsweepError
+from seedsweep.study.options import ParamConfig
 from seedsweep.study.space import grid, suggest
 
 arm = study_stub.arm  # the fixture

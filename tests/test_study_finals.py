@@ -13,7 +13,7 @@ from study_stub import SCORES, Arm, result, run, study
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.study import close
-from seedsweep.study.finalists import Finalist
+from seedsweep.study.reevaluation import Finalist
 from seedsweep.training import run as training
 
 arm = study_stub.arm  # the fixture

@@ -13,7 +13,7 @@ from study_stub import Arm
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.data.pin import Pin
-from seedsweep.study import finalists, main_process, processes
+from seedsweep.study import main_process, processes, reevaluation
 from seedsweep.training import test_split
 
 arm = study_stub.arm  # the fixture
@@ -137,14 +137,14 @@ def test_ctrl_c_among_the_finalists_says_so(arm: Arm, capsys: pytest.CaptureFixt
 
     arm.act = act
     assert study_stub.run(n=3) == 130
-    assert "3 of 3 trials are done (but not its finalists)" in capsys.readouterr().out
+    assert "3 of 3 trials are done (but not the re-evaluation of the best)" in capsys.readouterr().out
 
 
 def test_studies_of_two_seeds_share_no_fresh_seed() -> None:
-    seeds = [finalists.fresh_seed(seed, number) for seed in (0, 1, 2) for number in range(1000)]
+    seeds = [reevaluation.fresh_seed(seed, number) for seed in (0, 1, 2) for number in range(1000)]
     assert len(set(seeds)) == len(seeds)
     assert seeds[1000] == 1001
-    assert 0 <= finalists.fresh_seed(2**31 - 1, 999) < 2**31
+    assert 0 <= reevaluation.fresh_seed(2**31 - 1, 999) < 2**31
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_finals_keep_the_seeds_that_an_earlier_version_gave_them(
     arm: Arm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as earlier:
-        earlier.setattr(finalists, "fresh_seed", lambda seed, number: seed + 1000 + number)
+        earlier.setattr(reevaluation, "fresh_seed", lambda seed, number: seed + 1000 + number)
         assert study_stub.run("seed=2", n=3) == 0
     arm.calls.clear()
     assert study_stub.run("seed=2", n=3) == 0
@@ -196,7 +196,7 @@ def test_a_study_ends_with_its_leader(
     close = main_process.close_study
 
     def fails(study: Any, finals: Any, plan: Any, started: float) -> Any:
-        if plan.config.experiment.name == "frozen_bn":
+        if plan.asked.experiment.name == "frozen_bn":
             raise RuntimeError("no room on the disk")
         return close(study, finals, plan, started)
 

@@ -11,13 +11,12 @@ import psutil
 import pytest
 from optuna.trial import Trial, TrialState
 
-from seedsweep.config.study_options import StorageConfig
 from seedsweep.errors import SeedsweepError
-from seedsweep.study import identity
 from seedsweep.study import leases as module
 from seedsweep.study.journal import CheckedJournal
 from seedsweep.study.leases import Leases
-from seedsweep.study.plan import add_slot, slots
+from seedsweep.study.options import StorageConfig
+from seedsweep.study.plan import add_trial, trials_of
 from seedsweep.study.space import Start
 from seedsweep.study.storage import open_storage
 
@@ -29,7 +28,7 @@ def random_sampler(slot: int) -> optuna.samplers.BaseSampler:
 def begin(folder: Path, n: int = 3) -> optuna.Study:
     study = optuna.create_study(storage=open_storage(StorageConfig("journal"), folder), study_name="s")
     for slot in range(n):
-        add_slot(study, slot, Start({"x": float(slot)}))
+        add_trial(study, slot, Start({"x": float(slot)}))
     return study
 
 
@@ -45,7 +44,7 @@ def claim(leases: Leases) -> Trial:
 
 
 def states(leases: Leases) -> list[str]:
-    return [trial.state.name for trial in slots(leases.study)]
+    return [trial.state.name for trial in trials_of(leases.study)]
 
 
 def sign(leases: Leases, trial: Trial, worker: dict[str, object] | None) -> None:
@@ -68,7 +67,7 @@ def test_a_dead_process_loses_its_trial(tmp_path: Path) -> None:
     trial = claim(leases)
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    sign(leases, trial, {"host": identity.host(), "pid": ended.pid, "born": time.time()})
+    sign(leases, trial, {"host": module.host(), "pid": ended.pid, "born": time.time()})
     assert not leases.is_mine(trial)
     assert leases.reap(other_machines=False) == 1
     assert states(leases) == ["WAITING"] * 3
@@ -78,55 +77,55 @@ def test_a_dead_process_loses_its_trial(tmp_path: Path) -> None:
 def test_a_process_id_used_again_is_another_process(tmp_path: Path) -> None:
     leases = Leases(begin(tmp_path), tmp_path, 100.0)
     trial = claim(leases)
-    sign(leases, trial, {**identity.me(), "born": 1.0})
+    sign(leases, trial, {**module.me(), "born": 1.0})
     assert leases.reap(other_machines=False) == 1
 
 
 def test_a_step_of_the_clock_changes_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = identity.me()
+    before = module.me()
     boot, now = psutil.boot_time(), time.time()
     monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: boot + 3600)  # what psutil reckons a start from
     monkeypatch.setattr(time, "time", lambda: now + 3600)
-    assert identity.me() == before
-    assert not identity.is_gone(before)
+    assert module.me() == before
+    assert not module.is_gone(before)
 
 
 def test_an_id_that_the_next_process_got_is_another_process() -> None:
     first, second = (subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in "ab")
     try:
-        named = identity.me() | {"pid": second.pid, "born": identity._born(second.pid)}
-        assert not identity.is_gone(named)
-        assert identity.is_gone(named | {"born": named["born"] - 1}), "a hundredth of a second earlier"
-        assert identity.is_gone(named | {"pid": 2**22 + 1}), "no such id can be"
+        named = module.me() | {"pid": second.pid, "born": module._born(second.pid)}
+        assert not module.is_gone(named)
+        assert module.is_gone(named | {"born": named["born"] - 1}), "a hundredth of a second earlier"
+        assert module.is_gone(named | {"pid": 2**22 + 1}), "no such id can be"
     finally:
         for process in (first, second):
             process.communicate()
-    assert identity.is_gone(named)
+    assert module.is_gone(named)
 
 
 def test_a_machine_that_was_started_anew_is_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    named = identity.me()
+    named = module.me()
     for name in ("sys/kernel/random", "self/ns"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "sys/kernel/random/boot_id").write_text("another\n")
     (tmp_path / "self/ns/pid").symlink_to("/proc/self/ns/pid")
-    monkeypatch.setattr(identity, "PROC", tmp_path)
-    identity.host.cache_clear()
+    monkeypatch.setattr(module, "PROC", tmp_path)
+    module.host.cache_clear()
     try:
-        assert identity.host() != named["host"]
-        assert not identity.is_gone(named), "nothing is known of it: its silence decides"
+        assert module.host() != named["host"]
+        assert not module.is_gone(named), "nothing is known of it: its silence decides"
     finally:
-        identity.host.cache_clear()
+        module.host.cache_clear()
 
 
 def test_without_proc_the_system_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(identity, "PROC", tmp_path)
-    identity.host.cache_clear()
+    monkeypatch.setattr(module, "PROC", tmp_path)
+    module.host.cache_clear()
     try:
-        assert not identity.is_gone(identity.me())
-        assert identity.is_gone(identity.me() | {"born": 1.0})
+        assert not module.is_gone(module.me())
+        assert module.is_gone(module.me() | {"born": 1.0})
     finally:
-        identity.host.cache_clear()
+        module.host.cache_clear()
 
 
 def test_killed_between_taking_and_signing(tmp_path: Path) -> None:
@@ -152,17 +151,17 @@ def test_a_trial_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
     leases = Leases(begin(tmp_path, 1), tmp_path, 100.0)
     for death in range(module.DEATHS):
         assert states(leases) == ["WAITING"]
-        sign(leases, claim(leases), {**identity.me(), "born": 1.0})
+        sign(leases, claim(leases), {**module.me(), "born": 1.0})
         leases.reap(other_machines=False)
-        assert slots(leases.study)[0].user_attrs["deaths"] == death + 1
+        assert trials_of(leases.study)[0].user_attrs["deaths"] == death + 1
     assert states(leases) == ["FAIL"]
-    assert "killed 3 times" in slots(leases.study)[0].user_attrs["reason"]
+    assert "killed 3 times" in trials_of(leases.study)[0].user_attrs["reason"]
 
 
 def test_a_stopped_study_blames_no_trial(tmp_path: Path) -> None:
     leases = Leases(begin(tmp_path, 1), tmp_path, 100.0)
     for _ in range(5):
-        sign(leases, claim(leases), {**identity.me(), "born": 1.0})
+        sign(leases, claim(leases), {**module.me(), "born": 1.0})
         leases.reap(other_machines=False, blame=False)
     assert states(leases) == ["WAITING"]
     leases.give_back(claim(leases))

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from composed import config_of
+from study_stub import plan_of
 from worker_stub import Stub
 
 from seedsweep.errors import SeedsweepError
@@ -41,8 +42,9 @@ processes.preload(1)
 time.sleep(1)
 os.killpg(0, signal.SIGINT)  # what a terminal does at Ctrl-C, in the midst of the server's imports
 from composed import config_of
+from study_stub import plan_of
 from worker_stub import Stub
-workers = processes.Workers(Stub(config_of(), folder, [], act="wait"))
+workers = processes.Workers(plan_of(config_of(), folder, Stub, act="wait"))
 workers._begin(1)
 print(workers._running[1][0].pid, flush=True)
 time.sleep(600)
@@ -55,7 +57,7 @@ def workers(in_tmp: Path) -> Iterator[Callable[[str], Workers]]:
     begun = []
 
     def begin(act: str) -> Workers:
-        begun.append(Workers(Stub(config_of(), in_tmp, [], act=act)))
+        begun.append(Workers(plan_of(config_of(), in_tmp, Stub, act=act)))
         begun[-1]._begin(1)
         return begun[-1]
 

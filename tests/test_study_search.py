@@ -9,14 +9,13 @@ import optuna
 import pytest
 import study_stub
 from composed import config_of
-from study_stub import STUDY, Arm, result, run, study, told
+from study_stub import STUDY, Arm, plan_of, result, run, study, told
 
 from seedsweep.cli import preflight
 from seedsweep.cli.arguments import parse
 from seedsweep.cli.main import main
 from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin
-from seedsweep.study.plan import Plan
 
 arm = study_stub.arm  # the fixture
 
@@ -203,7 +202,7 @@ def test_trials_find_their_images_once(in_tmp: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("seedsweep.data.prepare.pinned_images", prepare)
     base = config_of("+experiment=frozen_bn")
-    plan = Plan(base, in_tmp, [])
+    plan = plan_of(base, in_tmp)
     sizes, batches = ([64, 64], [64, 64], [96, 96], [64, 64]), (4, 32, 4, 4)
     for size, batch in zip(sizes, batches, strict=True):
         config = config_of("+experiment=frozen_bn", f"data.image_size={size}", f"data.batch_size={batch}")

@@ -14,7 +14,7 @@ from test_cli import Stub
 
 from seedsweep.cli.arguments import arrange
 from seedsweep.cli.main import main
-from seedsweep.config.kinds import is_text, kinds
+from seedsweep.config.override_values import is_text, kinds
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import as_text, setting, split, text_of
 from seedsweep.runs.command import command

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from test_cli import Stub
 
 from seedsweep.cli.main import main
-from seedsweep.config import source
+from seedsweep.config import hydra_setup
 from seedsweep.config.yaml_file import read_yaml
 from seedsweep.errors import SeedsweepError
 from seedsweep.training import run as training
@@ -90,7 +90,7 @@ def test_a_broken_file_is_one_sentence(name: str, stub: Stub, capsys: pytest.Cap
 def test_a_users_backbone_comes_before_timms(stub: Stub, monkeypatch: pytest.MonkeyPatch):
     lay("resnet50", "name: vgg16\nlibrary: own\nweights: none\n", "backbone", "")
     asked = []
-    monkeypatch.setattr(source, "is_timm", lambda name: bool(asked.append(name)))
+    monkeypatch.setattr(hydra_setup, "is_timm", lambda name: bool(asked.append(name)))
     assert main(["--config-dir", "mine", "backbone=resnet50"]) == 0
     assert stub.calls[0][0].backbone.name == "vgg16"
     assert asked == [], "to ask timm takes seconds"

@@ -27,7 +27,7 @@ class Stub(Plan):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrives in a worker."""
         self.__dict__.update(state)
-        processes.serve = serve  # type: ignore[assignment]
+        processes.join_study = serve  # type: ignore[assignment]
 
 
 def serve(plan: Stub) -> None:
@@ -41,7 +41,7 @@ def serve(plan: Stub) -> None:
     told = {
         "folder": os.getcwd(), "variable": os.environ.get("TOLD"), "threads": torch.get_num_threads(),
         "omp": os.environ["OMP_NUM_THREADS"], "start": multiprocessing.get_start_method(),
-        "own_session": os.getsid(0) == os.getpid(), "job": plan.config.study.job,
+        "own_session": os.getsid(0) == os.getpid(), "job": plan.study.job,
         "asked": getattr(sys.modules.get("counted"), "asked", None),
         "server_threads": len(os.listdir(f"/proc/{os.getppid()}/task")),
         "preloaded": "seedsweep.training.run" in sys.modules,

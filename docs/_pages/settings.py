@@ -16,8 +16,8 @@ import omegaconf
 import yaml
 
 from seedsweep.config.schema import Config
-from seedsweep.config.study_options import ParamConfig
 from seedsweep.names import conf_dir
+from seedsweep.study.options import ParamConfig
 
 CHECKS = ("at_least", "between", "positive", "one_of", "file_name")
 HEAD = """\

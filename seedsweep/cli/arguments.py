@@ -12,10 +12,10 @@ from hydra._internal.utils import get_args_parser
 from seedsweep.bounds import file_name
 from seedsweep.cli.other_names import as_setting
 from seedsweep.cli.words import RESUME, as_overrides
-from seedsweep.config.secrets import without_password
-from seedsweep.config.values import as_meant
+from seedsweep.config.override_values import as_meant
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import key_of, plus, split, text_of
+from seedsweep.study.password import without_password
 
 # tasks that leave nothing in a run folder: Hydra makes none
 NO_FOLDER = ("hydra.run.dir=.",)

@@ -21,14 +21,15 @@ from seedsweep.cli.arguments import arrange, parse
 from seedsweep.cli.preflight import check
 from seedsweep.cli.sentences import sentence
 from seedsweep.config.compose import searching
-from seedsweep.config.same import refuse_other_settings
+from seedsweep.config.hydra_setup import register_schema, to_config
 from seedsweep.config.schema import Config
-from seedsweep.config.store import register_schema, to_config
 from seedsweep.errors import DivergedError, SeedsweepError
 from seedsweep.names import conf_dir, path_of
 from seedsweep.overrides import CONFIG, setting
 from seedsweep.runs.job_record import alone, diverged, holds_run, is_finished
 from seedsweep.runs.run_result import RunResult
+from seedsweep.runs.settings import refuse_other_settings
+from seedsweep.training.identity import what_counts
 
 if TYPE_CHECKING:
     from torch import nn
@@ -138,7 +139,7 @@ def train(config: Config, folder: str | Path | None = None, *, resume: bool = Fa
     cfg = _composed_again(replace(config, resume=resume), where)
     own = to_config(cfg)
     if resume and holds_run(where):
-        refuse_other_settings(where, own)
+        refuse_other_settings(where, what_counts(own))
     with _as_hydra_runs(cfg), alone(where) as ours:
         if not ours:
             raise SeedsweepError(f"another process is at the run in {where}: wait for it, or end it.")

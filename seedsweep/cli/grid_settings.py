@@ -8,13 +8,13 @@ from pathlib import Path
 
 import yaml
 
-from seedsweep.config.same import other_settings
 from seedsweep.config.schema import Config
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.overrides import key_of, text_of
 from seedsweep.runs.job_record import JOB, holds_run
 from seedsweep.runs.naming import varied
-from seedsweep.training.identity import digest
+from seedsweep.runs.settings import other_settings
+from seedsweep.training.identity import digest, what_counts
 from seedsweep.whole import read_json
 
 NOT_COMPARED = ("experiment.teaches",)
@@ -58,7 +58,11 @@ def check_settings(
         told = ""
         for together in islice(product(*lines.values()), MOST):
             config = compose(list(together))
-            told = "" if digest(config) == note.get("config") else other_settings(job, config, NOT_COMPARED)
+            told = (
+                ""
+                if digest(config) == note.get("config")
+                else other_settings(job, what_counts(config), NOT_COMPARED)
+            )
             if not told:
                 break
         if told:

@@ -27,9 +27,8 @@ from seedsweep import disk, signals
 from seedsweep.cli import launched as worker
 from seedsweep.cli import launchers, notes
 from seedsweep.cli.litter import remove_if_empty
-from seedsweep.config.location import study_of
+from seedsweep.config.hydra_setup import to_config
 from seedsweep.config.schema import Config
-from seedsweep.config.store import to_config
 from seedsweep.errors import DamagedError, DiskError, DivergedError, GridEnd, SeedsweepError
 from seedsweep.names import path_of
 from seedsweep.runs import job_record as record
@@ -255,7 +254,7 @@ def _keep_imports() -> None:
 
 
 def _note_task(folder: Path, config: Config, label: str, *, ended: bool) -> None:
-    study = study_of(config) if config.task == "study" else None
+    study = config.study_dir if config.task == "study" else None
     record.write_task(folder, config.task, label, ended=ended, study=study, leads=config.study.job == 0)
 
 

@@ -62,7 +62,7 @@ def _main(args: list[str]) -> int:
         ours, *others = (f"{name} {number}" for name, number in sorted(versions().items(), key=_ours_first))
         print(f"{ours} ({', '.join(others)})")
         return OK
-    from seedsweep.config.store import register_schema
+    from seedsweep.config.hydra_setup import register_schema
 
     register_schema()
     if any(arg.split("=")[0] in ONLY_HYDRA for arg in args):

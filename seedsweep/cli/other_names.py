@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from seedsweep.config.kinds import is_text, kinds
+from seedsweep.config.override_values import is_text, kinds
 from seedsweep.runs.command import typed
 
 OTHER_NAMES = {

@@ -25,19 +25,19 @@ from seedsweep.cli.sentences import choices_of, is_choice, sentence, unknown_cho
 from seedsweep.cli.shadowed import refuse_shadowed, shadowed
 from seedsweep.cli.study_names import Job, check_names
 from seedsweep.config.compose import searching
-from seedsweep.config.same import check_same_split, refuse_other_settings, saved_config
+from seedsweep.config.hydra_setup import to_config
+from seedsweep.config.override_values import how_to_quote
 from seedsweep.config.schema import Config
-from seedsweep.config.secrets import check_url
-from seedsweep.config.store import to_config
-from seedsweep.config.study_options import OF_THE_STUDY
-from seedsweep.config.values import how_to_quote
 from seedsweep.data.folder import check_root
 from seedsweep.errors import SeedsweepError
-from seedsweep.overrides import CONFIG, key_of, text_of
+from seedsweep.overrides import CONFIG, key_of, merged, text_of
 from seedsweep.runs.command import typed
 from seedsweep.runs.job_record import holds_run
 from seedsweep.runs.recorded import GRID
-from seedsweep.study.space import merged, probes
+from seedsweep.runs.settings import refuse_other_settings, saved_config
+from seedsweep.study.options import OF_THE_STUDY
+from seedsweep.study.password import check_url
+from seedsweep.training.identity import what_counts
 
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
 CIRCLE = "settings or files refer to one another in a circle (${...}, or defaults that lead back to their own file)."
@@ -115,22 +115,22 @@ def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -
     params: Mapping[str, Any] = cfg.hydra.sweeper.get("params") or {}
     of_sweep = _parse([f"{key}={value}" for key, value in params.items()])
     _names_first(of_sweep)
-    merged = {o.key_or_group: o for o in [*of_sweep, *overrides]}  # the sweeper's own rule: the last one wins
+    by_key = {o.key_or_group: o for o in [*of_sweep, *overrides]}  # the sweeper's own rule: the last one wins
     basic = str(cfg.hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
-    if basic and (ranges := [o for o in merged.values() if is_range(o)]):
+    if basic and (ranges := [o for o in by_key.values() if is_range(o)]):
         raise SeedsweepError(
             f"{ranges[0].input_line} is a range without steps: list the values, for example 1e-3,1e-4."
         )
     here = str(cfg.hydra.launcher.get("_target_")).endswith(".BasicLauncher")
-    choices = [values_of(override) for override in merged.values()]
+    choices = [values_of(override) for override in by_key.values()]
     check_size(choices)
-    for override, lines in zip(merged.values(), choices, strict=True):
+    for override, lines in zip(by_key.values(), choices, strict=True):
         if override.key_or_group in NAMES:  # all of them: a folder is made by each
             for line in lines:
                 file_name(override.key_or_group, text_of(line.partition("=")[2]))
     base = [values[0] for values in choices]
     alternatives = [(base, True)]
-    for place, (override, values) in enumerate(zip(merged.values(), choices, strict=True)):
+    for place, (override, values) in enumerate(zip(by_key.values(), choices, strict=True)):
         counts = _changes_space(override)
         alternatives += [
             ([*base[:place], value, *base[place + 1 :]], counts) for value in values[1:MOST_VALUES]
@@ -152,7 +152,7 @@ def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -
     _refuse_shadowed(name, [lines for lines, _ in alternatives], _compose(name, base))
     check_names((job for job, _ in studies), at_once=not here)
     if trained and (grid := _grid_folder(trained[0])):
-        taken = dict(zip(merged, choices, strict=True))
+        taken = dict(zip(by_key, choices, strict=True))
         check_settings(grid, taken, lambda each: _validate(_compose(name, each), each))
     seen: set[tuple[str, ...]] = set()
     for job, counts in studies:
@@ -244,8 +244,12 @@ def _check_space(name: str, config: Config, overrides: list[str], composed: set[
 
     The jobs of one study differ in nothing that its trials read: what ``composed`` holds is passed over.
     """
+    from seedsweep.config.studies import as_meant_in  # Optuna takes a quarter of a second
+    from seedsweep.study.plan import check_same_split
+    from seedsweep.study.space import probes
+
     theirs = [o for o in overrides if key_of(o).split(".")[0] not in OF_THE_STUDY]
-    for lines in probes(config.study):
+    for lines in probes(as_meant_in(config.study)):
         for group, _, choice in (line.lstrip("+").partition("=") for line in lines):
             known = choices_of(group)
             if known and (name_of := text_of(choice)) not in known and not is_choice(group, name_of):
@@ -296,4 +300,4 @@ def _refuse_used_folder(cfg: DictConfig, config: Config) -> None:
             "give another hydra.run.dir or none."
         )
     if cfg.resume and config.task == "train" and holds_run(folder):
-        refuse_other_settings(folder, config)
+        refuse_other_settings(folder, what_counts(config))

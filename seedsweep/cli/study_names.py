@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from seedsweep.config.location import study_of
-from seedsweep.config.same import what_counts_of_study
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import key_of
@@ -51,11 +49,11 @@ def check_names(jobs: Iterable[Job], *, at_once: bool) -> None:
     first: dict[object, Job] = {}
     parts: dict[object, Job] = {}
     for job in jobs:
-        for place in (study_of(job.config), (_storage(job.config), job.config.study.name)):
+        for place in (job.config.study_dir, (_storage(job.config), job.config.study.name)):
             other = first.setdefault(place, job)
             if _what_counts(other.config) != _what_counts(job.config):
                 raise SeedsweepError(_sentence(other, job, len({each.unresolved_name for each in jobs}) == 1))
-        other = parts.setdefault((study_of(job.config), job.config.study.job), job)
+        other = parts.setdefault((job.config.study_dir, job.config.study.job), job)
         if at_once and other is not job:
             raise SeedsweepError(
                 f"two jobs at once would lead the study {job.config.study.name} ({_differences(other, job)}): call "
@@ -64,15 +62,18 @@ def check_names(jobs: Iterable[Job], *, at_once: bool) -> None:
 
 
 def _what_counts(config: Config) -> object:
+    from seedsweep.study.plan import what_counts_of_study  # Optuna takes a quarter of a second
+
     study = config.study
-    where = study_of(config), _storage(config)
-    return what_counts(config), what_counts_of_study(config), study.settings, study.first, where
+    of_study = what_counts_of_study(study, config.sampler, config.pruner)
+    where = config.study_dir, _storage(config)
+    return what_counts(config), of_study, study.settings, study.first, where
 
 
 def _storage(config: Config) -> object:
     """Returns what two studies of one storage share."""
     if config.storage.name == "journal" and not config.storage.path:
-        return study_of(config)
+        return config.study_dir
     return tuple(asdict(config.storage).items())
 
 

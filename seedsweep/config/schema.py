@@ -14,8 +14,10 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from seedsweep.bounds import between, one_of
-from seedsweep.config.study_options import PrunerConfig, SamplerConfig, StorageConfig, StudyConfig
-from seedsweep.config.task_options import DiagnoseConfig, ExportConfig, PredictConfig, ReportConfig
+from seedsweep.diagnosis.options import DiagnoseConfig
+from seedsweep.export.options import ExportConfig, PredictConfig
+from seedsweep.report.options import ReportConfig
+from seedsweep.study.options import PrunerConfig, SamplerConfig, StorageConfig, StudyConfig
 from seedsweep.training.options import ArmSettings
 
 TASKS = Path(__file__).resolve().parents[1] / "cli" / "tasks"  # a file each; not imported here
@@ -62,6 +64,16 @@ class Config(ArmSettings):
     sampler: SamplerConfig = MISSING
     pruner: PrunerConfig = MISSING
     storage: StorageConfig = MISSING
+
+    @property
+    def studies_dir(self) -> Path:
+        """The folder that holds a folder for each study."""
+        return Path(self.paths.outputs) / "studies"
+
+    @property
+    def study_dir(self) -> Path:
+        """The folder of the study that ``study.name`` names, absolute."""
+        return (self.studies_dir / self.study.name).absolute()
 
     def __post_init__(self) -> None:
         one_of("task", self.task, [module.name for module in pkgutil.iter_modules([str(TASKS)])])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seedsweep.config.task_options import DiagnoseConfig
+from seedsweep.diagnosis.options import DiagnoseConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
 from seedsweep.runs.record import divergence_of, read_metrics

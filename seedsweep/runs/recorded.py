@@ -30,7 +30,7 @@ class Recorded:
 
     Attributes:
         config_dirs: of ``--config-dir``.
-        overrides: in their order, as they were written, less what must not be said again.
+        overrides: in their order, as they were written, less what must not be given again.
         config_name: of ``--config-name``.
     """
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 import optuna
+from omegaconf import OmegaConf
 from optuna.trial import TrialState
 from rich.console import Console
 
-from seedsweep.config.study_options import METRICS
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import path_of
 from seedsweep.overrides import shortened
 from seedsweep.report.studies_table import score_text
 from seedsweep.report.study_pictures import draw_study
@@ -21,21 +23,27 @@ from seedsweep.report.study_trials import print_study, write_trials_csv
 from seedsweep.runs.answers import read_answers
 from seedsweep.runs.command import Word, command, shown
 from seedsweep.runs.held_out import held_out
-from seedsweep.runs.record import read_metrics
+from seedsweep.runs.record import METRICS, read_metrics
 from seedsweep.stats.scores import majority_macro_f1, majority_share
-from seedsweep.study.finalists import Finalist, meet_test, met_before, ranking, write_best
-from seedsweep.study.plan import Plan, slots
+from seedsweep.study.leases import NUMBER
+from seedsweep.study.plan import Plan, trials_of
+from seedsweep.study.reevaluation import Finalist, ranking, run_folder
+from seedsweep.study.trial import quiet
 from seedsweep.whole import write_json
 
 log = logging.getLogger(__name__)
 
+SECTIONS = (
+    "data", "augment", "preprocess", "backbone", "batchnorm", "head", "optim", "trainer", "features",
+)  # fmt: skip
 
-def close_study(study: optuna.Study, finals: optuna.Study, plan: Plan, started: float) -> dict[str, Any]:
+
+def close_study(study: optuna.Study, again: optuna.Study, plan: Plan, started: float) -> dict[str, Any]:
     """Ranks the finalists, scores the winner on the test images, writes and prints the result.
 
     Args:
         study: all its trials ended.
-        finals: likewise.
+        again: its re-evaluation; likewise.
         plan: the study.
         started: ``time.perf_counter()`` when this call began.
 
@@ -45,26 +53,28 @@ def close_study(study: optuna.Study, finals: optuna.Study, plan: Plan, started: 
     Raises:
         SeedsweepError: no trial went to its end.
     """
-    metric = METRICS[plan.config.study.metric]
+    metric = METRICS[plan.study.metric]
     console = Console(highlight=False, width=max(Console().width, 100))
     write_trials_csv(study, plan.folder / "trials.csv")
     pictures = draw_study(study, plan.folder / "plots", metric)
     print_study(study, console, metric)
-    ranked = ranking(study, finals, plan)
+    ranked = ranking(study, again, plan)
     if not ranked:
-        raise SeedsweepError(
-            f"no trial of {plan.config.study.name} went to its end: {_reason(study, finals)}"
+        failed = trials_of(again, (TrialState.FAIL,)) or trials_of(study, (TrialState.FAIL,))
+        reason = (
+            failed[0].user_attrs.get("reason", "unknown") if failed else "all were pruned; take pruner=none."
         )
+        raise SeedsweepError(f"no trial of {plan.study.name} went to its end: {reason}")
     winner = ranked[0]
-    before = met_before(finals, plan, winner)
+    before = _met_before(again, plan, winner)
     test = meet_test(plan, winner)
-    best = write_best(plan, winner, f"{metric} ({_rule(plan)})")
-    counts = {state.name.lower(): len(slots(study, (state,))) for state in TrialState}
+    best = _write_best(plan, winner)
+    counts = {state.name.lower(): len(trials_of(study, (state,))) for state in TrialState}
     result = {
-        "study": plan.config.study.name,
-        "experiment": plan.config.experiment.name,
-        "seed": plan.config.seed,
-        "metric": plan.config.study.metric,
+        "study": plan.study.name,
+        "experiment": plan.asked.experiment.name,
+        "seed": plan.asked.seed,
+        "metric": plan.study.metric,
         "rule": _rule(plan),
         "trials": {name: count for name, count in counts.items() if count},
         "finalists": [_as_dict(finalist, plan.folder) for finalist in ranked],
@@ -74,12 +84,68 @@ def close_study(study: optuna.Study, finals: optuna.Study, plan: Plan, started: 
         },
         "best_config": str(best),
         "data": _data(winner.folders[0]),
-        "trial_seconds": sum(float(t.user_attrs.get("seconds", 0)) for t in slots(study)),
+        "trial_seconds": sum(float(t.user_attrs.get("seconds", 0)) for t in trials_of(study)),
         "wall_seconds": time.perf_counter() - started,  # of this call, which may have resumed an earlier one
     }
     write_json(plan.folder / "result.json", result)
-    _say(console, plan, ranked, test, before, best, bool(pictures))
+    _print_ranking(console, plan, ranked)
+    if test:
+        _print_test(console, test, before)
+    _print_ways_on(console, plan, best, bool(pictures))
     return result
+
+
+def meet_test(plan: Plan, winner: Finalist) -> list[dict[str, Any]]:
+    """Scores the test images with each of the winner's runs; this call lets no other finalist meet them.
+
+    Returns:
+        ``acc``, ``macro_f1`` and ``loss`` a seed; empty if the data has no test split.
+    """
+    from seedsweep.data.pin import Pin
+    from seedsweep.training.test_split import score_test  # torch takes seconds
+
+    found = []
+    for seed, folder in zip(winner.seeds, winner.folders, strict=True):
+        settings = plan.compose([*winner.settings, f"seed={seed}"])
+        with quiet():
+            scores = score_test(settings, folder, Pin.of_study(plan.folder))
+        if scores is not None:
+            found.append({key: scores[key] for key in ("acc", "macro_f1", "loss")})
+    return found
+
+
+def _met_before(again: optuna.Study, plan: Plan, winner: Finalist) -> list[int]:
+    """Returns the trials, but for the winner, that met the test images: winners of earlier calls."""
+    runs = trials_of(again, (TrialState.COMPLETE,))
+    met = {
+        int(run.user_attrs["of"])
+        for run in runs
+        if read_metrics(run_folder(plan, int(run.user_attrs[NUMBER]))).get("test")
+    }
+    return sorted(met - {winner.trial})
+
+
+def _write_best(plan: Plan, winner: Finalist) -> Path:
+    """Writes the winner as an experiment that runs as it is, with all that it depends on."""
+    settings = asdict(plan.compose(winner.settings))
+    content = {key: value for key, value in settings.items() if key in SECTIONS}
+    if content["data"]["root"]:
+        content["data"]["root"] = str(path_of(content["data"]["root"]).absolute())
+    # its split; and the run is refused if the images changed since
+    if (manifest := plan.folder / "manifest.csv").is_file():
+        content["data"]["manifest"] = str(manifest)
+    name = f"best_of_{plan.study.name}"
+    teaches = f"the winner of study {plan.study.name}: {', '.join(winner.settings) or 'as it began'}"
+    content = {"experiment": {"name": name, "teaches": teaches}, **content}
+    path = plan.folder / "conf" / "experiment" / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    seeds = "one fresh seed"
+    if (n := len(winner.values)) > 1:
+        seeds = f"mean of {n} fresh seeds ({min(winner.values):.4f} to {max(winner.values):.4f})"
+    metric = f"{METRICS[plan.study.metric]} ({_rule(plan)})"
+    head = f"# @package _global_\n# {metric} of the validation images: {winner.mean:.4f}, {seeds}.\n"
+    path.write_text(head + OmegaConf.to_yaml(OmegaConf.create(content)))
+    return path
 
 
 def _data(run: Path) -> dict[str, Any]:
@@ -106,73 +172,54 @@ def _as_dict(finalist: Finalist, folder: Path) -> dict[str, Any]:
     }
 
 
-def _spread(test: list[dict[str, Any]]) -> dict[str, Any]:
-    if not test:
-        return {}
-    return {
-        key: {
-            "mean": fmean(row[key] for row in test),
-            "sd": stdev(row[key] for row in test) if len(test) > 1 else 0.0,
-        }
-        for key in ("acc", "macro_f1")
-    }
+def _spread(test: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    found = {}
+    for key in ("acc", "macro_f1") if test else ():
+        values = [row[key] for row in test]
+        found[key] = {"mean": fmean(values), "sd": stdev(values) if len(values) > 1 else 0.0}
+    return found
 
 
 def _rule(plan: Plan) -> str:
-    study = plan.config.study
-    if study.rule == "checkpoint":
+    if plan.study.rule == "checkpoint":
         return "of the epoch with the best validation accuracy, whose weights are kept"
-    tail = min(study.tail, plan.trial_config([]).trainer.max_epochs)
+    tail = min(plan.study.tail, plan.compose([]).trainer.max_epochs)
     return f"mean of the last {tail} epochs" if tail > 1 else "of the last epoch"
 
 
-def _reason(study: optuna.Study, finals: optuna.Study) -> str:
-    failed = slots(finals, (TrialState.FAIL,)) or slots(study, (TrialState.FAIL,))
-    return (
-        str(failed[0].user_attrs.get("reason", "unknown")) if failed else "all were pruned; take pruner=none."
-    )
-
-
-def _say(
-    console: Console,
-    plan: Plan,
-    ranked: list[Finalist],
-    test: list[dict[str, Any]],
-    before: list[int],
-    best: Path,
-    pictures: bool,
-) -> None:
-    study = plan.config.study
-    metric = METRICS[study.metric]
-    n = study.finalist_seeds
+def _print_ranking(console: Console, plan: Plan, ranked: list[Finalist]) -> None:
+    n = plan.study.finalist_seeds
     console.print(
         f"\nTrained again with {n} fresh {'seed' if n == 1 else 'seeds'} each, for the best of many trials is so "
-        f"partly by luck: {metric}, {_rule(plan)}",
+        f"partly by luck: {METRICS[plan.study.metric]}, {_rule(plan)}",
         soft_wrap=True,
     )
     for place, finalist in enumerate(ranked, 1):
         note = "  (the study began with it)" if finalist.reference else ""
         settings = ", ".join(map(shortened, finalist.settings)) or "as it stands"
         score = score_text(finalist.mean, finalist.spread, len(finalist.values))
-        console.print(
-            f"  {place}. {score}  trial {finalist.trial}: {settings}{note}",
-            soft_wrap=True, markup=False,
-        )  # fmt: skip
-    if test:
-        spread = _spread(test)
-        scores = ", ".join(
-            f"{name} {score_text(spread[key]['mean'], spread[key]['sd'], len(test))}"
-            for key, name in (("acc", "accuracy"), ("macro_f1", "macro-F1"))
-        )
-        met = "met once"
-        if before:
-            met = f"which earlier winners met, too (trial {', '.join(map(str, before))})"
-        console.print(f"The winner on the test images, {met}: {scores}")
+        line = f"  {place}. {score}  trial {finalist.trial}: {settings}{note}"
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _print_test(console: Console, test: list[dict[str, Any]], before: list[int]) -> None:
+    spread = _spread(test)
+    scores = ", ".join(
+        f"{name} {score_text(spread[key]['mean'], spread[key]['sd'], len(test))}"
+        for key, name in (("acc", "accuracy"), ("macro_f1", "macro-F1"))
+    )
+    met = "met once"
+    if before:
+        met = f"which earlier winners met, too (trial {', '.join(map(str, before))})"
+    console.print(f"The winner on the test images, {met}: {scores}")
+
+
+def _print_ways_on(console: Console, plan: Plan, best: Path, pictures: bool) -> None:
     run: list[Word] = [("experiment", best.stem)]
     if plan.folder.parent.absolute() != Path("outputs/studies").absolute():
         run = ["--config-dir", str(shown(best.parents[1])), *run]
     files = "trials.csv, result.json" + (", plots/" if pictures else "")
+    dashboard = command("task=dashboard", ("dashboard.dir", shown(plan.folder)))
     console.print(f"\nresults    {shown(plan.folder)}  ({files})", soft_wrap=True, markup=False)
     console.print(f"the winner {command(*run)}", soft_wrap=True, markup=False)
-    dashboard = command("task=dashboard", ("dashboard.dir", shown(plan.folder)))
     console.print(f"dashboard  {dashboard}", soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""Runs a study from its first trial to its winner, or joins one that another process runs."""
+"""Runs a study from its first trial to its winner."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import math
 from operator import attrgetter
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from seedsweep.config.schema import Config
-from seedsweep.config.study_options import METRICS
 from seedsweep.overrides import key_of, shortened
+from seedsweep.runs.record import METRICS
 from seedsweep.study.close import close_study
-from seedsweep.study.finalists import lay_finals, open_finals
-from seedsweep.study.plan import SUFFIX, Plan, lay_slots, open_study, read_plan, slots
+from seedsweep.study.leases import NUMBER
+from seedsweep.study.plan import AGAIN, Plan, add_trials, open_study, trials_of
 from seedsweep.study.processes import Workers
-from seedsweep.study.search import GRID
+from seedsweep.study.reevaluation import add_again, open_again
+from seedsweep.study.space import GRID, dimensions
 from seedsweep.study.storage import storage_of
-from seedsweep.study.worker import agree_on_images, serve, unfinished, work
+from seedsweep.study.worker import agree_on_images, unfinished, work
 
 log = logging.getLogger(__name__)
 
@@ -26,117 +26,112 @@ FEW_STEPS, SMALLEST = 8, 4  # an epoch's steps, and images a step: below them no
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
-def run_study(config: Config, started: float) -> None:
-    """Lays the trials down, runs them (alone, or in worker processes), and closes the study.
+def run_study(plan: Plan, started: float) -> None:
+    """Adds the trials, runs them (alone, or in worker processes), and closes the study.
 
     Args:
-        config: the whole configuration.
+        plan: the study.
         started: ``time.perf_counter()`` when the call began.
     """
-    plan = read_plan(config)
+    options, name = plan.study, plan.study.name
     study = open_study(plan)
-    lay_slots(study, plan)
-    total, name = len(slots(study)), config.study.name
-    to_go = total - len(slots(study, ENDED))
-    if total > config.study.n_trials:
-        log.info(
-            "study %s has %d trials: study.n_trials=%d takes none away", name, total, config.study.n_trials
-        )
-    if not to_go and not unfinished(finals := lay_finals(study, plan)):
-        if slots(finals, (TrialState.COMPLETE,)):
-            more = "" if config.sampler.name == GRID else f" (study.n_trials above {total} goes on with it)"
+    add_trials(study, plan)
+    total = len(trials_of(study))
+    to_go = total - len(trials_of(study, ENDED))
+    if total > options.n_trials:
+        log.info("study %s has %d trials: study.n_trials=%d takes none away", name, total, options.n_trials)
+    if not to_go and not unfinished(again := add_again(study, plan)):
+        if trials_of(again, (TrialState.COMPLETE,)):
+            more = "" if plan.sampler.name == GRID else f" (study.n_trials above {total} goes on with it)"
             log.info("study %s is finished%s: its tables and pictures anew", name, more)
-        close_study(study, finals, plan, started)
+        close_study(study, again, plan, started)
         return
-    log.info(
-        "study %s: %d of %d trials to go, %s -> %s",
-        name, to_go, total,
-        f"{config.study.workers} workers" if config.study.workers > 1 else "one worker", plan.folder,
-    )  # fmt: skip
+    workers = f"{options.workers} workers" if options.workers > 1 else "one worker"
+    log.info("study %s: %d of %d trials to go, %s -> %s", name, to_go, total, workers, plan.folder)
     _tell_of_settings(plan)
     progress = Progress(plan, study)
     try:
         _check_images(plan, to_go)
         agree_on_images(study, plan)
-        if config.study.workers == 1:
-            finals = work(study, plan, main=True, progress=progress)
+        if options.workers == 1:
+            again = work(study, plan, main=True, progress=progress)
         else:
-            workers = Workers(plan)
+            processes = Workers(plan)
             try:
-                finals = workers.work(study, progress)
+                again = processes.work(study, progress)
             finally:
-                workers.end()
+                processes.end()
     except KeyboardInterrupt:
-        done = len(slots(study, ENDED))
-        but = " (but not its finalists)" if done == len(slots(study)) else ""
+        done = len(trials_of(study, ENDED))
+        but = " (but not the re-evaluation of the best)" if done == len(trials_of(study)) else ""
         log.info("stopped; the same command goes on with it: %d of %d trials are done%s", done, total, but)
         raise
-    close_study(study, finals, plan, started)
-
-
-def join_study(config: Config) -> None:
-    """Runs trials of a study whose main process is another one, perhaps on another machine."""
-    serve(read_plan(config))
+    close_study(study, again, plan, started)
 
 
 class Progress:
-    """Says a line for each trial that ended, whoever ran it."""
+    """Prints a line for each trial that ended, whoever ran it.
+
+    Args:
+        plan: the study.
+        study: as it was opened; what has ended in it is not printed again.
+    """
 
     def __init__(self, plan: Plan, study: optuna.Study) -> None:
         self.plan = plan
         earlier = [study]
-        if plan.config.study.name + SUFFIX in optuna.get_all_study_names(storage_of(study)):
-            earlier.append(open_finals(study, plan))
-        self.said = {_key(one, t.user_attrs["slot"]) for one in earlier for t in slots(one, ENDED)}
+        if plan.study.name + AGAIN in optuna.get_all_study_names(storage_of(study)):
+            earlier.append(open_again(study, plan))
+        self.printed = {
+            (one.study_name, t.user_attrs[NUMBER]) for one in earlier for t in trials_of(one, ENDED)
+        }
         self.best = max(
-            (float(t.value or 0) for t in slots(study, (TrialState.COMPLETE,))), default=float("-inf")
+            (float(t.value or 0) for t in trials_of(study, (TrialState.COMPLETE,))), default=float("-inf")
         )
 
     def __call__(self, study: optuna.Study) -> None:
-        """Looks at the study, or at its finals."""
-        everything = slots(study)
-        is_finals = study.study_name != self.plan.config.study.name
+        """Looks at the study, or at its re-evaluation."""
+        everything = trials_of(study)
         ended = [trial for trial in everything if trial.state in ENDED]
-        fresh = [trial for trial in ended if _key(study, trial.user_attrs["slot"]) not in self.said]
-        for number, trial in enumerate(fresh, len(ended) - len(fresh) + 1):
-            self.said.add(_key(study, trial.user_attrs["slot"]))
-            self._say(trial, f"[{number}/{len(everything)}]", is_finals)
+        fresh = [t for t in ended if (study.study_name, t.user_attrs[NUMBER]) not in self.printed]
+        for place, trial in enumerate(fresh, len(ended) - len(fresh) + 1):
+            self.printed.add((study.study_name, trial.user_attrs[NUMBER]))
+            log.info("[%d/%d] %s", place, len(everything), self._line(trial))
 
-    def _say(self, trial: optuna.trial.FrozenTrial, place: str, is_finals: bool) -> None:
+    def _line(self, trial: FrozenTrial) -> str:
         attrs = trial.user_attrs
-        name = METRICS[self.plan.config.study.metric]
+        number, value = attrs[NUMBER], float(trial.value or 0)
         settings = ", ".join(shortened(setting) for setting in attrs.get("settings", []))
         if trial.state == TrialState.FAIL:
-            log.info("%s trial %d failed: %s  (%s)", place, attrs["slot"], attrs.get("reason", "?"), settings)
-            return
+            return f"trial {number} failed: {attrs.get('reason', '?')}  ({settings})"
         mark = ""
         if trial.state == TrialState.PRUNED:
             mark = f"pruned after {attrs.get('epochs', '?')} epochs"
-        elif not is_finals and float(trial.value or 0) > self.best:
-            self.best, mark = float(trial.value or 0), "best so far"
-        what = f"trial {attrs['slot']}" if not is_finals else f"again: trial {attrs['of']}"
-        value = f"{trial.value:.3f}" if trial.value is not None else "-"
-        seconds = attrs.get("seconds", 0.0)
-        log.info("%s %s: %s %s  %s  %.1f s  %s", place, what, name, value, settings, seconds, mark)
+        elif "of" not in attrs and value > self.best:
+            self.best, mark = value, "best so far"
+        what = f"again: trial {attrs['of']}" if "of" in attrs else f"trial {number}"
+        score = f"{METRICS[self.plan.study.metric]} {'-' if trial.value is None else f'{value:.3f}'}"
+        return f"{what}: {score}  {settings}  {attrs.get('seconds', 0.0):.1f} s  {mark}"
 
 
 def _check_images(plan: Plan, to_go: int) -> None:
     """Stops before the first trial if the images can't be used, for all trials would fail of it.
 
-    Trials say little, and workers have but their share of the cores. So where there are trials to go, the features
-    that all of them read are extracted here, and which net that takes is said.
+    Trials print little, and workers have but their share of the cores. So where there are trials to go, the features
+    that all of them read are extracted here, and which net that takes is printed.
     """
-    config = plan.trial_config([])
-    prepared = plan.images(config)
+    settings = plan.compose([])
+    prepared = plan.images(settings)
     if to_go and plan.is_of_heads:
         from seedsweep.training.run import open_images
 
-        open_images(config, prepared)
-    if to_go and all(param.key != "data.batch_size" for param in plan.space):
-        _tell_of_steps(len(prepared.table.indices("train")), config.data.batch_size)
+        open_images(settings, prepared)
+    if to_go and all(param.key != "data.batch_size" for param in dimensions(plan.study)):
+        _tell_of_steps(len(prepared.table.indices("train")), settings.data.batch_size)
 
 
 def _tell_of_steps(n: int, size: int) -> None:
+    """Warns where an epoch has few steps, which learn little."""
     steps = -(-n // size)
     if steps < FEW_STEPS and size > SMALLEST:
         better = max(SMALLEST, 2 ** math.floor(math.log2(max(n / FEW_STEPS, 1))))
@@ -148,19 +143,15 @@ def _tell_of_steps(n: int, size: int) -> None:
 
 
 def _tell_of_settings(plan: Plan) -> None:
-    """Says in what every trial differs from the experiment that was asked for."""
-    trial, asked = plan.trial_config([]), plan.config
+    """Prints in what every trial differs from the experiment that was asked for."""
+    trial, asked = plan.compose([]), plan.asked
     changed = []
-    for key in map(key_of, asked.study.settings):
+    for key in map(key_of, plan.study.settings):
         try:
-            here, there = (attrgetter(key)(config) for config in (trial, asked))
+            here, there = (attrgetter(key)(settings) for settings in (trial, asked))
         except AttributeError:  # a group's choice
             continue
         if here != there:
             changed.append(f"{key}={here} ({there} in {asked.experiment.name})")
     if changed:
         log.info("every trial: %s", ", ".join(changed))
-
-
-def _key(study: optuna.Study, slot: int) -> str:
-    return f"{study.study_name} {slot}"

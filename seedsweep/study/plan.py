@@ -1,41 +1,26 @@
-"""What a study is: its settings, its trials' configurations, and its slots."""
+"""What a study is: its settings, those of its trials, and the trials that its main process adds to it."""
 
 from __future__ import annotations
 
 import logging
-import pickle
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from filelock import FileLock
-from hydra import compose
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathQuery
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
-from seedsweep.config.location import study_of
-from seedsweep.config.same import check_same_split, differences, flat, what_counts_of_study
-from seedsweep.config.schema import Config
-from seedsweep.config.store import register_schema, to_config
-from seedsweep.config.study_options import METRICS, OF_THE_STUDY, ParamConfig
-from seedsweep.config.values import as_meant
-from seedsweep.errors import RefusedError
-from seedsweep.names import conf_dir
-from seedsweep.overrides import key_of, plus
-from seedsweep.study.identity import is_gone, me
-from seedsweep.study.leases import SLOT, WORKER
-from seedsweep.study.search import GRID, build_pruner
-from seedsweep.study.space import Start, dimensions, grid, merged, starts
+from seedsweep.affects import SPLIT, content
+from seedsweep.errors import RefusedError, SeedsweepError
+from seedsweep.runs.record import METRICS
+from seedsweep.runs.settings import differences, flat
+from seedsweep.study.leases import NUMBER, WORKER, is_gone, me
+from seedsweep.study.options import PrunerConfig, SamplerConfig, StorageConfig, StudyConfig
+from seedsweep.study.space import GRID, Start, build_pruner, dimensions, grid, starts
 from seedsweep.study.storage import open_storage
 from seedsweep.training.identity import what_counts
 from seedsweep.training.options import ArmSettings
@@ -46,50 +31,44 @@ if TYPE_CHECKING:  # it brings torch, which a finished study does without
 log = logging.getLogger(__name__)
 
 OF_THE_HEAD = ("head", "optim", "trainer", "data.batch_size")  # beginnings of keys that change no feature
-EXTRA, SETTINGS, LEADER = "overrides", "settings", "leader"
-SUFFIX = "/finalists"  # of the study beside the study
+COMPARED = ("metric", "rule", "tail", "seed")  # settings of a study that its trials' values depend on
+EXTRA, SETTINGS, MAIN = "overrides", "settings", "leader"  # attributes of trials and studies
+AGAIN = "/finalists"  # end of the name of the study that holds the re-evaluation of the best
 
 
 @dataclass
 class Plan:
-    """A study as this process sees it.
+    """A study as this process sees it; pickled for the worker processes.
 
-    ``base`` are the overrides that all trials share; ``folder`` is the study's.
+    Attributes:
+        asked: the settings of the command line.
+        study: what is searched, and who works on it.
+        sampler: proposes settings.
+        pruner: ends hopeless trials.
+        storage: where trials are kept.
+        folder: of the study.
+        compose: returns a trial's settings: what all trials share, and these overrides over it.
+        departures: returns the settings in which a trial departs from the file of its experiment.
+        digests: of the split and of the images, once they were found.
     """
 
-    config: Config
+    asked: ArmSettings
+    study: StudyConfig
+    sampler: SamplerConfig
+    pruner: PrunerConfig
+    storage: StorageConfig
     folder: Path
-    base: list[str]
-    config_dirs: list[str] = field(default_factory=list)
-    config_name: str = "config"
-    digests: list[str] | None = None  # of the split and of the images, once they were found
-    _cache: dict[tuple[str, ...], bytes] = field(default_factory=dict, repr=False)
+    compose: Callable[[list[str]], ArmSettings]
+    departures: Callable[[ArmSettings], list[str]]
+    digests: list[str] | None = None
     _images: tuple[dict[str, Any], PreparedImages] | None = field(default=None, repr=False)
-
-    @property
-    def space(self) -> list[ParamConfig]:
-        """The dimensions, in order."""
-        return dimensions(self.config.study)
 
     @property
     def is_of_heads(self) -> bool:
         """Whether all trials read the same features."""
-        return all(param.key.startswith(OF_THE_HEAD) for param in self.space)
+        return all(param.key.startswith(OF_THE_HEAD) for param in dimensions(self.study))
 
-    def trial_config(self, lines: list[str]) -> Config:
-        """Composes a trial's configuration: what all share, and ``lines`` over it.
-
-        Composing takes Hydra a tenth of a second, so trials that differ in plain values share it.
-        """
-        values = [line for line in lines if _is_plain_value(line)]
-        rest = merged(self.base, [line for line in lines if not _is_plain_value(line)])
-        theirs = {key_of(line) for line in values}
-        composed = self._composed([line for line in rest if key_of(line) not in theirs])
-        for line in values:
-            OmegaConf.update(composed, key_of(line), _value(line))
-        return to_config(composed)
-
-    def images(self, config: ArmSettings) -> PreparedImages:
+    def images(self, trial: ArmSettings) -> PreparedImages:
         """Finds a trial's images, those of the last trial where the settings are the same.
 
         To look for 2,000 files again takes a quarter of a small trial, and a study is about the images it began with:
@@ -101,10 +80,10 @@ class Plan:
         from seedsweep.data.pin import Pin
         from seedsweep.data.prepare import pinned_images
 
-        key = asdict(config.data) | {"cache": str(config.cache_dir), "batch_size": None}
+        key = asdict(trial.data) | {"cache": str(trial.cache_dir), "batch_size": None}
         if self._images is None or self._images[0] != key:
-            check_same_split(self.trial_config([]), config)
-            self._images = key, pinned_images(config.data, config.cache_dir, Pin.of_study(self.folder))
+            check_same_split(self.compose([]), trial)
+            self._images = key, pinned_images(trial.data, trial.cache_dir, Pin.of_study(self.folder))
             table = self._images[1].table
             self.digests = [table.split_digest(), table.images_digest()]
         return self._images[1]
@@ -116,28 +95,28 @@ class Plan:
             RefusedError: images are missing or have another content.
         """
         if (self.folder / "manifest.csv").is_file():
-            self.images(self.trial_config([]))
-
-    def _composed(self, overrides: list[str]) -> DictConfig:
-        key = tuple(overrides)
-        if key not in self._cache:
-            with _hydra(self.config_dirs):
-                self._cache[key] = pickle.dumps(compose(self.config_name, overrides))
-        # a copy for each trial; to read a pickle takes a fraction of the time of copy.deepcopy
-        return cast(DictConfig, pickle.loads(self._cache[key]))
+            self.images(self.compose([]))
 
 
-def read_plan(config: Config) -> Plan:
-    """Reads the running Hydra job: which overrides are the study's, which the trials'."""
-    hydra = HydraConfig.get()
-    study = config.study
-    given = [o for o in hydra.overrides.task if key_of(o).split(".")[0] not in OF_THE_STUDY]
-    theirs = {key_of(override) for override in given}
-    settings = [plus(as_meant(o)) for o in study.settings if key_of(o) not in theirs]
-    sources = hydra.runtime.config_sources
-    folders = [source.path for source in sources if source.provider == "command-line"]
-    name = str(hydra.job.config_name or "config")
-    return Plan(config, study_of(config), merged(settings, given), folders, name)
+def check_same_split(study: ArmSettings, trial: ArmSettings) -> None:
+    """Checks that a trial asks for the images of its study, for other scores can't be compared.
+
+    Raises:
+        SeedsweepError: it asks for others.
+    """
+    asked = (flat(content(settings.data, only=SPLIT), "data.") for settings in (study, trial))
+    if others := differences(*asked):
+        raise SeedsweepError(
+            f"a trial would have other images than its study ({others}), and scores on different images are no "
+            "ranking: leave it out of the space, and make a study or a grid for each."
+        )
+
+
+def what_counts_of_study(study: StudyConfig, sampler: SamplerConfig, pruner: PrunerConfig) -> dict[str, Any]:
+    """Returns what a study's trials depend on beside the settings that they share: how they are drawn and judged."""
+    compared: dict[str, Any] = {key: getattr(study, key) for key in COMPARED}
+    compared["space"] = {param.key: asdict(param) for param in study.space.values()}
+    return {"sampler": asdict(sampler), "pruner": asdict(pruner), "study": compared}
 
 
 def open_study(plan: Plan) -> optuna.Study:
@@ -147,49 +126,53 @@ def open_study(plan: Plan) -> optuna.Study:
         RefusedError: it was begun with other settings.
         SeedsweepError: it can't be opened.
     """
-    config = plan.config
+    name = plan.study.name
+    shared = plan.compose([])
     plan.folder.mkdir(parents=True, exist_ok=True)
-    storage = open_storage(config.storage, plan.folder)
+    storage = open_storage(plan.storage, plan.folder)
 
     def opened() -> optuna.Study:
         return optuna.create_study(
             storage=storage,
-            study_name=config.study.name,
+            study_name=name,
             direction="maximize",
             load_if_exists=True,
-            pruner=build_pruner(config.pruner, plan.trial_config([]).trainer.max_epochs),
+            pruner=build_pruner(plan.pruner, shared.trainer.max_epochs),
         )
 
     with FileLock(plan.folder / "begin.lock"):
         study = opened()
-        settings = _settings(plan)
+        settings = flat(what_counts(shared) | what_counts_of_study(plan.study, plan.sampler, plan.pruner))
         begun = study.user_attrs.get(SETTINGS)
         if begun not in (None, settings) and _is_abandoned(study, plan):
-            log.info("study %s never came to its first trial: begun anew", config.study.name)
-            optuna.delete_study(study_name=config.study.name, storage=storage)
+            log.info("study %s never came to its first trial: begun anew", name)
+            optuna.delete_study(study_name=name, storage=storage)
             study, begun = opened(), None
         if begun is None:
-            with suppress(KeyError):  # a study that was deleted left its finals
-                optuna.delete_study(study_name=config.study.name + SUFFIX, storage=storage)
+            with suppress(KeyError):  # a study that was deleted left its re-evaluation
+                optuna.delete_study(study_name=name + AGAIN, storage=storage)
             (plan.folder / "manifest.csv").unlink(missing_ok=True)  # of an earlier study of this name
             study.set_user_attr(SETTINGS, settings)
-            _name_metric(study, METRICS[config.study.metric])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names([METRICS[plan.study.metric]])  # for dashboards
         elif begun != settings:
-            raise RefusedError(_other_settings(plan, begun, settings))
-        if config.study.job == 0 and ((leader := study.user_attrs.get(LEADER)) is None or is_gone(leader)):
-            study.set_user_attr(LEADER, me())
+            raise RefusedError(
+                f"the study {name} in {plan.folder} was begun with other settings ({differences(begun, settings)}): "
+                "its trials can't be compared with new ones; give another study.name=NAME."
+            )
+        if plan.study.job == 0 and ((main := study.user_attrs.get(MAIN)) is None or is_gone(main)):
+            study.set_user_attr(MAIN, me())
     return study
 
 
 def _is_abandoned(study: optuna.Study, plan: Plan) -> bool:
     """Says whether no worker ever took a trial of a study, and none will: its main process is gone.
 
-    Of a study in a database nobody knows: other machines may be at it.
+    Of a study in a database this is not known: other machines may be at it.
     """
-    leader = study.user_attrs.get(LEADER)
-    if plan.config.study.job != 0 or plan.config.storage.name != "journal":
-        return False
-    if leader is None or not is_gone(leader):
+    main = study.user_attrs.get(MAIN)
+    if plan.study.job != 0 or plan.storage.name != "journal" or main is None or not is_gone(main):
         return False
     return all(
         trial.state == TrialState.WAITING and WORKER not in trial.user_attrs
@@ -197,83 +180,35 @@ def _is_abandoned(study: optuna.Study, plan: Plan) -> bool:
     )
 
 
-def _name_metric(study: optuna.Study, name: str) -> None:
-    """Tells dashboards what the objective is."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names([name])
+def add_trials(study: optuna.Study, plan: Plan) -> None:
+    """Adds the trials that the study still lacks, to be taken by workers.
 
-
-def lay_slots(study: optuna.Study, plan: Plan) -> None:
-    """Lays down the trials that the study still lacks, as WAITING slots.
-
-    Only the main process may do so: two would lay them twice. The lock keeps two of one machine apart.
+    Only the main process may do so: two would add them twice. The lock keeps two of one machine apart.
 
     Raises:
         RefusedError: the images are not those that the study began with.
     """
-    config = plan.config
     with FileLock(plan.folder / "begin.lock"):
-        present = {trial.user_attrs[SLOT] for trial in slots(study)}
-        wanted = config.study.n_trials
-        if config.sampler.name == GRID:
-            first = grid(plan.space, config.study.seed)
+        present = {trial.user_attrs[NUMBER] for trial in trials_of(study)}
+        wanted, space = plan.study.n_trials, dimensions(plan.study)
+        if plan.sampler.name == GRID:
+            first = grid(space, plan.study.seed)
             wanted = min(wanted, len(first))
         else:
-            first = starts(config.study, plan.space)
-        lacking = [slot for slot in range(wanted) if slot not in present]
+            first = starts(plan.study, space)
+        lacking = [number for number in range(wanted) if number not in present]
         if present and lacking:
             plan.check_images()
-        for slot in lacking:
-            add_slot(study, slot, first[slot] if slot < len(first) else Start())
+        for number in lacking:
+            add_trial(study, number, first[number] if number < len(first) else Start())
 
 
-def add_slot(study: optuna.Study, slot: int, start: Start, **attrs: Any) -> None:
+def add_trial(study: optuna.Study, number: int, start: Start, **attrs: Any) -> None:
     """Adds one WAITING trial; what ``start`` fixes is not drawn."""
-    study.enqueue_trial(start.fixed, user_attrs={**attrs, SLOT: slot, EXTRA: start.overrides})
+    study.enqueue_trial(start.fixed, user_attrs={**attrs, NUMBER: number, EXTRA: start.overrides})
 
 
-def slots(study: optuna.Study, states: tuple[TrialState, ...] | None = None) -> list[FrozenTrial]:
-    """Returns the study's trials by slot."""
+def trials_of(study: optuna.Study, states: tuple[TrialState, ...] | None = None) -> list[FrozenTrial]:
+    """Returns the study's trials by their numbers; those that another program added are left out."""
     found = study.get_trials(deepcopy=False, states=states)
-    return sorted((t for t in found if SLOT in t.user_attrs), key=lambda t: int(t.user_attrs[SLOT]))
-
-
-def _is_plain_value(line: str) -> bool:
-    """Says whether an override sets a value, and chooses no file of a group."""
-    key = key_of(line)
-    return not line.startswith(("+", "~")) and ("." in key or key == "seed")
-
-
-def _value(line: str) -> Any:
-    return OverridesParser.create().parse_override(line).value()
-
-
-def _settings(plan: Plan) -> dict[str, Any]:
-    """Returns what must be equal for two calls to mean one study, flat."""
-    content = what_counts(plan.trial_config([])) | what_counts_of_study(plan.config)
-    return flat(content)
-
-
-def _other_settings(plan: Plan, begun: dict[str, Any], now: dict[str, Any]) -> str:
-    return (
-        f"the study {plan.config.study.name} in {plan.folder} was begun with other settings "
-        f"({differences(begun, now)}): its trials can't be compared with new ones; give another study.name=NAME."
-    )
-
-
-@contextmanager
-def _hydra(config_dirs: list[str]) -> Iterator[None]:
-    """Lets ``compose`` work in a worker's process, where Hydra itself is not running."""
-    register_schema()
-    if GlobalHydra.instance().is_initialized():
-        yield
-        return
-    path = create_config_search_path(str(conf_dir()))
-    for folder in reversed(config_dirs):
-        path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
-    Hydra.create_main_hydra2(task_name="seedsweep", config_search_path=path)
-    try:
-        yield
-    finally:
-        GlobalHydra.instance().clear()
+    return sorted((t for t in found if NUMBER in t.user_attrs), key=lambda t: int(t.user_attrs[NUMBER]))

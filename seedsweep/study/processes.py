@@ -23,10 +23,10 @@ import optuna
 
 from seedsweep import cores, disk, signals
 from seedsweep.errors import USER_ERROR, SeedsweepError
-from seedsweep.study.finalists import lay_finals
 from seedsweep.study.leases import Leases
 from seedsweep.study.plan import Plan
-from seedsweep.study.worker import POLL, REAP_EVERY, serve, unfinished
+from seedsweep.study.reevaluation import add_again
+from seedsweep.study.worker import POLL, REAP_EVERY, join_study, unfinished
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +66,12 @@ class Workers:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.size = plan.config.study.workers
+        self.size = plan.study.workers
         self._running: dict[int, tuple[BaseProcess, Connection]] = {}
         self._restarts = 0
 
     def work(self, study: optuna.Study, progress: Callable[[optuna.Study], None]) -> optuna.Study:
-        """Runs trials and finals to their end; returns the finals. Call :meth:`end` after it.
+        """Runs trials and re-evaluation to their end; returns the latter. Call :meth:`end` after it.
 
         Raises:
             SeedsweepError: the workers can't work.
@@ -81,9 +81,9 @@ class Workers:
         for number in range(1, self.size + 1):
             self._begin(number)
         self._watch(study, progress)
-        finals = lay_finals(study, self.plan)
-        self._watch(finals, progress)
-        return finals
+        again = add_again(study, self.plan)
+        self._watch(again, progress)
+        return again
 
     def end(self) -> None:
         """Stops what still runs; a worker gives its trial back on the way."""
@@ -99,7 +99,7 @@ class Workers:
                 process.kill()  # its trial is found by the next call
 
     def _watch(self, study: optuna.Study, progress: Callable[[optuna.Study], None]) -> None:
-        leases = Leases(study, self.plan.folder, self.plan.config.study.grace)
+        leases = Leases(study, self.plan.folder, self.plan.study.grace)
         leases.reap(other_machines=False, blame=False)
         looked = time.monotonic()
         while unfinished(study):
@@ -115,8 +115,7 @@ class Workers:
         path = self._log(number)
         path.parent.mkdir(exist_ok=True)
         path.touch()
-        study = replace(self.plan.config.study, job=number, workers=1)
-        plan = replace(self.plan, config=replace(self.plan.config, study=study))
+        plan = replace(self.plan, study=replace(self.plan.study, job=number, workers=1))
         failed, fails = multiprocessing.Pipe(duplex=False)
         arguments = (plan, path, share(self.size), dict(os.environ), fails)
         process = _context().Process(target=_run, args=arguments)
@@ -174,22 +173,21 @@ def _run(plan: Plan, path: Path, threads: int, environment: dict[str, str], fail
             os.dup2(stream.fileno(), number)
     os.environ.clear()
     os.environ.update(environment)
-    multiprocessing.set_start_method(
-        None, force=True
-    )  # else loaders of batches were forks of the server, too
+    # else loaders of batches were forks of the server, too
+    multiprocessing.set_start_method(None, force=True)
     cores.limit(threads)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("optuna").setLevel(logging.WARNING)
     threading.Thread(target=_end_with_main, daemon=True).start()
     with signals.heard(to_the_end=True) as stop:
         try:
-            serve(plan)
+            join_study(plan)
         except KeyboardInterrupt:
             sys.exit(stop.code)
         except Exception as error:
             if stop.number:  # what a library made of the interruption
                 sys.exit(stop.code)
-            places = disk.places_of(plan.folder, plan.config.cache_dir)
+            places = disk.places_of(plan.folder, plan.asked.cache_dir)
             sentence = str(error) if isinstance(error, SeedsweepError) else disk.sentence(error, places)
             if sentence is None:
                 raise

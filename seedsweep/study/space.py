@@ -1,22 +1,26 @@
-"""The space of a study: dimensions that are overrides, conditions among them, and the trials to begin with."""
+"""What a study searches and how: dimensions that are overrides, conditions among them, samplers and pruners."""
 
 from __future__ import annotations
 
+import difflib
 import math
 import random
+import warnings
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.trial import BaseTrial
 
-from seedsweep.config.study_options import ParamConfig, StudyConfig
-from seedsweep.config.values import as_meant
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import key_of, plus, setting, written
+from seedsweep.study.options import ParamConfig, PrunerConfig, SamplerConfig, StudyConfig
 
 Value = str | float | int | bool | None
+GRID = "grid"  # a sampler's name: all trials of a grid are added beforehand, and nothing is left to draw
 MOST_COMBINATIONS = 100_000
 
 
@@ -54,7 +58,7 @@ def suggest(trial: BaseTrial, space: list[ParamConfig]) -> list[str]:
     drawn: dict[str, Value] = {}
     for param in space:
         if _applies(param, drawn):
-            drawn[param.key] = _value(param, _suggest(trial, param))
+            drawn[param.key] = _suggest(trial, param)
     return [setting(key, value) for key, value in drawn.items()]
 
 
@@ -73,7 +77,7 @@ def starts(study: StudyConfig, space: list[ParamConfig]) -> list[Start]:
             if key in by_key:
                 start.fixed[key] = _label(by_key[key], _checked(by_key[key], value))
             else:
-                start.overrides.append(plus(as_meant(text)))
+                start.overrides.append(text)
         found.append(start)
     return found
 
@@ -84,38 +88,76 @@ def grid(space: list[ParamConfig], seed: int) -> list[Start]:
     Raises:
         SeedsweepError: there are too many.
     """
-    found: list[dict[str, Value]] = []
+    by_key = {param.key: param for param in space}
+    found: list[Start] = []
     for combination in _combinations(space, {}):
-        found.append(combination)
+        found.append(Start({key: _label(by_key[key], value) for key, value in combination.items()}))
         if len(found) > MOST_COMBINATIONS:
             raise SeedsweepError(
                 f"sampler=grid: the space has over {MOST_COMBINATIONS:,} combinations; "
                 "lower `points`, or take another sampler."
             )
     random.Random(seed).shuffle(found)
-    by_key = {param.key: param for param in space}
-    return [Start({key: _label(by_key[key], value) for key, value in fixed.items()}) for fixed in found]
+    return found
 
 
 def probes(study: StudyConfig) -> Iterator[list[str]]:
     """Yields sets of overrides that together touch every end and choice of the space, for a check beforehand."""
-    space, shared = dimensions(study), [as_meant(text) for text in study.settings]
+    space, shared = dimensions(study), study.settings
     for start in starts(study, space):
         if start.overrides:
             yield [*shared, *start.overrides]
     free = [param for param in space if param.when is None]
-    for number in range(max((len(_ends(param)) for param in free), default=0)):
-        values = {param.key: _ends(param) for param in free}
+    for number in range(max((len(_values(param, 2)) for param in free), default=0)):
+        values = {param.key: _values(param, 2) for param in free}
         yield [*shared, *(setting(key, ends[number % len(ends)]) for key, ends in values.items())]
     for param in space:
-        for value in _ends(param) if param.when is not None else []:
-            yield [*shared, plus(as_meant(str(param.when))), setting(param.key, value)]
+        for value in _values(param, 2) if param.when is not None else []:
+            yield [*shared, plus(str(param.when)), setting(param.key, value)]
 
 
-def merged(*parts: list[str]) -> list[str]:
-    """Joins lists of overrides; where a key stands in several, the last one wins (Hydra refuses groups twice)."""
-    by_key = {key_of(override): override for part in parts for override in part}
-    return list(by_key.values())
+def build_sampler(config: SamplerConfig, seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """Returns a fresh sampler for one trial, seeded by the study and the trial.
+
+    So what a trial draws depends on the seed and the trials before it, not on which process asked, or how
+    often it was killed.
+
+    Raises:
+        SeedsweepError: no such sampler, or an option that it lacks.
+    """
+    if config.name == GRID:
+        return optuna.samplers.RandomSampler(seed=0)
+    mixed = zlib.crc32(f"{seed} {number}".encode())
+    options = {**config.options, "seed": mixed}
+    return _made("sampler", config.name, optuna.samplers, options)  # type: ignore[no-any-return]
+
+
+def build_pruner(config: PrunerConfig, max_epochs: int) -> optuna.pruners.BasePruner:
+    """Returns the pruner; a Hyperband whose ``max_resource`` is left to us gets ``trainer.max_epochs``.
+
+    Raises:
+        SeedsweepError: no such pruner, or an option that it lacks.
+    """
+    options = dict(config.options)
+    if options.get("max_resource") == "auto":
+        options["max_resource"] = max_epochs  # Optuna would wait for a whole trial to learn it
+    return _made("pruner", config.name, optuna.pruners, options)  # type: ignore[no-any-return]
+
+
+def _made(group: str, name: str, module: Any, options: dict[str, Any]) -> Any:
+    """Makes an object of a class that Optuna knows by ``name``."""
+    ending = group.capitalize()
+    known = [kind for kind in module.__all__ if kind.endswith(ending) and not kind.startswith("Base")]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise SeedsweepError(f"{group}.name={name} is unknown: {hint}There are {', '.join(known)}.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            return getattr(module, name)(**options)
+        except (TypeError, ValueError, ImportError) as error:
+            raise SeedsweepError(f"{group}.options don't suit {name}: {error}.") from error
 
 
 def _combinations(space: list[ParamConfig], drawn: dict[str, Value]) -> Iterator[dict[str, Value]]:
@@ -126,28 +168,22 @@ def _combinations(space: list[ParamConfig], drawn: dict[str, Value]) -> Iterator
     if not _applies(param, drawn):
         yield from _combinations(rest, drawn)
         return
-    for value in _grid_values(param):
+    for value in _values(param, param.points):
         yield from _combinations(rest, {**drawn, param.key: value})
 
 
-def _grid_values(param: ParamConfig) -> list[Value]:
+def _values(param: ParamConfig, points: int) -> list[Value]:
+    """Returns the choices, or so many values of the range, both ends among them."""
     if param.choices is not None:
         return list(param.choices)
     low, high = _range(param)
-    steps = [n / (param.points - 1) for n in range(param.points)]
+    steps = [n / (points - 1) for n in range(points)]
     if param.log:
         values = [math.exp(math.log(low) + step * (math.log(high) - math.log(low))) for step in steps]
     else:
         values = [low + step * (high - low) for step in steps]
     values[0], values[-1] = low, high  # not a rounding error beside them
     return list(dict.fromkeys(round(v) if param.integer else v for v in values))
-
-
-def _ends(param: ParamConfig) -> list[Value]:
-    if param.choices is not None:
-        return list(param.choices)
-    low, high = _range(param)
-    return [int(low), int(high)] if param.integer else [low, high]
 
 
 def _range(param: ParamConfig) -> tuple[float, float]:
@@ -163,10 +199,10 @@ def _applies(param: ParamConfig, drawn: Mapping[str, Value]) -> bool:
     return key in drawn and drawn[key] == value
 
 
-def _suggest(trial: BaseTrial, param: ParamConfig) -> Value:
+def _suggest(trial: BaseTrial, param: ParamConfig) -> Any:
     if param.choices is not None:
-        choice: Value = trial.suggest_categorical(param.key, _labels(param))
-        return choice
+        labels = _labels(param)
+        return param.choices[labels.index(trial.suggest_categorical(param.key, labels))]
     low, high = _range(param)
     if param.integer:
         return trial.suggest_int(param.key, int(low), int(high), log=param.log)
@@ -175,7 +211,7 @@ def _suggest(trial: BaseTrial, param: ParamConfig) -> Value:
 
 def _read(text: str) -> tuple[str, Any]:
     try:
-        override = OverridesParser.create().parse_override(as_meant(text.lstrip("+")))
+        override = OverridesParser.create().parse_override(text.lstrip("+"))
         return override.key_or_group, override.value()
     except Exception as error:
         raise SeedsweepError(f"'{text}' in the study can't be read: write KEY=VALUE.") from error
@@ -188,31 +224,21 @@ def _labels(param: ParamConfig) -> list[Value]:
     """
     choices = param.choices or []
     is_plain = all(each is None or isinstance(each, (str, int, float)) for each in choices)
-    return (
-        list(choices)
-        if is_plain and len(set(choices)) == len(choices)
-        else [written(each) for each in choices]
-    )
-
-
-def _value(param: ParamConfig, label: Value) -> Any:
-    return label if param.choices is None else param.choices[_labels(param).index(label)]
+    if is_plain and len(set(choices)) == len(choices):
+        return list(choices)
+    return [written(each) for each in choices]
 
 
 def _label(param: ParamConfig, value: Any) -> Value:
-    if param.choices is None:
-        plain: Value = value
-        return plain
-    return _labels(param)[param.choices.index(value)] if _labels(param) == param.choices else written(value)
+    plain: Value = value
+    return plain if param.choices is None or _labels(param) == param.choices else written(value)
 
 
 def _checked(param: ParamConfig, value: Any) -> Any:
+    """Returns a value as the space has it; raises SeedsweepError where it is not in the space."""
     if param.choices is not None:
-        same = [
-            each
-            for each in param.choices
-            if each == value and isinstance(each, bool) == isinstance(value, bool)
-        ]
+        alike = [each for each in param.choices if each == value]
+        same = [each for each in alike if isinstance(each, bool) == isinstance(value, bool)]
         if not same:
             raise SeedsweepError(f"study.first: {param.key}={value} is none of its choices, {param.choices}.")
         return same[0]

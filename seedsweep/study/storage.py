@@ -9,11 +9,11 @@ from pathlib import Path
 import optuna
 
 from seedsweep import disk
-from seedsweep.config.secrets import HOW, scrubbed, with_password
-from seedsweep.config.study_options import StorageConfig
 from seedsweep.errors import DiskError, SeedsweepError
 from seedsweep.names import path_of
 from seedsweep.study.journal import open_journal
+from seedsweep.study.options import StorageConfig
+from seedsweep.study.password import HOW, scrubbed, with_password
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Runs one trial: its arm, a word after each epoch, the value by a rule that does not reward luck."""
+"""Runs one trial: its training, a report after each epoch, the value by a rule that does not reward luck."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.trial import Trial, TrialState
 
 from seedsweep import disk, signals
-from seedsweep.config.departures import departures
-from seedsweep.config.study_options import StudyConfig
 from seedsweep.errors import OF_ALL, DiskError, DivergedError
 from seedsweep.runs.history import read_history
+from seedsweep.runs.job_record import reason_of, write_error_log
 from seedsweep.runs.record import divergence_of
-from seedsweep.study.leases import SLOT, Heartbeat, Leases
+from seedsweep.study.leases import NUMBER, Heartbeat, Leases
+from seedsweep.study.options import StudyConfig
 from seedsweep.study.plan import EXTRA, Plan
-from seedsweep.study.space import suggest
+from seedsweep.study.space import dimensions, suggest
+from seedsweep.training.identity import digest
+from seedsweep.training.options import ArmSettings
 from seedsweep.whole import strict
-
-if TYPE_CHECKING:  # it brings torch, which a finished study does without
-    from seedsweep.config.schema import Config
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 2  # a failing trial is tried again once
+FIXED = "laid"  # attribute: all of a trial's settings were given when it was added, and nothing is drawn
+
+Outcome = tuple[TrialState, float | None, dict[str, Any]]  # state, value, notes
 
 
 def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path) -> None:
@@ -51,20 +53,17 @@ def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path) -> None:
             it is given back.
     """
     started = time.perf_counter()
-    study = leases.study
-    state, value = TrialState.FAIL, None
-    notes: dict[str, Any] = {}
-    lines: list[str] = []
     try:
-        with heartbeat(trial, plan):
-            lines = lines_of(trial, plan)
+        with Heartbeat(trial, plan.study.heartbeat):
+            drawn = [] if trial.user_attrs.get(FIXED) else suggest(trial, dimensions(plan.study))
+            lines = [*trial.user_attrs.get(EXTRA, []), *drawn]
             state, value, notes = _attempts(trial, plan, folder, lines)
     except (KeyboardInterrupt, *OF_ALL):
         leases.give_back(trial)
         raise
     if not leases.is_mine(trial):
         log.warning(
-            "trial %s was taken over by another worker; this result is left out", trial.user_attrs[SLOT]
+            "trial %s was taken over by another worker; this result is left out", trial.user_attrs[NUMBER]
         )
         return
     notes |= {"seconds": round(time.perf_counter() - started, 3), "settings": lines}
@@ -72,17 +71,7 @@ def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path) -> None:
         trial.set_user_attr(key, strict(note))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        study.tell(trial, value, state)
-
-
-def lines_of(trial: Trial, plan: Plan) -> list[str]:
-    """Returns a trial's settings as overrides; what isn't laid down is drawn, once."""
-    return [*trial.user_attrs.get(EXTRA, []), *suggest(trial, [] if _is_laid(trial) else plan.space)]
-
-
-def heartbeat(trial: Trial, plan: Plan) -> Heartbeat:
-    """Returns the sign of life of a trial that this process has."""
-    return Heartbeat(trial, plan.config.study.heartbeat)
+        leases.study.tell(trial, value, state)
 
 
 def value_of(study: StudyConfig, rows: list[dict[str, float]], metrics: dict[str, Any]) -> float:
@@ -101,16 +90,7 @@ def value_of(study: StudyConfig, rows: list[dict[str, float]], metrics: dict[str
     return fmean(row[f"val/{study.metric}"] for row in rows[-study.tail :])
 
 
-def _is_laid(trial: Trial) -> bool:
-    """Says whether all of a trial's settings were laid down with it (a finalist): nothing is drawn."""
-    return bool(trial.user_attrs.get("laid"))
-
-
-def _attempts(
-    trial: Trial, plan: Plan, folder: Path, lines: list[str]
-) -> tuple[TrialState, float | None, dict[str, Any]]:
-    from seedsweep.runs.job_record import reason_of, write_error_log
-
+def _attempts(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> Outcome:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             value, notes = _train(trial, plan, folder, lines)
@@ -124,14 +104,14 @@ def _attempts(
             raise
         except (Exception, SystemExit) as caught:  # memory, a setting that does not work, a defect of ours
             signals.check()
-            places = disk.places_of(plan.folder, plan.config.cache_dir)
-            if told := disk.sentence(caught, places):
-                raise DiskError(told) from caught
+            places = disk.places_of(plan.folder, plan.asked.cache_dir)
+            if full := disk.sentence(caught, places):
+                raise DiskError(full) from caught
             reason = reason_of(caught)
             write_error_log(folder)
             log.warning(
                 "trial %s failed%s: %s",
-                trial.user_attrs[SLOT], ", and is tried once more" if attempt < ATTEMPTS else "", reason,
+                trial.user_attrs[NUMBER], ", and is tried once more" if attempt < ATTEMPTS else "", reason,
             )  # fmt: skip
     return TrialState.FAIL, None, {"reason": reason}
 
@@ -140,8 +120,7 @@ def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[fl
     from seedsweep.training.run import train
     from seedsweep.training.shared_setup import Given
 
-    study = plan.config.study
-    config = plan.trial_config(lines)
+    study, settings = plan.study, plan.compose(lines)
     reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
     last = max(reported, default=-1)
 
@@ -149,45 +128,39 @@ def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[fl
         if epoch not in reported:  # by a worker that died later in this trial
             trial.report(row[f"val/{study.metric}"], epoch)
         # a pruner goes by the last report; and nothing is saved at the last epoch
-        if last <= epoch < config.trainer.max_epochs - 1 and trial.should_prune():
+        if last <= epoch < settings.trainer.max_epochs - 1 and trial.should_prune():
             raise optuna.TrialPruned
 
-    label = f"trial {trial.user_attrs[SLOT]}"
-    prepared = plan.images(config)
-    _clear_of_others(folder, config, plan)
+    prepared = plan.images(settings)
+    _clear_of_others(folder, settings, plan)
     with quiet():
         metrics = train(
-            config,
+            settings,
             folder,
-            label=label,
+            label=f"trial {trial.user_attrs[NUMBER]}",
             resume=True,
             on_epoch=on_epoch,
             pictures=False,
             meet_test=False,
-            given=Given(prepared, departures=tuple(departures(config))),
+            given=Given(prepared, departures=tuple(plan.departures(settings))),
         )
-    if _is_laid(trial):  # not after each trial: it looks at every file
+    if trial.user_attrs.get(FIXED):  # not after each trial: it looks at every file
         prepared.warn_of_changes()
     if diverged := divergence_of(metrics):
         raise diverged
     rows = read_history(folder / "history.csv")
-    notes = {
-        "epochs": len(rows),
-        "best_epoch": metrics["best_epoch"],
-        "kept": {key: metrics["val"][key] for key in ("acc", "macro_f1", "loss")},
-    }
+    kept = {key: metrics["val"][key] for key in ("acc", "macro_f1", "loss")}
+    notes = {"epochs": len(rows), "best_epoch": metrics["best_epoch"], "kept": kept}
     return value_of(study, rows, metrics), notes
 
 
-def _clear_of_others(folder: Path, config: Config, plan: Plan) -> None:
+def _clear_of_others(folder: Path, settings: ArmSettings, plan: Plan) -> None:
     """Deletes what another trial left in a trial's folder: of an earlier study of this name, or drawn otherwise.
 
     Its checkpoints may fit the net, and this trial would go on with them. What is there is known by its settings and
     images, which are noted beside it.
     """
-    from seedsweep.training.identity import digest
-
-    note, own = folder / "settings.sha256", " ".join([digest(config), *(plan.digests or [])])
+    note, own = folder / "settings.sha256", " ".join([digest(settings), *(plan.digests or [])])
     if folder.is_dir() and not (note.is_file() and note.read_text(errors="replace") == own):
         log.info("%s held a trial with other settings or images: deleted", folder)
         shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""Works on a study until nothing is left: first its trials, then its finals."""
+"""Works on a study until nothing is left: first its trials, then the re-evaluation of the best."""
 
 from __future__ import annotations
 
@@ -8,54 +8,59 @@ from collections.abc import Callable
 from pathlib import Path
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from seedsweep import signals
 from seedsweep.errors import RefusedError, SeedsweepError
-from seedsweep.study.finalists import lay_finals, open_finals, run_folder
-from seedsweep.study.leases import SLOT, Leases
-from seedsweep.study.plan import Plan, open_study, slots
-from seedsweep.study.search import build_sampler
+from seedsweep.study.leases import NUMBER, Leases
+from seedsweep.study.plan import Plan, open_study, trials_of
+from seedsweep.study.reevaluation import add_again, open_again, run_folder
+from seedsweep.study.space import build_sampler
 from seedsweep.study.trial import run_trial
 
 log = logging.getLogger(__name__)
 
 POLL = 0.5  # seconds between looks at what others are doing
 REAP_EVERY = 5.0  # seconds
-BEGIN_WITHIN = 3600.0  # seconds that a worker waits until the main process has laid the trials down
+BEGIN_WITHIN = 3600.0  # seconds that a worker waits until the main process has added the trials
 IMAGES = "images"  # a study's attribute: digests of its split and its images
 
 Progress = Callable[[optuna.Study], None]
 
 
 def work(study: optuna.Study, plan: Plan, *, main: bool, progress: Progress) -> optuna.Study:
-    """Runs what there is to run, beside others who do the same, until trials and finals are all done.
+    """Runs what there is to run, beside others who do the same, until trials and re-evaluation are all done.
 
     Args:
-        study: opened; its trials are laid down by the main process.
+        study: opened; its trials are added by the main process.
         plan: the study.
-        main: this process lays the finals down, and looks after other machines' dead workers.
+        main: this process adds the re-evaluation, and looks after other machines' dead workers.
         progress: called after each trial of this process, and each time it looks at the others'.
 
     Returns:
-        The finals.
+        The re-evaluation.
 
     Raises:
         SeedsweepError: the main process never came.
         KeyboardInterrupt: the user stopped the study; this process's trial is given back.
     """
-    _run_all(study, plan, lambda slot: plan.folder / "trials" / f"{slot:04d}", main, progress)
-    finals = lay_finals(study, plan) if main else _wait_for_finals(study, plan)
-    _run_all(finals, plan, lambda slot: run_folder(plan, slot), main, progress)
-    return finals
+    _run_all(study, plan, lambda number: plan.folder / "trials" / f"{number:04d}", main, progress)
+    if main:
+        again = add_again(study, plan)
+    else:
+        again = open_again(study, plan)
+        # not that of a shorter study that this one goes on with
+        wait_for(lambda: again.user_attrs.get("n_trials") == plan.study.n_trials, "re-evaluation")
+    _run_all(again, plan, lambda number: run_folder(plan, number), main, progress)
+    return again
 
 
-def serve(plan: Plan) -> None:
-    """Runs trials of a study that another process, its main one, has laid down."""
+def join_study(plan: Plan) -> None:
+    """Runs trials of a study whose main process is another one, perhaps on another machine."""
     study = open_study(plan)
-    wait_for(lambda: bool(slots(study)), "trials")
+    wait_for(lambda: bool(trials_of(study)), "trials")
     agree_on_images(study, plan)
-    work(study, plan, main=False, progress=lambda _: None)  # the main process tells of all trials
+    work(study, plan, main=False, progress=lambda _: None)  # the main process prints the progress
 
 
 def agree_on_images(study: optuna.Study, plan: Plan) -> None:
@@ -75,7 +80,7 @@ def agree_on_images(study: optuna.Study, plan: Plan) -> None:
     elif begun != plan.digests:
         raise RefusedError(
             f"the {'split' if begun[1] == plan.digests[1] else 'images'} found here are not those that the study "
-            f"{plan.config.study.name} began with: restore them (its manifest.csv, where it began, names them), or "
+            f"{plan.study.name} began with: restore them (its manifest.csv, where it began, names them), or "
             "give another study.name=NAME."
         )
 
@@ -95,15 +100,15 @@ def wait_for(ready: Callable[[], bool], what: str, seconds: float = BEGIN_WITHIN
         time.sleep(POLL)
 
 
-def unfinished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+def unfinished(study: optuna.Study) -> list[FrozenTrial]:
     """Returns the trials that wait or run."""
-    return slots(study, (TrialState.WAITING, TrialState.RUNNING))
+    return trials_of(study, (TrialState.WAITING, TrialState.RUNNING))
 
 
 def _run_all(
     study: optuna.Study, plan: Plan, folder: Callable[[int], Path], main: bool, progress: Progress
 ) -> None:
-    leases = Leases(study, plan.folder, plan.config.study.grace)
+    leases = Leases(study, plan.folder, plan.study.grace)
     leases.reap(other_machines=False, blame=False)
     looked = time.monotonic()
     while True:
@@ -111,19 +116,12 @@ def _run_all(
             leases.reap(other_machines=main)
             looked = time.monotonic()
         signals.check()
-        trial = leases.claim(lambda slot: build_sampler(plan.config.sampler, plan.config.study.seed, slot))
+        trial = leases.claim(lambda number: build_sampler(plan.sampler, plan.study.seed, number))
         if trial is not None:
-            run_trial(trial, plan, leases, folder(int(trial.user_attrs[SLOT])))
+            run_trial(trial, plan, leases, folder(int(trial.user_attrs[NUMBER])))
             progress(study)
         elif not unfinished(study):
             return
         else:
             time.sleep(POLL)
             progress(study)
-
-
-def _wait_for_finals(study: optuna.Study, plan: Plan) -> optuna.Study:
-    finals = open_finals(study, plan)
-    # not those of a shorter study that this one goes on with
-    wait_for(lambda: finals.user_attrs.get("n_trials") == plan.config.study.n_trials, "finals")
-    return finals

@@ -16,7 +16,6 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from seedsweep import signals
-from seedsweep.config.location import studies_of
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
@@ -134,7 +133,7 @@ def start_optuna_dashboard(config: Config, journal: Path | None, port: int) -> s
 
     if journal is not None:
         config.storage.path = str(journal)
-    app = wsgi(open_storage(config.storage, studies_of(config)))
+    app = wsgi(open_storage(config.storage, config.studies_dir))
 
     def serve(chosen: int) -> str:
         server = make_server(HOST, chosen, app, server_class=_Server, handler_class=_Quiet)

@@ -28,9 +28,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     options = config.diagnose
     check_given(options)
 
-    from hydra.core.hydra_config import HydraConfig
-
-    from seedsweep.config.command_line import command_line_here, command_line_of
+    from seedsweep.config.compose import command_line_here, command_line_of
     from seedsweep.diagnosis import opening
     from seedsweep.diagnosis.keras_model import of_keras
     from seedsweep.diagnosis.run_checks import diagnose
@@ -40,9 +38,8 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.report.write_report import write_at_end
 
     flush_denormals()
-    here = opening.local_settings(
-        config, list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    )
+    line = command_line_here()
+    here = opening.local_settings(config, line.overrides if line else [])
     if options.run is not None:
         where = path_of(options.run)
         subject = opening.of_run(where, options.images, here, command_line_of(where))
@@ -58,7 +55,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
             "no diagnose.run or diagnose.checkpoint: the settings are examined, on the images of %s",
             config.data.root or f"data={config.data.name}",
         )
-        subject = opening.of_plan(config, options.images, command_line_here())
+        subject = opening.of_plan(config, options.images, line)
     show(diagnose(subject, folder), folder)
     if options.run is not None and config.report.write and (page := write_at_end(where, command_line_of)):
         log.info("report     %s", page)  # that the run wrote at its end, now with the diagnosis in it

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from seedsweep.config.location import studies_of
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 
@@ -31,7 +30,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     options = config.storage
     if options.name == "grpc":
         raise SeedsweepError("task=proxy stands before a storage: give storage=postgres or storage=journal.")
-    storage = open_storage(options, studies_of(config))
+    storage = open_storage(options, config.studies_dir)
     log.info("storage proxy at %s:%d; Ctrl-C ends it", options.host, options.port)
     try:
         optuna.storages.run_grpc_proxy_server(storage, host=options.host, port=options.port)

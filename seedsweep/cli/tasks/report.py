@@ -25,7 +25,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     Raises:
         SeedsweepError: ``report.dir`` is not given, is no folder, or holds no results; or it can't be written.
     """
-    from seedsweep.config.command_line import command_line_of
+    from seedsweep.config.compose import command_line_of
     from seedsweep.report.write_report import write_report
 
     if config.report.dir is None:

@@ -6,7 +6,6 @@ import logging
 import time
 from pathlib import Path
 
-from seedsweep.config.location import study_of
 from seedsweep.config.schema import Config
 from seedsweep.runs.summary import random_and_frozen
 
@@ -14,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
-    """Works on the study that ``study.name`` names until its ``n_trials`` trials and its finals are done.
+    """Works on the study that ``study.name`` names until its trials and the re-evaluation of the best are done.
 
     Args:
         config: the whole configuration.
@@ -30,7 +29,9 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         from seedsweep.study.processes import preload
 
         preload(config.study.workers)  # it imports while this process has its own imports
-    from seedsweep.study.main_process import join_study, run_study
+    from seedsweep.config.studies import plan_of
+    from seedsweep.study.main_process import run_study
+    from seedsweep.study.worker import join_study
 
     logging.getLogger("optuna").setLevel(logging.WARNING)
     started = time.perf_counter()
@@ -38,11 +39,11 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         backbone = config.backbone
         if warning := random_and_frozen(backbone.weights, backbone.freeze, backbone.train_from):
             log.warning("!!! where a trial does not say otherwise, %s", warning)
-        run_study(config, started)
+        run_study(plan_of(config), started)
         if config.report.write:
             from seedsweep.report.write_report import write_at_end
 
-            if path := write_at_end(study_of(config)):
+            if path := write_at_end(config.study_dir):
                 log.info("report     %s", path)
     else:
-        join_study(config)
+        join_study(plan_of(config))

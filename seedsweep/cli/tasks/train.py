@@ -42,7 +42,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
             "what to do: %s", gap, command("task=diagnose", ("diagnose.run", folder)),
         )  # fmt: skip
     if config.report.write:
-        from seedsweep.config.command_line import command_line_of
+        from seedsweep.config.compose import command_line_of
         from seedsweep.report.write_report import write_at_end
 
         if path := write_at_end(folder, command_line_of):

@@ -1,4 +1,4 @@
-"""Typed schema of Optuna studies: what is tried, how, where it is kept, and who works on it."""
+"""Settings of Optuna studies: what is tried, how, where it is kept, and who works on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from seedsweep.bounds import at_least, between, file_name, one_of, positive
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import written
-from seedsweep.runs.record import METRICS as METRICS
+from seedsweep.runs.record import METRICS
 
 # beginnings of keys that are no settings of a trial
 OF_THE_STUDY = ("study", "sampler", "pruner", "storage", "task", "resume")

@@ -1,14 +1,20 @@
-"""What the value of an override means: text stays the text that was typed."""
+"""What the value of an override means, by the type of its setting: text stays the text that was typed."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from functools import cache
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
+from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 
-from seedsweep.config.kinds import can_be_null, is_text, is_whole, kinds
+from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import as_text, is_quoted, key_of, quoted, split, text_of
 from seedsweep.runs.command import typed
@@ -19,13 +25,39 @@ _WHOLE = re.compile(r"[+-]?\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 _MANY_DIGITS = re.compile(r"\d{400}")
 LARGEST = 10**15
-HYDRAS = (
-    "paths.outputs",
-    "paths.multirun",
-    "hydra.run.dir",
-    "hydra.sweep.dir",
-)  # folders that Hydra makes: it knows no ~
+# folders that Hydra makes: it knows no ~
+HYDRAS = ("paths.outputs", "paths.multirun", "hydra.run.dir", "hydra.sweep.dir")
 SIZE = "data.image_size"
+
+
+@cache
+def kinds() -> dict[str, Any]:
+    """Returns the annotated type of each setting by its dotted key, of the schema and of Hydra's own settings."""
+    return dict([*_below(Config, ""), *_below(HydraConf, "hydra.")])
+
+
+def is_text(key: str) -> bool:
+    """Says whether a setting is text; ``resume`` is, on the command line: a folder."""
+    kind = kinds().get(key)
+    return key == "resume" or kind is str or set(get_args(kind)) == {str, NoneType}
+
+
+def is_whole(key: str) -> bool:
+    """Says whether a setting is a whole number."""
+    return kinds().get(key) is int
+
+
+def can_be_null(key: str) -> bool:
+    """Says whether a setting may be null, as a choice of a group may."""
+    return key not in kinds() or NoneType in get_args(kinds()[key])
+
+
+def _below(kind: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, hint in get_type_hints(kind).items():
+        if is_dataclass(hint):
+            yield from _below(hint, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", hint
 
 
 def as_meant(override: str) -> str:
