@@ -57,6 +57,11 @@ def setting(key: str, value: Any) -> str:
     return plus(f"{key}={written(value)}")
 
 
+def short_setting(key: str, value: Any) -> str:
+    """Writes a setting as people type it: ``augment.rotation=20`` for a rotation of 20.0."""
+    return setting(key, int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
 def split(value: str) -> list[str]:
     r"""Splits at the commas outside quotes and brackets; ``\,`` splits nothing, nor does an open bracket."""
     parts, depth, mark, start = [], 0, "", 0

@@ -102,15 +102,15 @@ def test_efficientnet_equals_timm() -> None:
 
 
 def test_a_new_file_is_a_new_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "pocket.py").write_text(
+    (tmp_path / "pouch.py").write_text(
         "from torch import nn\n"
         "from seedsweep.models.backbone import IMAGENET, Backbone, Source\n"
-        "SOURCE = Source(url='https://weights.invalid/pocket.pth')\n"
+        "SOURCE = Source(url='https://weights.invalid/pouch.pth')\n"
         "def build():\n    return Backbone(nn.Conv2d(3, 5, 3), 5, IMAGENET, min_size=16)\n"
     )
     monkeypatch.setattr(nets, "__path__", [*nets.__path__, str(tmp_path)])
-    assert "pocket" in nets.names()
-    assert build("pocket")(photo(16)).shape == (1, 5, 14, 14)
+    assert "pouch" in nets.names()
+    assert build("pouch")(photo(16)).shape == (1, 5, 14, 14)
 
 
 def test_every_net_has_a_file() -> None:

@@ -10,8 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seedsweep.cli.sentences import choices_of, is_choice
 from seedsweep.errors import SeedsweepError
-from seedsweep.models.called import told
-from seedsweep.overrides import APPENDED, key_of, text_of
+from seedsweep.overrides import APPENDED, key_of, short_setting, text_of
 
 Compose = Callable[[list[str]], DictConfig]
 BY_NAME_ALONE = ("data",)  # an experiment sets a batch size of its own for the images of any folder
@@ -55,9 +54,11 @@ def shadowed(lines: Sequence[str], composed: DictConfig, compose: Compose) -> di
             continue
         without = compose([each for each in lines if each != line])[group]
         if "name" in other or (group not in BY_NAME_ALONE and without == now):
-            sets = [told(f"{group}.{key}", now[key]) for key in other]
+            sets = [short_setting(f"{group}.{key}", now[key]) for key in other]
             instead = [
-                told(f"{group}.{key}", value) for key, value in chosen.items() if without[key] != value
+                short_setting(f"{group}.{key}", value)
+                for key, value in chosen.items()
+                if without[key] != value
             ]
             found[line] = Shadow(sets, instead)
     return found

@@ -14,8 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.config.yaml_file import package_of, read_yaml
 from seedsweep.errors import SeedsweepError
-from seedsweep.models.called import told
 from seedsweep.names import conf_dir
+from seedsweep.overrides import short_setting
 from seedsweep.training.options import ArmSettings
 
 NOT_SETTINGS = ("experiment", "rung", "hydra", "defaults")
@@ -151,7 +151,7 @@ def _differences(
         if isinstance(value, dict) and isinstance(content[key], dict):
             found += _differences(value, content[key], schema, (*path, key))
         elif not _is_open(value) and _typed(schema, ".".join((*path, key)), value) != content[key]:
-            found.append(told(".".join((*path, key)), content[key]))
+            found.append(short_setting(".".join((*path, key)), content[key]))
     return found
 
 

@@ -14,8 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.bounds import all_finite
 from seedsweep.errors import SeedsweepError
-from seedsweep.models.called import told
 from seedsweep.names import conf_dir
+from seedsweep.overrides import short_setting
 from seedsweep.training.effective import name_by_values
 from seedsweep.training.options import ArmSettings
 
@@ -117,7 +117,7 @@ def proved(remedy: list[str], config: ArmSettings | None, said: CommandLine | No
         return remedy
     before, wanted = _content(apply(config, [])), _content(apply(config, remedy))
     values = [
-        told(f"{section}.{key}", value)
+        short_setting(f"{section}.{key}", value)
         for section, content in wanted.items()
         if isinstance(content, dict)
         for key, value in content.items()

@@ -20,16 +20,8 @@ IMAGENET = InputSpec((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 MINUS_ONE_TO_ONE = InputSpec((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-class Spaced(nn.Module):
-    """A net whose feature map may be other than the image's rows and columns."""
-
-    def spaced(self, images: Tensor) -> tuple[Tensor, Space | None]:
-        """Returns the feature map [B, C, h, w] of images [B, 3, H, W], and how it lies on them, if that is known."""
-        raise NotImplementedError
-
-
 @dataclass(frozen=True)
-class Space:
+class CellLayout:
     """How the places of a feature map [B, C, h, w] lie on the image.
 
     Attributes:
@@ -47,7 +39,7 @@ class Backbone(nn.Module):
     """A feature extractor: normalised images [B, 3, H, W] to a feature map [B, num_features, h, w].
 
     Args:
-        net: does so.
+        net: does so. It may have a method ``spaced`` as below, where its maps don't have the image's rows and columns.
         num_features: channels of the feature map.
         input_spec: the normalisation its weights expect.
         min_size: smallest height and width in pixels.
@@ -64,12 +56,13 @@ class Backbone(nn.Module):
         """Returns the feature map [B, num_features, h, w]."""
         return cast(Tensor, self.net(images))
 
-    def spaced(self, images: Tensor) -> tuple[Tensor, Space | None]:
+    def spaced(self, images: Tensor) -> tuple[Tensor, CellLayout | None]:
         """Returns the feature map, and how its places lie on the image; None: the net doesn't say."""
-        if isinstance(self.net, Spaced):
-            return self.net.spaced(images)
+        own = getattr(self.net, "spaced", None)
+        if own is not None:
+            return cast("tuple[Tensor, CellLayout | None]", own(images))
         maps = self(images)
-        return maps, Space(*maps.shape[2:])
+        return maps, CellLayout(*maps.shape[2:])
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from seedsweep.models.fitting import WeightsMisfitError
 from seedsweep.models.keras_file import is_keras
 from seedsweep.models.keras_twin import KerasTwin, behave_as_keras
 from seedsweep.models.options import BackboneConfig
-from seedsweep.models.own_file import RANDOM_AND_FROZEN, choice_of
-from seedsweep.models.tensors import WeightFile, read_tensors
+from seedsweep.models.weight_file import RANDOM_AND_FROZEN, WeightFile, read_tensors
 from seedsweep.models.weights import (
     WeightsOrigin,
     WeightsUnreachableError,
@@ -34,12 +33,12 @@ log = logging.getLogger(__name__)
 PREFERRED, OFFLINE = "inception_v3", "efficientnet_lite0"
 BY_FILE = (PREFERRED, OFFLINE, "vgg16")  # what a weight file may be when the name is left to us
 
-_told: set[str] = set()  # reasons that the terminal has shown
+_shown: set[str] = set()  # reasons that the terminal has shown
 
 
 @dataclass
 class BuiltBackbone:
-    """A backbone, what it is called, where its weights came from, and whether it stands in for another."""
+    """A backbone, what it is called, where its weights came from, and why it is another than the preferred one."""
 
     net: Backbone
     name: str
@@ -57,24 +56,19 @@ def build_backbone(config: BackboneConfig) -> BuiltBackbone:
     Raises:
         SeedsweepError: no such net, or its weights can't be had or don't fit.
     """
-    built = _build(config)
+    if config.library == "timm":
+        built = _build_timm(config)
+    elif config.name != "auto":
+        built = _build_own(config)
+    elif config.weights not in ("auto", "none"):
+        built = _build_by_file(config)
+    elif reason := _why_not_preferred():
+        _warn_once(reason)
+        built = replace(_build_own(replace(config, name=OFFLINE)), fallback=reason)
+    else:
+        built = _build_own(replace(config, name=PREFERRED))
     if built.weights.source == "none" and (config.freeze or config.train_from is not None):
         built.weights = replace(built.weights, note=RANDOM_AND_FROZEN)
-    return built
-
-
-def _build(config: BackboneConfig) -> BuiltBackbone:
-    if config.library == "timm":
-        return _build_timm(config)
-    if config.name != "auto":
-        return _build_own(config)
-    if config.weights not in ("auto", "none"):
-        return _build_by_file(config)
-    fallback = _why_not_preferred()
-    built = _build_own(replace(config, name=OFFLINE if fallback else PREFERRED))
-    if fallback:
-        _notice(fallback)
-    built.fallback = fallback
     return built
 
 
@@ -90,8 +84,8 @@ def rebuild_backbone(name: str, library: str, keras: bool) -> Backbone:
         SeedsweepError: this installation has no such net.
     """
     net = build_backbone(BackboneConfig(name, library, weights="none")).net
-    twin: KerasTwin | None = getattr(_own(name), "KERAS", None) if library == "own" else None
-    if keras and twin is not None:
+    twin = _twin(_own(name)) if keras and library == "own" else None
+    if twin is not None:
         behave_as_keras(net, twin)
     return net
 
@@ -109,25 +103,25 @@ def _why_not_preferred() -> str | None:
     return None
 
 
-def _notice(reason: str) -> None:
+def _warn_once(reason: str) -> None:
     """Says on the terminal once a process why another net is taken: a grid of 24 jobs has one notice, not 24.
 
-    Each run's metrics.json has the reason too. Where the terminal is muted (a study's trials), it is still to be said.
+    Each run's metrics.json has the reason too. A muted terminal (in a study's trials) shows it later.
     """
-    log.log(logging.DEBUG if reason in _told else logging.WARNING, "!!! backbone=auto: %s", reason)
-    terminals = [
+    log.log(logging.DEBUG if reason in _shown else logging.WARNING, "!!! backbone=auto: %s", reason)
+    terminals = (
         handler
         for handler in logging.getLogger().handlers
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
-    ]
+    )
     if any(handler.level <= logging.WARNING for handler in terminals):
-        _told.add(reason)
+        _shown.add(reason)
 
 
 def _build_own(config: BackboneConfig, read: WeightFile | None = None) -> BuiltBackbone:
     module = _own(config.name)
     net: Backbone = module.build()
-    twin: KerasTwin | None = getattr(module, "KERAS", None)
+    twin = _twin(module)
     origin = load_pretrained(net.net, config.name, config.weights, module.SOURCE, twin, read)
     if origin.keras and twin is not None:
         behave_as_keras(net, twin)
@@ -137,20 +131,19 @@ def _build_own(config: BackboneConfig, read: WeightFile | None = None) -> BuiltB
 def _build_by_file(config: BackboneConfig) -> BuiltBackbone:
     """Takes the net that a checkpoint of ours names, or else the first that the weight file fits."""
     path = path_of(config.weights)
-    ours = read_tensors(path) if path.is_file() and not is_keras(path) else None
+    read = read_tensors(path) if path.is_file() and not is_keras(path) else None
     candidates: tuple[str, ...] = BY_FILE
-    if ours is not None and ours.card is not None:
-        backbone = ours.card["backbone"]
-        if backbone["library"] != "own":
+    if read is not None and read.card is not None:
+        if read.backbone["library"] != "own":
             raise WeightsMisfitError(
-                f"{config.weights} is a checkpoint of seedsweep with the backbone {backbone['name']}: take "
-                f"{choice_of(ours)}."
+                f"{config.weights} is a checkpoint of seedsweep with the backbone {read.backbone['name']}: take "
+                f"{read.choice}."
             )
-        candidates = (backbone["name"],)
+        candidates = (read.backbone["name"],)
     for name in candidates:
         before = torch.get_rng_state()
         try:
-            return _build_own(replace(config, name=name), ours)
+            return _build_own(replace(config, name=name), read)
         except WeightsMisfitError:
             torch.set_rng_state(before)  # a net that was only tried leaves no trace
     raise WeightsMisfitError(
@@ -162,7 +155,6 @@ def _build_by_file(config: BackboneConfig) -> BuiltBackbone:
 def _build_timm(config: BackboneConfig) -> BuiltBackbone:
     from seedsweep.models import timm_model
 
-    timm_model.check_name(config.name)
     net = timm_model.build(config.name)
     model = cast(timm_model.TimmNet, net.net).model  # its keys are those of the files
     origin = load_pretrained(model, config.name, config.weights, timm_model.source(config.name))
@@ -170,11 +162,17 @@ def _build_timm(config: BackboneConfig) -> BuiltBackbone:
 
 
 def _own(name: str) -> ModuleType:
-    if name not in nets.names():
-        near = difflib.get_close_matches(name, nets.names(), 1)
+    """Returns the module of a net that has a file of its own."""
+    known = nets.names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise SeedsweepError(
-            f"backbone.name={name} is unknown: {hint}There are {', '.join(nets.names())}, auto, and with "
+            f"backbone.name={name} is unknown: {hint}There are {', '.join(known)}, auto, and with "
             "backbone=timm every model of timm."
         )
     return importlib.import_module(f"{nets.__name__}.{name}")
+
+
+def _twin(module: ModuleType) -> KerasTwin | None:
+    return getattr(module, "KERAS", None)

@@ -83,32 +83,6 @@ class Head(nn.Sequential):
         return last
 
 
-class Classifier(nn.Module):
-    """Pixels to logits.
-
-    Args:
-        preprocess: maps pixels 0..255 to what the backbone reads.
-        backbone: maps [B, 3, H, W] to a feature map [B, C, h, w].
-        head: maps pooled features [B, C] to logits [B, N].
-    """
-
-    def __init__(self, preprocess: nn.Module, backbone: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.preprocess = preprocess
-        self.backbone = backbone
-        self.head = head
-
-    def features(self, images: Tensor) -> Tensor:
-        """Returns globally averaged features [B, C] of images [B, 3, H, W] with values 0..255."""
-        features: Tensor = self.backbone(self.preprocess(images))
-        return features.mean(dim=(2, 3))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Returns logits [B, N] of images [B, 3, H, W] with values 0..255."""
-        logits: Tensor = self.head(self.features(images))
-        return logits
-
-
 class FeatureNet(nn.Module):
     """Pixels to features: a :class:`Classifier` without its head.
 
@@ -122,10 +96,33 @@ class FeatureNet(nn.Module):
         self.preprocess = preprocess
         self.backbone = backbone
 
-    def forward(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> Tensor:
         """Returns globally averaged features [B, C] of images [B, 3, H, W] with values 0..255."""
         features: Tensor = self.backbone(self.preprocess(images))
         return features.mean(dim=(2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns what :meth:`features` does."""
+        return self.features(images)
+
+
+class Classifier(FeatureNet):
+    """Pixels to logits.
+
+    Args:
+        preprocess: maps pixels 0..255 to what the backbone reads.
+        backbone: maps [B, 3, H, W] to a feature map [B, C, h, w].
+        head: maps pooled features [B, C] to logits [B, N].
+    """
+
+    def __init__(self, preprocess: nn.Module, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__(preprocess, backbone)
+        self.head = head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns logits [B, N] of images [B, 3, H, W] with values 0..255."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
 
 
 class UpperClassifier(Classifier):

@@ -17,16 +17,14 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from seedsweep.errors import SeedsweepError
 
-COUNTER = "num_batches_tracked"  # files of before 2018 lack it, and it changes no answer
+COUNTER = "num_batches_tracked"  # files of before 2018 lack it, and no output depends on it
 MASK = "_mask"  # of a pruning, behind the name of the tensor that it was made for
 CLASSIFIERS = ("fc.", "AuxLogits.", "classifier.", "head.fc.", "_fc.")
 AVERAGED = {"ema", "swa", "averaged", "teacher"}
@@ -48,18 +46,14 @@ class FurtherBlocksError(WeightsMisfitError):
 
 @dataclass(frozen=True)
 class _Place:
-    """The tensors behind one prefix, as against those that a net wants.
+    """The tensors behind one prefix (with its last dot), as against those that a net wants, by the net's names.
 
-    Attributes:
-        prefix: as in the file, with its last dot.
-        filled: names of the net that are there with their shape.
-        missing: names of the net that are not there.
-        shapes: names of the net that are there otherwise, and how.
-        further: names there that belong to blocks of the net, but that the net doesn't have.
+    ``filled`` counts those with the right shape, ``shapes`` says how others are, and ``further`` names tensors that
+    belong to blocks of the net, but that the net doesn't have.
     """
 
     prefix: str
-    filled: list[str]
+    filled: int
     missing: list[str]
     shapes: list[str]
     further: list[str]
@@ -67,6 +61,10 @@ class _Place:
     @property
     def serves(self) -> bool:
         return not (self.missing or self.shapes or self.further)
+
+    @property
+    def label(self) -> str:
+        return self.prefix.rstrip(".") or "the outermost names"
 
 
 def fit_by_name(
@@ -90,23 +88,22 @@ def fit_by_name(
     """
     wanted = net.state_dict()
     computed = {key for key, _ in net.named_buffers()} - wanted.keys()  # files of older versions hold them
-    places = _places(wanted, tensors, (*CLASSIFIERS, *classifiers), computed)
-    serving = sorted((place for place in places if place.serves), key=lambda place: _rank(place.prefix))
+    places = _places(wanted, tensors, (*CLASSIFIERS, *classifiers, *computed))
+    serving = [place for place in places if place.serves]
     if not serving:
         deeper = any(not (place.missing or place.shapes) for place in places)
         kind = FurtherBlocksError if deeper else WeightsMisfitError
         raise kind(f"{path} doesn't fit {name}: {_why_not(places, wanted, tensors)}.")
-    prefix = serving[0].prefix
-    load_whole(net, {key: tensors.get(prefix + key, value) for key, value in wanted.items()}, name, path)
+    taken = min(serving, key=lambda place: _rank(place.prefix))
+    load_whole(
+        net, {key: tensors.get(taken.prefix + key, value) for key, value in wanted.items()}, name, path
+    )
     if len(serving) == 1:
         return ""
-    labels = [place.prefix.rstrip(".") or "the outermost names" for place in places if place.serves]
-    return f"took {prefix.rstrip('.') or 'the outermost names'} of {_some(labels, most=6)}"
+    return f"took {taken.label} of {some([place.label for place in serving], most=6)}"
 
 
-def _places(
-    wanted: dict[str, Tensor], tensors: dict[str, Tensor], classifiers: tuple[str, ...], computed: set[str]
-) -> list[_Place]:
+def _places(wanted: dict[str, Tensor], tensors: dict[str, Tensor], aside: tuple[str, ...]) -> list[_Place]:
     """Returns a place a prefix that stands before a name of the net, in the order of the file."""
     prefixes: Counter[str] = Counter()
     for key in tensors:
@@ -115,24 +112,16 @@ def _places(
             short = ".".join(parts[start:])
             if short in wanted and not short.endswith(COUNTER):
                 prefixes[key.removesuffix(short)] += 1
-    blocks = {key.split(".")[0] for key in wanted if "." in key}
     most = max(prefixes.values(), default=0)
-    return [
-        _place(prefix, wanted, tensors, blocks, classifiers, computed)
-        for prefix, count in prefixes.items()
-        if 2 * count >= most  # a lone `norm.weight` elsewhere is no other copy of the net
-    ]
+    # a lone `norm.weight` elsewhere is no other copy of the net
+    return [_place(prefix, wanted, tensors, aside) for prefix, count in prefixes.items() if 2 * count >= most]
 
 
 def _place(
-    prefix: str,
-    wanted: dict[str, Tensor],
-    tensors: dict[str, Tensor],
-    blocks: set[str],
-    classifiers: tuple[str, ...],
-    computed: set[str],
+    prefix: str, wanted: dict[str, Tensor], tensors: dict[str, Tensor], aside: tuple[str, ...]
 ) -> _Place:
-    filled, missing, shapes, further = [], [], [], []
+    """Compares what stands behind a prefix with what is wanted; ``aside`` begins names that no net is filled from."""
+    missing, shapes, further = [], [], []
     for key, value in wanted.items():
         there = tensors.get(prefix + key)
         if there is None:
@@ -142,102 +131,67 @@ def _place(
             shapes.append(f"{key} is {list(there.shape)} and not {list(value.shape)}")
         elif value.is_floating_point() and not there.is_floating_point():
             shapes.append(f"{key} is {str(there.dtype).removeprefix('torch.')} and not floating")
-        else:
-            filled.append(key)
+    blocks = {key.split(".")[0] for key in wanted if "." in key}
     for key, value in tensors.items():
         short = key.removeprefix(prefix)
         theirs = key.startswith(prefix) and short not in wanted and short.split(".")[0] in blocks
-        aside = short in computed or short.startswith(classifiers) or short.removesuffix(MASK) in wanted
-        if theirs and value.ndim and value.is_floating_point() and not aside:  # counters have no dimension
+        left = short.startswith(aside) or short.removesuffix(MASK) in wanted
+        if theirs and value.ndim and value.is_floating_point() and not left:  # counters have no dimension
             further.append(short)
+    filled = sum(prefix + key in tensors for key in wanted) - len(shapes)
     return _Place(prefix, filled, missing, shapes, further)
 
 
 def _rank(prefix: str) -> tuple[int, int]:
+    """Sorts the prefix that is to be preferred first."""
     words = set(re.split(r"[._]", prefix.lower()))
     kind = 0 if words & AVERAGED else 2 if words & SLOW else 1
     return kind, prefix.count(".")
 
 
 def _why_not(places: list[_Place], wanted: dict[str, Tensor], tensors: dict[str, Tensor]) -> str:
+    """Describes the place that comes nearest."""
     needed = [key for key in wanted if not key.endswith(COUNTER)]
     if not tensors:
         return "it holds no tensors"
     if not places:
-        return f"it lacks all {len(needed)} tensors of the net ({_some(needed)}), and holds {_some(list(tensors))}"
-    near = max(places, key=lambda place: (len(place.filled), -len(place.further), -_rank(place.prefix)[1]))
+        return (
+            f"it lacks all {len(needed)} tensors of the net ({some(needed)}), and holds {some(list(tensors))}"
+        )
+    near = max(places, key=lambda place: (place.filled, -len(place.further), -place.prefix.count(".")))
     behind = f" behind the prefix {near.prefix}" if near.prefix else ""
-    told = []
+    of_net = f"of the net's {len(needed)} tensors{behind}"
+    used = {near.prefix + key for key in wanted}
+    others = [key for key in tensors if key not in used]
+    reasons = []
     if near.missing:
-        used = {near.prefix + key for key in wanted}
-        others = [key for key in tensors if key not in used]
-        told.append(
-            f"it lacks {len(near.missing)} of the net's {len(needed)} tensors{behind} ({_some(near.missing)})"
-            + (f", and holds {_some(others)} beside the others" if others else "")
-        )
+        beside = f", and holds {some(others)} beside the others" if others else ""
+        reasons.append(f"it lacks {len(near.missing)} {of_net} ({some(near.missing)}){beside}")
     if near.shapes:
-        told.append(
-            f"it has {len(near.shapes)} of the net's {len(needed)} tensors{behind} otherwise ({_some(near.shapes)})"
-        )
+        reasons.append(f"it has {len(near.shapes)} {of_net} otherwise ({some(near.shapes)})")
     if near.further:
-        told.append(
-            f"it has {len(near.further)} tensors{behind} that the net has no place for ({_some(near.further)})"
-        )
-    return "; ".join(told)
+        further = f"{len(near.further)} tensors{behind} that the net has no place for"
+        reasons.append(f"it has {further} ({some(near.further)})")
+    return "; ".join(reasons)
 
 
-def fit_in_order(net: nn.Module, tensors: dict[str, Tensor], name: str, path: Path) -> None:
-    """Loads tensors one by one, for a file whose names differ but whose order is the net's.
+def named_in_order(net: nn.Module, tensors: dict[str, Tensor], name: str, path: Path) -> dict[str, Tensor]:
+    """Returns tensors by the net's names, for a file whose names differ but whose order is the net's.
 
     Raises:
         WeightsMisfitError: the number of tensors or a shape differs.
-        SeedsweepError: a value is not finite.
     """
     wanted = net.state_dict()
-    _check_real(tensors, name, path)
     values = [value for key, value in tensors.items() if not key.startswith(CLASSIFIERS)]
     if [v.shape for v in values] != [v.shape for v in wanted.values()]:
         raise WeightsMisfitError(f"{path} doesn't fit {name}: its tensors differ in number or shape.")
-    load_whole(net, dict(zip(wanted, values, strict=True)), name, path)
-
-
-def fit_through_timm(net: nn.Module, tensors: dict[str, Tensor], model: str, name: str, path: Path) -> None:
-    """Loads tensors with timm's own converter, which knows older names of some models.
-
-    timm itself accepts tensors that fill nothing. What they fill is found by NaN in the place of each number.
-
-    Raises:
-        WeightsMisfitError: timm can't make them fit, or leaves a tensor of the net as it was.
-        SeedsweepError: a value is not finite.
-    """
-    from seedsweep.models import timm_model
-
-    def converted(given: dict[str, Tensor]) -> dict[str, Tensor]:
-        made = timm_model.create(model, pretrained=True, pretrained_cfg_overlay={"state_dict": given})
-        return dict(made.state_dict())
-
-    _check_real(tensors, name, path)
-    wanted = net.state_dict()
-    blank = {key: torch.full_like(v, torch.nan) if v.is_floating_point() else v for key, v in tensors.items()}
-    try:
-        with (
-            _quiet_timm(),
-            torch.random.fork_rng(devices=[]),
-        ):  # the throw-away nets must not move the run's random stream
-            reached, loaded = converted(blank), converted(dict(tensors))
-        left = [k for k, v in wanted.items() if v.is_floating_point() and not reached[k].isnan().all()]
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsMisfitError(f"{path} doesn't fit {name} ({reason}).") from error
-    if left:
-        raise WeightsMisfitError(f"{path} doesn't fit {name}: it lacks {_some(left)}.")
-    load_whole(net, {key: loaded[key] for key in wanted}, name, path)
+    return dict(zip(wanted, values, strict=True))
 
 
 def tables_of(tensors: dict[str, Tensor], least: int) -> Iterator[dict[str, Tensor]]:
     """Yields the tables of tensors in a file by names without their common beginning, the preferred one first.
 
-    They are for a reader that knows names of its own: all tensors, or those behind one outermost name.
+    They are for a converter that knows names of its own: all tensors, or those behind one outermost name.
 
     Args:
         tensors: by their names in the file.
@@ -258,31 +212,20 @@ def _without_beginning(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return tensors
 
 
-@contextmanager
-def _quiet_timm() -> Iterator[None]:
-    """Keeps timm from warning of tensors that it has no use for: classifiers, and what is checked here."""
-    builder = logging.getLogger("timm.models._builder")
-    before = builder.level
-    builder.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        builder.setLevel(before)
-
-
 def load_whole(net: nn.Module, given: dict[str, Tensor], name: str, path: Path) -> None:
-    """Fills a net whole, or not at all where a value is not finite or a variance is below 0; warns of zeros alone."""
+    """Fills a net whole, or not at all; warns where every weight is 0.
+
+    Raises:
+        SeedsweepError: a value is not finite, or a variance is below 0.
+    """
     wanted = net.state_dict()
-    _check_real(given, name, path)
     state = {key: value.to(wanted[key].dtype) for key, value in given.items()}
-    broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
-    if broken:
-        raise SeedsweepError(
-            f"{path} can't be used for {name}: not all values of {_some(broken)} are finite."
-        )
-    if negative := [key for key, value in state.items() if key.endswith(VARIANCE) and (value < 0).any()]:
-        raise SeedsweepError(f"{path} can't be used for {name}: {_some(negative)} has variances below 0.")
-    kernels = [value for value in state.values() if value.is_floating_point() and value.ndim > 1]
+    floats = {key: value for key, value in state.items() if value.is_floating_point()}
+    if broken := [key for key, value in floats.items() if not value.isfinite().all()]:
+        raise SeedsweepError(f"{path} can't be used for {name}: not all values of {some(broken)} are finite.")
+    if negative := [key for key, value in floats.items() if key.endswith(VARIANCE) and (value < 0).any()]:
+        raise SeedsweepError(f"{path} can't be used for {name}: {some(negative)} has variances below 0.")
+    kernels = [value for value in floats.values() if value.ndim > 1]
     if kernels and not any(value.any() for value in kernels):
         log.warning(
             "%s: every weight that it gives %s is 0, so the net is the same for all images", path, name
@@ -290,11 +233,7 @@ def load_whole(net: nn.Module, given: dict[str, Tensor], name: str, path: Path) 
     net.load_state_dict(state)
 
 
-def _check_real(tensors: dict[str, Tensor], name: str, path: Path) -> None:
-    if odd := [key for key, value in tensors.items() if value.is_complex()]:
-        raise WeightsMisfitError(f"{path} doesn't fit {name}: {_some(odd)} holds complex numbers.")
-
-
-def _some(names: Sequence[str], most: int = SHOWN) -> str:
+def some(names: Sequence[str], most: int = SHOWN) -> str:
+    """Returns the first names for a sentence, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from seedsweep.models.backbone import Backbone, InputSpec
-from seedsweep.models.fitting import COUNTER, WeightsMisfitError, load_whole
+from seedsweep.models.fitting import WeightsMisfitError, fit_by_name
 from seedsweep.models.keras_file import KerasFile, KerasLayer, read_keras
+
+Shapes = list[tuple[int, ...]]  # of the arrays of one layer
 
 
 @dataclass(frozen=True)
@@ -54,74 +56,11 @@ def fit_keras(net: nn.Module, path: Path, name: str, twin: KerasTwin | None) -> 
             f"{path} is a Keras file, which {name} can't read: those of InceptionV3 and VGG16 can be read "
             "(backbone=inception_v3, backbone=vgg16)."
         )
-    for model in file.models:
-        names = twin.in_order(net, model in file.numbered)
-        convs = _run(file.of("conv", model), [_conv_of(net, where) for where in names])
-        norms = _run(file.of("norm", model), [norm for where in names for norm in _norm_of(net, where)])
-        if convs is not None and norms is not None:
-            break
-    else:
+    found = (_by_names_of_net(net, file, model, twin) for model in file.models)
+    state = next((state for state in found if state), None)
+    if state is None:
         raise WeightsMisfitError(f"{path} doesn't fit {name}: {_why_not(file, net, name)}.")
-    state: dict[str, Tensor] = {}
-    left = iter(norms)
-    for place, (where, layer) in enumerate(zip(names, convs, strict=True)):
-        conv, norm = _parts(net, where)
-        state |= _convolution(conv, layer, flip=twin.bgr and place == 0)
-        if norm:
-            state |= _norm(norm, next(left))
-    wanted = net.state_dict()
-    lacking = [key for key in wanted if key not in state and not key.endswith(COUNTER)]
-    if lacking:
-        raise WeightsMisfitError(f"{path} doesn't fit {name}: it lacks {', '.join(lacking[:3])}.")
-    load_whole(net, wanted | state, name, path)
-
-
-def _parts(net: nn.Module, where: str) -> tuple[str, str]:
-    """Returns the names of a convolution and of its BatchNorm; the second is empty where it has none."""
-    alone = isinstance(net.get_submodule(where), nn.Conv2d)
-    return (where, "") if alone else (f"{where}.conv", f"{where}.bn")
-
-
-def _conv_of(net: nn.Module, where: str) -> list[tuple[int, ...]]:
-    """Returns the shapes of the arrays that Keras keeps of a convolution."""
-    conv = net.get_submodule(_parts(net, where)[0])
-    assert isinstance(conv, nn.Conv2d)
-    out, into, height, width = conv.weight.shape
-    return [(height, width, into, out)] + ([(out,)] if conv.bias is not None else [])
-
-
-def _norm_of(net: nn.Module, where: str) -> list[list[tuple[int, ...]]]:
-    norm = _parts(net, where)[1]
-    if not norm:
-        return []
-    layer = net.get_submodule(norm)
-    assert isinstance(layer, nn.BatchNorm2d)
-    return [[(layer.num_features,)] * 3]  # a gamma would come before them
-
-
-def _run(layers: list[KerasLayer], wanted: list[list[tuple[int, ...]]]) -> list[KerasLayer] | None:
-    """Returns the first layers in a row that have the wanted shapes; None: there are none."""
-    shapes = [[array.shape for array in layer.arrays] for layer in layers]
-    shapes = [
-        each[1:] if layer.kind == "norm" and len(each) == 4 else each
-        for layer, each in zip(layers, shapes, strict=True)
-    ]
-    for start in range(len(layers) - len(wanted) + 1):
-        if shapes[start : start + len(wanted)] == wanted:
-            return layers[start : start + len(wanted)]
-    return None
-
-
-def _why_not(file: KerasFile, net: nn.Module, name: str) -> str:
-    for what, kind, layer in (
-        ("convolutions", "conv", nn.Conv2d),
-        ("BatchNorm layers", "norm", nn.BatchNorm2d),
-    ):
-        there = max(len(file.of(kind, model)) for model in file.models)
-        ours = sum(isinstance(module, layer) for module in net.modules())
-        if there < ours:
-            return f"it has {there} {what}, where {name} has {ours}"
-    return f"its layers in a row have other shapes than those of {name}"
+    fit_by_name(net, state, name, path)
 
 
 def behave_as_keras(backbone: Backbone, twin: KerasTwin) -> None:
@@ -129,6 +68,41 @@ def behave_as_keras(backbone: Backbone, twin: KerasTwin) -> None:
     backbone.input_spec = twin.input_spec
     if twin.adapt is not None:
         twin.adapt(backbone.net)
+
+
+def _by_names_of_net(
+    net: nn.Module, file: KerasFile, model: str, twin: KerasTwin
+) -> dict[str, Tensor] | None:
+    """Returns the tensors of a model in the file by the names of our net; None: they have other shapes."""
+    convs: dict[str, Shapes] = {}
+    norms: dict[str, Shapes] = {}
+    for where in twin.in_order(net, model in file.numbered):
+        unit = net.get_submodule(where)
+        names = [where] if isinstance(unit, nn.Conv2d) else [f"{where}.conv", f"{where}.bn"]
+        conv = net.get_submodule(names[0])
+        assert isinstance(conv, nn.Conv2d)
+        out, into, height, width = conv.weight.shape
+        convs[names[0]] = [(height, width, into, out), *([(out,)] if conv.bias is not None else [])]
+        norms |= {norm: [(out,)] * 3 for norm in names[1:]}  # a gamma may come before them
+    kernels = _run(file.of("conv", model), list(convs.values()))
+    statistics = _run(file.of("norm", model), list(norms.values()))
+    if kernels is None or statistics is None:
+        return None
+    state: dict[str, Tensor] = {}
+    for where, layer in zip(convs, kernels, strict=True):
+        state |= _convolution(where, layer, flip=twin.bgr and not state)
+    for where, layer in zip(norms, statistics, strict=True):
+        state |= _norm(where, layer)
+    return state
+
+
+def _run(layers: list[KerasLayer], wanted: list[Shapes]) -> list[KerasLayer] | None:
+    """Returns the first layers in a row whose last arrays have the wanted shapes; None: there are none."""
+    shapes = [[array.shape for array in layer.arrays] for layer in layers]
+    for start in range(len(layers) - len(wanted) + 1):
+        if all(there[-len(each) :] == each for there, each in zip(shapes[start:], wanted, strict=False)):
+            return layers[start : start + len(wanted)]
+    return None
 
 
 def _convolution(where: str, layer: KerasLayer, flip: bool) -> dict[str, Tensor]:
@@ -149,3 +123,15 @@ def _norm(where: str, layer: KerasLayer) -> dict[str, Tensor]:
         f"{where}.running_mean": mean,
         f"{where}.running_var": variance,
     }
+
+
+def _why_not(file: KerasFile, net: nn.Module, name: str) -> str:
+    for what, kind, layer in (
+        ("convolutions", "conv", nn.Conv2d),
+        ("BatchNorm layers", "norm", nn.BatchNorm2d),
+    ):
+        there = max(len(file.of(kind, model)) for model in file.models)
+        ours = sum(isinstance(module, layer) for module in net.modules())
+        if there < ours:
+            return f"it has {there} {what}, where {name} has {ours}"
+    return f"its layers in a row have other shapes than those of {name}"

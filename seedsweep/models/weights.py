@@ -1,4 +1,4 @@
-"""The one place that decides where pretrained weights come from.
+"""The one place that decides where pretrained weights come from, and fills nets with them.
 
 In this order: the file the user names, an installed package, the hub cache, a download. Each answer carries
 the path and the SHA-256 digest of the file it took.
@@ -18,7 +18,7 @@ from io import StringIO
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seedsweep.digest import digest_of
 from seedsweep.errors import SeedsweepError
@@ -27,14 +27,13 @@ from seedsweep.models.fitting import (
     FurtherBlocksError,
     WeightsMisfitError,
     fit_by_name,
-    fit_in_order,
-    fit_through_timm,
+    load_whole,
+    named_in_order,
     tables_of,
 )
 from seedsweep.models.keras_file import is_keras
 from seedsweep.models.keras_twin import KerasTwin, fit_keras
-from seedsweep.models.own_file import about, check_ours, why_not_ours
-from seedsweep.models.tensors import WeightFile, read_tensors
+from seedsweep.models.weight_file import WeightFile, read_tensors
 from seedsweep.names import path_of
 
 log = logging.getLogger(__name__)
@@ -61,11 +60,18 @@ class WeightsOrigin:
 
 @dataclass(frozen=True)
 class Located:
-    """A pretrained file on this machine; ``source`` as in :class:`WeightsOrigin`."""
+    """A weight file on this machine; ``source`` as in :class:`WeightsOrigin`."""
 
     source: str
     path: Path
     note: str
+
+    def origin(self, *parts: str, keras: bool = False) -> WeightsOrigin:
+        """Returns the origin of a net that it filled; ``parts`` follow the note in brackets."""
+        further = "; ".join(part for part in parts if part)
+        note = f"{self.note} ({further})" if further else self.note
+        path = self.path.resolve() if self.source == "file" else self.path
+        return WeightsOrigin(self.source, str(path), digest_of(self.path), note, keras)
 
 
 class WeightsUnreachableError(SeedsweepError):
@@ -96,11 +102,30 @@ def load_pretrained(
     """
     if wanted == "none":
         return WeightsOrigin("none", note="random start")
-    if wanted != "auto":
-        return _load_file(net, name, wanted, source, twin, read)
-    found = locate_pretrained(name, source)
-    taken = _fill(net, read_tensors(found.path), name, source)
-    return WeightsOrigin(found.source, str(found.path), digest_of(found.path), _joined(found.note, taken))
+    if wanted == "auto":
+        found = locate_pretrained(name, source)
+        return found.origin(_fill(net, read_tensors(found.path), name, source))
+    path = path_of(wanted)
+    if not path.is_file():
+        raise SeedsweepError(
+            f"backbone.weights={wanted} is no file; give a .safetensors, .pt or .pth file, or Keras' .h5 or .keras."
+        )
+    if is_keras(path):
+        fit_keras(net, path, name, twin)
+        return Located("file", path, f"Keras weights from {path.name}").origin(keras=True)
+    file = read or read_tensors(path)
+    file.check_backbone(name, twin is not None)
+    try:
+        taken = _fill(net, file, name, source)
+    except WeightsMisfitError:
+        if file.backbone.get("name", name) == name:
+            raise
+        raise WeightsMisfitError(
+            f"{path} doesn't fit {name}: it is a checkpoint of seedsweep with the backbone {file.backbone['name']}: "
+            f"take {file.choice}."
+        ) from None
+    keras = bool(file.backbone.get("keras"))
+    return Located("file", path, f"weights from {path.name}").origin(file.about, taken, keras=keras)
 
 
 def locate_pretrained(name: str, source: Source) -> Located:
@@ -110,35 +135,15 @@ def locate_pretrained(name: str, source: Source) -> Located:
         WeightsUnreachableError: nothing had it.
         SeedsweepError: nobody ever trained such weights.
     """
-    if (path := _package_file(source)) is not None:
-        return Located("package", path, "ImageNet weights of an installed package")
+    package = importlib.util.find_spec(source.package) if source.package else None
+    if package is not None and package.origin is not None:
+        for path in sorted(Path(package.origin).parent.glob(source.package_file)):
+            return Located("package", path, "ImageNet weights of an installed package")
     if source.url:
         return _from_torch_hub(name, source.url)
     if source.timm:
         return _from_timm_hub(name, source.timm)
     raise SeedsweepError(f"{name} has no pretrained weights: give backbone.weights=FILE or none.")
-
-
-def _load_file(
-    net: nn.Module, name: str, wanted: str, source: Source, twin: KerasTwin | None, read: WeightFile | None
-) -> WeightsOrigin:
-    path = path_of(wanted)
-    if not path.is_file():
-        raise SeedsweepError(
-            f"backbone.weights={wanted} is no file; give a .safetensors, .pt or .pth file, or Keras' .h5 or .keras."
-        )
-    if is_keras(path):
-        fit_keras(net, path, name, twin)
-        note = f"Keras weights from {path.name}"
-        return WeightsOrigin("file", str(path.resolve()), digest_of(path), note, keras=True)
-    file = read or read_tensors(path)
-    keras = check_ours(file, name, twin is not None)
-    try:
-        taken = _fill(net, file, name, source)
-    except WeightsMisfitError as misfit:
-        raise why_not_ours(file, name) or misfit from None
-    note = _joined(f"weights from {path.name}", about(file), taken)
-    return WeightsOrigin("file", str(path.resolve()), digest_of(path), note, keras)
 
 
 def _fill(net: nn.Module, file: WeightFile, name: str, source: Source) -> str:
@@ -149,34 +154,32 @@ def _fill(net: nn.Module, file: WeightFile, name: str, source: Source) -> str:
     """
     try:
         return fit_by_name(net, file.tensors, name, file.path, source.classifiers)
-    except FurtherBlocksError:
-        raise
     except WeightsMisfitError as misfit:
+        if isinstance(misfit, FurtherBlocksError) or file.card is not None:
+            raise
         least = sum(value.is_floating_point() for value in net.state_dict().values()) // 2
-        for tensors in tables_of(file.tensors, least) if file.card is None else ():
+        for tensors in tables_of(file.tensors, least):
             try:
-                if source.package:
-                    fit_in_order(net, tensors, name, file.path)
-                elif source.timm:
-                    fit_through_timm(net, tensors, source.timm, name, file.path)
-                else:
-                    raise misfit
+                state = _by_names_of_net(net, tensors, source, name, file.path)
             except WeightsMisfitError:
                 continue
+            load_whole(net, state, name, file.path)
             return ""
-        raise misfit from None
+        raise
 
 
-def _joined(*parts: str) -> str:
-    first, *others = (part for part in parts if part)
-    return f"{first} ({'; '.join(others)})" if others else first
+def _by_names_of_net(
+    net: nn.Module, tensors: dict[str, Tensor], source: Source, name: str, path: Path
+) -> dict[str, Tensor]:
+    """Returns the tensors of a file of other names by the net's, as files of its source can be read."""
+    if source.package:
+        return named_in_order(net, tensors, name, path)
+    if source.timm:
+        from seedsweep.models.timm_model import converted
 
-
-def _package_file(source: Source) -> Path | None:
-    spec = importlib.util.find_spec(source.package) if source.package else None
-    if spec is None or spec.origin is None:
-        return None
-    return next(iter(sorted(Path(spec.origin).parent.glob(source.package_file))), None)
+        state = converted(source.timm, tensors, name, path)
+        return {key: state[key] for key in net.state_dict()}
+    raise WeightsMisfitError(f"{path} doesn't fit {name}.")
 
 
 def _from_torch_hub(name: str, url: str) -> Located:
@@ -227,7 +230,7 @@ def _from_timm_hub(name: str, model: str) -> Located:
 
 
 def _answers(url: str) -> bool:
-    """One try: huggingface_hub itself tries five times, about 25 s, before it gives a dead network up."""
+    """Tries an address once: huggingface_hub itself tries five times, about 25 s, before it gives up."""
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=DOWNLOAD_TIMEOUT).close()
     except urllib.error.HTTPError:
@@ -247,6 +250,7 @@ def _unreachable(name: str, remedy: str) -> WeightsUnreachableError:
 
 @contextmanager
 def _short_timeout() -> Iterator[None]:
+    """Gives up where nothing is heard for some seconds."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:

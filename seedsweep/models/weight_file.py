@@ -1,8 +1,12 @@
-"""Reads weight files as one flat table of tensors, without running any code that they may hold."""
+"""Reads weight files of torch as one flat table of tensors, without running any code that they may hold.
+
+A checkpoint of seedsweep is one of them; its card says which backbone it holds.
+"""
 
 from __future__ import annotations
 
 import argparse
+import logging
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -16,8 +20,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from seedsweep.errors import DamagedError, SeedsweepError
+from seedsweep.models.called import preprocess_called
 from seedsweep.models.checkpoint import CARD, DIGEST, verified
+from seedsweep.models.options import PreprocessConfig
 
+log = logging.getLogger(__name__)
+
+OURS = "a checkpoint of seedsweep"  # a note of weights begins with it in brackets
+RANDOM_AND_FROZEN = "random start, and what is frozen stays random"  # a note of weights, which cards hold
 DEEPEST = 8  # dictionaries in one another
 # what wrappers put between the names of a net: torch.compile, FSDP, activation checkpoints
 WRAPPED = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
@@ -37,7 +47,7 @@ class WeightFile:
     Attributes:
         path: of the file.
         tensors: by the names in the file; those inside dictionaries are called ``outer.inner.name``.
-        card: what a checkpoint of ours tells about itself; None: the file is of another program.
+        card: what a checkpoint of ours says about itself; None: the file is of another program.
         whole: False for a checkpoint of ours that holds a head alone.
     """
 
@@ -45,6 +55,62 @@ class WeightFile:
     tensors: dict[str, Tensor]
     card: dict[str, Any] | None = None
     whole: bool = True
+
+    @property
+    def backbone(self) -> dict[str, Any]:
+        """What the card says about the backbone; empty for another program's file."""
+        return dict(self.card["backbone"]) if self.card else {}
+
+    @property
+    def choice(self) -> str:
+        """The setting that chooses the backbone of a checkpoint of ours."""
+        name = self.backbone["name"]
+        return (
+            f"backbone={name}" if self.backbone["library"] == "own" else f"backbone=timm backbone.name={name}"
+        )
+
+    def check_backbone(self, name: str, has_twin: bool) -> None:
+        """Checks that a checkpoint of ours holds a backbone; of another program's file, nothing.
+
+        Args:
+            name: of the net that is to be filled.
+            has_twin: whether that net can be made to behave as Keras' does.
+
+        Raises:
+            SeedsweepError: it holds a head alone, or weights of Keras for a net that can't behave as Keras'.
+        """
+        if not self.whole:
+            raise SeedsweepError(
+                f"{self.path} is of a study's trial and holds the head alone, no backbone: train the winner "
+                "(+experiment=best_of_STUDY) and give its checkpoint."
+            )
+        if self.backbone.get("weights") == RANDOM_AND_FROZEN:
+            log.warning(
+                "!!! %s: the frozen part of the backbone in it began random and was never trained", self.path
+            )
+        if self.backbone.get("keras") and not has_twin:
+            raise SeedsweepError(
+                f"{self.path} holds weights of Keras' {self.backbone['name']}, which {name} would compute "
+                f"otherwise: take {self.choice}."
+            )
+
+    @property
+    def about(self) -> str:
+        """What a checkpoint of ours says about its backbone's training; empty for another program's file."""
+        if self.card is None:
+            return ""
+        began = self.backbone["weights"]
+        if f"({OURS}" in began:  # it began with another one, whose own start its card says
+            began = f"{began.partition(' (')[0]}, a checkpoint of seedsweep too"
+        parts = [
+            f"{OURS}, {self.backbone['name']} of a run of {self.card['experiment']}, which began with {began}"
+        ]
+        if any(name.endswith("running_mean") for name in self.tensors):
+            parts.append(f"BatchNorm statistics {_statistics(self.card)}")
+        scaling = PreprocessConfig(**self.card["preprocess"])
+        if not scaling.normalise or scaling.rescale:
+            parts.append(f"trained on inputs as preprocess={preprocess_called(scaling)} scales them")
+        return "; ".join(parts)
 
 
 def read_tensors(path: Path) -> WeightFile:
@@ -76,26 +142,36 @@ def read_tensors(path: Path) -> WeightFile:
     if DIGEST in content or CARD in content:
         content = verified(dict(content), path)
         card = _card(content)
-    whole = bool(content.get("whole", True))
-    tensors = {_unwrapped(name): tensor for name, tensor in _flat(content, "", DEEPEST)}
+    tensors = dict(_flat(content, "", DEEPEST))
     for name, tensor in tensors.items():
         if kind := _odd_kind(tensor):
             raise SeedsweepError(
-                f"{path} can't be used as weights: {name} is {kind}; save a file whose tensors are dense numbers "
-                "with their values."
+                f"{path} can't be used as weights: {name} is {kind}; save a file whose tensors are dense real "
+                "numbers with their values."
             )
-    return WeightFile(path, tensors, card, whole)
+    return WeightFile(path, tensors, card, card is None or bool(content.get("whole", True)))
+
+
+def _statistics(card: dict[str, Any]) -> str:
+    """Says what a run did to the BatchNorm statistics of its backbone."""
+    policy = (card.get("switches") or {}).get("batchnorm")
+    if policy is None:
+        return f"as that run left them (batchnorm={card['batchnorm']})"
+    if policy["update_statistics"] and policy["training_statistics"] == "batch":
+        return "moved by that run's training"
+    return "re-estimated on that run's images" if policy["recalibrate"] else "as that run found them"
 
 
 def _odd_kind(tensor: Tensor) -> str:
     """Returns what kind of tensor it is that no net can be filled from; nothing for an ordinary one."""
-    if tensor.is_nested:
-        return "a nested tensor"
-    if tensor.is_meta:
-        return "a meta tensor, a shape without values"
-    if tensor.is_quantized:
-        return "a quantised tensor"
-    return "" if tensor.layout == torch.strided else "a sparse tensor"
+    kinds = {
+        "a nested tensor": tensor.is_nested,
+        "a meta tensor, a shape without values": tensor.is_meta,
+        "a quantised tensor": tensor.is_quantized,
+        "a tensor of complex numbers": tensor.is_complex(),
+        "a sparse tensor": not tensor.is_nested and tensor.layout != torch.strided,
+    }
+    return next((kind for kind, holds in kinds.items() if holds), "")
 
 
 def _check_archive(path: Path) -> None:
@@ -117,6 +193,7 @@ def _check_archive(path: Path) -> None:
 
 
 def _card(content: Mapping[Any, Any]) -> dict[str, Any] | None:
+    """Returns the card of a checkpoint of ours, if it has one that says all that is needed here."""
     card = content.get(CARD)
     if "state_dict" not in content or not isinstance(card, Mapping):
         return None
@@ -150,17 +227,12 @@ def _classes(path: Path) -> list[str]:
 
 
 def _flat(content: Mapping[Any, Any], before: str, depth: int) -> Iterator[tuple[str, Tensor]]:
+    """Yields the tensors in dictionaries by their full names, without those of wrappers."""
     for key, value in content.items():
         name = f"{before}{key}"
         if isinstance(value, Tensor):
+            for part in WRAPPED:
+                name = name.replace(part, "")
             yield name, value
-        elif isinstance(value, argparse.Namespace):
-            continue  # settings
         elif isinstance(value, Mapping) and depth:
             yield from _flat(value, f"{name}.", depth - 1)
-
-
-def _unwrapped(name: str) -> str:
-    for part in WRAPPED:
-        name = name.replace(part, "")
-    return name
