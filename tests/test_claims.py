@@ -241,7 +241,7 @@ def test_probabilities_that_are_no_numbers_are_one_sentence():
             measure()
 
 
-def test_a_reliability_diagram_counts_by_confidence():
+def test_a_reliability_svg_counts_by_confidence():
     found = reliability(np.array([[0.95, 0.05], [0.96, 0.04], [0.45, 0.55]]), np.array([0, 1, 1]))
     assert list(found.count) == [0, 0, 0, 0, 0, 1, 0, 0, 0, 2]
     assert found.accuracy[9] == 0.5

@@ -12,9 +12,9 @@ from report_folders import CLASSES, N, write_run
 from rich.console import Console
 
 from seedsweep.data.walk import LeftOut, write_left_out
-from seedsweep.report import comparison
+from seedsweep.report import grid_results
 from seedsweep.report.contents import read_material
-from seedsweep.report.grid_table import print_table, write_results_csv
+from seedsweep.report.grid_results import print_table, write_results_csv
 from seedsweep.report.sections import arms as arms_section
 from seedsweep.report.sections import left_out as left_out_section
 from seedsweep.report.sections.verdict import sentences
@@ -217,10 +217,10 @@ def test_files_left_out_are_said_of_each_data_set(grid: Path):
 @pytest.mark.usefixtures("full_pictures")
 def test_the_picture_has_a_title_and_a_baseline_for_each(grid: Path, monkeypatch: pytest.MonkeyPatch):
     drawn = []
-    save = comparison.save
-    monkeypatch.setattr(comparison, "save", lambda made, path: (drawn.append(made), save(made, path)))
+    save = grid_results.save
+    monkeypatch.setattr(grid_results, "save", lambda made, path: (drawn.append(made), save(made, path)))
     diverge(job(grid, 5, "w data.root=even", "even", 0.5))
-    comparison.draw_comparison(judged(grid), grid / "comparison.png")
+    grid_results.draw_comparison(judged(grid), grid / "comparison.png")
     texts = [text.get_text() for text in drawn[0].axes[0].texts]
     assert sum(text.startswith("data set ") for text in texts) == 2
     assert texts.count("always the largest class") == 2

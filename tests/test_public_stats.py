@@ -8,7 +8,7 @@ from report_folders import write_sweep
 
 import seedsweep as ss
 from seedsweep.errors import SeedsweepError
-from seedsweep.report.grid_table import write_results_csv
+from seedsweep.report.grid_results import write_results_csv
 from seedsweep.runs.answers import read_answers
 from seedsweep.runs.grid import arms as arms_of
 from seedsweep.runs.grid import collect

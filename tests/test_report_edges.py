@@ -21,7 +21,7 @@ from seedsweep.cli.main import main
 from seedsweep.config.compose import command_line_of
 from seedsweep.report.blocks import Bar, Table, Text
 from seedsweep.report.contents import Material, read_material
-from seedsweep.report.grid_table import print_table
+from seedsweep.report.grid_results import print_table
 from seedsweep.report.page import build, found_sections
 from seedsweep.report.sections import calibration, confusion, curves
 from seedsweep.report.sections.provenance import command
@@ -164,7 +164,7 @@ ODD = [
 @pytest.mark.parametrize("name", mostly_slow(ODD, ODD[:5]))
 def test_markdown_shows_names_and_nothing_else(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     if "<img" not in name:  # plots go to the page, which is read for this one only
-        monkeypatch.setattr("seedsweep.report.plots.svg", lambda *_: "")
+        monkeypatch.setattr("seedsweep.report.run_pictures.svg", lambda *_: "")
     write_run(
         tmp_path / "r",
         name,

@@ -15,10 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import nn
 
-from seedsweep.report.comparison import draw_comparison
-from seedsweep.report.grid_table import print_table, write_results_csv
-from seedsweep.report.plots import draw_curves
-from seedsweep.report.run_pictures import confusion_figure, draw_run
+from seedsweep.drawing import save
+from seedsweep.report.grid_results import draw_comparison, print_table, write_results_csv
+from seedsweep.report.run_pictures import confusion_figure, curves_figure, draw_run
 from seedsweep.runs.grid import ArmRow, arms, collect
 from seedsweep.runs.history import write_history
 from seedsweep.stats.scores import majority_share, score
@@ -211,7 +210,7 @@ def test_an_arm_may_be_called_anything(tmp_path: Path):
         job(tmp_path, number, f"n{number}", 1, 0.5 if number < 2 else None, label)
     rows = arms(collect(tmp_path))
     draw_comparison(rows, tmp_path / "comparison.png")
-    draw_curves(HISTORY, tmp_path / "curves.png", labels[0], 1)
+    save(curves_figure(HISTORY, labels[0], 1), tmp_path / "curves.png")
     console = Console(record=True, width=200)
     print_table(rows, console)
     text = console.export_text()

@@ -7,8 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from seedsweep.cli.tally import tally
-from seedsweep.report.comparison import draw_comparison
-from seedsweep.report.grid_table import print_table, write_results_csv
+from seedsweep.report.grid_results import draw_comparison, print_table, write_results_csv
 from seedsweep.report.ladder_files import close_ladder
 from seedsweep.runs import job_record as record
 from seedsweep.runs.command import command, shown

@@ -6,7 +6,7 @@ import statistics
 
 from seedsweep.report.blocks import Bar, Cell, Column, Number, Section, Table, Text
 from seedsweep.report.contents import SWEEP, Material
-from seedsweep.report.grid_table import SAME, UNDECIDED, explained, mark
+from seedsweep.report.grid_results import SAME, UNDECIDED, explained, mark
 from seedsweep.report.text import percent, seconds, span, with_sign
 from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
 

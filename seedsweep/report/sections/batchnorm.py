@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from seedsweep.report.blocks import Bar, Block, Cell, Column, Figure, Figures, Number, Section, Table, Text
 from seedsweep.report.contents import SWEEP, Material
-from seedsweep.report.plots import modes
+from seedsweep.report.run_pictures import modes_svg
 from seedsweep.report.text import percent, with_sign
 from seedsweep.runs.grid import GAP
 from seedsweep.runs.record import divergence_of
@@ -31,7 +31,7 @@ def section(material: Material) -> Section | None:
         return None
     blocks: list[Block] = []
     if material.kind != SWEEP:
-        svg = modes(runs[0].history, "modes")
+        svg = modes_svg(runs[0].history, "modes")
         train, evaluated = runs[0].last_modes or (0.0, 0.0)
         alt = f"At the end {percent(train)} % in train mode and {percent(evaluated)} % in eval mode"
         blocks.append(Figures([Figure(alt, "Accuracy on training images", svg=svg)]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from seedsweep.errors import SeedsweepError
 from seedsweep.report.blocks import Block, Facts, Figure, Figures, Section, Text
 from seedsweep.report.contents import Material
-from seedsweep.report.plots import reliability_diagram
+from seedsweep.report.run_pictures import reliability_svg
 from seedsweep.report.text import percent
 from seedsweep.stats.calibration_error import Calibration, calibrate
 
@@ -26,7 +26,7 @@ def section(material: Material) -> Section | None:
         found = calibrate(test.probabilities, test.labels, val.probabilities, val.labels)
     except SeedsweepError as error:
         return Section("calibration", "Calibration", [Text(str(error))])
-    svg = reliability_diagram(found.reliability, "reliability")
+    svg = reliability_svg(found.reliability, "reliability")
     alt = f"Reliability diagram: expected calibration error {percent(found.ece)} points"
     facts = Facts(
         [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from seedsweep.report.blocks import Block, Figure, Figures, Folded, Section, Text
 from seedsweep.report.contents import SWEEP, Material
-from seedsweep.report.plots import curve
+from seedsweep.report.run_pictures import curve_svg
 from seedsweep.report.text import percent
 from seedsweep.runs.run_result import RunResult
 
@@ -58,5 +58,5 @@ def _figure(run: RunResult, quantity: str, name: str, caption: str) -> Figure:
     alt = f"{caption}: {title} over {len(run.history)} epochs, at the end {said}"
     if best is not None:
         alt += f"; epoch {int(best) + 1} was kept"
-    svg = curve(run.history, quantity, best, f"curve-{name}-{quantity}")
+    svg = curve_svg(run.history, quantity, best, f"curve-{name}-{quantity}")
     return Figure(alt, caption, svg=svg)

@@ -1,0 +1,255 @@
+"""Writes a grid down: results.csv, the table on the terminal, and comparison.png."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from seedsweep.drawing import GREY, INK, TRAP, VAL, beside, figure, plain, save, sideways
+from seedsweep.names import cell
+from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
+from seedsweep.runs.run_result import RunResult
+
+SAME = "≈"
+SAME_MEANS = "same within noise as the best"
+UNDECIDED = "?"
+UNDECIDED_MEANS = "more than 5 points behind, but too few images or seeds to tell"
+LARGEST = "always the largest class"
+
+CSV_COLUMNS = (
+    "job", "label", "experiment", "seed", "status", "backbone", "batchnorm", "preprocess", "batch_size",
+    "epochs", "best_epoch", "val_acc", "val_macro_f1", "test_acc", "test_macro_f1", "train_acc", "bn_gap",
+    "bn_gap_last", "wall_seconds", "val_acc_low", "val_acc_high", "val_macro_f1_low", "val_macro_f1_high",
+    "test_acc_low", "test_acc_high", "test_macro_f1_low", "test_macro_f1_high", "arm_val_acc", "arm_low", "arm_high",
+    "arm_over", "behind_best", "p_holm", "same_as_best", "departures", "reason", "data",
+)  # fmt: skip
+
+
+def mark(row: ArmRow) -> str:
+    """Returns the mark behind an arm's name, if it has one."""
+    if row.standing is None:
+        return ""
+    return SAME if row.standing.same else UNDECIDED if row.standing.undecided else ""
+
+
+def explained(rows: list[ArmRow]) -> list[str]:
+    """Returns sentences on what the intervals and the marks of these arms mean; none without intervals."""
+    found = [row.standing for row in rows if row.standing]
+    if not found:
+        return []
+    sentences = [f"Intervals: 95 %, over {found[0].interval.over}."]
+    compared = next((standing.behind for standing in found if standing.behind), None)
+    if compared is not None:
+        sentences.append(f"{SAME} {SAME_MEANS} ({compared.method}, Holm-corrected, p > 0.05).")
+    if any(standing.undecided for standing in found):
+        sentences.append(f"{UNDECIDED} {UNDECIDED_MEANS}.")
+    alone = [row.label for row in rows if row.mean is not None and row.standing is None]
+    if alone:
+        sentences.append(
+            f"Not compared, for no predictions of the same images are there: {', '.join(alone)}."
+        )
+    return sentences
+
+
+def majority_of(rows: list[ArmRow]) -> float | None:
+    """Returns what always the largest class gives on the images of these arms; None: not known."""
+    return next((row.majority for row in rows if row.majority is not None), None)
+
+
+def write_results_csv(results: list[RunResult], path: Path, rows: list[ArmRow] | None = None) -> None:
+    """Writes a row a job, failed ones with their reason.
+
+    ``..._low`` and ``..._high`` are 95 % intervals: of the run over images, ``arm_...`` of its arm. ``data`` is the
+    beginning of the digest of the validation and test images: only rows with the same one can be ranked, and
+    ``behind_best`` means the best among them.
+
+    Args:
+        results: the jobs.
+        path: of the file.
+        rows: the arms, with their standing.
+    """
+    arms = {(row.held_out, row.label): row for row in rows or ()}
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        for result in results:
+            row = _of_run(result)
+            arm = arms.get((result.held_out, result.label))
+            if result.is_finished and arm is not None:
+                row |= _of_arm(arm)
+            rounded = {
+                key: round(value, 5) if isinstance(value, float) else value for key, value in row.items()
+            }
+            writer.writerow({key: cell(value) for key, value in rounded.items()})
+
+
+def _of_run(result: RunResult) -> dict[str, Any]:
+    """Returns what is known of a job, ``metrics`` of its record as they are called there."""
+    made = {
+        "job": result.folder.name,
+        "label": result.label,
+        "experiment": result.experiment,
+        "seed": result.seed,
+        "status": result.metrics.get("status", "failed"),
+        "reason": result.reason,
+        "data": result.held_out.short if result.held_out else None,
+    }
+    if not result.is_finished:
+        return made
+    m: dict[str, Any] = result.metrics
+    scores = {
+        f"{split}_{name}": value
+        for split in ("val", "test", "train")
+        for name, value in (m[split] or {}).items()
+        if name in ("acc", "macro_f1")
+    }
+    ends = {
+        f"{split}_{name}_{end}": getattr(interval, end)
+        for split, answers in result.predictions.items()
+        for name, interval in answers.intervals.items()
+        for end in ("low", "high")
+    }
+    took = {"wall_seconds": round(m["wall_seconds"], 1), "departures": " ".join(result.departures)}
+    row: dict[str, Any] = m | m["train_images"] | scores | ends | took | made
+    return row
+
+
+def _of_arm(arm: ArmRow) -> dict[str, Any]:
+    if (found := arm.standing) is None:
+        return {}
+    interval = found.interval
+    row = {
+        "arm_val_acc": interval.value,
+        "arm_low": interval.low,
+        "arm_high": interval.high,
+        "arm_over": interval.over,
+    }
+    if found.behind is None:
+        return row
+    same = "yes" if found.same else "unclear" if found.undecided else "no"
+    return row | {"behind_best": found.behind.difference.value, "p_holm": found.p, "same_as_best": same}
+
+
+def print_table(rows: list[ArmRow], console: Console) -> None:
+    """Prints the arms of each data set, best first, its majority baseline, and the failures with their reasons."""
+
+    def say(line: str, style: str) -> None:
+        console.print(line, style=style, soft_wrap=True, markup=False)
+
+    groups = by_data(rows)
+    several = has_several(groups)
+    if several:
+        say(SEVERAL, "bold")
+    for number, group in enumerate(groups, 1):
+        if several:
+            say(f"\n{data_title(number, group)}", "bold")
+        console.print(_table(group))
+        for sentence in [*explained(group), *(row.departs for row in group if row.departs)]:
+            say(sentence, "dim")
+    for row in rows:
+        for reason, seeds in _by_reason(row.failures).items():
+            say(f"failed: {row.label} (seed {seeds}): {reason}", "red")
+        for reason, seeds in _by_reason(row.diverged).items():
+            say(f"{row.label} (seed {seeds}) {reason}", "red")
+
+
+def _table(rows: list[ArmRow]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("arm", no_wrap=True)
+    for name in ("val acc", "± sd", "95 %", "macro-F1", "test acc", "bn_gap", "seconds", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        if row.mean is None:
+            table.add_row(escape(row.label), row.why_none, *[""] * 6, "0", style="dim")
+            continue
+        gap = statistics.fmean(row.bn_gaps)
+        diverged = f" ({len(row.diverged)} diverged)" if row.diverged else ""
+        table.add_row(
+            f"{escape(row.label)} {mark(row)}".rstrip() + diverged,
+            f"{row.mean:.3f}",
+            f"{row.spread:.3f}" if row.spread is not None else "",
+            f"{row.standing.interval.low:.3f}-{row.standing.interval.high:.3f}" if row.standing else "",
+            f"{statistics.fmean(row.val_macro_f1s):.3f}",
+            f"{statistics.fmean(row.test_accs):.3f}" if row.test_accs else "",
+            f"[red]{gap:+.3f}[/red]" if abs(gap) > GAP else f"{gap:+.3f}",
+            f"{statistics.fmean(row.seconds):.0f}",
+            str(len(row.val_accs)),
+        )
+    if (majority := majority_of(rows)) is not None:
+        table.add_row(LARGEST, f"{majority:.3f}", style="dim")
+    return table
+
+
+def _by_reason(reasons: list[tuple[int, str]]) -> dict[str, str]:
+    """Returns each reason once, with its seeds."""
+    seeds: dict[str, list[str]] = {}
+    for seed, reason in reasons:
+        seeds.setdefault(reason, []).append(str(seed))
+    return {reason: ", ".join(numbers) for reason, numbers in seeds.items()}
+
+
+def draw_comparison(rows: list[ArmRow], path: Path) -> None:
+    """Draws validation accuracy with its interval, and bn_gap, of each arm, best on top, those without a result grey.
+
+    Where the arms were judged by different images, those of each data set stand together, under its title.
+    """
+    groups = by_data(rows)
+    titles = [data_title(number, group) for number, group in enumerate(groups, 1)]
+    titles = titles if has_several(groups) else []
+    names = 0.08 * max((len(row.label) for row in rows), default=0)  # inches of the longest one
+    made = figure(9.6 + names, 1.8 + 0.42 * max(len(rows) + len(titles), 1))
+    acc, gap = made.subplots(1, 2, sharey=True, width_ratios=[2.2, 1])
+    places: list[int] = []
+    y = 0
+    for number, group in enumerate(groups):
+        if titles:
+            acc.text(0.0, y - 0.1, plain(titles[number]), va="center", fontsize=9, weight="bold", color=INK)
+            y += 1
+        for place, row in enumerate(group, y):
+            _draw_arm(acc, gap, row, place)
+            places.append(place)
+        if (majority := majority_of(group)) is not None:
+            reach = y - 0.5, y + len(group) - 0.5
+            acc.plot([majority] * 2, reach, color=GREY, linestyle="--", linewidth=1)
+            acc.text(majority + 0.008, y - 0.6, LARGEST, va="center", fontsize=8, color=GREY)
+        y += len(group)
+    acc.set_yticks(places, [plain(row.label) for group in groups for row in group])
+    acc.set_ylim(y - 0.4, -0.9)
+    acc.set_xlim(0, 1.01)
+    marks = {mark(row) for row in rows}
+    key = ["dots: seeds", "bar: mean"]
+    key += ["line: 95 % interval"] * any(row.standing for row in rows)
+    key += [f"{SAME} {SAME_MEANS}"] * (SAME in marks)
+    key += [f"{UNDECIDED} too few images to tell"] * (UNDECIDED in marks)
+    acc.set_xlabel("    ".join(key), fontsize=8, color=GREY, loc="left")
+    for axes, title in ((acc, "validation accuracy"), (gap, "bn_gap of the last epoch")):
+        sideways(axes, title)
+    gap.axvline(0, color=INK, linewidth=0.8)
+    low, high = gap.get_xlim()
+    gap.set_xlim(min(low, -0.05), max(high, 0.1))
+    gap.xaxis.set_major_locator(MaxNLocator(4))
+    save(made, path)
+
+
+def _draw_arm(acc: Axes, gap: Axes, row: ArmRow, place: int) -> None:
+    if row.mean is None:
+        acc.text(0.02, place, row.why_none, va="center", color=GREY, fontsize=9)
+        return
+    acc.plot(row.val_accs, [place] * len(row.val_accs), "o", ms=6, alpha=0.45, color=VAL, mew=0)
+    acc.plot([row.mean], [place], "|", ms=16, mew=2.5, color=VAL)
+    ends = list(row.val_accs)
+    if row.standing is not None:
+        interval = [row.standing.interval.low, row.standing.interval.high]
+        acc.plot(interval, [place, place], "-", linewidth=1.4, color=VAL, alpha=0.8)
+        ends += interval
+    beside(acc, f"{row.mean:.3f} {mark(row)}".rstrip(), ends, place, right=row.mean < 0.85)
+    gap.barh(place, statistics.fmean(row.bn_gaps), height=0.5, color=TRAP, alpha=0.75)
+    gap.plot(row.bn_gaps, [place] * len(row.bn_gaps), ".", ms=5, color=INK, alpha=0.5)
