@@ -17,7 +17,7 @@ from seedsweep.report.contents import read_material
 from seedsweep.report.grid_results import print_table, write_results_csv
 from seedsweep.report.sections import arms as arms_section
 from seedsweep.report.sections import left_out as left_out_section
-from seedsweep.report.sections.verdict import sentences
+from seedsweep.report.sections.in_words import sentences
 from seedsweep.report.studies_table import print_studies, read_results, write_studies_csv
 from seedsweep.runs.grid import SEVERAL, ArmRow, arms, by_data, collect
 from seedsweep.stats.scores import majority_macro_f1, score

@@ -22,11 +22,10 @@ from seedsweep.config.compose import command_line_of
 from seedsweep.report.blocks import Bar, Table, Text
 from seedsweep.report.contents import Material, read_material
 from seedsweep.report.grid_results import print_table
-from seedsweep.report.page import build, found_sections
 from seedsweep.report.sections import calibration, confusion, curves
+from seedsweep.report.sections.in_words import sentences
 from seedsweep.report.sections.provenance import command
-from seedsweep.report.sections.verdict import sentences
-from seedsweep.report.write_report import write_report
+from seedsweep.report.write_report import build, found_sections, write_report
 from seedsweep.runs.answers import Answers
 from seedsweep.runs.run_result import RunResult
 from seedsweep.stats.calibration_error import SMALLEST, calibrate, scaled
@@ -271,7 +270,7 @@ def test_a_temperature_comes_with_what_to_do(tmp_path: Path):
     labels = (honest.cumsum(1) < random.random((600, 1))).sum(1)
     boastful = honest**3 / (honest**3).sum(1, keepdims=True)
     found = calibrate(boastful[300:], labels[300:], boastful[:300], labels[:300])
-    told = calibration._sentence(found)
+    told = calibration.in_words(found)
     assert "No setting of seedsweep does this" in told
     power = float(re.search(r"power ([\d.]+)", told).group(1))  # type: ignore[union-attr]
     mended = np.maximum(boastful[300:], SMALLEST) ** power

@@ -1,26 +1,50 @@
-"""What a section is made of: plain data, which the templates turn into HTML and Markdown.
+"""What a section is made of: plain data, which the templates turn into HTML and Markdown; and how numbers are written.
 
 Text is never HTML: the templates escape it. Words between backticks are set as code.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from seedsweep.diagnosis.finding import Finding
+from seedsweep.stats.interval import Interval
+
+DASH = "–"
 
 
 @dataclass(frozen=True)
-class Text:
+class Block:
+    """A part of a section; the templates know it by its ``kind``."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the class, in small letters."""
+        return type(self).__name__.lower()
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the page; ``name`` is its anchor."""
+
+    name: str
+    title: str
+    blocks: Sequence[Block] = ()
+
+
+@dataclass(frozen=True)
+class Text(Block):
     """A paragraph; ``small`` for what explains a table or a picture."""
 
     text: str
     small: bool = False
-    kind: str = "text"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture: ``svg`` (of :mod:`seedsweep.report.plots`; it is not escaped) or ``uri`` (a data URI)."""
+    """A picture: ``svg`` (of :mod:`seedsweep.report.run_pictures`; it is not escaped) or ``uri`` (a data URI)."""
 
     alt: str
     caption: str = ""
@@ -29,12 +53,11 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Figures:
+class Figures(Block):
     """Pictures side by side where there is room; ``large``: each takes the whole width."""
 
     figures: Sequence[Figure]
     large: bool = False
-    kind: str = "figures"
 
 
 @dataclass(frozen=True)
@@ -54,7 +77,6 @@ class Bar:
     low: float | None = None
     high: float | None = None
     points: Sequence[float] = ()
-    reference: float | None = None
     filled: bool = False  # a bar from 0 to the value
     trap: bool = False
 
@@ -82,7 +104,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Block):
     """Rows under headings; the first cell of each row names it."""
 
     caption: str
@@ -90,7 +112,6 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     matrix: bool = False
     faint: Sequence[int] = ()  # rows that are no results of their own, such as a baseline
-    kind: str = "table"
 
 
 @dataclass(frozen=True)
@@ -106,66 +127,72 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Photos:
+class Photos(Block):
     """A gallery."""
 
     photos: Sequence[Photo]
-    kind: str = "photos"
 
 
 @dataclass(frozen=True)
-class Facts:
+class Facts(Block):
     """Terms with their values."""
 
     rows: Sequence[tuple[str, str]]
-    kind: str = "facts"
 
 
 @dataclass(frozen=True)
-class Code:
+class Code(Block):
     """Lines to copy, or a file."""
 
     text: str
-    kind: str = "code"
 
 
 @dataclass(frozen=True)
-class Findings:
-    """Findings of the diagnosis."""
+class Findings(Block):
+    """Findings of the diagnosis, each with its picture as a data URI; empty: it has none."""
 
-    findings: Sequence[FindingCard]
-    kind: str = "findings"
-
-
-@dataclass(frozen=True)
-class FindingCard:
-    """One finding: verdict (fault, suspect, unknown, fine), what was found, what to do."""
-
-    verdict: str
-    title: str
-    sentence: str
-    measured: str = ""
-    remedy: str = ""
-    cost: str = ""
-    figure: Figure | None = None
+    findings: Sequence[tuple[Finding, str]]
 
 
 @dataclass(frozen=True)
-class Folded:
+class Folded(Block):
     """Blocks that are shown on a click."""
 
     title: str
     blocks: Sequence[Block]
-    kind: str = "folded"
 
 
-Block = Text | Figures | Table | Photos | Facts | Code | Findings | Folded
+def percent(share: float | None, digits: int = 1) -> str:
+    """Returns 0.8834 as ``88.3``; a dash for what is not known."""
+    if share is None or math.isnan(share):
+        return DASH
+    return f"{100 * share:.{digits}f}"
 
 
-@dataclass(frozen=True)
-class Section:
-    """One part of the page; ``name`` is its anchor."""
+def with_sign(value: float) -> str:
+    """Returns a difference in points, 0.048 as ``+4.8``."""
+    text = f"{100 * value:+.1f}".replace("-", "−")
+    return "0.0" if text in ("+0.0", "−0.0") else text
 
-    name: str
-    title: str
-    blocks: Sequence[Block] = field(default_factory=tuple)
+
+def span(interval: Interval) -> str:
+    """Returns ``80.4–94.1``."""
+    return f"{percent(interval.low)}{DASH}{percent(interval.high)}"
+
+
+def p_value(p: float) -> str:
+    """Returns ``p < 0.001`` or ``p = 0.03``."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2f}" if p >= 0.01 else f"p = {p:.3f}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Returns ``a``, ``a and b``, or ``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def seconds(value: float) -> str:
+    """Returns ``4.2 s``, ``42 s`` or ``3 min 12 s``."""
+    if value < 10:
+        return f"{value:.1f} s"
+    whole = round(value)
+    return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60} s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,25 @@ log = logging.getLogger(__name__)
 CommandLineOf = Callable[[Path], CommandLine | None]
 RUN, SWEEP, STUDY = "run", "sweep", "study"
 GRADCAM = 8  # mistakes that are explained, where the settings don't say
+
+
+@dataclass(frozen=True)
+class Diagnosed:
+    """A diagnosis that was found.
+
+    Attributes:
+        label: of the arm; empty: it is of what the report is about.
+        folder: of its files.
+        headline: what it comes to, in a sentence; may be empty.
+        findings: the worst first.
+        picture: name of the picture of all faults; None: there is none.
+    """
+
+    label: str
+    folder: Path
+    headline: str
+    findings: list[Finding]
+    picture: str | None
 
 
 @dataclass
@@ -57,8 +77,8 @@ class Material:
             return f"{self.best.label}, seed {self.best.seed}"
         if self.kind == STUDY:
             return f"Study {self.result.get('study', self.folder.name)}"
-        finished, n_arms = len(self.runs), len(self.rows)
-        return f"{n_arms} {'arm' if n_arms == 1 else 'arms'}, {finished} {'run' if finished == 1 else 'runs'}"
+        counts = (len(self.rows), "arm"), (len(self.runs), "run")
+        return ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts)
 
     @cached_property
     def settings_text(self) -> str:
@@ -89,24 +109,20 @@ class Material:
     @cached_property
     def ladder(self) -> dict[str, Any]:
         """What the sweep's ladder.json holds; empty where it is no ladder."""
-        try:
-            return read_json(self.folder / "ladder.json")
-        except DamagedError as error:
-            log.warning("the report goes without the ladder: %s", error)
-            return {}
+        return _read(self.folder / "ladder.json", "the ladder")
 
     @cached_property
-    def diagnosed(self) -> list[tuple[str, Path, dict[str, Any]]]:
-        """Name, folder and content of every diagnosis: of the folder itself, then of its runs."""
-        folders = [
-            ("", self.folder),
-            *[(run.label, run.folder) for run in self.runs if run.folder != self.folder],
-        ]
+    def diagnosed(self) -> list[Diagnosed]:
+        """Every diagnosis with findings: of the folder itself, then of its runs."""
+        runs = [(run.label, run.folder) for run in self.runs if run.folder != self.folder]
         found = []
-        for name, folder in folders:
-            content = read_diagnosis(folder)
-            if content:
-                found.append((name, folder / "diagnosis", content))
+        for label, folder in [("", self.folder), *runs]:
+            content = _read(folder / "diagnosis" / "diagnosis.json", "a diagnosis")
+            if findings := _findings(content):
+                headline = str(content.get("headline") or "")
+                found.append(
+                    Diagnosed(label, folder / "diagnosis", headline, findings, content.get("picture"))
+                )
         return found
 
 
@@ -131,8 +147,7 @@ def read_material(
     if (run := read_run(folder)) is not None:
         said = command_line_of(folder) if command_line_of else None
         return Material(RUN, folder, [run], best=run, gradcam=gradcam, said=said)
-    results = collect(folder)
-    if results:
+    if results := collect(folder):
         return _sweep(folder, results, gradcam)
     raise SeedsweepError(
         f"report.dir={folder} holds no finished run, sweep or study; give the folder that was printed at its end."
@@ -156,31 +171,30 @@ def _study(folder: Path, gradcam: int | None) -> Material:
         raise DamagedError(
             f"{folder}/result.json is damaged (it lacks {error}): call the study again, which writes it anew."
         ) from error
-    runs = []
-    for finalist in result.get("finalists", []):
-        for name in finalist.get("runs", []):
-            if (run := read_run(folder / name)) is not None:
-                runs.append(replace(run, called=f"trial {finalist['trial']}"))
-    winner = [folder / name for name in result.get("winner", {}).get("runs", [])]
+    runs = [
+        replace(run, called=f"trial {finalist['trial']}")
+        for finalist in result["finalists"]
+        for name in finalist["runs"]
+        if (run := read_run(folder / name)) is not None
+    ]
+    winner = [folder / name for name in result["winner"]["runs"]]
     best = next((run for run in runs if run.folder in winner), None)
     return Material(STUDY, folder, runs, best=best, result=result, gradcam=gradcam)
 
 
-def read_diagnosis(folder: Path) -> dict[str, Any]:
-    """Returns what a run's diagnosis.json holds; empty if there is none, or it is damaged, which is said."""
+def _read(path: Path, what: str) -> dict[str, Any]:
+    """Returns what a JSON file holds; empty if there is none, or it is damaged, which is said."""
     try:
-        return read_json(folder / "diagnosis" / "diagnosis.json")
+        return read_json(path)
     except DamagedError as error:
-        log.warning("the report goes without a diagnosis: %s", error)
+        log.warning("the report goes without %s: %s", what, error)
         return {}
 
 
-def findings_of(diagnosis: dict[str, Any]) -> list[Finding]:
+def _findings(content: dict[str, Any]) -> list[Finding]:
     """Returns the findings of a diagnosis.json, less those that can't be read."""
     found = []
-    for content in diagnosis.get("findings", []):
-        try:
-            found.append(Finding.from_dict(content))
-        except (KeyError, ValueError, TypeError):
-            continue
+    for each in content.get("findings", []):
+        with suppress(KeyError, ValueError, TypeError):
+            found.append(Finding.from_dict(each))
     return found

@@ -1,17 +1,28 @@
-"""Writes report.html and report.md."""
+"""Puts the sections on a page, and writes it: report.html and report.md."""
 
 from __future__ import annotations
 
+import importlib
 import logging
+import pkgutil
+import re
+from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 
-from seedsweep.report.contents import CommandLineOf, read_material
-from seedsweep.report.page import build, render
+import jinja2
+from markupsafe import Markup, escape
+
+from seedsweep.report import sections
+from seedsweep.report.blocks import Bar, Number, Section, Shade, percent
+from seedsweep.report.contents import CommandLineOf, Material, read_material
 from seedsweep.whole import replacing
 
 log = logging.getLogger(__name__)
 
 PAGE, PLAIN = "report.html", "report.md"
+CODE = re.compile(r"((?<!`)`[^`]+`(?!`))")
+SPECIAL = re.compile(r"([\\<>\[\]*_|#`&$~])")
 
 
 def write_report(
@@ -32,11 +43,10 @@ def write_report(
         OSError: the folder can't be written.
     """
     material = read_material(folder, command_line_of, gradcam)
-    sections = build(material)
+    built = build(material)
     for name in (PLAIN, PAGE):
-        path = material.folder / name
-        with replacing(path) as part:
-            part.write_text(render(material, sections, name), encoding="utf-8", errors="replace")
+        with replacing(material.folder / name) as part:
+            part.write_text(_render(material, built, name), encoding="utf-8", errors="replace")
     return material.folder / PAGE
 
 
@@ -50,7 +60,95 @@ def write_at_end(folder: Path, command_line_of: CommandLineOf | None = None) -> 
     try:
         return write_report(folder, command_line_of)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        log.warning("no report was written for %s: %s", folder, reason.rstrip(".") + ".")
+        log.warning("no report was written for %s: %s", folder, _first_line(error))
         log.debug("", exc_info=True)
         return None
+
+
+def found_sections() -> list[ModuleType]:
+    """Returns the modules of ``sections/`` by their ORDER."""
+    names = [module.name for module in pkgutil.iter_modules(sections.__path__)]
+    modules = [importlib.import_module(f"{sections.__name__}.{name}") for name in names]
+    return sorted(modules, key=lambda module: (module.ORDER, module.__name__))
+
+
+def build(material: Material) -> list[Section]:
+    """Returns the sections that have something to show; one that fails is left out with a line in the log."""
+    built = []
+    for module in found_sections():
+        try:
+            section = module.section(material)
+        except Exception as error:
+            name = module.__name__.rpartition(".")[2]
+            log.warning("the report goes without its section %s: %s", name, _first_line(error))
+            log.debug("", exc_info=True)
+        else:
+            built += [section] if section is not None else []
+    return built
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".") + "."
+
+
+def _render(material: Material, built: list[Section], template: str) -> str:
+    """Returns the page of report.html or report.md; the verdict stands in its head."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("seedsweep.report", "templates"),
+        autoescape=jinja2.select_autoescape(("html", "css"), default=False),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "prose": _prose,
+        "cell": _cell,
+        "line": _line,
+        "fence": _fence,
+        "percent": percent,
+    }
+    verdict = next((section for section in built if section.name == "verdict"), None)
+    return environment.get_template(template).render(
+        title=material.title,
+        kind=material.kind,
+        folder=str(material.folder),
+        verdict=verdict,
+        sections=[section for section in built if section is not verdict],
+        written=datetime.now().strftime("%Y-%m-%d %H:%M"),
+        safe=Markup,
+    )
+
+
+def _prose(text: str) -> Markup:
+    """Escapes a text and sets what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _line(text: object) -> str:
+    """Returns a text for Markdown: one line, and nothing in it is HTML, a link, a picture or a formula.
+
+    What stands between single backticks is set as code, where Markdown shows everything as it is but a table's bar.
+    Markdown pairs runs of equal length only, so longer ones are escaped with all the rest.
+    """
+    parts = CODE.split(" ".join(str(text).split()))
+    return "".join(
+        part.replace("|", "\\|") if place % 2 else SPECIAL.sub(r"\\\1", part)
+        for place, part in enumerate(parts)
+    )
+
+
+def _cell(cell: object) -> str:
+    """Returns a cell of a table for Markdown."""
+    if isinstance(cell, Bar):
+        ends = "" if cell.low is None else f" ({percent(cell.low)} to {percent(cell.high)})"
+        return f"{percent(cell.value)}{ends}"
+    if isinstance(cell, Number):
+        return _line(f"{cell.text} ({cell.below})" if cell.below else cell.text)
+    return _line(cell.text if isinstance(cell, Shade) else cell)
+
+
+def _fence(text: str) -> str:
+    """Returns a text as a fenced block that nothing in it can end."""
+    ticks = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
+    return f"{ticks}\n{text}\n{ticks}"

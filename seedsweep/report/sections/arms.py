@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import statistics
 
-from seedsweep.report.blocks import Bar, Cell, Column, Number, Section, Table, Text
+from seedsweep.report.blocks import (
+    Bar,
+    Block,
+    Cell,
+    Column,
+    Number,
+    Section,
+    Table,
+    Text,
+    percent,
+    seconds,
+    span,
+    with_sign,
+)
 from seedsweep.report.contents import SWEEP, Material
-from seedsweep.report.grid_results import SAME, UNDECIDED, explained, mark
-from seedsweep.report.text import percent, seconds, span, with_sign
+from seedsweep.report.grid_results import LARGEST, SAME, UNDECIDED, explained, majority_of, mark
 from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
 
 ORDER = 10
 MEANINGS = {SAME: f"{SAME} same within noise", UNDECIDED: f"{UNDECIDED} too few to tell"}
+GAP_MEANS = "bn_gap: accuracy on the same training images in train mode less that in eval mode, in points; red from 5."
 
 
 def section(material: Material) -> Section | None:
@@ -20,11 +33,11 @@ def section(material: Material) -> Section | None:
         return None
     groups = by_data(material.rows)
     several = has_several(groups)
-    blocks: list[Text | Table] = [Text(SEVERAL)] if several else []
+    blocks: list[Block] = [Text(SEVERAL)] if several else []
     for number, group in enumerate(groups, 1):
         if done := [row for row in group if row.mean is not None]:
             about = f"Arms on {data_title(number, group)}, best first" if several else "Arms, best first"
-            blocks += [_table(about, done), Text(_explained(done), small=True)]
+            blocks += [_table(about, done), Text(" ".join([*explained(done), GAP_MEANS]), small=True)]
             blocks += [Text(row.departs, small=True) for row in done if row.departs]
         on = f" on data set {number}" if several else ""
         blocks += [
@@ -42,11 +55,10 @@ def section(material: Material) -> Section | None:
 
 def _table(about: str, done: list[ArmRow]) -> Table:
     rows = [_row(row) for row in done]
-    majority = next((row.majority for row in done if row.majority is not None), None)
     faint = []
-    if majority is not None:
+    if (majority := majority_of(done)) is not None:
         faint = [len(rows)]
-        rows.append(["always the largest class", Bar(majority), percent(majority), "", "", "", "", ""])
+        rows.append([LARGEST, Bar(majority), percent(majority), "", "", "", "", ""])
     columns = [
         Column("arm"),
         Column("validation accuracy", drawn=True),
@@ -76,8 +88,3 @@ def _row(row: ArmRow) -> list[Cell]:
         seconds(statistics.fmean(row.seconds)),
         str(len(row.val_accs)),
     ]
-
-
-def _explained(done: list[ArmRow]) -> str:
-    gap = "bn_gap: accuracy on the same training images in train mode less that in eval mode, in points; red beyond 5."
-    return " ".join([*explained(done), gap])

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.report.blocks import Block, Facts, Figure, Figures, Section, Text
+from seedsweep.report.blocks import Facts, Figure, Figures, Section, Text, percent
 from seedsweep.report.contents import Material
 from seedsweep.report.run_pictures import reliability_svg
-from seedsweep.report.text import percent
 from seedsweep.stats.calibration_error import Calibration, calibrate
 
 ORDER = 80
@@ -28,34 +27,29 @@ def section(material: Material) -> Section | None:
         return Section("calibration", "Calibration", [Text(str(error))])
     svg = reliability_svg(found.reliability, "reliability")
     alt = f"Reliability diagram: expected calibration error {percent(found.ece)} points"
-    facts = Facts(
-        [
-            ("calibration error (ECE)", f"{percent(found.ece)} points"),
-            ("ECE of a calibrated net on as few images", f"up to {percent(found.ece_by_chance)} points"),
-            ("temperature, fitted on validation", f"{found.temperature:.2f}"),
-            ("ECE after scaling by it", f"{percent(found.ece_scaled)} points"),
-            ("loss, before and after", f"{found.loss:.3f}, {found.loss_scaled:.3f}"),
-        ]
-    )
-    blocks: list[Block] = [
-        Text(_sentence(found)),
-        Figures([Figure(alt, CAPTION, svg=svg)]),
-        facts,
+    facts = [
+        ("calibration error (ECE)", f"{percent(found.ece)} points"),
+        ("ECE of a calibrated net on as few images", f"up to {percent(found.ece_by_chance)} points"),
+        ("temperature, fitted on validation", f"{found.temperature:.2f}"),
+        ("ECE after scaling by it", f"{percent(found.ece_scaled)} points"),
+        ("loss, before and after", f"{found.loss:.3f}, {found.loss_scaled:.3f}"),
     ]
-    return Section("calibration", "Calibration", blocks)
+    figures = Figures([Figure(alt, CAPTION, svg=svg)])
+    return Section("calibration", "Calibration", [Text(in_words(found)), figures, Facts(facts)])
 
 
-def _sentence(found: Calibration) -> str:
+def in_words(found: Calibration) -> str:
+    """Returns whether the net is over- or underconfident, and what to do about it."""
     on = f"On {found.n} test images"
     if found.ece <= found.ece_by_chance:
         return f"{on}, confidence and accuracy agree within chance."
     way = "overconfident" if found.temperature > 1 else "underconfident"
-    told = f"{on} the net is {way}: confidence and accuracy are {percent(found.ece)} points apart. "
+    apart = f"{on} the net is {way}: confidence and accuracy are {percent(found.ece)} points apart. "
     divisor = f"{found.temperature:.2f}"
     if found.loss_scaled >= found.loss:
-        return f"{told}Dividing its logits by {divisor} does not help."
+        return f"{apart}Dividing its logits by {divisor} does not help."
     return (
-        f"{told}Dividing its logits by {divisor} helps. No setting of seedsweep does this. The same result: raise the "
+        f"{apart}Dividing its logits by {divisor} helps. No setting of seedsweep does this. The same result: raise the "
         "probabilities of an image (columns `p_...` of `task=predict`, or what a net of `task=export` gives) to the "
         f"power {1 / found.temperature:.3g}, then divide them by their sum. The predicted classes stay the same."
     )

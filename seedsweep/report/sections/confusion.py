@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from seedsweep.report.blocks import Bar, Block, Cell, Column, Section, Shade, Table, Text
+from seedsweep.report.blocks import Bar, Block, Cell, Column, Section, Shade, Table, Text, percent
 from seedsweep.report.contents import Material
-from seedsweep.report.text import percent
 from seedsweep.runs.answers import Answers
 from seedsweep.runs.held_out import HELD_OUT
-from seedsweep.stats.interval import Interval, wilson
+from seedsweep.stats.interval import wilson
 from seedsweep.stats.ranking import accuracy
 
 ORDER = 60
@@ -24,20 +23,21 @@ def section(material: Material) -> Section | None:
     if run is None or run.detailed is None:
         return None
     split, answers = run.detailed
-    blocks: list[Block] = []
+    kind = HELD_OUT[split]
+    blocks: list[Block] = [
+        Text(f"`{run.label}`, seed {run.seed}, on the {len(answers.paths)} {kind} images.")
+    ]
     if len(answers.classes) <= MOST_CLASSES:
-        blocks.append(_matrix(answers, HELD_OUT[split]))
-    blocks.append(_per_class(answers, HELD_OUT[split]))
-    about = f"`{run.label}`, seed {run.seed}, on the {len(answers.paths)} {HELD_OUT[split]} images."
+        blocks.append(_matrix(answers, kind))
     grouped = "" if answers.groups is None else f" {GROUPED}"
-    told = (
+    meaning = (
         f"Recall: how many of a class were found, with its 95 % interval.{grouped} "
         "Precision: how many images predicted as a class are of it."
     )
-    return Section("classes", "Classes", [Text(about), *blocks, Text(told, small=True)])
+    return Section("classes", "Classes", [*blocks, _per_class(answers, kind), Text(meaning, small=True)])
 
 
-def _matrix(answers: Answers, split: str) -> Table:
+def _matrix(answers: Answers, kind: str) -> Table:
     classes = answers.classes
     matrix = confusion_matrix(answers.labels, answers.predicted, labels=range(len(classes)))
     share = matrix / np.maximum(matrix.sum(1), 1)[:, None]
@@ -49,28 +49,21 @@ def _matrix(answers: Answers, split: str) -> Table:
         ]
         rows.append([name, *cells])
     columns = [Column("true ↓  predicted →"), *[Column(name, number=True) for name in classes]]
-    return Table(f"Confusion matrix of the {split} images", columns, rows, matrix=True)
+    return Table(f"Confusion matrix of the {kind} images", columns, rows, matrix=True)
 
 
-def _per_class(answers: Answers, split: str) -> Table:
-    classes = answers.classes
-    precision, recall, f1, count = precision_recall_fscore_support(
-        answers.labels, answers.predicted, labels=range(len(classes)), zero_division=0.0
+def _per_class(answers: Answers, kind: str) -> Table:
+    numbers = range(len(answers.classes))
+    scores = precision_recall_fscore_support(
+        answers.labels, answers.predicted, labels=numbers, zero_division=0.0
     )
+    precision, recall, f1, count = (np.asarray(each).tolist() for each in scores)
     rows: list[list[Cell]] = []
-    for number in np.argsort(recall, kind="stable"):
-        n = int(count[number])
-        found = _recall(answers, int(number))
-        rows.append(
-            [
-                classes[number],
-                Bar(float(recall[number]), *((found.low, found.high) if found else ())) if n else "",
-                percent(float(recall[number])) if n else "–",
-                percent(float(precision[number])),
-                percent(float(f1[number])),
-                str(n),
-            ]
-        )
+    for number in sorted(numbers, key=lambda number: recall[number]):
+        bar: Cell = Bar(recall[number], *_ends(answers, number)) if count[number] else ""
+        share = percent(recall[number]) if count[number] else "–"
+        others = [percent(precision[number]), percent(f1[number]), str(count[number])]
+        rows.append([answers.classes[number], bar, share, *others])
     columns = [
         Column("class"),
         Column("recall", drawn=True),
@@ -79,18 +72,17 @@ def _per_class(answers: Answers, split: str) -> Table:
         Column("F1, %", number=True),
         Column("images", number=True),
     ]
-    return Table(f"Scores a class, the worst first, {split} images", columns, rows)
+    return Table(f"Scores a class, the worst first, {kind} images", columns, rows)
 
 
-def _recall(answers: Answers, number: int) -> Interval | None:
-    """Returns a class's recall with its interval, over groups where there are any; None where nothing tells it."""
+def _ends(answers: Answers, number: int) -> tuple[float, float] | tuple[None, None]:
+    """Returns the interval of a class's recall, over groups where there are any; one group alone has none."""
     own = answers.labels == number
     correct = answers.correct[own]
-    if not len(correct):
-        return None
     if answers.groups is None:
-        return wilson(int(correct.sum()), len(correct))
-    groups = answers.groups[own]
-    if len(correct) > 1 and len(set(groups)) == 1:  # one group does not show how groups differ
-        return None
-    return accuracy(correct[None], groups)
+        found = wilson(int(correct.sum()), len(correct))
+    elif len(correct) > 1 and len(set(answers.groups[own])) == 1:  # does not show how groups differ
+        return None, None
+    else:
+        found = accuracy(correct[None], answers.groups[own])
+    return found.low, found.high

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from seedsweep.report.blocks import Block, Figure, Figures, Folded, Section, Text
+from seedsweep.report.blocks import Block, Figure, Figures, Folded, Section, Text, percent
 from seedsweep.report.contents import SWEEP, Material
 from seedsweep.report.run_pictures import curve_svg
-from seedsweep.report.text import percent
 from seedsweep.runs.run_result import RunResult
 
 ORDER = 40
@@ -35,23 +34,20 @@ def section(material: Material) -> Section | None:
 
 def _during(run: RunResult) -> str:
     """Returns what the training curve was measured with, as far as the record says."""
-    told = "training is measured during the epoch, while the weights change"
+    measured = "training is measured during the epoch, while the weights change"
     if run.switches is None:
-        return told
-    acting = []
-    if run.switches.augment.name != "none":
-        acting.append("augmented images")
-    if run.switches.head.dropout or run.switches.backbone.dropout:
-        acting.append("dropout")
-    return f"{told}, with {' and '.join(acting)}" if acting else told
+        return measured
+    acting = ["augmented images"] if run.switches.augment.name != "none" else []
+    acting += ["dropout"] if run.switches.head.dropout or run.switches.backbone.dropout else []
+    return f"{measured}, with {' and '.join(acting)}" if acting else measured
 
 
 def _figure(run: RunResult, quantity: str, name: str, caption: str) -> Figure:
     best = run.metrics.get("best_epoch")
-    final = {split: run.history[-1].get(f"{split}/{quantity}") for split in ("train", "val")}
     title = {"acc": "accuracy", "loss": "loss"}[quantity]
+    final = {split: run.history[-1].get(f"{split}/{quantity}") for split in ("train", "val")}
     said = ", ".join(
-        f"{split} {percent(value) + ' %' if quantity == 'acc' else f'{value:.2f}'}"
+        f"{split} {percent(value)} %" if quantity == "acc" else f"{split} {value:.2f}"
         for split, value in final.items()
         if value is not None
     )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from seedsweep.diagnosis.finding import Finding, Verdict
-from seedsweep.report.blocks import Block, Figure, Figures, FindingCard, Findings, Folded, Section, Text
-from seedsweep.report.contents import RUN, Material, findings_of
-from seedsweep.report.pictures import png_uri
-from seedsweep.report.text import percent
+from seedsweep.diagnosis.finding import Verdict
+from seedsweep.report.blocks import Block, Figure, Figures, Findings, Folded, Section, Text
+from seedsweep.report.contents import RUN, Material
+from seedsweep.report.photographs import png_uri
 
 ORDER = 30
 
@@ -17,39 +15,23 @@ ORDER = 30
 def section(material: Material) -> Section | None:
     """Faults and suspects first, the rest on demand."""
     blocks: list[Block] = []
-    for name, folder, content in material.diagnosed:
-        found = findings_of(content)  # ranked already
-        if not found:
-            continue
-        headline = str(content.get("headline") or "")
-        of = f"`{name}`: " if name and material.kind != RUN else ""
-        blocks.append(Text(f"{of}{headline}" if headline else f"{of}{len(found)} checks."))
-        if uri := _picture(folder, content.get("picture")):
+    for found in material.diagnosed:
+        of = f"`{found.label}`: " if found.label and material.kind != RUN else ""
+        blocks.append(Text(f"{of}{found.headline or f'{len(found.findings)} checks.'}"))
+        if uri := _picture(found.folder, found.picture):
             blocks.append(Figures([Figure("What each fault costs", uri=uri)], large=True))
-        bad = [f for f in found if f.verdict in (Verdict.FAULT, Verdict.SUSPECT)]
-        rest = [f for f in found if f not in bad]
+        cards = [(finding, _picture(found.folder, finding.picture)) for finding in found.findings]
+        bad = [card for card in cards if card[0].verdict in (Verdict.FAULT, Verdict.SUSPECT)]
+        rest = [card for card in cards if card not in bad]
         if bad:
-            blocks.append(Findings([_card(finding, folder) for finding in bad]))
+            blocks.append(Findings(bad))
         if rest:
-            cards = Findings([_card(finding, folder) for finding in rest])
-            blocks.append(Folded(f"{len(rest)} checks without a fault", [cards]))
+            blocks.append(Folded(f"{len(rest)} checks without a fault", [Findings(rest)]))
     return Section("diagnosis", "Diagnosis", blocks) if blocks else None
 
 
-def _card(finding: Finding, folder: Path) -> FindingCard:
-    uri = _picture(folder, finding.picture)
-    return FindingCard(
-        verdict=str(finding.verdict),
-        title=finding.title,
-        sentence=finding.sentence,
-        measured=finding.measured,
-        remedy=" ".join(finding.remedy),
-        cost=f"{percent(finding.cost)} points" if finding.cost else "",
-        figure=Figure(f"Evidence: {finding.title}", uri=uri) if uri else None,
-    )
-
-
-def _picture(folder: Path, picture: Any) -> str:
+def _picture(folder: Path, picture: Path | str | None) -> str:
+    """Returns a picture of a diagnosis as a data URI; empty where there is none in its folder."""
     if picture is None:
         return ""
     path = (folder / picture).resolve()

@@ -15,18 +15,17 @@ from seedsweep.data.pin import values_beside
 from seedsweep.data.value_ranges import read_ranges
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import printable
-from seedsweep.report.blocks import Block, Photo, Photos, Section, Text
+from seedsweep.report.blocks import Block, Photo, Photos, Section, Text, percent, seconds
 from seedsweep.report.contents import Material
-from seedsweep.report.pictures import jpeg_uri, lit, photograph
-from seedsweep.report.text import percent, seconds
+from seedsweep.report.photographs import attention, jpeg_uri, lit, photograph
 from seedsweep.runs.answers import Answers
 from seedsweep.runs.held_out import HELD_OUT
-from seedsweep.runs.run_result import RunResult
 
 log = logging.getLogger(__name__)
 
 ORDER = 70
 SHOWN = 8  # mistakes, where none is explained
+Heat = NDArray[np.float64]
 
 
 def section(material: Material) -> Section | None:
@@ -43,20 +42,21 @@ def section(material: Material) -> Section | None:
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][: material.n_gradcam or SHOWN]
     how = Reading(read_ranges(values_beside(run.folder / "manifest.csv")))
     photographs = {int(at): photograph(Path(answers.paths[at]), how=how) for at in worst}
+    there = [at for at, image in photographs.items() if image is not None]
     started = time.perf_counter()
-    heat, why_none = _heat(
-        material, run, answers, [at for at, image in photographs.items() if image is not None]
-    )
+    heat, why_none = _heat(run.folder, answers, there) if material.n_gradcam and there else ({}, "")
     took = time.perf_counter() - started
     photos = [_photo(answers, at, image, heat.get(at)) for at, image in photographs.items()]
-    told = f"The {len(photos)} most confident of the {len(wrong)} mistakes of `{run.label}` on {kind} images."
-    blocks: list[Block] = [Text(told), Photos(photos)]
+    about = (
+        f"The {len(photos)} most confident of the {len(wrong)} mistakes of `{run.label}` on {kind} images."
+    )
+    blocks: list[Block] = [Text(about), Photos(photos)]
     if heat:
-        size = next(iter(heat.values())).shape
+        rows, columns = next(iter(heat.values())).shape
         blocks.append(
             Text(
                 "Beside each photograph: bright where the image speaks most for the wrong class, dark where least "
-                f"(Grad-CAM on the last feature map, {size[0]} x {size[1]} cells; {seconds(took)} for all).",
+                f"(Grad-CAM on the last feature map, {rows} x {columns} cells; {seconds(took)} for all).",
                 small=True,
             )
         )
@@ -65,30 +65,21 @@ def section(material: Material) -> Section | None:
     return Section("mistakes", "Worst mistakes", blocks)
 
 
-def _heat(
-    material: Material, run: RunResult, answers: Answers, rows: list[int]
-) -> tuple[dict[int, NDArray[np.float64]], str]:
-    """Returns the heat maps by row, and why there are none where some were wanted."""
-    if not material.n_gradcam or not rows:
-        return {}, ""
-    from seedsweep.report.attention import attention  # torch takes seconds
-
-    paths, targets = (
-        [Path(answers.paths[at]) for at in rows],
-        [answers.classes[answers.predicted[at]] for at in rows],
-    )
+def _heat(run_dir: Path, answers: Answers, rows: list[int]) -> tuple[dict[int, Heat], str]:
+    """Returns the heat maps by row, and why there are none."""
+    paths = [Path(answers.paths[at]) for at in rows]
+    targets = [answers.classes[answers.predicted[at]] for at in rows]
     try:
-        found = attention(run.folder, paths, targets)
+        return dict(zip(rows, attention(run_dir, paths, targets), strict=True)), ""
     except SeedsweepError as error:
         return {}, str(error)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         log.debug("no Grad-CAM in the report", exc_info=True)
         return {}, f"it could not be computed ({reason})."
-    return dict(zip(rows, found, strict=True)), ""
 
 
-def _photo(answers: Answers, at: int, image: Image.Image | None, heat: NDArray[np.float64] | None) -> Photo:
+def _photo(answers: Answers, at: int, image: Image.Image | None, heat: Heat | None) -> Photo:
     true, said = answers.classes[answers.labels[at]], answers.classes[answers.predicted[at]]
     name = printable(Path(answers.paths[at]).name)
     p_true, p_said = answers.probabilities[at, answers.labels[at]], answers.probabilities[at].max()

@@ -7,9 +7,8 @@ from typing import Any
 
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import key_of
-from seedsweep.report.blocks import Block, Code, Facts, Folded, Section, Text
+from seedsweep.report.blocks import Block, Code, Facts, Folded, Section, Text, seconds
 from seedsweep.report.contents import RUN, STUDY, SWEEP, Material
-from seedsweep.report.text import seconds
 from seedsweep.runs.command import by
 from seedsweep.runs.recorded import GRID, SINGLE, read_recorded
 from seedsweep.runs.run_result import RunResult
@@ -30,9 +29,7 @@ def section(material: Material) -> Section | None:
     if material.kind == SWEEP:
         seeds = sorted({run.seed for run in material.runs})
         rows += [("runs", str(len(material.runs))), ("seeds", ", ".join(map(str, seeds)))]
-    took = material.result.get("wall_seconds")
-    if took is None and times:
-        took = sum(times)
+    took = material.result.get("wall_seconds", sum(times) if times else None)
     if took is not None:
         rows.append(("time", seconds(float(took))))
     blocks.append(Facts(rows))
@@ -40,7 +37,7 @@ def section(material: Material) -> Section | None:
     if run is not None:
         if material.kind != RUN:
             blocks.append(Text(f"`{run.label}`, seed {run.seed}, shown in detail above:"))
-        blocks.append(Facts(facts_of(run)))
+        blocks.append(Facts(_facts(run)))
         if material.settings_text:
             blocks.append(Folded("All settings", [Code(material.settings_text.strip())]))
     return Section("what-was-run", "What was run", blocks)
@@ -64,18 +61,17 @@ def command(material: Material) -> str:
     return by("python", *words)
 
 
-def facts_of(run: RunResult) -> list[tuple[str, str]]:
+def _facts(run: RunResult) -> list[tuple[str, str]]:
     """Returns what a run was made of."""
     m = run.metrics
     weights = m.get("weights") or {}
     counts = {split: sum(images.values()) for split, images in (m.get("images") or {}).items()}
     digests = m.get("digests") or {}
     size = m.get("image_size")
+    stands_in = " (in the place of InceptionV3)" if m.get("backbone_fallback") else ""
+    norm = batchnorm_summary(run.switches.batchnorm) if run.switches else str(m.get("batchnorm", ""))
     rows = [
-        (
-            "net",
-            f"{m.get('backbone', '')}{' (in the place of InceptionV3)' if m.get('backbone_fallback') else ''}",
-        ),
+        ("net", f"{m.get('backbone', '')}{stands_in}"),
         ("weights", str(weights.get("note") or weights.get("source") or "")),
         ("digest of the weights", str(weights.get("digest") or "")[:DIGITS]),
         ("images", ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)),
@@ -84,22 +80,19 @@ def facts_of(run: RunResult) -> list[tuple[str, str]]:
         ("digest of best.ckpt", str(digests.get("checkpoint") or "")[:DIGITS]),
         ("image size", " x ".join(map(str, size)) if size else ""),
         ("departs from its experiment by", " ".join(run.departures)),
-        (
-            "BatchNorm",
-            batchnorm_summary(run.switches.batchnorm) if run.switches else str(m.get("batchnorm", "")),
-        ),
+        ("BatchNorm", norm),
         ("preprocessing", str(m.get("preprocess", ""))),
         ("augmentation", str(m.get("augment", ""))),
         ("batch size", str(m.get("batch_size", ""))),
         ("epochs", _epochs(m)),
         ("seed", str(m.get("seed", ""))),
-        ("features", _features_told(m.get("features") or {})),
+        ("features", _features(m.get("features") or {})),
         ("versions", ", ".join(f"{name} {number}" for name, number in (m.get("versions") or {}).items())),
     ]
     return [(name, value) for name, value in rows if value]
 
 
-def _features_told(features: dict[str, Any]) -> str:
+def _features(features: dict[str, Any]) -> str:
     if not features:
         return ""
     if not features.get("stored"):

@@ -1,15 +1,40 @@
-"""What train mode and eval mode say about a run, and what they can't say."""
+"""What is said of one run: how well it classifies, and what train mode and eval mode tell about why."""
 
 from __future__ import annotations
 
 from seedsweep.diagnosis.remedy import CommandLine, proved, saved_whole
-from seedsweep.report.text import percent, with_sign
+from seedsweep.report.blocks import percent, span, with_sign
 from seedsweep.runs.grid import GAP
+from seedsweep.runs.record import divergence_of
 from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.switches import Switches
 from seedsweep.stats.scores import majority_share
 
 OVERFITTED = 0.1  # training less validation accuracy, from which it is reported
+
+
+def lead_of(run: RunResult) -> str:
+    """Returns a sentence on the accuracies of a run, or on its end."""
+    if diverged := divergence_of(run.metrics):
+        return f"{run.full_name} {diverged}."
+    lead = f"{run.full_name} classifies {percent(run.accuracy('val'))} % of the validation images correctly"
+    if "val" in run.predictions:
+        lead += f" (95 % interval {span(run.predictions['val'].intervals['acc'])})"
+    if (test := run.accuracy("test")) is not None:
+        lead += f" and {percent(test)} % of the test images"
+    if counts := _validation_images(run):
+        lead += f", where the largest class alone makes {percent(majority_share(counts))} %"
+    return f"{lead}."
+
+
+def of_diverged(run: RunResult) -> str:
+    """Returns what is left of a run whose loss became NaN: of its BatchNorm nothing is known."""
+    if run.accuracy("val") is None:
+        return "No epoch was finished before that, so there is no checkpoint and no score."
+    kept, share = int(run.metrics["best_epoch"]) + 1, percent(run.accuracy("val"))
+    return (
+        f"The weights of epoch {kept} were kept: they classify {share} % of the validation images correctly."
+    )
 
 
 def is_trapped(run: RunResult) -> bool:
@@ -23,11 +48,8 @@ def is_trapped(run: RunResult) -> bool:
 def _may_lag(switches: Switches) -> bool:
     """Says whether running statistics follow weights that move."""
     policy = switches.batchnorm
-    return (
-        policy.uses_batch
-        and policy.update_statistics
-        and (policy.train_affine or not switches.backbone.freeze)
-    )
+    moves = policy.train_affine or not switches.backbone.freeze
+    return policy.uses_batch and policy.update_statistics and moves
 
 
 def trap(run: RunResult) -> str:
@@ -48,17 +70,9 @@ def of_modes(run: RunResult, said: CommandLine | None) -> str:
         run: that has ended.
         said: its command line, on which advice is proved; None: not known.
     """
-    train, val = run.accuracy("train"), run.accuracy("val")
-    gap = run.gap
+    train, val, gap = run.accuracy("train"), run.accuracy("val"), run.gap
     if gap is not None and abs(gap) > GAP:
-        if run.last_modes is None:
-            return f"Its accuracy on the training images differs between the two modes (bn_gap {with_sign(gap)})."
-        if is_trapped(run):
-            return f"It {trap(run)}."
-        return (
-            f"It classifies {percent(run.last_modes[0])} % of its training images correctly in train mode and "
-            f"{percent(run.last_modes[1])} % in eval mode: {_why_apart(run)}."
-        )
+        return _of_gap(run, gap)
     if train is None or val is None:
         return "Accuracy on the training images was not measured, so what holds the run back is not known."
     found = f"It classifies {percent(train)} % of its training images correctly"
@@ -66,11 +80,8 @@ def of_modes(run: RunResult, said: CommandLine | None) -> str:
         found += f", the same in both modes within {100 * GAP:.0f} points (bn_gap {with_sign(gap)})"
     if train - val > OVERFITTED:
         found += f", which is {percent(train - val)} points above validation: it overfits, or has too few photographs"
-        return (
-            f"{found}, and BatchNorm has no part in it."
-            if _is_clear(run)
-            else f"{found}; {_unclear(run, said)}."
-        )
+        clear = ", and BatchNorm has no part in it."
+        return f"{found}{clear}" if _is_clear(run) else f"{found}; {_unclear(run, said)}."
     if _at_majority(run, val):
         return (
             f"{found}. Its validation accuracy is not clearly above that of always predicting the largest class, and "
@@ -82,16 +93,24 @@ def of_modes(run: RunResult, said: CommandLine | None) -> str:
     return f"{found}: overfitting does not hold it back; {_unclear(run, said)}."
 
 
-def _why_apart(run: RunResult) -> str:
-    """Returns what may be the reason of a gap that no fault of BatchNorm explains."""
+def _of_gap(run: RunResult, gap: float) -> str:
+    """Returns what may be the reason of a gap between the two modes."""
+    if run.last_modes is None:
+        return f"Its accuracy on the training images differs between the two modes (bn_gap {with_sign(gap)})."
+    if is_trapped(run):
+        return f"It {trap(run)}."
     if run.switches is None:
-        return "how its BatchNorm layers were set is not known, so the reason is not known either"
-    if _may_lag(run.switches):
-        return (
+        why = "how its BatchNorm layers were set is not known, so the reason is not known either"
+    elif _may_lag(run.switches):
+        why = (
             "BatchNorm's running statistics may lag behind the trained weights (more steps would close the gap), or "
             "its batches may be too small"
         )
-    return "its BatchNorm layers normalise alike in both, so there is another reason; `task=diagnose` looks for it"
+    else:
+        why = "its BatchNorm layers normalise alike in both, so there is another reason; `task=diagnose` looks for it"
+    train, evaluated = map(percent, run.last_modes)
+    found = f"It classifies {train} % of its training images correctly in train mode and {evaluated} % in eval mode"
+    return f"{found}: {why}."
 
 
 def _is_clear(run: RunResult) -> bool:
@@ -104,11 +123,12 @@ def _is_clear(run: RunResult) -> bool:
 
 def _unclear(run: RunResult, said: CommandLine | None) -> str:
     """Returns why BatchNorm is not ruled out: statistics that moved are the same in both modes, but may be worse."""
-    policy = run.switches.batchnorm.policy if run.switches else None
-    under = f"BatchNorm under `{policy}`" if policy else "BatchNorm"
-    random_start = (run.metrics.get("weights") or {}).get("source") == "none"
-    remedy = proved(["batchnorm=inference"], saved_whole(run.folder), said) if not random_start else []
-    rival = "another `data.batch_size`" if random_start else f"`{' '.join(remedy)}`" if remedy else ""
+    under = f"BatchNorm under `{run.switches.batchnorm.policy}`" if run.switches else "BatchNorm"
+    if (run.metrics.get("weights") or {}).get("source") == "none":
+        rival = "another `data.batch_size`"
+    else:
+        remedy = proved(["batchnorm=inference"], saved_whole(run.folder), said)
+        rival = f"`{' '.join(remedy)}`" if remedy else ""
     compare = f": compare with {rival}" if rival else ""
     if run.gap is None:
         return f"bn_gap was not measured, so {under} is not ruled out{compare}"
@@ -117,8 +137,11 @@ def _unclear(run: RunResult, said: CommandLine | None) -> str:
 
 def _at_majority(run: RunResult, val: float) -> bool:
     """Says whether a run can't be told from one that always predicts the largest class."""
-    counts = (run.metrics.get("images") or {}).get("val")
-    if not counts:
-        return False
+    counts = _validation_images(run)
     low = run.predictions["val"].intervals["acc"].low if "val" in run.predictions else val
-    return low <= majority_share(counts)
+    return bool(counts) and low <= majority_share(counts)
+
+
+def _validation_images(run: RunResult) -> dict[str, int]:
+    """Returns the numbers of validation images by class; empty where the record does not tell."""
+    return (run.metrics.get("images") or {}).get("val") or {}
