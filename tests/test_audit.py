@@ -14,28 +14,26 @@ from seedsweep.config.schema import Config
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.images import read_image
 from seedsweep.data.walk import sentences
-from seedsweep.diagnosis.audit.cues import cue_tables, measure_cue
-from seedsweep.diagnosis.audit.duplicates import find_pairs, thumbnails
-from seedsweep.diagnosis.audit.files import FileFacts
-from seedsweep.diagnosis.audit.groups import guess_grouping, measure_grouping
-from seedsweep.diagnosis.audit.labels import (
-    Doubt,
+from seedsweep.diagnosis.audited import FileFacts, guess_grouping, measure_grouping, thumbnails
+from seedsweep.diagnosis.charts import Photograph, draw_sheet
+from seedsweep.diagnosis.checks import imbalance, label_errors
+from seedsweep.diagnosis.checks import photographs as photographs_check
+from seedsweep.diagnosis.checks.data_files import left_out
+from seedsweep.diagnosis.checks.duplicates import find_pairs
+from seedsweep.diagnosis.checks.label_errors import Doubt, find_doubts
+from seedsweep.diagnosis.checks.shortcuts import cue_tables, measure_cue
+from seedsweep.diagnosis.finding import Finding, Verdict
+from seedsweep.diagnosis.opening import of_plan
+from seedsweep.diagnosis.out_of_fold import (
+    OutOfFold,
     components,
-    find_doubts,
     folds_of,
     neighbour_votes,
     outside_fold,
     was_asked,
 )
-from seedsweep.diagnosis.audited import OutOfFold
-from seedsweep.diagnosis.checks import imbalance, label_errors
-from seedsweep.diagnosis.checks import photographs as photographs_check
-from seedsweep.diagnosis.checks.data_files import left_out
-from seedsweep.diagnosis.finding import Finding, Verdict
-from seedsweep.diagnosis.opening import of_plan
-from seedsweep.diagnosis.run_checks import _findings, diagnose
+from seedsweep.diagnosis.run_checks import diagnose, findings_of
 from seedsweep.diagnosis.run_checks import found_checks as found
-from seedsweep.diagnosis.sheet import Photograph, draw_sheet
 from seedsweep.errors import SeedsweepError
 
 CHECKS = [
@@ -65,7 +63,7 @@ def examine(folder: Path, *overrides: str) -> dict[str, Finding]:
     folder.mkdir(parents=True, exist_ok=True)
     findings = []
     for module in found():
-        if module.__name__.rsplit(".", 1)[1] in CHECKS:
+        if module.CHECK.name in CHECKS:
             answer = module.check(subject, folder)
             findings += answer if isinstance(answer, list) else [answer]
     for finding in findings:
@@ -89,7 +87,7 @@ def small_of(paths: list[Path]) -> np.ndarray:
 
 
 def test_the_checks_are_discovered():
-    assert set(CHECKS) <= {module.__name__.rsplit(".", 1)[1] for module in found()}
+    assert set(CHECKS) <= {module.CHECK.name for module in found()}
 
 
 @pytest.mark.slow
@@ -313,9 +311,8 @@ def test_the_probes_accuracy_is_of_the_images_that_were_asked(tmp_path: Path):
     labels = np.repeat([0, 1, 2], [50, 50, 100])
     made = np.eye(3)[labels] * 0.9 + 0.05
     made[labels == 2] = [0.6, 0.4, 0]
-    names = [str(row) for row in range(200)]
     votes = np.eye(3)[labels]
-    seen = OutOfFold(np.zeros((200, 2)), np.arange(200), labels, names, made, votes)
+    seen = OutOfFold(np.zeros((200, 2)), np.arange(200), labels, made, votes)
     assert seen.acc == 1
     seen.probabilities[:15] = [0.05, 0.9, 0.05]
     assert seen.acc == 0.85
@@ -361,7 +358,7 @@ def test_the_split_in_use_is_judged(
     seen = SimpleNamespace(parts=components(clouds(labels, photographs)), labels=labels, rows=np.arange(240))
     manifest = "theirs.csv" if "manifest" in split else None
     subject = SimpleNamespace(given_manifest=manifest, audited=facts, out_of_fold=seen)
-    finding = _findings(photographs_check, "photographs", subject, tmp_path)[0]
+    finding = findings_of(photographs_check, subject, tmp_path)[0]
     assert finding.verdict is verdict
     assert said in finding.sentence
     assert ("The folders" in finding.sentence) == (split == "folders")
@@ -433,8 +430,8 @@ def test_a_sheet_of_strange_names(tmp_path: Path):
 @pytest.mark.usefixtures("full_pictures")
 def test_class_sizes_of_strange_names(tmp_path: Path):
     counts = np.asarray([30, 20])
-    imbalance._draw(["$x_{$", "a$b"], counts, counts // 4, tmp_path / "sizes.png")
-    assert Image.open(tmp_path / "sizes.png").size[0] > 500
+    drawn = imbalance._draw(["$x_{$", "a$b"], counts, counts // 4, tmp_path)
+    assert Image.open(tmp_path / drawn).size[0] > 500
 
 
 @pytest.mark.parametrize(
@@ -449,10 +446,8 @@ def test_thresholds_are_told_by_their_value(
     )
     table = SimpleNamespace(classes=["a", "b"], paths=[tmp_path / f"{row}.png" for row in range(200)])
     found = [Doubt(row, 0, 1, 0.9) for row in range(doubts)]
-    prepared = SimpleNamespace(pixels=SimpleNamespace(how=None))
-    facts = SimpleNamespace(table=table, name=lambda row: str(row), prepared=prepared)
+    facts = SimpleNamespace(table=table, name=lambda row: str(row), draw=lambda *_, **__: None)
     monkeypatch.setattr(label_errors, "find_doubts", lambda *_: found)
-    monkeypatch.setattr(label_errors, "draw_sheet", lambda *_, **__: None)
     assert said in label_errors.check(SimpleNamespace(audited=facts, out_of_fold=seen), tmp_path).sentence
 
 

@@ -27,7 +27,7 @@ from seedsweep.diagnosis import run_checks
 
 assert main([*sys.argv[1:], "hydra.run.dir=run"]) == 0
 found = run_checks.found_checks
-run_checks.found_checks = lambda: [check for check in found() if check.__name__.endswith(".brightness")]
+run_checks.found_checks = lambda: [module for module in found() if module.CHECK.name == "brightness"]
 assert main(["task=diagnose", "diagnose.run=run", "diagnose.images=20", "report.write=false"]) == 0
 """
 
@@ -47,7 +47,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_there_is_an_example_of_each_kind():
     kinds = {str(Path(name).parent) for name in FILES}
     assert len(FILES) == 7
-    assert "brightness" not in {check.__name__.rpartition(".")[2] for check in found_checks()}
+    assert "brightness" not in {module.CHECK.name for module in found_checks()}
     assert {"conf/experiment", "conf/batchnorm"} < kinds
 
 

@@ -17,7 +17,8 @@ from seedsweep.data import image_formats
 from seedsweep.data.image_formats import BadImageError, TooLargeError, check_memory, coefficients
 from seedsweep.data.images import Reading, measured, read_image, thumbnail
 from seedsweep.data.value_ranges import SIXTEEN, Ranges
-from seedsweep.diagnosis.audit.files import read_facts, why_unreadable
+from seedsweep.diagnosis.audited import read_facts
+from seedsweep.diagnosis.checks.data_files import LARGEST
 from seedsweep.errors import SeedsweepError
 
 SMALL = 0.015  # GiB
@@ -84,8 +85,8 @@ def test_a_large_jpeg_is_decoded_reduced(tmp_path: Path):
     ):
         read_image(path, None, how)
     assert thumbnail(path, 100).shape == (3, 67, 100)
-    assert why_unreadable([path]) == {}
-    assert read_facts([path])[0].width == 3000
+    assert read_image(path, LARGEST).shape == (3, 1024, 1024)
+    assert read_facts(path).width == 3000
 
 
 def test_a_jpeg_of_several_scans_is_held_whole(tmp_path: Path):

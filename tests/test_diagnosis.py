@@ -17,17 +17,16 @@ from seedsweep.batchnorm.policy import set_batchnorm
 from seedsweep.cli.main import main
 from seedsweep.config.hydra_setup import to_config
 from seedsweep.diagnosis import run_checks as run
-from seedsweep.diagnosis.apportion import shapley
 from seedsweep.diagnosis.checks.learning_rate import history_kind
 from seedsweep.diagnosis.checks.overfitting import onset_of
 from seedsweep.diagnosis.checks.scaling import Affine, expected_affine, pixel_kind, scaling_kind
-from seedsweep.diagnosis.finding import Finding, Verdict
+from seedsweep.diagnosis.costs import shapley
+from seedsweep.diagnosis.finding import Diagnosis, Finding, Verdict
 from seedsweep.diagnosis.layers import layer_shifts
 from seedsweep.diagnosis.opening import of_checkpoint, of_plan, of_run
+from seedsweep.diagnosis.probes import STRENGTHS, fit_probe
 from seedsweep.diagnosis.remedy import apply, changes, rehearsable
-from seedsweep.diagnosis.ridge import STRENGTHS, fit_probe
 from seedsweep.diagnosis.run_checks import diagnose, found_checks
-from seedsweep.diagnosis.verdict import Diagnosis
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.backbone import IMAGENET, MINUS_ONE_TO_ONE, InputSpec
 from seedsweep.models.input_scaling import Preprocess
@@ -100,7 +99,7 @@ def test_no_false_alarm_on_a_healthy_net(tmp_path: Path):
 
 
 def test_faults_that_hide_each_other_are_all_named(tmp_path: Path):
-    """Mended alone, either gains little; and a learning rate at which the head learns nothing hides both."""
+    """Fixed alone, either gains little; and a learning rate at which the head learns nothing hides both."""
     diagnosis = of_settings(tmp_path, TWICE, BATCHWISE, "data.batch_size=4", "optim.lr=1e-6", limit=84)
     assert sorted(faults(diagnosis)) == ["batchnorm", "learning_rate", "scaling"]
     costs = [finding.cost for finding in diagnosis.findings if finding.verdict is Verdict.FAULT]
@@ -126,7 +125,7 @@ def test_a_finished_run(
     run_folder: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     """Without the checks of the data, which the README's test of the same command runs as well."""
-    modules = [module for module in found_checks() if module.__name__.rsplit(".", 1)[1] in CAUSES]
+    modules = [module for module in found_checks() if module.CHECK.name in CAUSES]
     monkeypatch.setattr(run, "found_checks", lambda: modules)
     assert (
         main(["task=diagnose", f"diagnose.run={run_folder}", "diagnose.images=120", "report.write=false"])
@@ -175,7 +174,7 @@ def test_user_errors_are_one_sentence(tmp_path: Path):
 def test_one_check_that_fails_leaves_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    modules = {module.__name__.rsplit(".", 1)[1]: module for module in found_checks()}
+    modules = {module.CHECK.name: module for module in found_checks()}
 
     def raises(error: BaseException):
         def fails(*_: object) -> Finding:
@@ -194,7 +193,7 @@ def test_one_check_that_fails_leaves_the_others(
     assert found["baselines"].verdict is Verdict.FINE
     monkeypatch.setattr(modules["baselines"], "check", raises(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        run._findings(modules["baselines"], "baselines", None, tmp_path)
+        run.findings_of(modules["baselines"], None, tmp_path)
 
 
 def test_a_finding_survives_json():
@@ -317,13 +316,14 @@ def test_a_layers_shift_is_in_stored_standard_deviations():
     assert isinstance(layer, nn.BatchNorm2d)
     layer.running_var.fill_(4.0)  # type: ignore[union-attr]
     torch.manual_seed(0)
-    shifts = layer_shifts(net, [torch.randn(16, 3, 32, 32) * 2 + 3 for _ in range(4)])
+    shifts = layer_shifts(net, [torch.randn(16, 3, 32, 32) * 2 + 3 for _ in range(4)], 16)
     assert shifts.shift[0] == pytest.approx(1.5, abs=0.02)
     assert shifts.spread[0] == pytest.approx(1.0, abs=0.02)
     assert shifts.noise[0] < 0.02
-    steps = [torch.full((size, 3, 2, 2), float(value)) for size, value in ((2, 0), (2, 4), (3, 0), (3, 4))]
-    # each batch has a mean of its own, though they pass together
-    assert layer_shifts(net, steps).noise[0] == pytest.approx(1, rel=1e-4)
+    steps = torch.cat([torch.full((2, 3, 2, 2), float(value)) for value in (0, 4, 0, 4)])
+    # each batch has a mean of its own, however they pass
+    for parts in ([steps], list(steps.split(3))):
+        assert layer_shifts(net, parts, 2).noise[0] == pytest.approx(1, rel=1e-4)
 
 
 REALISTIC = [

@@ -16,20 +16,20 @@ from PIL import Image
 
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
-from seedsweep.diagnosis import verdict
-from seedsweep.diagnosis.apportion import within
+from seedsweep.diagnosis import costs
 from seedsweep.diagnosis.checks import (
     backbone_fit,
     baselines,
-    batchnorm,
+    batchnorm_regime,
     channels,
     confused_pair,
     learning_rate,
     overfitting,
     scaling,
 )
+from seedsweep.diagnosis.costs import within
 from seedsweep.diagnosis.finding import Finding, Verdict
-from seedsweep.diagnosis.floor import Standing, floor_of
+from seedsweep.diagnosis.headline import headline_of
 from seedsweep.diagnosis.layers import Modes
 from seedsweep.diagnosis.opening import (
     local_settings,
@@ -37,9 +37,9 @@ from seedsweep.diagnosis.opening import (
     of_plan,
     of_run,
     repeat_split,
-    saved_config,
 )
-from seedsweep.diagnosis.ridge import STRENGTHS, Probe
+from seedsweep.diagnosis.probes import STRENGTHS, Probe, Worth, floor_of
+from seedsweep.diagnosis.remedy import saved_config
 from seedsweep.diagnosis.run_checks import diagnose
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
@@ -192,7 +192,7 @@ def test_a_gap_needs_images(kind: str, seen: Modes, wanted: Verdict):
     subject: Any = SimpleNamespace(
         config=settings("batchnorm=inference"), kind=kind, epoch_called=lambda last: ""
     )
-    assert batchnorm._judge(subject, seen, None)[0] is wanted
+    assert batchnorm_regime._judge(subject, seen, None)[0] is wanted
 
 
 def test_the_error_of_a_gap_is_paired():
@@ -206,13 +206,13 @@ def test_few_images_of_a_small_class_are_not_nothing():
     good = np.repeat([0, 1], [97, 3])
     good[95:] = [1, 1, 1, 0, 0]
     good[:95] = 0
-    assert floor_of(good, labels, 0, 2).standing is Standing.UNCLEAR
-    assert floor_of(np.zeros(100, dtype=np.int64), labels, 0, 2).standing is Standing.NOTHING
-    assert floor_of(np.tile(good, 5), np.tile(labels, 5), 0, 2).standing is Standing.ABOVE
+    assert floor_of(good, labels, 2).worth is Worth.UNCLEAR
+    assert floor_of(np.zeros(100, dtype=np.int64), labels, 2).worth is Worth.NOTHING
+    assert floor_of(np.tile(good, 5), np.tile(labels, 5), 2).worth is Worth.ABOVE
     rng = np.random.default_rng(0)
     seven = np.arange(210) % 7
-    assert floor_of(rng.permutation(seven), seven, 0, 7).standing is Standing.NOTHING
-    assert floor_of(seven, seven, 0, 7).standing is Standing.ABOVE
+    assert floor_of(rng.permutation(seven), seven, 7).worth is Worth.NOTHING
+    assert floor_of(seven, seven, 7).worth is Worth.ABOVE
 
 
 @pytest.mark.parametrize(("rare", "wanted"), [(3, Verdict.UNKNOWN), (0, Verdict.SUSPECT)])
@@ -226,7 +226,7 @@ def test_imbalanced_images(rare: int, wanted: Verdict, tmp_path: Path, monkeypat
     config = settings()
     subject: Any = SimpleNamespace(
         config=config, clean_config=config, is_frozen=True, folder=None, n_val=100, val_acc=acc,
-        val_answers=(predicted, labels), labels=lambda split: labels,
+        val_predictions=(predicted, labels), labels=lambda split: labels,
         probe=Probe(acc, predicted, 1.0, np.full(len(STRENGTHS), acc), acc),
         material=SimpleNamespace(val_labels=torch.from_numpy(labels), classes=["a", "b"]),
         prepared=SimpleNamespace(table=SimpleNamespace(classes=["a", "b"])),
@@ -247,7 +247,7 @@ def headline(*costs: tuple[str, float | None]) -> str:
     subject: Any = SimpleNamespace(kind="run")
     lost = max(0.0, *(cost or 0.0 for _, cost in costs))
     numbers = {"val_acc": 0.9 - lost, "reachable": 0.9, "majority": 0.2, "lost": lost, "standard_error": 0.01}
-    return verdict._headline(subject, [fault(*each) for each in costs], numbers)
+    return headline_of(subject, [fault(*each) for each in costs], numbers)
 
 
 def test_only_what_costs_is_a_cause():
@@ -388,8 +388,8 @@ def test_costs_stay_within_the_loss_or_are_not_measured(
         ),
     )  # fmt: skip
     found = Finding("batchnorm", "B", Verdict.FAULT, "m", "B is so.", remedy=["batchnorm=inference"])
-    monkeypatch.setattr(verdict, "draw_loss", lambda *_: None)
-    made = verdict.judge(subject, [found], tmp_path)
+    monkeypatch.setattr(costs, "draw_loss", lambda *_: None)
+    made = costs.judge(subject, [found], tmp_path)
     assert made.numbers["rehearsed"] == 0.5
     if measured:
         assert made.findings[0].cost == pytest.approx(1.0 - val_acc) == pytest.approx(made.numbers["lost"])

@@ -121,7 +121,7 @@ def test_a_batch_of_one_is_fine_on_larger_maps(tmp_path: Path) -> None:
 
 def test_a_diagnosis_and_a_recalibration_refuse_it_too(images: PreparedImages) -> None:
     with pytest.raises(SeedsweepError, match=r"data\.batch_size=2 or more"):
-        Material(images, 20, 0).answers(config("batchnorm=batch_stats", "data.batch_size=1"))
+        Material(images, 20, 0).features(config("batchnorm=batch_stats", "data.batch_size=1"))
     table = images.table
     rows = np.sort(np.concatenate([table.indices("train")[:1], table.indices("val")]))
     with pytest.raises(SeedsweepError, match="two or more training images"):

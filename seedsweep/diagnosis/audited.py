@@ -1,55 +1,36 @@
-"""What several checks of the images share: thumbnails, pairs, groups, out-of-fold predictions."""
+"""What several checks of the images share: names, file headers, thumbnails, and which images are of one photograph."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from seedsweep.data.folder import SPLIT_NAMES
+from seedsweep.data.image_formats import open_image, orientation
+from seedsweep.data.images import SIDEWAYS
 from seedsweep.data.manifest import ImageTable
 from seedsweep.data.prepare import PreparedImages
-from seedsweep.diagnosis.audit.cues import Cue, cue_tables, measure_cue
-from seedsweep.diagnosis.audit.duplicates import Pair, find_pairs, thumbnails
-from seedsweep.diagnosis.audit.files import read_facts
-from seedsweep.diagnosis.audit.groups import Grouping, guess_grouping, measure_grouping
-from seedsweep.diagnosis.audit.labels import components, neighbour_votes, outside_fold, was_asked
-from seedsweep.diagnosis.stored_features import EVAL_BATCH, Answers
+from seedsweep.diagnosis.charts import Photograph, draw_sheet
+from seedsweep.diagnosis.stored_features import EVAL_BATCH
 
 EXAMPLES = 20  # of a list in the evidence; the rest is counted
-
-
-@dataclass
-class OutOfFold:
-    """Images that passed the corrected frozen net, with two kinds of predictions that have not seen their labels.
-
-    Attributes:
-        parts: principal components of the features, [n, count].
-        rows: [n] of the whole table: training and validation images that are looked at.
-        labels: [n].
-        groups: [n]; copies of one file are one group.
-        probabilities: [n, K] of a linear probe, out of fold.
-        votes: [n, K] shares of the classes among the nearest others.
-    """
-
-    parts: NDArray[np.float64]
-    rows: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    groups: list[str]
-    probabilities: NDArray[np.float64]
-    votes: NDArray[np.float64]
-
-    @property
-    def asked(self) -> NDArray[np.bool_]:
-        """Says [n] which images the probe could classify correctly: it has not seen the classes of the others."""
-        return was_asked(self.probabilities, self.labels)
-
-    @property
-    def acc(self) -> float:
-        """Accuracy of the probe, out of fold, on the images that it could classify correctly."""
-        return float((self.probabilities.argmax(1) == self.labels)[self.asked].mean())
+SIDE = 32  # pixels of a thumbnail
+NAMINGS = (
+    r"^(.+)[_-]\d+\.\w+$",  # the last number counts the pieces of one photograph
+    r"^(\D*\d+)\d[_-]\d+\.\w+$",  # and photographs taken one after the other show the same objects
+)
+FEWEST = 2.0  # images a group in the mean
+MORE = 2  # groups, for each class: with fewer a name is but the class's own
 
 
 class Audited:
@@ -70,16 +51,24 @@ class Audited:
         return self.prepared.table
 
     @cached_property
+    def files(self) -> list[FileFacts]:
+        """What the headers of the files tell."""
+        return [read_facts(path) for path in self.table.paths]
+
+    @cached_property
     def small(self) -> NDArray[np.uint8]:
-        """Thumbnails of all images, [N, side, side, 3]."""
+        """Thumbnails of all images, [N, SIDE, SIDE, 3]."""
         rows = np.arange(len(self.table.paths))
         parts = np.split(rows, range(EVAL_BATCH, len(rows), EVAL_BATCH))
         return np.concatenate([thumbnails(self.prepared.pixels.batch(part)) for part in parts])
 
     @cached_property
-    def pairs(self) -> list[Pair]:
-        """Exact and near duplicates."""
-        return find_pairs(self.table.digests, self.small)
+    def grouping(self) -> Grouping | None:
+        """The photographs that the images come from: as ``data.group_regex`` says, or as the names suggest."""
+        labels = self.table.labels
+        if self.group_regex is not None:
+            return measure_grouping(self.group_regex, self.table.groups, labels)
+        return guess_grouping([path.name for path in self.table.paths], labels)
 
     @cached_property
     def groups(self) -> list[str]:
@@ -92,28 +81,28 @@ class Audited:
         return self.table.digests if self.grouping is None else self.grouping.groups
 
     @cached_property
-    def grouping(self) -> Grouping | None:
-        """The photographs that the images come from: as ``data.group_regex`` says, or as the names suggest."""
-        labels = self.table.labels
-        if self.group_regex is not None:
-            return measure_grouping(self.group_regex, self.table.groups, labels)
-        return guess_grouping([path.name for path in self.table.paths], labels)
-
-    @cached_property
-    def cues(self) -> list[Cue]:
-        """What size, kind of file and colours alone predict."""
-        tables = cue_tables(read_facts(self.table.paths), self.small)
-        labels, classes = self.table.labels, len(self.table.classes)
-        return [measure_cue(name, table, labels, self.groups, classes) for name, table in tables.items()]
+    def _names(self) -> list[str]:
+        return self.table.names()
 
     def name(self, row: int) -> str:
         """Returns an image's path below the data's folder."""
-        path, root = self.table.paths[row], self.table.root
-        return str((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
+        return self._names[row]
 
     def class_of(self, row: int) -> str:
         """Returns the name of an image's class."""
-        return str(self.table.classes[self.table.labels[row]])
+        return self.table.classes[int(self.table.labels[row])]
+
+    def draw(self, captions: Sequence[tuple[int, tuple[str, ...]]], path: Path, marked: bool = False) -> None:
+        """Draws images with lines and the file's name below each.
+
+        Args:
+            captions: row of the table and lines of each image.
+            path: of the PNG.
+            marked: the first lines are in the colour of a fault.
+        """
+        paths = self.table.paths
+        shown = [Photograph(paths[row], (*lines, paths[row].name), marked) for row, lines in captions]
+        draw_sheet(shown, path, self.prepared.pixels.how)
 
 
 def why_split_is_fixed(facts: Audited, manifest: str | None) -> str | None:
@@ -131,27 +120,111 @@ def why_split_is_fixed(facts: Audited, manifest: str | None) -> str | None:
     return f"The folders of {facts.table.root} make the split: move the files"
 
 
-def out_of_fold(facts: Audited, clean: Answers, part: ImageTable) -> OutOfFold:
-    """Predicts the classes of images by a linear probe out of fold, and by their nearest neighbours.
+def thumbnails(images: Tensor) -> NDArray[np.uint8]:
+    """Shrinks uint8 [B, 3, H, W] to [B, SIDE, SIDE, 3] by averaging."""
+    small = functional.interpolate(images.float(), (SIDE, SIDE), mode="area")
+    return small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What an image file tells without its pixels.
+
+    Attributes:
+        width: pixels, as EXIF turns the image.
+        height: likewise.
+        kind: format and mode, such as "JPEG RGB".
+        quantisation: mean of a JPEG's first quantisation table (small: high quality); 0 for other formats.
+    """
+
+    width: int
+    height: int
+    kind: str
+    quantisation: float
+
+
+def read_facts(path: Path) -> FileFacts:
+    """Reads the header of a readable image file, in about 0.1 ms."""
+    with open_image(path, float("inf")) as image:
+        width, height = image.size
+        if orientation(image) >= SIDEWAYS:
+            width, height = height, width
+        tables: dict[int, Any] = getattr(image, "quantization", None) or {}
+        mean = float(np.mean(next(iter(tables.values())))) if tables else 0.0
+        return FileFacts(width, height, f"{image.format} {image.mode}", mean)
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Groups of images, such as those of one photograph, and what they tell about classes.
+
+    Attributes:
+        pattern: the regular expression that makes the groups.
+        groups: [N] names.
+        count: of groups.
+        pure: groups of at least two images that hold one class only.
+        several: groups of at least two images.
+        told: share of images whose class is the most frequent one of the others of their group; images without
+            others count as not told.
+        expected: the same for groups of these sizes filled at random.
+    """
+
+    pattern: str
+    groups: list[str]
+    count: int
+    pure: int
+    several: int
+    told: float
+    expected: float
+
+
+def measure_grouping(pattern: str, groups: Sequence[str], labels: NDArray[np.int64]) -> Grouping:
+    """Counts how often a group's other images tell an image's class."""
+    numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
+    content = _content(numbers, labels)
+    sizes = content.sum(1)
+    several = sizes > 1
+    pure = (content.max(1) == sizes) & several
+    rng = np.random.default_rng(0)
+    drawn = [_told(numbers, rng.permutation(labels)) for _ in range(5)]
+    return Grouping(
+        pattern,
+        list(groups),
+        len(sizes),
+        int(pure.sum()),
+        int(several.sum()),
+        _told(numbers, labels),
+        float(np.mean(drawn)),
+    )
+
+
+def guess_grouping(names: Sequence[str], labels: NDArray[np.int64]) -> Grouping | None:
+    """Looks for photographs in the files' names; None where the names show none that is more than the class's name.
 
     Args:
-        facts: about all images.
-        clean: features of ``part``: training images, then validation images.
-        part: the images that are looked at.
-
-    Raises:
-        SeedsweepError: there are too few groups.
+        names: of the files.
+        labels: [N] class numbers.
     """
-    parts = components(np.concatenate([clean.train.numpy(), clean.val.numpy()]))
-    place = {path: row for row, path in enumerate(facts.table.paths)}
-    rows = np.asarray([place[path] for path in part.paths], dtype=np.int64)
-    groups = [facts.groups[row] for row in rows]
-    classes = len(facts.table.classes)
-    return OutOfFold(
-        parts,
-        rows,
-        part.labels,
-        groups,
-        outside_fold(parts, part.labels, groups, classes),
-        neighbour_votes(parts, part.labels, groups, classes),
-    )
+    found = []
+    for pattern in NAMINGS:
+        regex = re.compile(pattern)
+        groups = [match.group(1) if (match := regex.match(name)) else name for name in names]
+        count = len(set(groups))
+        if len(names) / count >= FEWEST and count >= MORE * (int(labels.max()) + 1):
+            found.append(measure_grouping(pattern, groups, labels))
+    return max(found, key=lambda grouping: grouping.told - grouping.expected, default=None)
+
+
+def _content(numbers: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Counts the images of each group and class."""
+    content = np.zeros((int(numbers.max()) + 1, int(labels.max()) + 1), dtype=np.int64)
+    np.add.at(content, (numbers, labels), 1)
+    return content
+
+
+def _told(numbers: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+    rows = np.arange(len(labels))
+    others = _content(numbers, labels)[numbers]
+    others[rows, labels] -= 1
+    own = others[rows, labels]
+    return float(((own == others.max(1)) & (own > 0)).mean())

@@ -1,4 +1,4 @@
-"""What a check found: a verdict with its evidence, and what to do about it."""
+"""A check, what it found, and the diagnosis that all findings make."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Finding:
     """One result of one check.
 
     Attributes:
-        check: the check's file name without suffix.
+        check: the check's name.
         title: a few words, for a table.
         verdict: what it comes to.
         measured: what the check measures, one sentence.
@@ -68,3 +68,97 @@ class Finding:
         values["verdict"] = Verdict(content["verdict"])
         values["picture"] = None if picture is None else Path(picture)
         return cls(**values)
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check asks; it makes the check's findings.
+
+    Attributes:
+        name: in diagnosis.json.
+        title: a few words, for a table.
+        order: its place among the checks; of equal findings, that of the smaller number comes first.
+        measured: what is measured, one sentence.
+    """
+
+    name: str
+    title: str
+    order: int
+    measured: str
+
+    def found(
+        self,
+        verdict: Verdict,
+        sentence: str,
+        evidence: Evidence | None = None,
+        remedy: list[str] | None = None,
+        cost: float | None = None,
+        picture: Path | None = None,
+        title: str = "",
+    ) -> Finding:
+        """Returns a finding of this check; see :class:`Finding`.
+
+        Args:
+            verdict: what it comes to.
+            sentence: what was found.
+            evidence: numbers behind the sentence.
+            remedy: overrides that fix it.
+            cost: accuracy that the fault is measured to cost.
+            picture: relative to the diagnosis folder.
+            title: of a check with several findings; default: the check's own.
+        """
+        return Finding(
+            self.name,
+            title or self.title,
+            verdict,
+            self.measured,
+            sentence,
+            evidence or {},
+            remedy or [],
+            cost,
+            picture,
+        )
+
+
+def capital(text: str) -> str:
+    """Returns ``text`` with its first letter large, to begin a sentence."""
+    return f"{text[0].upper()}{text[1:]}"
+
+
+@dataclass
+class Diagnosis:
+    """What is wrong, the worst first.
+
+    Attributes:
+        headline: one or two sentences.
+        findings: ranked.
+        numbers: accuracies 0..1: val_acc, reachable, probe, majority, chance, rehearsed, mended, lost; those that
+            were not measured are left out.
+        combinations: accuracy with some remedies applied, each a list of checks and a number.
+        kind: run | checkpoint | plan.
+        picture: of the loss and its shares, in the diagnosis folder; None: none.
+    """
+
+    headline: str
+    findings: list[Finding]
+    numbers: dict[str, float]
+    combinations: list[dict[str, Any]] = field(default_factory=list)
+    kind: str = "run"
+    picture: str | None = None
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no check found a fault."""
+        return all(finding.verdict is not Verdict.FAULT for finding in self.findings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns what diagnosis.json holds."""
+        return {
+            "headline": self.headline,
+            "healthy": self.healthy,
+            "kind": self.kind,
+            "numbers": self.numbers,
+            "findings": [finding.as_dict() for finding in self.findings],
+            "combinations": self.combinations,
+            "picture": self.picture,
+        }

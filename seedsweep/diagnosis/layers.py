@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -14,15 +13,13 @@ from torch.nn import functional
 
 from seedsweep.batchnorm.batches import batch_statistics
 from seedsweep.batchnorm.policy import norm_layers, statistics_untouched
-from seedsweep.diagnosis.rehearse import paired_error
-from seedsweep.diagnosis.stored_features import Material
-
-EVAL_BATCH = 64
+from seedsweep.diagnosis.probes import paired_error
+from seedsweep.diagnosis.stored_features import EVAL_BATCH, Material
 
 
 @dataclass(frozen=True)
 class Modes:
-    """Answers and cross-entropy on the same images, BatchNorm on the batch's and on the stored statistics.
+    """Predictions and cross-entropy on the same images, BatchNorm on the batch's and on the stored statistics.
 
     Attributes:
         predicted_batch: classes, [n].
@@ -49,14 +46,14 @@ class Modes:
         return float((self.predicted_stored == self.labels).mean())
 
     @property
+    def gap(self) -> float:
+        """Accuracy with the batch's statistics less that with the stored ones."""
+        return self.acc_batch - self.acc_stored
+
+    @property
     def error(self) -> float:
         """Standard error of :attr:`gap`."""
         return paired_error(self.predicted_batch, self.predicted_stored, self.labels)
-
-    @property
-    def gap(self) -> float:
-        """By how much the net answers better with the batch's statistics."""
-        return self.acc_batch - self.acc_stored
 
 
 @dataclass(frozen=True)
@@ -101,58 +98,44 @@ def two_modes(net: nn.Module, material: Material, positions: Tensor, batch_size:
 
 
 @torch.inference_mode()
-def layer_shifts(net: nn.Module, batches: list[Tensor]) -> Shifts:
-    """Passes ``batches`` of what ``net`` reads in eval mode, and looks at what reaches each norm layer.
+def layer_shifts(net: nn.Module, inputs: Iterable[Tensor], batch_size: int) -> Shifts:
+    """Looks at what reaches each norm layer in eval mode, where no image changes another's values.
 
     Args:
         net: with norm layers; left as it was.
-        batches: of the training's size; small ones pass together, for in eval mode no image knows of another.
+        inputs: what ``net`` reads, in passes of any size.
+        batch_size: of the training; ``inputs`` in their order make batches of it.
     """
-    layers = norm_layers(net)
-    seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name, _ in layers}
-    order: list[str] = []
-    size = 0  # of the batches of the present pass
+    layers = dict(norm_layers(net))
+    seen: dict[str, list[tuple[Tensor, Tensor]]] = {}  # of each image, by layer in the order of execution
 
-    def look(name: str, inputs: tuple[Tensor, ...]) -> None:
-        x = inputs[0].float()
-        x = x.reshape(-1, size, *x.shape[1:])
-        dims = [1, *range(3, x.ndim)]
-        if not seen[name]:
-            order.append(name)
-        seen[name].append((x.mean(dims), x.square().mean(dims)))
+    def look(name: str, x: Tensor) -> None:
+        values = x.float().flatten(2) if x.ndim > 2 else x.float()[:, :, None]
+        seen.setdefault(name, []).append((values.mean(2), values.square().mean(2)))
 
     handles = [
-        layer.register_forward_pre_hook(lambda _layer, inputs, name=name: look(name, inputs))
-        for name, layer in layers
+        layer.register_forward_pre_hook(lambda _layer, given, name=name: look(name, given[0]))
+        for name, layer in layers.items()
     ]
     try:
         with statistics_untouched(net):
             net.eval()
-            for size, together in _passes(batches):  # noqa: B007 - `look` reads the size
-                net(together)
+            for part in inputs:
+                net(part)
     finally:
         for handle in handles:
             handle.remove()
-    by_name = dict(layers)
     rows = []
-    for name in order:
-        layer = by_name[name]
+    for name, parts in seen.items():
+        layer = layers[name]
         assert layer.running_mean is not None
         assert layer.running_var is not None
-        means, squares = (torch.cat(part).double() for part in zip(*seen[name], strict=True))
+        means, squares = (torch.cat(each).double() for each in zip(*parts, strict=True))
         mean, var = means.mean(0), (squares.mean(0) - means.mean(0).square()).clamp(min=0)
         sd = (layer.running_var.double() + layer.eps).sqrt()
+        of_batches = torch.stack([batch.mean(0) for batch in torch.split(means, batch_size)])
         shift = (mean - layer.running_mean.double()).abs() / sd
-        noise = means.std(0, unbiased=False) / sd
+        noise = of_batches.std(0, unbiased=False) / sd
         rows.append([float(each.median()) for each in (shift, (var + layer.eps).sqrt() / sd, noise)])
     columns = np.asarray(rows).T if rows else np.zeros((3, 0))
-    return Shifts(order, columns[0], columns[1], columns[2])
-
-
-def _passes(batches: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
-    """Joins consecutive batches of one size to passes of up to ``EVAL_BATCH`` images; yields their size with each."""
-    for size, equal in groupby(batches, len):
-        some = list(equal)
-        count = max(1, EVAL_BATCH // size)
-        for start in range(0, len(some), count):
-            yield size, torch.cat(some[start : start + count])
+    return Shifts(list(seen), columns[0], columns[1], columns[2])

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from seedsweep.data.pin import values_beside
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.data.value_ranges import Ranges, read_ranges
-from seedsweep.diagnosis.arguments import check_checkpoint, check_run
-from seedsweep.diagnosis.remedy import CommandLine, arm_settings
+from seedsweep.diagnosis.remedy import CommandLine, saved_config
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.errors import DamagedError, SeedsweepError
+from seedsweep.errors import SeedsweepError
 from seedsweep.models.checkpoint import read_checkpoint
 from seedsweep.models.classifier import Classifier
 from seedsweep.names import path_of
@@ -62,10 +59,8 @@ def local_settings(config: ArmSettings, overrides: list[str]) -> LocalSettings:
         overrides: such as ``data.root=~/seeds``.
     """
     given = [key_of(line) for line in overrides]
-    return LocalSettings(
-        config,
-        tuple(key for key in given if any(key == local or key.startswith(f"{local}.") for local in LOCAL)),
-    )
+    keys = [key for key in given if any(f"{key}.".startswith(f"{local}.") for local in LOCAL)]
+    return LocalSettings(config, tuple(keys))
 
 
 def of_run(
@@ -82,26 +77,37 @@ def of_run(
     Raises:
         SeedsweepError: no run, or its images have moved or changed.
     """
-    checkpoint = check_run(folder)
+    metrics = read_metrics(folder)
+    best, last = (folder / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
+    diverged = divergence_of(metrics)
+    if diverged and not best.is_file():
+        raise SeedsweepError(
+            f"diagnose.run={folder} {diverged}; no epoch was finished before, so there is no net to examine. Give its "
+            "settings with a smaller optim.lr to task=diagnose, or train them."
+        )
+    if not (folder / "metrics.json").is_file() or not best.is_file():
+        raise SeedsweepError(
+            f"diagnose.run={folder} is no finished run: its metrics.json and checkpoints/best.ckpt are needed."
+        )
     config = saved_config(folder)
     given = repeat_split(config, folder, here)
-    prepared = prepare_images(config.data, config.cache_dir, known=ranges_of(folder))
-    metrics = read_metrics(folder)
-    if diverged := divergence_of(metrics):
+    prepared = prepare_images(config.data, config.cache_dir, known=_ranges_of(folder))
+    if diverged:
         log.warning(
             "the run in %s %s: what is examined are the weights of epoch %d, the best before",
             folder, diverged, metrics["best_epoch"] + 1,
         )  # fmt: skip
-    net = load_net(config, prepared, checkpoint)
-    last = folder / "checkpoints" / "last.ckpt"
+    net = load_net(config, prepared, best)
+    # in the BatchNorm fault the best epoch is often the first, and its gap small
+    last_net = load_net(config, prepared, last) if last.is_file() else net
+    history = folder / "history.csv"
     return Subject(
         "run",
         config,
         prepared,
         net,
-        # in the BatchNorm fault the best epoch is often the first, and its gap small
-        load_net(config, prepared, last) if last.is_file() else net,
-        read_history(folder / "history.csv") if (folder / "history.csv").is_file() else [],
+        last_net,
+        read_history(history) if history.is_file() else [],
         metrics,
         folder,
         limit,
@@ -133,7 +139,7 @@ def of_checkpoint(
     folder, given, known = path.resolve().parents[1], config.data.manifest, None
     if (folder / ".hydra" / "config.yaml").is_file():
         config = saved_config(folder)
-        given, known = repeat_split(config, folder, here), ranges_of(folder)
+        given, known = repeat_split(config, folder, here), _ranges_of(folder)
     prepared = prepare_images(config.data, config.cache_dir, known=known)
     net = load_net(config, prepared, path)
     return Subject("checkpoint", config, prepared, net, net, limit=limit, given_manifest=given, said=said)
@@ -156,6 +162,12 @@ def of_plan(config: ArmSettings, limit: int = 1000, said: CommandLine | None = N
     return subject
 
 
+def check_checkpoint(path: Path) -> None:
+    """Raises SeedsweepError where ``path`` is no file."""
+    if not path.is_file():
+        raise SeedsweepError(f"diagnose.checkpoint={path} is no file; give a checkpoint.")
+
+
 def load_net(config: ArmSettings, prepared: PreparedImages, checkpoint: Path) -> Classifier:
     """Builds the net of ``config`` and fills it from a checkpoint of ours, the head alone where that is all it has.
 
@@ -165,49 +177,17 @@ def load_net(config: ArmSettings, prepared: PreparedImages, checkpoint: Path) ->
         SeedsweepError: damaged, or it doesn't fit.
     """
     saved = read_checkpoint(checkpoint)
-    state, whole = saved["state_dict"], bool(saved.get("whole", True))
+    whole = bool(saved.get("whole", True))
     backbone = backbone_as_set(config) if whole else backbone_of(config, prepared)
     module, built = build_module(config, prepared, backbone)
+    refused = SeedsweepError(f"{checkpoint} does not fit {built.backbone.name} and the head's settings.")
     try:
-        wrong = module.load_state_dict(state, strict=False)
+        wrong = module.load_state_dict(saved["state_dict"], strict=False)
     except RuntimeError as error:
-        raise SeedsweepError(
-            f"{checkpoint} does not fit {built.backbone.name} and the head's settings."
-        ) from error
-    missing = [key for key in wrong.missing_keys if whole or ".head." in key]
-    if wrong.unexpected_keys or missing:
-        raise SeedsweepError(f"{checkpoint} does not fit {built.backbone.name} and the head's settings.")
+        raise refused from error
+    if wrong.unexpected_keys or any(whole or ".head." in key for key in wrong.missing_keys):
+        raise refused
     return built.classifier.eval()
-
-
-def saved_config(folder: Path) -> ArmSettings:
-    """Reads the settings that a run left in its folder.
-
-    Raises:
-        SeedsweepError: there are none, or this version can't read them.
-    """
-    path = folder / ".hydra" / "config.yaml"
-    if not path.is_file():
-        raise SeedsweepError(
-            f"{folder} has no .hydra/config.yaml, and the run's own settings are needed; of a study, whose trials have "
-            "none, train the winner (+experiment=best_of_STUDY) and diagnose that run."
-        )
-    try:
-        cfg = OmegaConf.load(path)
-        return arm_settings(cfg)  # type: ignore[arg-type]
-    except Exception as error:  # of YAML, OmegaConf and the schema: many kinds
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-        raise DamagedError(
-            f"{path} is damaged, or of another version of seedsweep ({reason}): put back a copy of it. Or remove it, "
-            f"for it comes before settings of the command line, and give the run's settings with "
-            f"diagnose.checkpoint={folder}/checkpoints/best.ckpt."
-        ) from error
-
-
-def ranges_of(folder: Path) -> Ranges | None:
-    """Returns how a run's images of more than 8 bits were scaled; None if its folder does not say."""
-    path = values_beside(folder / "manifest.csv")
-    return read_ranges(path) if path.is_file() else None
 
 
 def repeat_split(config: ArmSettings, folder: Path, here: LocalSettings | None) -> str | None:
@@ -227,6 +207,10 @@ def repeat_split(config: ArmSettings, folder: Path, here: LocalSettings | None) 
     if here is not None:
         here.lay_over(config)
     used = config.data.manifest
-    if used is not None and path_of(used).resolve() == own.resolve():
-        return given
-    return used
+    return given if used is not None and path_of(used).resolve() == own.resolve() else used
+
+
+def _ranges_of(folder: Path) -> Ranges | None:
+    """Returns how a run's images of more than 8 bits were scaled; None if its folder does not say."""
+    path = values_beside(folder / "manifest.csv")
+    return read_ranges(path) if path.is_file() else None

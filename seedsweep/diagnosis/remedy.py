@@ -1,4 +1,4 @@
-"""A finding's remedy, a list of overrides: applied to a configuration, and proved before it is printed."""
+"""A finding's remedy, a list of overrides: applied to settings, and proved before it is printed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import OmegaConf
 
 from seedsweep.bounds import all_finite
-from seedsweep.errors import SeedsweepError
+from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.names import conf_dir
 from seedsweep.overrides import short_setting
 from seedsweep.training.effective import name_by_values
@@ -21,6 +19,51 @@ from seedsweep.training.options import ArmSettings
 
 REHEARSABLE = ("batchnorm", "preprocess", "optim", "head", "data.batch_size", "trainer.max_epochs")
 """What a head trained anew on stored features can tell the worth of."""
+
+
+class CommandLine(Protocol):
+    """The command line of a run: what a remedy must hold against."""
+
+    def composed(self, lines: Sequence[str] = ()) -> ArmSettings | None:
+        """Returns what it comes to with ``lines`` after it; None where that is no configuration."""
+        ...
+
+
+def saved_config(folder: Path) -> ArmSettings:
+    """Reads the settings that a run left in its folder.
+
+    Raises:
+        SeedsweepError: there are none, or this version can't read them.
+    """
+    path = folder / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise SeedsweepError(
+            f"{folder} has no .hydra/config.yaml, and the run's own settings are needed; of a study, whose trials have "
+            "none, train the winner (+experiment=best_of_STUDY) and diagnose that run."
+        )
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        assert isinstance(content, dict)
+        own = {each.name: content[each.name] for each in fields(ArmSettings) if each.name in content}
+        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ArmSettings), own))
+        assert isinstance(made, ArmSettings)
+        all_finite(made)
+        return made
+    except Exception as error:  # of YAML, OmegaConf and the schema: many kinds
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        raise DamagedError(
+            f"{path} is damaged, or of another version of seedsweep ({reason}): put back a copy of it. Or remove it, "
+            f"for it comes before settings of the command line, and give the run's settings with "
+            f"diagnose.checkpoint={folder}/checkpoints/best.ckpt."
+        ) from error
+
+
+def saved_whole(folder: Path) -> ArmSettings | None:
+    """Returns the settings that a run left in its folder; None where they can't be read or some are missing."""
+    try:
+        return saved_config(folder)
+    except SeedsweepError:
+        return None
 
 
 def apply(config: ArmSettings, remedy: list[str]) -> ArmSettings:
@@ -55,45 +98,10 @@ def rehearsable(remedy: list[str]) -> bool:
     )
 
 
-def changes(config: ArmSettings, remedy: list[str]) -> bool:
-    """Says whether the remedy sets anything that ``config`` doesn't have already, whatever that is called."""
-    return _content(apply(config, remedy)) != _content(apply(config, []))
-
-
-class CommandLine(Protocol):
-    """The command line of a run: what a remedy must hold against."""
-
-    def composed(self, lines: Sequence[str] = ()) -> ArmSettings | None:
-        """Returns what it comes to with ``lines`` after it; None where that is no configuration."""
-        ...
-
-
-def arm_settings(content: DictConfig) -> ArmSettings:
-    """Returns the settings of an arm in a saved configuration.
-
-    Raises:
-        SeedsweepError: a value is out of bounds.
-        OmegaConfBaseException: a key is unknown, or a value has the wrong type.
-    """
-    plain = OmegaConf.to_container(content, resolve=True)
-    assert isinstance(plain, dict)
-    own = {each.name: plain[each.name] for each in fields(ArmSettings) if each.name in plain}
-    made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ArmSettings), own))
-    assert isinstance(made, ArmSettings)
-    all_finite(made)
-    return made
-
-
-def saved_whole(folder: Path) -> ArmSettings | None:
-    """Returns the settings that a run left in its folder; None where they can't be read or some are missing."""
-    try:
-        content = OmegaConf.load(folder / ".hydra" / "config.yaml")
-        whole = isinstance(content, DictConfig) and set(content) >= {
-            each.name for each in fields(ArmSettings)
-        }
-        return arm_settings(content) if whole else None  # type: ignore[arg-type]
-    except (OSError, yaml.YAMLError, OmegaConfBaseException, SeedsweepError, ValueError):
-        return None
+def changes(config: ArmSettings, remedy: list[str]) -> dict[str, Any]:
+    """Returns the settings, by key, that the remedy sets and ``config`` does not have already."""
+    before, after = _content(apply(config, [])), _content(apply(config, remedy))
+    return {key: value for key, value in after.items() if value != before[key]}
 
 
 def proved(remedy: list[str], config: ArmSettings | None, said: CommandLine | None) -> list[str]:
@@ -111,43 +119,24 @@ def proved(remedy: list[str], config: ArmSettings | None, said: CommandLine | No
         Empty: the run has these settings already, or nothing was found that changes them.
     """
     config = config if config is not None or said is None else said.composed()
-    if not remedy or config is None or not changes(config, remedy):
-        return []
-    if said is None:
-        return remedy
-    before, wanted = _content(apply(config, [])), _content(apply(config, remedy))
-    values = [
-        short_setting(f"{section}.{key}", value)
-        for section, content in wanted.items()
-        if isinstance(content, dict)
-        for key, value in content.items()
-        if value != before[section][key]
-    ]
-    for lines in (remedy, values):
+    wanted = changes(config, remedy) if remedy and config is not None else {}
+    if said is None or not wanted:
+        return remedy if wanted else []
+    for lines in (remedy, [short_setting(key, value) for key, value in wanted.items()]):
         made = said.composed(lines)
-        if made is not None and _agree(before, wanted, _content(made)):
+        if made is not None and wanted.items() <= _content(made).items():
             return lines
     return []
 
 
 def _content(config: ArmSettings) -> dict[str, Any]:
-    """Returns all settings but the names of sections that are names only."""
-    content = asdict(config)
+    """Returns the settings of all sections by key, but the names of sections that are names only."""
+    content = {
+        f"{section}.{key}": value
+        for section, values in asdict(config).items()
+        if isinstance(values, dict)
+        for key, value in values.items()
+    }
     for section in ("augment", "batchnorm", "preprocess"):
-        del content[section]["name"]
+        del content[f"{section}.name"]
     return content
-
-
-def _agree(before: dict[str, Any], wanted: dict[str, Any], made: dict[str, Any]) -> bool:
-    """Says whether ``made`` has every setting in which ``wanted`` differs from ``before``."""
-    return all(
-        made[section] == wanted[section]
-        if not isinstance(wanted[section], dict)
-        else all(
-            made[section][key] == value
-            for key, value in wanted[section].items()
-            if value != before[section][key]
-        )
-        for section in wanted
-        if wanted[section] != before[section]
-    )

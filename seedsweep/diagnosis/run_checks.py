@@ -13,10 +13,10 @@ from typing import Any
 
 from seedsweep import disk, signals
 from seedsweep.diagnosis import checks
-from seedsweep.diagnosis.finding import Finding, Verdict
+from seedsweep.diagnosis.costs import judge
+from seedsweep.diagnosis.finding import Check, Diagnosis, Finding, Verdict
 from seedsweep.diagnosis.remedy import proved
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.diagnosis.verdict import Diagnosis, judge
 from seedsweep.errors import DiskError, SeedsweepError
 from seedsweep.runs.job_record import reason_of
 from seedsweep.whole import write_json
@@ -40,11 +40,13 @@ def diagnose(subject: Subject, folder: Path, only: list[str] | None = None) -> D
     findings: list[Finding] = []
     seconds: dict[str, float] = {}
     for module in found_checks():
-        name = module.__name__.rsplit(".", 1)[1]
+        name = module.CHECK.name
         if only is not None and name not in only:
             continue
         before = time.perf_counter()
-        findings += [_proved(finding, subject) for finding in _findings(module, name, subject, folder)]
+        for finding in findings_of(module, subject, folder):
+            # with a remedy that changes the subject's settings, or with none
+            findings.append(replace(finding, remedy=proved(finding.remedy, subject.config, subject.said)))
         seconds[name] = round(time.perf_counter() - before, 2)
         log.info("examined: %s, %.1f s", name.replace("_", " "), seconds[name])
     diagnosis = judge(subject, findings, folder)
@@ -55,33 +57,26 @@ def diagnose(subject: Subject, folder: Path, only: list[str] | None = None) -> D
 
 
 def found_checks() -> list[ModuleType]:
-    """Returns the modules of ``checks/`` by their ORDER."""
+    """Returns the modules of ``checks/`` in the order of their checks."""
     names = [
         module.name for module in pkgutil.iter_modules(checks.__path__) if not module.name.startswith("_")
     ]
     modules = [importlib.import_module(f"{checks.__name__}.{name}") for name in names]
-    return sorted(modules, key=lambda module: (module.ORDER, module.__name__))
+    return sorted(modules, key=lambda module: (module.CHECK.order, module.CHECK.name))
 
 
-def _findings(module: ModuleType, name: str, subject: Subject, folder: Path) -> list[Finding]:
+def findings_of(module: ModuleType, subject: Subject, folder: Path) -> list[Finding]:
+    """Returns what a check found; a check that can't be made is a finding, too, and leaves the others."""
+    check: Check = module.CHECK
     try:
         found = module.check(subject, folder)
-    except SeedsweepError as error:  # one check that can't be made leaves the others
-        return [_unknown(module, name, str(error))]
+    except SeedsweepError as error:
+        return [check.found(Verdict.UNKNOWN, f"Can't tell: {error}")]
     except Exception as error:  # a defect of ours: a long diagnosis is not thrown away for it
         signals.check()
-        if told := disk.sentence(error, {"hydra.run.dir": folder}):
-            raise DiskError(told) from error
-        log.exception("the check %s failed; the others go on", name)
-        return [_unknown(module, name, f"the check itself failed ({reason_of(error)}); the log says where.")]
+        if full := disk.sentence(error, {"hydra.run.dir": folder}):
+            raise DiskError(full) from error
+        log.exception("the check %s failed; the others go on", check.name)
+        reason = f"the check itself failed ({reason_of(error)}); the log says where."
+        return [check.found(Verdict.UNKNOWN, f"Can't tell: {reason}")]
     return list(found) if isinstance(found, list) else [found]
-
-
-def _proved(finding: Finding, subject: Subject) -> Finding:
-    """Returns ``finding`` with a remedy that changes the subject's settings, or with none."""
-    return replace(finding, remedy=proved(finding.remedy, subject.config, subject.said))
-
-
-def _unknown(module: ModuleType, name: str, reason: str) -> Finding:
-    measured = (module.__doc__ or name).splitlines()[0]
-    return Finding(name, name.replace("_", " "), Verdict.UNKNOWN, measured, f"Can't tell: {reason}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +14,6 @@ from torch import Tensor
 from seedsweep.batchnorm.batches import check_single_images
 from seedsweep.batchnorm.policy import depends_on_batch
 from seedsweep.data.epoch import epoch_order
-from seedsweep.data.manifest import ImageTable
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import ArmBackbone
@@ -28,8 +28,8 @@ EVAL_BATCH = 64
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a frozen net answers to the images, as a head meets it.
+class FrozenFeatures:
+    """Features that a frozen net gives, as a head meets them.
 
     Attributes:
         views: of the training images as training saw them, [n, C] each; several where batch statistics normalise.
@@ -42,32 +42,34 @@ class Answers:
     val: Tensor
 
 
-def some_rows(table: ImageTable, split: str, limit: int, seed: int) -> NDArray[np.int64]:
-    """Returns up to ``limit`` rows of a split, chosen by ``seed``, with each class's share kept."""
-    rows = table.indices(split)
-    if len(rows) <= limit:
-        return rows
-    rng = np.random.default_rng(seed)
-    share = limit / len(rows)
-    chosen = []
-    for label in range(len(table.classes)):
-        of_class = rng.permutation(rows[table.labels[rows] == label])
-        chosen.append(of_class[: max(1, round(share * len(of_class)))])
-    return np.sort(np.concatenate(chosen))
+def drawn_by_class(
+    labels: NDArray[np.int64], count: Callable[[int], int], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draws ``count(n)`` of the n rows of each class; returns them in order.
+
+    Args:
+        labels: [N] class numbers.
+        count: of a class's size.
+        rng: draws.
+    """
+    parts = []
+    for label in np.unique(labels):
+        of_class = rng.permutation(np.flatnonzero(labels == label))
+        parts.append(of_class[: count(len(of_class))])
+    return np.sort(np.concatenate(parts))
 
 
 def part_of(prepared: PreparedImages, rows: NDArray[np.int64]) -> PreparedImages:
     """Returns the images of ``rows`` alone, in their order."""
     table = prepared.table
     listed = rows.tolist()
-    part = ImageTable(
-        table.root,
-        table.classes,
-        [table.paths[row] for row in listed],
-        table.labels[rows],
-        table.splits[rows],
-        [table.groups[row] for row in listed],
-        [table.digests[row] for row in listed],
+    part = replace(
+        table,
+        paths=[table.paths[row] for row in listed],
+        labels=table.labels[rows],
+        splits=table.splits[rows],
+        groups=[table.groups[row] for row in listed],
+        digests=[table.digests[row] for row in listed],
     )
     return PreparedImages(part, prepared.pixels.select(listed))
 
@@ -77,19 +79,23 @@ class Material:
 
     Args:
         prepared: all images of the run.
-        limit: training images, and validation images, that are looked at.
+        limit: training images, and validation images, that are looked at, with each class's share kept.
         seed: of the choice.
     """
 
     def __init__(self, prepared: PreparedImages, limit: int, seed: int) -> None:
-        self.classes = prepared.table.classes
-        train = some_rows(prepared.table, "train", limit, seed)
-        val = some_rows(prepared.table, "val", limit, seed)
+        table = prepared.table
+        self.classes = table.classes
+        train, val = table.indices("train"), table.indices("val")
+        if (n := len(train)) > limit:
+            train = train[_some(table.labels[train], limit / n, seed)]
+        if (n := len(val)) > limit:
+            val = val[_some(table.labels[val], limit / n, seed)]
         self.images = part_of(prepared, np.concatenate([train, val]))
         self.n_train = len(train)
         labels = torch.from_numpy(self.images.table.labels)
         self.train_labels, self.val_labels = labels[: self.n_train], labels[self.n_train :]
-        self._answers: dict[str, Answers] = {}
+        self._features: dict[str, FrozenFeatures] = {}
 
     def train_pixels(self, positions: Tensor) -> Tensor:
         """Returns uint8 [B, 3, H, W] of training images by position 0..n-1."""
@@ -99,8 +105,8 @@ class Material:
         """Returns up to ``most`` positions of training images, drawn: the table's first are of one class."""
         return torch.randperm(self.n_train, generator=torch.Generator().manual_seed(0))[:most]
 
-    def answers(self, config: ArmSettings) -> Answers:
-        """Returns what the frozen net of ``config`` answers, with its preprocessing and BatchNorm policy.
+    def features(self, config: ArmSettings) -> FrozenFeatures:
+        """Returns the features that the frozen net of ``config`` gives, with its preprocessing and BatchNorm policy.
 
         Args:
             config: of a frozen backbone whose policy trains nothing; augmentation is left out.
@@ -108,36 +114,34 @@ class Material:
         Raises:
             SeedsweepError: the net or its weights can't be had, or features can't be stored.
         """
-        policy = config.batchnorm
-        batchwise = policy.training_statistics == "batch"
+        batchwise = config.batchnorm.training_statistics == "batch"
         key = json.dumps(
             [
                 asdict(config.backbone),
                 asdict(config.preprocess),
-                asdict(policy),
+                asdict(config.batchnorm),
                 config.data.image_size,
                 config.data.batch_size if batchwise else 0,
             ],
             allow_nan=False,
         )
-        if key not in self._answers:
+        if key not in self._features:
             made = self._batchwise(config) if batchwise else None
-            self._answers[key] = made or self._stored(config)
-        return self._answers[key]
+            self._features[key] = made or self._stored(config)
+        return self._features[key]
 
-    def _stored(self, config: ArmSettings) -> Answers:
+    def _stored(self, config: ArmSettings) -> FrozenFeatures:
         try:
-            features: Source = open_features(config, self.images, backbone_of(config, self.images))
+            source: Source = open_features(config, self.images, backbone_of(config, self.images))
         except OSError as error:
             raise SeedsweepError(
                 f"the features can't be written below {config.paths.cache} ({error}): make room there, or give "
                 "another paths.cache."
             ) from error
-        every = features.plain[torch.arange(len(self.images.table.paths))]  # type: ignore[attr-defined]
-        train, val = every[: self.n_train], every[self.n_train :]
-        return Answers([train], train, val)
+        every = source.plain[torch.arange(len(self.images.table.paths))]  # type: ignore[attr-defined]
+        return FrozenFeatures([every[: self.n_train]], every[: self.n_train], every[self.n_train :])
 
-    def _batchwise(self, config: ArmSettings) -> Answers | None:
+    def _batchwise(self, config: ArmSettings) -> FrozenFeatures | None:
         """Passes the training images in training's batches, and then all images in eval mode."""
         backbone = backbone_as_set(config)
         if not depends_on_batch(backbone.net):
@@ -160,7 +164,11 @@ class Material:
         train, val = plain[: self.n_train], plain[self.n_train :]
         for features in views:  # a last image by itself has no batch statistics, and is left out of its epoch
             features.copy_(torch.where(features.isnan(), train, features))
-        return Answers(views, train, val)
+        return FrozenFeatures(views, train, val)
+
+
+def _some(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
+    return drawn_by_class(labels, lambda n: max(1, round(share * n)), np.random.default_rng(seed))
 
 
 class _Features(FeatureNet):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from seedsweep.data.prepare import PreparedImages
-from seedsweep.diagnosis.audited import Audited, OutOfFold, out_of_fold
-from seedsweep.diagnosis.rehearse import LONG, QUICK, Rehearsal, epochs_within, rehearse
+from seedsweep.diagnosis.audited import Audited
+from seedsweep.diagnosis.out_of_fold import OutOfFold, out_of_fold
+from seedsweep.diagnosis.probes import Probe, Rehearsal, fit_probe, rehearse
 from seedsweep.diagnosis.remedy import CommandLine, apply
-from seedsweep.diagnosis.ridge import Probe, fit_probe
-from seedsweep.diagnosis.stored_features import EVAL_BATCH, Answers, Material
+from seedsweep.diagnosis.stored_features import EVAL_BATCH, FrozenFeatures, Material
 from seedsweep.models.build import ArmBackbone
 from seedsweep.models.classifier import Classifier
 from seedsweep.models.weights import WeightsUnreachableError
@@ -26,6 +27,8 @@ from seedsweep.training.assemble import backbone_as_set
 from seedsweep.training.options import ArmSettings
 
 log = logging.getLogger(__name__)
+
+QUICK, LONG = 1500, 8000  # steps of one head among many, and of one that is to stand for a run: seconds each
 
 
 @dataclass
@@ -59,49 +62,11 @@ class Subject:
     given_manifest: str | None = None
     said: CommandLine | None = None
     _rehearsals: dict[str, Rehearsal] = field(default_factory=dict)
-    _backbone: ArmBackbone | None = None
 
     @cached_property
     def material(self) -> Material:
         """The images that are looked at."""
         return Material(self.prepared, self.limit, self.config.data.split_seed)
-
-    @cached_property
-    def frozen_config(self) -> ArmSettings:
-        """The settings as those of a frozen, pretrained net on the images as they are: what can be rehearsed."""
-        config = apply(self.config, ["augment=none"])
-        weights = config.backbone.weights
-        if weights == "none":  # from scratch: the bar is what the pretrained net gives
-            weights = "auto"
-        config.backbone = replace(config.backbone, freeze=True, train_from=None, weights=weights)
-        if config.batchnorm.train_affine:
-            config = apply(config, ["batchnorm=inference"])
-        try:
-            self._backbone = backbone_as_set(config)
-        except WeightsUnreachableError:
-            if self.kind == "plan" and self.config.backbone.weights != "none":
-                raise  # what would be measured is another net than the one that was planned
-            config.backbone = replace(config.backbone, weights="none")
-            log.warning(
-                "%s: its pretrained weights can't be reached: probes stand on a random net", self.kind
-            )
-        return config
-
-    @property
-    def backbone(self) -> ArmBackbone:
-        """The net of :attr:`frozen_config`, to look at: whoever passes images leaves it as it was."""
-        config = self.frozen_config
-        if self._backbone is None:
-            self._backbone = backbone_as_set(config)
-        return self._backbone
-
-    @cached_property
-    def clean_config(self) -> ArmSettings:
-        """:attr:`frozen_config` with inputs as the weights expect, and BatchNorm on stored statistics."""
-        remedy = ["preprocess=auto"]
-        if self.frozen_config.batchnorm.training_statistics == "batch":
-            remedy.append("batchnorm=inference")
-        return apply(self.frozen_config, remedy)
 
     @cached_property
     def audited(self) -> Audited:
@@ -117,10 +82,48 @@ class Subject:
         """
         return out_of_fold(self.audited, self.clean, self.material.images.table)
 
+    @cached_property
+    def _frozen(self) -> tuple[ArmSettings, ArmBackbone]:
+        config = apply(self.config, ["augment=none"])
+        weights = config.backbone.weights
+        if weights == "none":  # from scratch: the bar is what the pretrained net gives
+            weights = "auto"
+        config.backbone = replace(config.backbone, freeze=True, train_from=None, weights=weights)
+        if config.batchnorm.train_affine:
+            config = apply(config, ["batchnorm=inference"])
+        try:
+            return config, backbone_as_set(config)
+        except WeightsUnreachableError:
+            if self.kind == "plan" and self.config.backbone.weights != "none":
+                raise  # what would be measured is another net than the one that was planned
+            config.backbone = replace(config.backbone, weights="none")
+            log.warning(
+                "%s: its pretrained weights can't be reached: probes stand on a random net", self.kind
+            )
+            return config, backbone_as_set(config)
+
     @property
-    def clean(self) -> Answers:
+    def frozen_config(self) -> ArmSettings:
+        """The settings as those of a frozen, pretrained net on the images as they are: what can be rehearsed."""
+        return self._frozen[0]
+
+    @property
+    def backbone(self) -> ArmBackbone:
+        """The net of :attr:`frozen_config`, to look at: whoever passes images leaves it as it was."""
+        return self._frozen[1]
+
+    @cached_property
+    def clean_config(self) -> ArmSettings:
+        """:attr:`frozen_config` with inputs as the weights expect, and BatchNorm on stored statistics."""
+        remedy = ["preprocess=auto"]
+        if self.frozen_config.batchnorm.training_statistics == "batch":
+            remedy.append("batchnorm=inference")
+        return apply(self.frozen_config, remedy)
+
+    @property
+    def clean(self) -> FrozenFeatures:
         """Features of the corrected frozen net."""
-        return self.material.answers(self.clean_config)
+        return self.material.features(self.clean_config)
 
     @cached_property
     def probe(self) -> Probe:
@@ -129,34 +132,35 @@ class Subject:
 
     def probe_on(self, config: ArmSettings) -> Probe:
         """Returns the linear probe on the features of ``config``: fitted as training saw them, judged in eval mode."""
-        answers, material = self.material.answers(config), self.material
-        train = torch.cat(answers.views)
-        labels = material.train_labels.repeat(len(answers.views))
-        return fit_probe(train, labels, answers.val, material.val_labels, len(material.classes))
+        features, material = self.material.features(config), self.material
+        labels = material.train_labels.repeat(len(features.views))
+        train = torch.cat(features.views)
+        return fit_probe(train, labels, features.val, material.val_labels, len(material.classes))
 
-    def rehearse(self, config: ArmSettings) -> Rehearsal:
-        """Trains the head of ``config`` on stored features; ``config`` is made from :attr:`frozen_config`."""
-        return self._rehearse([config], LONG)[0]
+    def rehearse(self, config: ArmSettings, max_steps: int = LONG) -> Rehearsal:
+        """Trains the head of ``config`` on stored features.
 
-    def rehearse_all(self, configs: list[ArmSettings]) -> list[Rehearsal]:
-        """Trains heads that differ in ``head`` and ``optim`` alone, each for fewer steps than :meth:`rehearse`."""
-        return self._rehearse(configs, QUICK)
+        Args:
+            config: made from :attr:`frozen_config`.
+            max_steps: further epochs of the configuration are left out, but for the first three.
+        """
+        steps = math.ceil(self.material.n_train / config.data.batch_size)
+        epochs = min(config.trainer.max_epochs, max(3, max_steps // steps))
+        parts = (
+            config.backbone,
+            config.preprocess,
+            config.batchnorm,
+            config.head,
+            config.optim,
+            config.trainer,
+        )
+        key = repr((*parts, config.data.batch_size, config.data.image_size, config.seed, epochs))
+        if key not in self._rehearsals:
+            features = self.material.features(config)
+            self._rehearsals[key] = rehearse(config, self.material, features, epochs)
+        return self._rehearsals[key]
 
-    def _rehearse(self, configs: list[ArmSettings], max_steps: int) -> list[Rehearsal]:
-        keys = [f"{self._epochs(config, max_steps)} {_key(config)}" for config in configs]
-        missing = {
-            key: config for key, config in zip(keys, configs, strict=True) if key not in self._rehearsals
-        }
-        if missing:
-            answers = self.material.answers(configs[0])
-            found = rehearse(list(missing.values()), self.material, answers, max_steps)
-            self._rehearsals.update(zip(missing, found, strict=True))
-        return [self._rehearsals[key] for key in keys]
-
-    def _epochs(self, config: ArmSettings, max_steps: int) -> int:
-        return epochs_within(config, self.material.n_train, max_steps)
-
-    @cached_property
+    @property
     def rehearsed(self) -> Rehearsal:
         """The subject's own settings, rehearsed."""
         return self.rehearse(self.frozen_config)
@@ -174,31 +178,30 @@ class Subject:
     @cached_property
     def val_acc(self) -> float | None:
         """Accuracy on the validation images: of the run, of the checkpoint, or rehearsed; None: not measured."""
-        if self.metrics.get("val"):
-            return float(self.metrics["val"]["acc"])
-        if self.net is None:
-            return self.rehearsed.acc if self.is_rehearsed else None
-        return float((self.predicted("val") == self.labels("val")).mean())
+        known = self._measured("val")
+        return self.rehearsed.acc if known is None and self.is_rehearsed else known
 
     @cached_property
-    def val_answers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    def train_acc(self) -> float | None:
+        """Accuracy on the un-augmented training images in eval mode; None: not measured."""
+        known = self._measured("train")
+        return self.rehearsed.train_acc if known is None and self.is_rehearsed else known
+
+    def _measured(self, split: str) -> float | None:
+        if self.metrics.get(split):
+            return float(self.metrics[split]["acc"])
+        return None if self.net is None else float((self.predicted(split) == self.labels(split)).mean())
+
+    @cached_property
+    def val_predictions(self) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
         """Predictions behind :attr:`val_acc`, and the labels, [m] each; None: unknown."""
         if self.folder is not None:
             found = read_answers(self.folder, ("val",)).get("val")
             if found is not None and found.classes == self.prepared.table.classes:
                 return found.predicted, found.labels
-        if self.net is None:
-            return (self.rehearsed.predicted, self.material.val_labels.numpy()) if self.is_rehearsed else None
-        return self.predicted("val"), self.labels("val")
-
-    @cached_property
-    def train_acc(self) -> float | None:
-        """Accuracy on the un-augmented training images in eval mode; None: not measured."""
-        if self.metrics.get("train"):
-            return float(self.metrics["train"]["acc"])
-        if self.net is None:
-            return self.rehearsed.train_acc if self.is_rehearsed else None
-        return float((self.predicted("train") == self.labels("train")).mean())
+        if self.net is not None:
+            return self.predicted("val"), self.labels("val")
+        return (self.rehearsed.predicted, self.material.val_labels.numpy()) if self.is_rehearsed else None
 
     @property
     def n_val(self) -> int:
@@ -232,16 +235,8 @@ class Subject:
     def predicted(self, split: str) -> NDArray[np.int64]:
         """Returns the classes that the net predicts for the images of a split, in eval mode."""
         assert self.net is not None
-        rows = self.prepared.table.indices(split)
+        rows = torch.from_numpy(self.prepared.table.indices(split))
         self.net.eval()
         with torch.inference_mode():
-            parts = [
-                self.net(self.prepared.pixels.batch(part)).argmax(1).numpy()
-                for part in np.split(rows, range(EVAL_BATCH, len(rows), EVAL_BATCH))
-            ]
-        return np.concatenate(parts)
-
-
-def _key(config: ArmSettings) -> str:
-    parts = (config.backbone, config.preprocess, config.batchnorm, config.head, config.optim, config.trainer)
-    return repr((*parts, config.data.batch_size, config.data.image_size, config.seed))
+            pixels = (self.prepared.pixels.batch(part.numpy()) for part in torch.split(rows, EVAL_BATCH))
+            return torch.cat([self.net(part).argmax(1) for part in pixels]).numpy()

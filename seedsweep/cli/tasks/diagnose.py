@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from seedsweep.config.schema import Config
+from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
 
 log = logging.getLogger(__name__)
@@ -23,16 +24,17 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     Raises:
         SeedsweepError: no such run or checkpoint, or its images can't be had.
     """
-    from seedsweep.diagnosis.arguments import check_given
-
     options = config.diagnose
-    check_given(options)
+    if options.run is not None and options.checkpoint is not None:
+        raise SeedsweepError(
+            "diagnose.run and diagnose.checkpoint are two things to examine: give one of them."
+        )
 
     from seedsweep.config.compose import command_line_here, command_line_of
     from seedsweep.diagnosis import opening
+    from seedsweep.diagnosis.headline import show
     from seedsweep.diagnosis.keras_model import of_keras
     from seedsweep.diagnosis.run_checks import diagnose
-    from seedsweep.diagnosis.terminal import show
     from seedsweep.models.input_scaling import flush_denormals
     from seedsweep.models.keras_file import is_keras  # torch takes seconds
     from seedsweep.report.write_report import write_at_end

@@ -1,1 +1,1 @@
-"""One file a check: ``check(subject, folder)`` and an ``ORDER``; found by :mod:`seedsweep.diagnosis.run_checks`."""
+"""One file a check: ``CHECK`` and ``check(subject, folder)``; found by :mod:`seedsweep.diagnosis.run_checks`."""

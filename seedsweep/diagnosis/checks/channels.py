@@ -8,22 +8,23 @@ import numpy as np
 import torch
 
 from seedsweep.batchnorm.policy import norm_layers
-from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
+from seedsweep.diagnosis.charts import finish, saved
+from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
 from seedsweep.diagnosis.layers import layer_shifts
-from seedsweep.diagnosis.rehearse import paired_error
+from seedsweep.diagnosis.probes import fit_probe, paired_error
 from seedsweep.diagnosis.remedy import apply
-from seedsweep.diagnosis.ridge import fit_probe
-from seedsweep.diagnosis.stored_features import feature_net
+from seedsweep.diagnosis.stored_features import EVAL_BATCH, feature_net
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.drawing import TRAP, VAL, figure, save, tidy
+from seedsweep.drawing import TRAP, VAL, figure
 from seedsweep.training.assemble import backbone_as_set
 from seedsweep.training.options import ArmSettings
 
-ORDER = 25
-TITLE = "Channel order"
-MEASURED = (
+CHECK = Check(
+    "channels",
+    "Channel order",
+    25,
     "The same photographs with red and blue as they are and swapped: how far each norm layer's input is from what the "
-    "weights were trained with, and a linear probe on the features."
+    "weights were trained with, and a linear probe on the features.",
 )
 IMAGES = 128  # for the layers
 PROBED = 300  # of training and of validation each
@@ -39,36 +40,27 @@ def check(subject: Subject, folder: Path) -> Finding:
     backbone = backbone_as_set(config)
     material = subject.material
     pixels = material.train_pixels(material.some_train(IMAGES))
-    evidence: Evidence = {}
-    by_layers = 0  # > 0: as they are fits better
     colour = float((pixels[:, 0].float() - pixels[:, 2].float()).abs().mean())
-    evidence["red_minus_blue"] = colour
+    evidence: Evidence = {"red_minus_blue": colour}
     if colour < 1:
-        return Finding(
-            "channels",
-            TITLE,
-            Verdict.UNKNOWN,
-            MEASURED,
-            "The photographs are grey: red and blue are equal.",
-            evidence,
-        )
+        return CHECK.found(Verdict.UNKNOWN, "The photographs are grey: red and blue are equal.", evidence)
     net = feature_net(backbone)
-    shifts = {}
+    by_layers = 0  # > 0: as they are fits better
+    picture = None
     if norm_layers(backbone.net):
-        with torch.inference_mode():
-            for name, swapped in (("as_they_are", pixels), ("swapped", pixels.flip(1))):
-                batches = list(torch.split(backbone.preprocess(swapped), 64))
-                shifts[name] = layer_shifts(backbone.net, batches).shift
-        early = max(3, round(EARLY * len(shifts["swapped"])))
-        own, other = (float(np.mean(shifts[name][:early])) for name in ("as_they_are", "swapped"))
+        as_they_are, swapped = (
+            layer_shifts(
+                backbone.net, map(backbone.preprocess, torch.split(each, EVAL_BATCH)), EVAL_BATCH
+            ).shift
+            for each in (pixels, pixels.flip(1))
+        )
+        early = max(3, round(EARLY * len(swapped)))
+        own, other = float(as_they_are[:early].mean()), float(swapped[:early].mean())
         evidence |= {"early_shift_as_they_are": own, "early_shift_swapped": other}
         by_layers = int(other > own * (1 + CLEAR)) - int(own > other * (1 + CLEAR))
+        picture = _draw({"photographs as they are": as_they_are, "red and blue swapped": swapped}, folder)
     own_acc, other_acc, by_probe = _probes(subject, config, net)
     evidence |= {"probe_as_they_are": own_acc, "probe_swapped": other_acc}
-    picture = None
-    if shifts:
-        _draw(shifts, folder / "channels.png")
-        picture = Path("channels.png")
     votes = by_layers + by_probe
     numbers = f"the probe gets {own_acc:.0%} as they are and {other_acc:.0%} swapped"
     if not by_probe and own_acc != other_acc:
@@ -83,37 +75,34 @@ def check(subject: Subject, folder: Path) -> Finding:
         )
     else:
         verdict, text = Verdict.UNKNOWN, f"The net can't tell RGB from BGR on these photographs ({numbers})."
-    return Finding("channels", TITLE, verdict, MEASURED, text, evidence, picture=picture)
+    return CHECK.found(verdict, text, evidence, picture=picture)
 
 
 def _probes(subject: Subject, config: ArmSettings, net: torch.nn.Module) -> tuple[float, float, int]:
     """Returns the probe's accuracies on images as they are and swapped, and which is clearly better (1: the first)."""
     material = subject.material
-    n_train, n_val = min(PROBED, material.n_train), min(PROBED, len(material.val_labels))
     rng = np.random.default_rng(0)
-    train = torch.from_numpy(np.sort(rng.permutation(material.n_train)[:n_train]))
-    val = torch.from_numpy(np.sort(rng.permutation(len(material.val_labels))[:n_val]))
-    clean = material.answers(config)
+    train, val = (
+        torch.from_numpy(np.sort(rng.permutation(n)[:PROBED]))
+        for n in (material.n_train, len(material.val_labels))
+    )
+    clean = material.features(config)
     net.eval()
     rows = torch.cat([train, val + material.n_train])
-    parts = [net(material.images.pixels.batch(part.numpy()).flip(1)) for part in torch.split(rows, 64)]
-    swapped = torch.cat(parts)
+    parts = [material.images.pixels.batch(part.numpy()).flip(1) for part in torch.split(rows, EVAL_BATCH)]
+    swapped = torch.cat([net(part) for part in parts])
     labels, val_labels, n = material.train_labels[train], material.val_labels[val], len(material.classes)
     own = fit_probe(clean.train[train], labels, clean.val[val], val_labels, n)
-    other = fit_probe(swapped[:n_train], labels, swapped[n_train:], val_labels, n)
-    error = paired_error(own.predicted, other.predicted, val_labels.numpy())
-    z = (own.acc - other.acc) / error
+    other = fit_probe(swapped[: len(train)], labels, swapped[len(train) :], val_labels, n)
+    z = (own.acc - other.acc) / paired_error(own.predicted, other.predicted, val_labels.numpy())
     return own.acc, other.acc, int(z > SIGMA) - int(z < -SIGMA)
 
 
-def _draw(shifts: dict[str, np.ndarray], path: Path) -> None:
+def _draw(shifts: dict[str, np.ndarray], folder: Path) -> Path:
     made = figure(8, 3.4)
     axes = made.subplots()
-    for name, colour in (("as_they_are", VAL), ("swapped", TRAP)):
-        label = "photographs as they are" if name == "as_they_are" else "red and blue swapped"
-        axes.plot(range(1, len(shifts[name]) + 1), shifts[name], color=colour, label=label)
-    tidy(axes, "Distance from the stored statistics, in standard deviations")
-    axes.set_xlabel("BatchNorm layer, in the order of execution")
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=9)
-    save(made, path)
+    for (label, shift), colour in zip(shifts.items(), (VAL, TRAP), strict=True):
+        axes.plot(range(1, len(shift) + 1), shift, color=colour, label=label)
+    title = "Distance from the stored statistics, in standard deviations"
+    finish(axes, title, "BatchNorm layer, in the order of execution")
+    return saved(made, folder, "channels.png")

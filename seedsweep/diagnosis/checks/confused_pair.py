@@ -5,28 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
 
-from seedsweep.diagnosis.audited import EXAMPLES, Audited
-from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
-from seedsweep.diagnosis.sheet import Photograph, draw_sheet
+from seedsweep.diagnosis.audited import EXAMPLES
+from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
 from seedsweep.diagnosis.subject import Subject
 
-ORDER = 89
-TITLE = "Classes that are confused most"
-MEASURED = (
-    "Which two classes a linear probe on the net's features, out of fold, takes for one another most often."
+CHECK = Check(
+    "confused_pair",
+    "Classes that are confused most",
+    89,
+    "Which two classes a linear probe on the net's features, out of fold, takes for one another most often.",
 )
-ACROSS = 8
 
 
 def check(subject: Subject, folder: Path) -> Finding:
     """Counts mistakes in both directions, in shares of the two classes' images."""
     facts, seen = subject.audited, subject.out_of_fold
-    classes, n = facts.table.classes, len(facts.table.classes)
-    answers = seen.probabilities.argmax(1)
+    classes = facts.table.classes
+    predicted = seen.probabilities.argmax(1)
     asked = seen.asked  # the others are not mistakes
-    counts = np.zeros((n, n), dtype=np.int64)
-    np.add.at(counts, (seen.labels[asked], answers[asked]), 1)
+    counts = confusion_matrix(seen.labels[asked], predicted[asked], labels=range(len(classes)))
     sizes = counts.sum(1)
     mistakes = counts + counts.T
     share = np.triu(mistakes / np.maximum(sizes[:, None] + sizes[None], 1), 1)
@@ -41,30 +40,17 @@ def check(subject: Subject, folder: Path) -> Finding:
         "mistakes": wrong,
     }
     if not share[a, b]:  # then a and b are any two, and may be one
-        return Finding(
-            "confused_pair", TITLE, Verdict.FINE, MEASURED, "No class is taken for another.", evidence
-        )
+        return CHECK.found(Verdict.FINE, "No class is taken for another.", evidence)
     text = (
         f"{classes[a]} and {classes[b]}: {share[a, b]:.0%} of their images are taken for the other ({counts[a, b]} of "
         f"{sizes[a]} {classes[a]}, {counts[b, a]} of {sizes[b]} {classes[b]}), {mistakes[a, b]} of {wrong} mistakes in "
         "all."
     )
-    rows = [
-        int(seen.rows[row])
+    captions = [
+        (int(seen.rows[row]), (classes[given],))
         for given, taken in ((a, b), (b, a))
-        for row in np.flatnonzero(asked & (seen.labels == given) & (answers == taken))[: EXAMPLES // 2]
+        for row in np.flatnonzero(asked & (seen.labels == given) & (predicted == taken))[: EXAMPLES // 2]
     ]
-    _draw(facts, rows, folder / "confused_pair.png")
     picture = Path("confused_pair.png")
-    return Finding("confused_pair", TITLE, Verdict.FINE, MEASURED, text, evidence, picture=picture)
-
-
-def _draw(facts: Audited, rows: list[int], path: Path) -> None:
-    draw_sheet(
-        [
-            Photograph(facts.table.paths[row], (facts.class_of(row), facts.table.paths[row].name))
-            for row in rows
-        ],
-        path,
-        how=facts.prepared.pixels.how,
-    )
+    facts.draw(captions, folder / picture)
+    return CHECK.found(Verdict.FINE, text, evidence, picture=picture)

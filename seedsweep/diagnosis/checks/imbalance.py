@@ -6,77 +6,70 @@ from pathlib import Path
 
 import numpy as np
 
-from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
+from seedsweep.diagnosis.charts import saved
+from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict, capital
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.drawing import GREY, TRAP, VAL, figure, save, tidy
+from seedsweep.drawing import GREY, TRAP, VAL, figure, tidy
 
-ORDER = 84
-TITLE = "Class sizes"
-MEASURED = "Images of each class in each split, and the accuracy of always predicting the largest class."
+CHECK = Check(
+    "imbalance",
+    "Class sizes",
+    84,
+    "Images of each class in each split, and the accuracy of always predicting the largest class.",
+)
 FEW = 10  # training images of a class
 FEW_JUDGED = 5  # validation images of a class: its recall moves in steps of 20 points
 UNEQUAL = 20.0  # largest over smallest class
-BALANCED = "head.class_weights=balanced"
 MOSTLY = 0.8  # share of the largest class from which on accuracy says little
+BALANCED = "head.class_weights=balanced"
 
 
 def check(subject: Subject, folder: Path) -> Finding:
     """Counts the images of each class."""
     table = subject.prepared.table
-    counts = table.counts()
-    train, val = (np.asarray([counts[s][name] for name in table.classes]) for s in ("train", "val"))
+    counts, classes = table.counts(), table.classes
+    train, val = (np.asarray([counts[split][name] for name in classes]) for split in ("train", "val"))
     largest = int(train.argmax())
     majority = float(val[largest] / max(val.sum(), 1))
     ratio = float(train.max() / max(train.min(), 1))
-    tiny = [table.classes[k] for k in np.flatnonzero(train < FEW)]
-    unjudged = [table.classes[k] for k in np.flatnonzero(val < FEW_JUDGED)]
     evidence: Evidence = {
-        "majority_class": table.classes[largest],
+        "majority_class": classes[largest],
         "majority": majority,
-        "chance": 1 / len(table.classes),
+        "chance": 1 / len(classes),
         "largest_over_smallest": ratio,
-        "train": [[name, int(n)] for name, n in zip(table.classes, train, strict=True)],
-        "val": [[name, int(n)] for name, n in zip(table.classes, val, strict=True)],
+        "train": [[name, int(n)] for name, n in zip(classes, train, strict=True)],
+        "val": [[name, int(n)] for name, n in zip(classes, val, strict=True)],
     }
     parts = []
-    if tiny:
-        parts.append(f"{_listed(tiny)} {_has(tiny)} fewer than {FEW} training images: add photographs")
-    if unjudged:
+    if tiny := _have([classes[k] for k in np.flatnonzero(train < FEW)]):
+        parts.append(f"{tiny} fewer than {FEW} training images: add photographs")
+    if unjudged := _have([classes[k] for k in np.flatnonzero(val < FEW_JUDGED)]):
         parts.append(
-            f"{_listed(unjudged)} {_has(unjudged)} fewer than {FEW_JUDGED} validation images, so their recall is "
-            "mostly chance"
+            f"{unjudged} fewer than {FEW_JUDGED} validation images, so their recall is mostly chance"
         )
     if majority >= MOSTLY or ratio >= UNEQUAL:
+        balanced = subject.config.head.class_weights == "balanced"
         parts.append(
             f"the largest class is {ratio:.0f} times the smallest: read macro-F1 and the recall of each class, not "
-            "accuracy alone"
-            + (
-                ""
-                if subject.config.head.class_weights == "balanced"
-                else f"; {BALANCED} trades the one for the other"
-            )
+            f"accuracy alone{'' if balanced else f'; {BALANCED} trades the one for the other'}"
         )
     verdict = Verdict.SUSPECT if parts else Verdict.FINE
     if not parts:
-        parts.append(f"Every class has at least {train.min()} training and {val.min()} validation images")
-    text = "; ".join(parts)
+        parts.append(f"every class has at least {train.min()} training and {val.min()} validation images")
     text = (
-        f"{text[0].upper()}{text[1:]}. Always predicting {table.classes[largest]} gets {majority:.0%} of the "
-        "validation images."
+        f"{capital('; '.join(parts))}. Always predicting {classes[largest]} gets {majority:.0%} of the validation "
+        "images."
     )
-    _draw(table.classes, train, val, folder / "class_sizes.png")
-    return Finding("imbalance", TITLE, verdict, MEASURED, text, evidence, picture=Path("class_sizes.png"))
+    return CHECK.found(verdict, text, evidence, picture=_draw(classes, train, val, folder))
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def _have(names: list[str]) -> str:
+    """Returns the first names with their verb; empty if there are none."""
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"{listed} {'has' if len(names) == 1 else 'have'}" if names else ""
 
 
-def _has(names: list[str]) -> str:
-    return "has" if len(names) == 1 else "have"
-
-
-def _draw(classes: list[str], train: np.ndarray, val: np.ndarray, path: Path) -> None:
+def _draw(classes: list[str], train: np.ndarray, val: np.ndarray, folder: Path) -> Path:
     shown = np.argsort(-train)[:40]
     made = figure(8, 1.2 + 0.26 * len(shown))
     axes = made.subplots()
@@ -88,4 +81,4 @@ def _draw(classes: list[str], train: np.ndarray, val: np.ndarray, path: Path) ->
     axes.set_yticks(places, [classes[k] for k in shown], parse_math=False)  # a class may be called a$b$
     axes.invert_yaxis()
     tidy(axes, "Training images of each class (grey: validation)")
-    save(made, path)
+    return saved(made, folder, "class_sizes.png")

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
-from seedsweep.diagnosis.rehearse import Rehearsal, paired_error, with_lr
-from seedsweep.diagnosis.subject import Subject
-from seedsweep.drawing import GREY, TRAP, VAL, figure, save, tidy
+from seedsweep.diagnosis.charts import finish, saved
+from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
+from seedsweep.diagnosis.probes import Rehearsal, paired_error
+from seedsweep.diagnosis.subject import QUICK, Subject
+from seedsweep.drawing import GREY, TRAP, VAL, figure
 
-ORDER = 30
-TITLE = "Learning rate"
-MEASURED = (
+CHECK = Check(
+    "learning_rate",
+    "Learning rate",
+    30,
     "The run's own head trained anew at learning rates from 1e-6 to 1 on the features of the corrected net, with the "
-    "run's optimiser, batch size and epochs; and how the run's own losses moved."
+    "run's optimiser, batch size and epochs; and how the run's own losses moved.",
 )
 GRID = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 SOME, CLEAR = 0.05, 0.08  # of accuracy, and
@@ -26,60 +29,64 @@ STILL = 0.10  # of the loss: a run that lowers it by less has hardly moved
 
 def check(subject: Subject, folder: Path) -> Finding:
     """Runs the range test and reads the history."""
-    chosen = subject.config.optim.lr
+    chosen, clean = subject.config.optim.lr, subject.clean_config
     rates = sorted({*[rate for rate in GRID if abs(math.log10(rate / chosen)) > 0.25], chosen})
-    tried = subject.rehearse_all([with_lr(subject.clean_config, rate) for rate in rates])
+    tried = [subject.rehearse(replace(clean, optim=replace(clean.optim, lr=rate)), QUICK) for rate in rates]
     accs = [each.acc for each in tried]
-    best = _best(rates, tried)
+    place = _best(rates, accs)
+    best, found = rates[place], tried[place]
     own = tried[rates.index(chosen)]
-    if not own.whole and chosen < rates[best]:  # with all its epochs a low rate may get there
-        own = subject.rehearse(subject.clean_config)
-    gain = tried[best].acc - own.acc
-    error = paired_error(tried[best].predicted, own.predicted, subject.material.val_labels.numpy())
+    if not own.whole and chosen < best:  # with all its epochs a low rate may get there
+        own = subject.rehearse(clean)
+    gain = found.acc - own.acc
+    error = paired_error(found.predicted, own.predicted, subject.material.val_labels.numpy())
     moved = history_kind(subject.epochs, len(subject.material.classes))
     evidence: Evidence = {
         "chosen": chosen,
         "rates": rates,
         "val_acc": accs,
-        "best": rates[best],
+        "best": best,
         "gain": gain,
         "standard_error": error,
         "history": moved,
         "epochs_rehearsed": len(own.history),
         "all_epochs": int(own.whole),
     }
-    _draw(rates, accs, chosen, folder / "learning_rate.png")
-    picture = Path("learning_rate.png")
-    some = gain >= max(SOME, SOME_SIGMA * error)
-    clear = gain >= max(CLEAR, CLEAR_SIGMA * error)
-    reached = own.acc if subject.val_acc is None else subject.val_acc
-    too_short = chosen < rates[best] and not own.whole and reached >= tried[best].acc - SOME
-    told = f"the same head gets {own.acc:.0%} with {chosen:g} and {tried[best].acc:.0%} with {rates[best]:g}"
-    remedy = [f"optim.lr={rates[best]:g}"]
     if not subject.is_frozen:
         verdict, text, remedy = _of_training(moved, chosen)
-    elif some:
-        verdict = Verdict.FAULT if clear and not too_short else Verdict.SUSPECT
-        what = "low: the head hardly moves" if chosen < rates[best] else "high: the head jumps about"
-        text = f"{chosen:g} is too {what}; on the features of the corrected net {told}."
+    elif gain >= max(SOME, SOME_SIGMA * error):
+        reached = own.acc if subject.val_acc is None else subject.val_acc
+        too_short = chosen < best and not own.whole and reached >= found.acc - SOME
+        clear = gain >= max(CLEAR, CLEAR_SIGMA * error) and not too_short
+        what = "low: the head hardly moves" if chosen < best else "high: the head jumps about"
+        verdict = Verdict.FAULT if clear else Verdict.SUSPECT
+        text, remedy = (
+            f"{chosen:g} is too {what}; {_compared(own, chosen, found, best)}.",
+            [f"optim.lr={best:g}"],
+        )
     elif moved == "diverged":
-        verdict = Verdict.SUSPECT
-        text = f"The run's loss grew or was no number; yet on the features of the corrected net {told}."
-        remedy = [f"optim.lr={chosen / 10:g}"]
+        verdict, remedy = Verdict.SUSPECT, [f"optim.lr={chosen / 10:g}"]
+        text = f"The run's loss grew or was no number; yet {_compared(own, chosen, found, best)}."
     else:
         verdict, remedy = Verdict.FINE, []
-        text = f"{chosen:g} stands on the plateau: on the features of the corrected net {told}."
-        if rates[best] == chosen:
+        text = f"{chosen:g} stands on the plateau: {_compared(own, chosen, found, best)}."
+        if best == chosen:
             text = (
                 f"{chosen:g} is the best of those tried on the features of the corrected net ({own.acc:.0%})."
             )
-    return Finding("learning_rate", TITLE, verdict, MEASURED, text, evidence, remedy, picture=picture)
+    return CHECK.found(verdict, text, evidence, remedy, picture=_draw(rates, accs, chosen, folder))
 
 
-def _best(rates: list[float], tried: list[Rehearsal]) -> int:
+def _compared(own: Rehearsal, chosen: float, found: Rehearsal, best: float) -> str:
+    return (
+        f"on the features of the corrected net the same head gets {own.acc:.0%} with {chosen:g} and {found.acc:.0%} "
+        f"with {best:g}"
+    )
+
+
+def _best(rates: list[float], accs: list[float]) -> int:
     """Returns the place of the best accuracy; of those equal within 1 point, the one in the middle of the plateau."""
-    accs = np.asarray([each.acc for each in tried])
-    plateau = np.flatnonzero(accs >= accs.max() - 0.01)
+    plateau = np.flatnonzero(np.asarray(accs) >= max(accs) - 0.01)
     middle = np.median(np.log10([rates[place] for place in plateau]))
     return int(min(plateau, key=lambda place: abs(math.log10(rates[place]) - middle)))
 
@@ -89,7 +96,7 @@ def history_kind(rows: list[dict[str, float]], n_classes: int) -> str:
     losses = [row.get("train/loss", math.nan) for row in rows]
     if not losses:
         return "unknown"
-    uniform = math.log(n_classes)  # the loss of answering all classes alike
+    uniform = math.log(n_classes)  # the loss of giving all classes the same probability
     if not all(math.isfinite(loss) for loss in losses) or losses[-1] > max(1.5 * losses[0], 1.5 * uniform):
         return "diverged"
     if min(losses) > (1 - STILL) * uniform and losses[-1] > (1 - STILL) * losses[0]:
@@ -111,16 +118,12 @@ def _of_training(moved: str, chosen: float) -> tuple[Verdict, str, list[str]]:
     return Verdict.FINE, text, []
 
 
-def _draw(rates: list[float], accs: list[float], chosen: float, path: Path) -> None:
+def _draw(rates: list[float], accs: list[float], chosen: float, folder: Path) -> Path:
     made = figure(7, 3.6)
     axes = made.subplots()
     axes.semilogx(rates, accs, "o-", color=VAL)
     axes.axvline(chosen, color=GREY, linestyle=":", linewidth=1)
-    place = rates.index(chosen)
-    axes.plot([chosen], [accs[place]], "o", ms=11, mfc="none", mec=TRAP, mew=2, label=f"this run: {chosen:g}")
-    tidy(axes, "Validation accuracy of the head on the corrected net's features")
-    axes.set_xlabel("learning rate")
-    axes.minorticks_off()
-    axes.set_ylim(0, 1.02)
-    axes.legend(frameon=False, fontsize=9)
-    save(made, path)
+    own = accs[rates.index(chosen)]
+    axes.plot([chosen], [own], "o", ms=11, mfc="none", mec=TRAP, mew=2, label=f"this run: {chosen:g}")
+    finish(axes, "Validation accuracy of the head on the corrected net's features", "learning rate", 1.02)
+    return saved(made, folder, "learning_rate.png")

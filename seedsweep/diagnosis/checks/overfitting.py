@@ -8,18 +8,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
-from seedsweep.diagnosis.rehearse import Rehearsal, paired_error, standard_error
+from seedsweep.diagnosis.charts import finish, saved
+from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
+from seedsweep.diagnosis.probes import fit_probe, paired_error, standard_error
 from seedsweep.diagnosis.remedy import apply, changes
-from seedsweep.diagnosis.ridge import fit_probe
-from seedsweep.diagnosis.subject import Subject
-from seedsweep.drawing import GREY, TRAIN, VAL, figure, save, tidy
+from seedsweep.diagnosis.stored_features import drawn_by_class
+from seedsweep.diagnosis.subject import QUICK, Subject
+from seedsweep.drawing import GREY, TRAIN, VAL, figure
 
-ORDER = 40
-TITLE = "Overfitting and capacity"
-MEASURED = (
+CHECK = Check(
+    "overfitting",
+    "Overfitting and capacity",
+    40,
     "Accuracy on un-augmented training images in eval mode against validation, the epoch where the validation loss "
-    "turns, the head with more dropout or fewer units, and a linear probe on 25, 50 and 100 % of the images."
+    "turns, the head with more dropout or fewer units, and a linear probe on 25, 50 and 100 % of the images.",
 )
 WIDE = 0.20  # of accuracy: a gap that is surely above this is overfitting
 SOME = 0.12
@@ -33,20 +35,20 @@ def check(subject: Subject, folder: Path) -> Finding:
     """Measures the gap, its onset, other capacities, and the learning curve."""
     curve = learning_curve(subject)
     doubling = curve[-1] - curve[-2]
+    n_train = len(subject.labels("train"))
     helps = f"the last doubling of the images brought a linear probe {doubling * 100:+.0f} points"
     evidence: Evidence = {
         "learning_curve_shares": list(SHARES),
         "learning_curve": curve,
         "gain_of_last_doubling": doubling,
-        "images": len(subject.labels("train")),
+        "images": n_train,
         "head_parameters": _parameters(subject),
     }
-    _draw(subject, curve, folder / "overfitting.png")
-    picture = Path("overfitting.png")
+    picture = _draw(subject, curve, folder)
     train_acc, val_acc = subject.train_acc, subject.val_acc
     if train_acc is None or val_acc is None:
         text = f"This plan trains the net, so its gap shows once it was trained; {helps}."
-        return Finding("overfitting", TITLE, Verdict.UNKNOWN, MEASURED, text, evidence, picture=picture)
+        return CHECK.found(Verdict.UNKNOWN, text, evidence, picture=picture)
     gap = seen_gap = train_acc - val_acc
     error = standard_error(val_acc, subject.n_val)
     if gap >= SOME and subject.is_frozen and changes(subject.frozen_config, CORRECTED):
@@ -70,53 +72,43 @@ def check(subject: Subject, folder: Path) -> Finding:
     surely = gap - 2 * error
     which = subject.epoch_called(last=False)
     seen = f"{train_acc:.0%} of the training images are classified correctly, and {val_acc:.0%} of the validation"
-    seen = f"By the net{which} {seen}" if which else seen
+    seen = f"By the net{which} {seen} images" if which else f"{seen} images"
     turned = "" if onset is None else f", and the validation loss rises from epoch {onset + 2} on"
     if surely >= WIDE and (gain >= GAIN or doubling >= GAIN):
         verdict = Verdict.FAULT
-        text = f"{seen} images{turned}: the net has memorised its {evidence['images']} images; {helps}."
+        text = f"{seen}{turned}: the net has memorised its {n_train} images; {helps}."
     elif surely >= WIDE or (gap >= SOME and gain >= GAIN):
-        verdict, text = Verdict.SUSPECT, f"{seen} images{turned}; {helps}."
+        verdict, text = Verdict.SUSPECT, f"{seen}{turned}; {helps}."
     elif gap >= SOME and gap + 2 * error >= WIDE:
         verdict = Verdict.UNKNOWN
         text = (
-            f"{seen} images{turned}: whether that is overfitting {subject.n_val} validation images can't tell "
+            f"{seen}{turned}: whether that is overfitting {subject.n_val} validation images can't tell "
             f"(the gap is good to {200 * error:.0f} points); {helps}."
         )
     else:
-        verdict, text, remedy = Verdict.FINE, f"{seen} images; {helps}.", []
+        return CHECK.found(Verdict.FINE, f"{seen}; {helps}.", evidence, picture=picture)
     if remedy:
         text += f" The head gets {gain * 100:.0f} points more with {' '.join(remedy)}."
-    elif verdict is not Verdict.FINE:
+    else:
         text += f" None of {', '.join(' '.join(each) for each in smaller)} helps clearly." if smaller else ""
         text += " More photographs should help." if doubling >= GAIN else ""
-    return Finding("overfitting", TITLE, verdict, MEASURED, text, evidence, remedy, picture=picture)
+    return CHECK.found(verdict, text, evidence, remedy, picture=picture)
 
 
 def learning_curve(subject: Subject) -> list[float]:
     """Returns the validation accuracy of the probe on each of ``SHARES`` of the training images, mean of draws."""
-    material, features = subject.material, subject.clean
-    labels = material.train_labels
-    found = []
-    for share in SHARES:
-        accs = []
-        for draw in range(DRAWS if share < 1 else 1):
-            rng = np.random.default_rng(draw)
-            rows = []
-            for label in range(len(material.classes)):
-                of_class = rng.permutation(np.flatnonzero(labels.numpy() == label))
-                rows.append(of_class[: max(1, math.ceil(share * len(of_class)))])
-            chosen = torch.from_numpy(np.sort(np.concatenate(rows)))
-            probe = fit_probe(
-                features.train[chosen],
-                labels[chosen],
-                features.val,
-                material.val_labels,
-                len(material.classes),
-            )
-            accs.append(probe.acc)
-        found.append(float(np.mean(accs)))
-    return found
+    return [
+        float(np.mean([_acc_of_share(subject, share, draw) for draw in range(DRAWS if share < 1 else 1)]))
+        for share in SHARES
+    ]
+
+
+def _acc_of_share(subject: Subject, share: float, draw: int) -> float:
+    material, features, labels = subject.material, subject.clean, subject.material.train_labels
+    rng = np.random.default_rng(draw)
+    rows = torch.from_numpy(drawn_by_class(labels.numpy(), lambda n: max(1, math.ceil(share * n)), rng))
+    train, n_classes = features.train[rows], len(material.classes)
+    return fit_probe(train, labels[rows], features.val, material.val_labels, n_classes).acc
 
 
 def onset_of(rows: list[dict[str, float]]) -> int | None:
@@ -126,69 +118,52 @@ def onset_of(rows: list[dict[str, float]]) -> int | None:
     if len(losses) < 3 or len(train) != len(losses) or not np.isfinite(losses).all():
         return None
     lowest = int(np.argmin(losses))
-    if losses[-1] > 1.1 * losses[lowest] and train[-1] < train[lowest]:
-        return lowest
-    return None
+    return lowest if losses[-1] > 1.1 * losses[lowest] and train[-1] < train[lowest] else None
 
 
 def _remedies(subject: Subject) -> list[list[str]]:
     """Returns what would take capacity from the run's own head, the gentlest first; nothing if it has none to give."""
-    width, dropout = subject.config.head.width, subject.config.head.dropout
-    remedies = []
-    if dropout < 0.5:
-        remedies.append(["head.dropout=0.5"])
-    if width > 64:
-        remedies.append(["head.width=64"])
-        remedies.append(["head.width=64", "head.dropout=0.5"])
-    if width:
-        remedies.append(["head.width=0"])
-    return remedies
+    head = subject.config.head
+    remedies = [["head.dropout=0.5"]] if head.dropout < 0.5 else []
+    if head.width > 64:
+        remedies += [["head.width=64"], ["head.width=64", "head.dropout=0.5"]]
+    return [*remedies, ["head.width=0"]] if head.width else remedies
 
 
 def _smaller(subject: Subject, remedies: list[list[str]]) -> tuple[list[str], float]:
     """Returns the remedy that is clearly better than the run's own head, and its gain."""
-    base = subject.clean_config
-    tried = subject.rehearse_all([base, *[apply(base, remedy) for remedy in remedies]])
-    labels = subject.material.val_labels.numpy()
-
-    def clear(other: Rehearsal) -> bool:
-        error = paired_error(other.predicted, tried[0].predicted, labels)
-        return other.acc - tried[0].acc >= max(GAIN, 2 * error)
-
-    good = [place for place in range(1, len(tried)) if clear(tried[place])]
-    if not good:
-        return [], max(0.0, max(each.acc for each in tried) - tried[0].acc)
-    best = max(good, key=lambda place: tried[place].acc)
-    return remedies[best - 1], tried[best].acc - tried[0].acc
+    base, labels = subject.clean_config, subject.material.val_labels.numpy()
+    own = subject.rehearse(base, QUICK)
+    best: tuple[list[str], float] = ([], 0.0)
+    most = 0.0
+    for remedy in remedies:
+        other = subject.rehearse(apply(base, remedy), QUICK)
+        gain = other.acc - own.acc
+        most = max(most, gain)
+        if gain >= max(GAIN, 2 * paired_error(other.predicted, own.predicted, labels)) and gain > best[1]:
+            best = (remedy, gain)
+    return best if best[0] else ([], most)
 
 
 def _parameters(subject: Subject) -> int:
-    features, width, n = (
-        subject.clean.train.shape[1],
-        subject.config.head.width,
-        len(subject.material.classes),
-    )
+    features, width = subject.clean.train.shape[1], subject.config.head.width
+    n = len(subject.material.classes)
     return (features + 1) * width + (width + 1) * n if width else (features + 1) * n
 
 
-def _draw(subject: Subject, curve: list[float], path: Path) -> None:
+def _draw(subject: Subject, curve: list[float], folder: Path) -> Path:
     made = figure(10, 3.6)
     left, right = made.subplots(1, 2)
     rows = [row for row in subject.epochs if "val/loss" in row and "train/loss" in row]
     epochs = [row["epoch"] + 1 for row in rows]
-    left.plot(epochs, [row["train/loss"] for row in rows], "o-", ms=3, color=TRAIN, label="train")
-    left.plot(epochs, [row["val/loss"] for row in rows], "o-", ms=3, color=VAL, label="val")
-    tidy(left, "Loss")
-    left.set_xlabel("epoch")
-    if rows:
-        left.set_ylim(bottom=0)
-        left.legend(frameon=False, fontsize=9)
-    counts = [share * subject.material.n_train for share in SHARES]
-    right.plot(counts, curve, "o-", color=VAL, label="linear probe")
+    for split, colour in (("train", TRAIN), ("val", VAL)):
+        left.plot(epochs, [row[f"{split}/loss"] for row in rows], "o-", ms=3, color=colour, label=split)
+    finish(left, "Loss", "epoch")
+    right.plot(
+        [share * subject.material.n_train for share in SHARES], curve, "o-", color=VAL, label="linear probe"
+    )
     if subject.val_acc is not None:
         right.axhline(subject.val_acc, color=GREY, linestyle=":", label="this run")
-    tidy(right, "Would more photographs help? (validation accuracy)")
-    right.set_xlabel("training images")
-    right.set_ylim(0, 1.02)
-    right.legend(frameon=False, fontsize=9)
-    save(made, path)
+    title = "Would more photographs help? (validation accuracy)"
+    finish(right, title, "training images", 1.02)
+    return saved(made, folder, "overfitting.png")

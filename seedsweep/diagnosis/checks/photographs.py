@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.diagnosis.audit.labels import outside_fold, was_asked
 from seedsweep.diagnosis.audited import why_split_is_fixed
-from seedsweep.diagnosis.finding import Evidence, Finding, Verdict
+from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict, capital
+from seedsweep.diagnosis.out_of_fold import outside_fold, was_asked
 from seedsweep.diagnosis.subject import Subject
 
-ORDER = 81  # before the copies: of two faults without a cost, the earlier is named first
-TITLE = "Photographs and split"
-MEASURED = (
+CHECK = Check(
+    "photographs",
+    "Photographs and split",
+    81,  # before the copies: of two faults without a cost, the earlier is named first
     "A linear probe judged on images of photographs that it has seen parts of, and on images of unseen photographs, "
-    "where data.group_regex or the files' names tell which images belong together."
+    "where data.group_regex or the files' names tell which images belong together.",
 )
 GAP = 0.04  # of accuracy: less is no reason to doubt a split
 ERRORS = 3  # standard errors of the paired difference
@@ -39,48 +40,16 @@ def check(subject: Subject, folder: Path) -> Finding:
     grouping = facts.grouping
     if grouping is None:
         text = "The files' names show no photographs that several images come from."
-        return Finding("photographs", TITLE, Verdict.FINE, MEASURED, text)
+        return CHECK.found(Verdict.FINE, text)
     seen = subject.out_of_fold
-    classes = len(facts.table.classes)
     groups = [grouping.groups[row] for row in seen.rows]
+    classes = len(facts.table.classes)
     apart, joined = (outside_fold(seen.parts, seen.labels, each, classes) for each in (None, groups))
     asked = was_asked(apart, seen.labels) & was_asked(joined, seen.labels)
-    alone, together = correct(apart, seen.labels)[asked], correct(joined, seen.labels)[asked]
+    alone, together = ((each.argmax(1) == seen.labels)[asked] for each in (apart, joined))
     gap = float(alone.mean() - together.mean())
     error = float((alone != together).sum()) ** 0.5 / len(alone)
-    matters = gap >= GAP and gap >= ERRORS * error
-    torn = torn_share(facts.table.splits, grouping.groups)
-    told = (
-        f"{grouping.pure} of {grouping.several} photographs with several images hold one class only, and an image's "
-        f"neighbours in its photograph tell {grouping.told:.1%} of the classes (chance: {grouping.expected:.1%})"
-    )
-    numbers = (
-        f"a linear probe gets {alone.mean():.1%} where it has seen other parts of the same photographs, and "
-        f"{together.mean():.1%} on unseen ones"
-    )
-    if not asked.all():
-        numbers += f", without the {(~asked).sum()} images of classes that too few photographs show"
-    verdict, remedy = Verdict.FINE, []
-    if matters and (torn >= TORN or gap * torn >= GAP):
-        verdict = Verdict.FAULT
-        text = (
-            f"The names tell of {grouping.count} photographs, and the split tears them apart: {torn:.0%} of the "
-            f"validation and test images have a part of their photograph in training, so that the accuracy is too "
-            f"high: {numbers}. {told[0].upper()}{told[1:]}."
-        )
-        if fixed := why_split_is_fixed(facts, subject.given_manifest):
-            text += f" {fixed}, so that each photograph's images are in one split."
-        else:
-            remedy = [f"data.group_regex='{grouping.pattern}'"]
-    elif matters:
-        text = f"{grouping.count} groups of images are told apart, and {numbers}: {kept_by(torn)}."
-        if grouping.told - grouping.expected >= HINT:
-            verdict = Verdict.SUSPECT
-            text += (
-                f" {told[0].upper()}{told[1:]}: the net may learn a photograph's light instead of the object."
-            )
-    else:
-        text = f"{grouping.count} groups of images are told apart, and they do not matter much: {numbers}."
+    torn = _torn_share(facts.table.splits, grouping.groups)
     evidence: Evidence = {
         "pattern": grouping.pattern,
         "photographs": grouping.count,
@@ -93,32 +62,49 @@ def check(subject: Subject, folder: Path) -> Finding:
         "torn_by_split": torn,
         "images": len(alone),
     }
-    return Finding("photographs", TITLE, verdict, MEASURED, text, evidence, remedy)
+    one_class = (
+        f"{grouping.pure} of {grouping.several} photographs with several images hold one class only, and an image's "
+        f"neighbours in its photograph tell {grouping.told:.1%} of the classes (chance: {grouping.expected:.1%})"
+    )
+    numbers = (
+        f"a linear probe gets {alone.mean():.1%} where it has seen other parts of the same photographs, and "
+        f"{together.mean():.1%} on unseen ones"
+    )
+    if not asked.all():
+        numbers += f", without the {(~asked).sum()} images of classes that too few photographs show"
+    apart_from = f"{grouping.count} groups of images are told apart, and"
+    if gap < max(GAP, ERRORS * error):
+        text = f"{apart_from} they do not matter much: {numbers}."
+        return CHECK.found(Verdict.FINE, text, evidence)
+    if torn < TORN and gap * torn < GAP:
+        verdict, text = Verdict.FINE, f"{apart_from} {numbers}: {_kept_by(torn)}."
+        if grouping.told - grouping.expected >= HINT:
+            verdict = Verdict.SUSPECT
+            text += f" {capital(one_class)}: the net may learn a photograph's light instead of the object."
+        return CHECK.found(verdict, text, evidence)
+    text = (
+        f"The names tell of {grouping.count} photographs, and the split tears them apart: {torn:.0%} of the "
+        f"validation and test images have a part of their photograph in training, so that the accuracy is too "
+        f"high: {numbers}. {capital(one_class)}."
+    )
+    if fixed := why_split_is_fixed(facts, subject.given_manifest):
+        text += f" {fixed}, so that each photograph's images are in one split."
+    remedy = [] if fixed else [f"data.group_regex='{grouping.pattern}'"]
+    return CHECK.found(Verdict.FAULT, text, evidence, remedy)
 
 
-def torn_share(splits: NDArray[np.str_], groups: Sequence[str]) -> float:
+def _torn_share(splits: NDArray[np.str_], groups: Sequence[str]) -> float:
     """Returns the share (0..1) of the images beside training whose group has images in training.
 
     It looks at the split itself: a group_regex, a manifest or folders may have kept the photographs together.
-
-    Args:
-        splits: [N] names.
-        groups: [N] names.
     """
-    training = {group for group, split in zip(groups, splits, strict=True) if split == "train"}
-    judged = [group in training for group, split in zip(groups, splits, strict=True) if split != "train"]
-    return float(np.mean(judged)) if judged else 0.0
+    in_training = np.isin(groups, np.asarray(groups)[splits == "train"])[splits != "train"]
+    return float(in_training.mean()) if len(in_training) else 0.0
 
 
-def kept_by(torn: float) -> str:
+def _kept_by(torn: float) -> str:
     """Says what a split does that does not make the accuracy much too high."""
     if torn == 0:
         return "the split keeps photographs together, as it should"
     size = "few" if torn < FEW else "some"
     return f"the split tears {size} photographs apart ({torn:.1%} of the validation and test images)"
-
-
-def correct(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Returns which images [n] are classified correctly."""
-    answers: NDArray[np.bool_] = probabilities.argmax(1) == labels
-    return answers

@@ -1,4 +1,4 @@
-"""Likely label errors: confident learning (Northcutt, Jiang and Chuang 2021) on out-of-fold answers of a probe."""
+"""What a frozen net's features tell about classes, predicted for images that a probe or their neighbours never saw."""
 
 from __future__ import annotations
 
@@ -8,30 +8,75 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
 
+from seedsweep.data.manifest import ImageTable
+from seedsweep.diagnosis.audited import Audited
+from seedsweep.diagnosis.stored_features import FrozenFeatures
 from seedsweep.errors import SeedsweepError
 
 FOLDS = 5
 COMPONENTS = 128  # principal components of the features that the probe reads
 NEIGHBOURS = 10
-OWN_CHANCE = 0.02  # probability of the given label
-OWN_VOTES = 0.1  # share of the neighbours that may still have the given label
 BLOCK = 1024
 
-
-@dataclass(frozen=True)
-class Doubt:
-    """An image whose label the features contradict; ``suggested`` is a class number, ``margin`` 0..1 how clearly."""
-
-    row: int
-    given: int
-    suggested: int
-    margin: float
-
-
 Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+
+
+@dataclass
+class OutOfFold:
+    """Images that passed the corrected frozen net, with two kinds of predictions that have not seen their labels.
+
+    Attributes:
+        parts: principal components of the features, [n, count].
+        rows: [n] of the whole table: training and validation images that are looked at.
+        labels: [n].
+        probabilities: [n, K] of a linear probe, out of fold.
+        votes: [n, K] shares of the classes among the nearest others.
+    """
+
+    parts: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    votes: NDArray[np.float64]
+
+    @property
+    def asked(self) -> NDArray[np.bool_]:
+        """Says [n] which images the probe could classify correctly: it has not seen the classes of the others."""
+        return was_asked(self.probabilities, self.labels)
+
+    @property
+    def acc(self) -> float:
+        """Accuracy of the probe, out of fold, on the images that it could classify correctly."""
+        return float((self.probabilities.argmax(1) == self.labels)[self.asked].mean())
+
+
+def out_of_fold(facts: Audited, clean: FrozenFeatures, part: ImageTable) -> OutOfFold:
+    """Predicts the classes of images by a linear probe out of fold, and by their nearest neighbours.
+
+    Args:
+        facts: about all images.
+        clean: features of ``part``: training images, then validation images.
+        part: the images that are looked at.
+
+    Raises:
+        SeedsweepError: there are too few groups.
+    """
+    parts = components(np.concatenate([clean.train.numpy(), clean.val.numpy()]))
+    place = {path: row for row, path in enumerate(facts.table.paths)}
+    rows = np.asarray([place[path] for path in part.paths], dtype=np.int64)
+    groups = [facts.groups[row] for row in rows]
+    classes = len(facts.table.classes)
+    return OutOfFold(
+        parts,
+        rows,
+        part.labels,
+        outside_fold(parts, part.labels, groups, classes),
+        neighbour_votes(parts, part.labels, groups, classes),
+    )
 
 
 def folds_of(labels: NDArray[np.int64], groups: Sequence[str] | None, folds: int = FOLDS) -> Folds:
@@ -45,9 +90,12 @@ def folds_of(labels: NDArray[np.int64], groups: Sequence[str] | None, folds: int
     """
     names: NDArray[np.int64] | None = None
     most = int(np.bincount(labels).max())
+    what = f"{len(labels)} images"
     if groups is not None and len(set(groups)) < len(groups):
         names = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
-        most = min(most, int(names.max()) + 1)
+        n_groups = int(names.max()) + 1
+        most = min(most, n_groups)
+        what = f"{n_groups} groups of images (photographs)"
     best: Folds = []
     met = 0
     for count in range(max(2, min(folds, most)), 1, -1):
@@ -58,9 +106,6 @@ def folds_of(labels: NDArray[np.int64], groups: Sequence[str] | None, folds: int
         if met == len(labels):
             break
     if not best:
-        what = (
-            f"{len(labels)} images" if names is None else f"{names.max() + 1} groups of images (photographs)"
-        )
         raise SeedsweepError(
             f"{what} are too few to learn each class on some and judge it on others: each class needs at least two."
         )
@@ -68,14 +113,11 @@ def folds_of(labels: NDArray[np.int64], groups: Sequence[str] | None, folds: int
 
 
 def _split(labels: NDArray[np.int64], names: NDArray[np.int64] | None, count: int) -> Folds:
+    kind = StratifiedKFold if names is None else StratifiedGroupKFold
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class smaller than the number of folds
         try:
-            if names is not None:
-                made = StratifiedGroupKFold(count, shuffle=True, random_state=0).split(labels, labels, names)
-            else:
-                made = StratifiedKFold(count, shuffle=True, random_state=0).split(labels, labels)
-            return list(made)
+            return list(kind(count, shuffle=True, random_state=0).split(labels, labels, names))
         except ValueError:  # more folds than images of every class
             return []
 
@@ -104,14 +146,9 @@ def was_asked(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> 
 
 def components(features: NDArray[np.float32], count: int = COMPONENTS) -> NDArray[np.float64]:
     """Returns the first principal components [N, count] of features [N, C], scaled to a variance of 1 in the mean."""
-    x = features.astype(np.float64) - features.mean(0, dtype=np.float64)
-    few = len(x) < x.shape[1]  # the smaller of the two Gram matrices has the same eigenvalues
-    values, vectors = np.linalg.eigh((x @ x.T if few else x.T @ x) / len(x))
-    values, vectors = values[::-1], vectors[:, ::-1]
-    kept = min(count, len(x) - 1, x.shape[1])
-    lengths = np.sqrt(len(x) * values[:kept].clip(0))
-    made: NDArray[np.float64] = vectors[:, :kept] * lengths if few else x @ vectors[:, :kept]
-    return made / max(float(np.sqrt(values[:kept].mean())), 1e-12)
+    kept = min(count, len(features) - 1, features.shape[1])
+    made = PCA(kept, svd_solver="covariance_eigh").fit_transform(features.astype(np.float64))
+    return np.asarray(made / max(float(np.sqrt(made.var(0).mean())), 1e-12))
 
 
 def outside_fold(
@@ -137,36 +174,6 @@ def outside_fold(
     return made
 
 
-def find_doubts(
-    probabilities: NDArray[np.float64], neighbours: NDArray[np.float64], labels: NDArray[np.int64]
-) -> list[Doubt]:
-    """Returns likely label errors, the clearest first.
-
-    An image is confidently another class's where that class's probability reaches the mean that images labelled so get
-    themselves (confident learning's threshold), without those that the probe was not asked. A probe that is wrong in
-    one image of ten would then accuse many right labels, so the given label must also be next to impossible to the
-    probe, and nearly absent among the neighbours. Nobody is accused of a label that the probe never met (all of its
-    class in one group), nor told to be of such a class.
-
-    Args:
-        probabilities: [N, K], out of fold.
-        neighbours: [N, K] share of each class among the nearest other images.
-        labels: [N] class numbers.
-    """
-    rows = np.arange(len(labels))
-    own, asked = probabilities[rows, labels], was_asked(probabilities, labels)
-    judged = [own[asked & (labels == k)] for k in range(probabilities.shape[1])]
-    thresholds = np.asarray([each.mean() if len(each) else np.inf for each in judged])
-    confident = np.where(probabilities >= thresholds, probabilities, -1)
-    suggested, best = confident.argmax(1), confident.max(1)
-    accused = asked & (
-        (best > 0) & (suggested != labels) & (own < OWN_CHANCE) & (neighbours[rows, labels] <= OWN_VOTES)
-    )
-    margin = best - own
-    order = sorted(np.flatnonzero(accused).tolist(), key=lambda row: -margin[row])
-    return [Doubt(row, int(labels[row]), int(suggested[row]), float(margin[row])) for row in order]
-
-
 def neighbour_votes(
     parts: NDArray[np.float64], labels: NDArray[np.int64], groups: Sequence[str], classes: int
 ) -> NDArray[np.float64]:
@@ -180,7 +187,7 @@ def neighbour_votes(
     """
     x = parts.astype(np.float32)
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    _, numbers = np.unique(np.asarray(groups), return_inverse=True)
+    numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
     votes = np.zeros((len(labels), classes))
     count = min(NEIGHBOURS, len(labels) - 1)
     for start in range(0, len(labels), BLOCK):
