@@ -170,7 +170,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "d" / "x").mkdir(parents=True)
     for task in ("train", "study", "diagnose", "report", "predict", "export", "cache", "dashboard", "proxy"):
         monkeypatch.setattr(f"seedsweep.cli.tasks.{task}.run", nothing)
-    monkeypatch.setattr("seedsweep.cli.main._close_grid", lambda *_: 0)
+    monkeypatch.setattr("seedsweep.cli.running._closed", lambda *_: 0)
     plugins = "hydra_plugins"
     for launcher in (
         f"{plugins}.hydra_joblib_launcher.joblib_launcher.JoblibLauncher.launch",

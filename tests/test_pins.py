@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from study_stub import plan_of
 
-from seedsweep.cli.grid_pins import check_pin
+from seedsweep.cli.grid_again import check_images_of
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.data.manifest import write_manifest
@@ -362,7 +362,7 @@ def test_a_damaged_result_of_one_job_refuses_no_grid(root: Path, tmp_path: Path)
     (grid / "0/metrics.json").write_text("{")
     write_manifest(prepare_images(settings(root), tmp_path).table, manifest)
     checked: set[Path] = set()
-    check_pin(grid, config, checked)
+    check_images_of(grid, config, checked)
     assert checked == {manifest}, "it is not done: its images are compared"
 
 

@@ -13,6 +13,7 @@ from study_stub import STUDY, Arm, plan_of, result, run, study, told
 
 from seedsweep.cli import preflight
 from seedsweep.cli.arguments import parse
+from seedsweep.cli.composing import composing
 from seedsweep.cli.main import main
 from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin
@@ -169,21 +170,17 @@ def test_mistakes_get_a_sentence(mistake: str, arm: Arm, capsys: pytest.CaptureF
     assert arm.calls == []
 
 
-def test_a_grid_of_studies_is_checked_before_its_first(
-    arm: Arm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_grid_of_studies_is_checked_before_its_first(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
     grid = ["-m", *STUDY, "study.n_trials=2", "study.name=s_${seed}_${batchnorm.name}"]
     assert main([*grid, "seed=1,2", "study.space.dropout.high=3"]) == 2
     assert MISTAKES["study.space.dropout.high=3"] in capsys.readouterr().err
     assert arm.calls == []
-    composed: list[str] = []
-    compose = preflight._compose
-    monkeypatch.setattr(preflight, "_compose", lambda *args: composed.append("") or compose(*args))
 
     def compositions(*overrides: str) -> int:
-        composed.clear()
-        assert preflight.check(parse([*grid, *overrides]))
-        return len(composed)
+        parsed = parse([*grid, *overrides])
+        with composing(parsed) as compose:
+            assert preflight.check(parsed, compose).config is None
+        return len(compose._made)
 
     two = compositions("study.job=0,1")
     assert compositions("study.job=0,1,2,3") - two == 2, "jobs of one study: its space is composed once"

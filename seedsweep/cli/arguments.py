@@ -1,29 +1,47 @@
-"""Reads the command line and arranges it for Hydra; what it can't mean is one sentence."""
+"""Reads the command line as a user types it, and writes it as Hydra must have it.
+
+Words without ``=`` become overrides (``words.py``), texts stay texts (``config/override_values.py``), and
+``resume=DIR`` becomes the command line that DIR was made with.
+"""
 
 from __future__ import annotations
 
 import difflib
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
+from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.bounds import file_name
-from seedsweep.cli.other_names import as_setting
-from seedsweep.cli.words import RESUME, as_overrides
+from seedsweep.cli.words import RESUME, as_overrides, as_setting
 from seedsweep.config.override_values import as_meant
 from seedsweep.errors import SeedsweepError
-from seedsweep.overrides import key_of, plus, split, text_of
+from seedsweep.names import path_of
+from seedsweep.overrides import CONFIG, key_of, plus, setting, split, text_of
+from seedsweep.runs.recorded import GRID, SINGLE, read_recorded
 from seedsweep.study.password import without_password
 
-# tasks that leave nothing in a run folder: Hydra makes none
-NO_FOLDER = ("hydra.run.dir=.",)
-WITHOUT_FOLDER = {f"task={name}": NO_FOLDER for name in ("cache", "dashboard", "proxy")}
-# no experiments: their folders are outputs/<task>/<date_time>
-NAMED_BY_TASK = ("predict", "export")
+NO_FOLDER = "hydra.run.dir=."  # of tasks that leave nothing in a run folder: Hydra makes none
+WITHOUT_FOLDER = ("cache", "dashboard", "proxy")
+NAMED_BY_TASK = ("predict", "export")  # no experiments: their folders are outputs/<task>/<date_time>
 WITH_IMAGES = ("train", "study", "diagnose")  # tasks that read data.root by data=
 BEST_OF = "best_of_"
+OUR_MARK = "resume=true"  # tells the job to go on instead of refusing a used folder
+CONFIG_DIR, CONFIG_NAME = ("--config-dir", "-cd"), ("--config-name", "-cn")
+NOT_OURS = {"--config-path": "--config-dir", "-cp": "--config-dir", "--experimental-rerun": "resume=DIR"}
+
+
+def interpret(args: list[str]) -> list[str]:
+    """Returns the command line that Hydra can read, options first.
+
+    Raises:
+        SeedsweepError: an option or a word is unknown, a value has two meanings, a folder to resume holds nothing, or
+            a study whose winner is to run has not ended.
+    """
+    return arrange(_expand_resume(arrange(args)))
 
 
 def parse(args: list[str]) -> Namespace:
@@ -35,6 +53,9 @@ def parse(args: list[str]) -> Namespace:
     parser = get_args_parser()
     parser.allow_abbrev = False  # --experiment=x must not be read as --experimental-rerun=x
     known = [option for option in parser._option_string_actions if option.startswith("--")]
+    for arg in args:
+        if instead := NOT_OURS.get(arg.split("=")[0]):
+            raise SeedsweepError(f"{arg.split('=')[0]} is Hydra's, and not used here: give {instead}.")
 
     def refuse(message: str) -> NoReturn:
         unknown = [
@@ -53,12 +74,10 @@ def parse(args: list[str]) -> Namespace:
 def arrange(args: list[str]) -> list[str]:
     """Puts options before overrides (Hydra insists), and writes overrides as Hydra must have them.
 
-    Words without ``=`` become overrides (``cli/words.py``), texts stay texts (``cli/values.py``), and a + stands before
-    ``experiment=``, ``rung=``, ``sweep=`` and ``study=``. What is arranged already stays as it is.
+    A + stands before ``experiment=``, ``rung=``, ``sweep=`` and ``study=``. What is arranged already stays as it is.
 
     Raises:
-        SeedsweepError: an option or a word is unknown, a value has two meanings, or a study whose winner is to run has
-            not ended.
+        SeedsweepError: see :func:`interpret`.
     """
     given = list(parse(args).overrides)
     options = []
@@ -69,43 +88,95 @@ def arrange(args: list[str]) -> list[str]:
         else:
             options.append(arg)
     overrides = [plus(as_meant(without_password(override))) for override in as_overrides(given)]
-    for task, settings in WITHOUT_FOLDER.items():
-        if task in overrides:
-            overrides += [setting for setting in settings if setting not in overrides]
-    keys = {key_of(override) for override in overrides}
-    for task in NAMED_BY_TASK:
-        if f"task={task}" in overrides and not keys & {"experiment", "experiment.name"}:
-            overrides.append(f"experiment.name={task}")
+    values = {key_of(override): text_of(override.partition("=")[2]) for override in overrides}
+    task = values.get("task", "train")
+    if task in WITHOUT_FOLDER and NO_FOLDER not in overrides:
+        overrides.append(NO_FOLDER)
+    if task in NAMED_BY_TASK and not values.keys() & {"experiment", "experiment.name"}:
+        overrides.append(f"experiment.name={task}")
     options += _folder_of_winner(options, overrides)
-    return [*options, *overrides, *_folder_of_images(options, overrides)]
+    if (
+        values.get("data.root", "null") != "null"
+        and task in WITH_IMAGES
+        and not values.keys() & {"data", "data.name", RESUME}
+        and _is_demo(options, overrides)
+    ):
+        overrides.append("data=folder")
+    return [*options, *overrides]
 
 
-def _folder_of_images(options: list[str], overrides: list[str]) -> list[str]:
-    """Returns ``data=folder`` where ``data.root`` is given and nothing says how it is read."""
-    given = {key_of(override): text_of(override.partition("=")[2]) for override in overrides}
-    if given.get("data.root", "null") == "null" or given.keys() & {"data", "data.name", RESUME}:
-        return []
-    if given.get("task", "train") not in WITH_IMAGES:
-        return []
-    if any(option.split("=")[0] in ("--config-dir", "-cd", "--config-name", "-cn") for option in options):
-        from seedsweep.cli.preflight import data_name  # it takes a tenth of a second
+def _is_demo(options: list[str], overrides: list[str]) -> bool:
+    """Says whether nothing else than the default says how images are read; files of one's own may."""
+    if not _has(options, *CONFIG_DIR, *CONFIG_NAME):
+        return True
+    from seedsweep.cli.composing import composing, read_overrides
 
-        return ["data=folder"] if data_name(parse([*options, *overrides])) == "demo" else []
-    return ["data=folder"]
+    parsed = parse([*options, *overrides])
+    try:
+        with composing(parsed) as compose:
+            fixed = [o.input_line or "" for o in read_overrides(overrides) if not o.is_sweep_override()]
+            return str(compose(fixed).data.name) == "demo"
+    except (SeedsweepError, OmegaConfBaseException):  # the check says so
+        return False
+
+
+def _has(options: list[str], *names: str) -> bool:
+    return any(option.split("=")[0] in names for option in options)
 
 
 def _folder_of_winner(options: list[str], overrides: list[str]) -> list[str]:
     """Adds the --config-dir that ``+experiment=best_of_STUDY`` is in, unless one is given."""
     values = [part for o in overrides if key_of(o) == "experiment" for part in split(o.partition("=")[2])]
     studies = [name.removeprefix(BEST_OF) for name in map(text_of, values) if name.startswith(BEST_OF)]
-    if not studies or any(option.split("=")[0] in ("--config-dir", "-cd") for option in options):
+    if not studies or _has(options, *CONFIG_DIR):
         return []
     file_name(f"the study of experiment={BEST_OF}...", studies[0])
     outputs = [text_of(o.partition("=")[2]) for o in overrides if o.startswith("paths.outputs=")]
-    root = Path(outputs[-1] if outputs else "outputs") / "studies"
+    root = path_of(outputs[-1] if outputs else "outputs") / "studies"
     folder = root / studies[0] / "conf"
     if not folder.is_dir():
         ended = sorted(path.parents[2].name for path in root.glob(f"*/conf/experiment/{BEST_OF}*.yaml"))
         known = f"there are: {', '.join(ended)}" if ended else "there is none yet"
         raise SeedsweepError(f"{BEST_OF}{studies[0]}: no study of that name has ended in {root} ({known}).")
     return ["--config-dir", str(folder.absolute())]
+
+
+def _expand_resume(args: list[str]) -> list[str]:
+    """Replaces ``resume=DIR`` by the overrides recorded in DIR; further overrides stay and win.
+
+    Args:
+        args: options first, then overrides.
+    """
+    asked = [arg for arg in args if key_of(arg) == RESUME]
+    if not asked:
+        return args
+    given = text_of(asked[-1].partition("=")[2])
+    if not given:
+        raise SeedsweepError("resume= lacks its folder: write resume=DIR, with the folder that was printed.")
+    folder = path_of(given)
+    rest = [arg for arg in args if arg not in asked]
+    if (folder / GRID).is_file():
+        rest = [arg for arg in rest if arg not in ("-m", "--multirun")]
+        return ["-m", *_recorded(folder / GRID, rest), setting("hydra.sweep.dir", str(folder)), *rest]
+    if not (folder / SINGLE).is_file():
+        raise SeedsweepError(
+            f"resume={folder} holds neither a run (.hydra/) nor a grid (multirun.yaml): "
+            "give the folder that was printed."
+        )
+    if "-m" in rest or "--multirun" in rest:
+        raise SeedsweepError(f"resume={folder} is a single run: leave out -m.")
+    return [*_recorded(folder / SINGLE, rest), setting("hydra.run.dir", str(folder)), OUR_MARK, *rest]
+
+
+def _recorded(path: Path, rest: list[str]) -> list[str]:
+    """Returns the options and the overrides written in ``path``, less those that ``rest`` gives anew."""
+    recorded = read_recorded(path)
+    anew = {key_of(arg) for arg in rest if "=" in arg}
+    again = [o for o in recorded.overrides if key_of(o) not in anew]
+    if "hydra/launcher" in anew:  # the settings of another launcher don't fit
+        again = [o for o in again if not key_of(o).startswith("hydra.launcher.")]
+    if _has(rest, *CONFIG_DIR):
+        recorded = replace(recorded, config_dirs=[])
+    if _has(rest, *CONFIG_NAME):
+        recorded = replace(recorded, config_name=CONFIG)
+    return [*recorded.options, *again]

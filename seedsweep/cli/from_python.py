@@ -5,28 +5,24 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra import compose as compose_with_hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
-from seedsweep.cli import notes
 from seedsweep.cli.arguments import arrange, parse
+from seedsweep.cli.composing import Composer, composing
+from seedsweep.cli.job import run_in_folder
 from seedsweep.cli.preflight import check
-from seedsweep.cli.sentences import sentence
 from seedsweep.config.compose import searching
 from seedsweep.config.hydra_setup import register_schema, to_config
 from seedsweep.config.schema import Config
-from seedsweep.errors import DivergedError, SeedsweepError
+from seedsweep.errors import SeedsweepError
 from seedsweep.names import conf_dir, path_of
-from seedsweep.overrides import CONFIG, setting
-from seedsweep.runs.job_record import alone, diverged, holds_run, is_finished
+from seedsweep.overrides import setting
+from seedsweep.runs.job_record import holds_run, is_finished
 from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.settings import refuse_other_settings
 from seedsweep.training.identity import what_counts
@@ -87,9 +83,10 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Config:
     register_schema()
     options = [] if config_dir is None else ["--config-dir", str(config_dir)]
     parsed = parse(arrange([*options, *overrides]))
-    check(parsed)
-    with searching([parsed.config_dir] if parsed.config_dir else []):
-        return to_config(compose_with_hydra(CONFIG, list(parsed.overrides)))
+    with composing(parsed) as composer:
+        config = check(parsed, composer).config
+    assert config is not None  # several runs at once need -m
+    return config
 
 
 def train(config: Config, folder: str | Path | None = None, *, resume: bool = False) -> Run:
@@ -128,22 +125,21 @@ def train(config: Config, folder: str | Path | None = None, *, resume: bool = Fa
     where = _new_folder(config) if folder is None else path_of(str(folder))
     if resume and is_finished(where):
         return Run(where)
-    if resume and (ended := diverged(where)):
-        raise DivergedError(
-            ended.epoch, ended.what, ". The same settings would do so again: begin a new run."
-        )
     if not resume and holds_run(where):
         raise SeedsweepError(
             f"{where} holds a run already: give another folder, or resume=True to go on with it."
         )
-    cfg = _composed_again(replace(config, resume=resume), where)
-    own = to_config(cfg)
+    composed = _composed_again(replace(config, resume=resume), where)
+    cfg = _without_hydra(composed)
     if resume and holds_run(where):
-        refuse_other_settings(where, what_counts(own))
-    with _as_hydra_runs(cfg), alone(where) as ours:
-        if not ours:
-            raise SeedsweepError(f"another process is at the run in {where}: wait for it, or end it.")
-        _train(own, _without_hydra(cfg), where, resume)
+        refuse_other_settings(where, what_counts(to_config(cfg)))
+    hydra = HydraConfig.instance()
+    before = hydra.cfg
+    hydra.set_config(composed)
+    try:
+        run_in_folder(cfg, where)
+    finally:
+        hydra.cfg = before
     return Run(where)
 
 
@@ -172,22 +168,9 @@ def load_run(folder: str | Path) -> Run:
     return Run(path)
 
 
-def _train(config: Config, cfg: DictConfig, folder: Path, resume: bool) -> None:
-    from seedsweep.cli.tasks import train as task
-
-    notes.forget()
-    notes.write(cfg, folder)
-    try:
-        task.run(config, folder, label=config.experiment.name, resume=resume)
-    except SeedsweepError as error:
-        if not isinstance(error, DivergedError):  # that was trained
-            notes.put_back()
-        raise
-
-
 def _new_folder(config: Config) -> Path:
     """Returns where a command line begun now would write; another name where that is taken."""
-    first = Path(config.paths.outputs) / config.experiment.name / time.strftime("%Y-%m-%d_%H-%M-%S")
+    first = path_of(config.paths.outputs) / config.experiment.name / time.strftime("%Y-%m-%d_%H-%M-%S")
     folder, number = first, 1
     while folder.exists():
         number += 1
@@ -205,20 +188,17 @@ def _composed_again(config: Config, folder: Path) -> DictConfig:
     known = (conf_dir() / "experiment" / f"{config.experiment.name}.yaml").is_file()
     begin = [f"+experiment={config.experiment.name}"] if known else []
     with searching([]):
-        base = to_config(compose_with_hydra(CONFIG, begin))
+        compose = Composer()
+        base = compose.config(begin)
         lines = [*begin, *_differences(base, config), setting("hydra.run.dir", str(folder))]
-        try:
-            cfg = compose_with_hydra(CONFIG, lines, return_hydra_config=True)
-            found = to_config(_without_hydra(cfg))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise SeedsweepError(sentence(error, lines)) from error
-        with open_dict(cfg.hydra):
-            cfg.hydra.runtime.output_dir = str(folder.absolute())
+        composed, found = compose(lines), compose.config(lines)
+    with open_dict(composed.hydra):
+        composed.hydra.runtime.output_dir = str(folder.absolute())
     if other := list(_differences(found, config)):
         raise SeedsweepError(
             f"{other[0]} can't be written as a setting of the command line: give another value."
         )
-    return cfg
+    return composed
 
 
 def _differences(base: object, config: object, prefix: str = "") -> Iterator[str]:
@@ -236,15 +216,3 @@ def _without_hydra(cfg: DictConfig) -> DictConfig:
     with open_dict(plain):
         plain.pop("hydra", None)
     return plain
-
-
-@contextmanager
-def _as_hydra_runs(cfg: DictConfig) -> Iterator[None]:
-    """Tells what asks Hydra about the run, and Hydra afterwards what it knew before."""
-    hydra = HydraConfig.instance()
-    before = hydra.cfg
-    hydra.set_config(cfg)
-    try:
-        yield
-    finally:
-        hydra.cfg = before

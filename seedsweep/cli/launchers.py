@@ -1,10 +1,18 @@
-"""What a grid must know about Hydra's launchers: how many jobs run at once, and why one stopped."""
+"""Hydra's launchers: how many jobs run at once, what a job's process does first, and why a launcher stopped."""
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
+import warnings
+from pathlib import Path
 from typing import Any
 
-from seedsweep import cores
+from omegaconf import open_dict
+
+from seedsweep import cores, streams
+from seedsweep.errors import SeedsweepError
 
 Launcher = Any  # hydra.launcher of the composed config: its keys are the plugin's
 
@@ -12,6 +20,58 @@ DIED = {  # raised in the place of a job whose process is gone
     "TerminatedWorkerError", "WorkerCrashedError", "OutOfMemoryError", "NodeDiedError",
     "UncompletedJobError", "FailedJobError",
 }  # fmt: skip
+
+
+def prepare(hydra: Any, folder: Path) -> None:
+    """Tells a launcher how many jobs may be handed over together, and the user where their lines are.
+
+    Args:
+        hydra: the part of the composed config, changed in place.
+        folder: of the grid.
+    """
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # Ray would drop lines of jobs that look alike
+    if "submitit_folder" in hydra.launcher:
+        print(f"waiting for the jobs; what they print is in {folder}/.submitit/", flush=True)
+    batch = batch_of(hydra.launcher)
+    if batch and hydra.sweeper.get("max_batch_size", batch) is None:
+        with open_dict(hydra.sweeper):
+            hydra.sweeper.max_batch_size = batch
+
+
+def enter(hydra: Any, place: str) -> None:
+    """Takes a launcher's process to the folder of the command line, and to its share of the cores.
+
+    Args:
+        hydra: HydraConfig of the job.
+        place: of the job in its grid; stands before its lines, which mix with those of other jobs.
+
+    Raises:
+        SeedsweepError: the folder is not on this machine.
+    """
+    streams.keep()
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(logging.Formatter(f"[{place}] %(message)s"))
+    quiet()
+    if threads := threads_of(hydra.launcher):
+        cores.limit(threads)
+    try:
+        os.chdir(hydra.runtime.cwd)  # relative paths of the command line start there
+    except OSError as error:
+        raise SeedsweepError(
+            f"{hydra.runtime.cwd} can't be reached on {socket.gethostname()} ({error.strerror}): "
+            "all machines need the folder of the command line under the same path."
+        ) from error
+
+
+def quiet() -> None:
+    """Drops other libraries' notes that a user can do nothing about."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.*")
+    for words in (
+        "LeafSpec", "in eval mode at the start of training", "does not have many workers", "Checkpoint directory",
+    ):  # fmt: skip
+        warnings.filterwarnings("ignore", message=f".*{words}.*")
+    for name in ("pytorch_lightning", "huggingface_hub", "matplotlib", "PIL", "httpx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def threads_of(launcher: Launcher) -> int | None:
@@ -43,6 +103,8 @@ def is_requeue(launcher: Launcher, caught: BaseException) -> bool:
 
 def why_stopped(error: BaseException) -> str:
     """Returns what a user can do about a launcher's error, in one sentence."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}."
     text = " ".join(str(error).split())
     kind = type(error).__name__
     if "Could not find any running Ray" in text or "ConnectionError" in kind:

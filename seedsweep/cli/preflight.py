@@ -1,271 +1,171 @@
-"""Composes and checks the configuration before Hydra runs, so that mistakes cost a sentence, not a grid."""
+"""Checks a command line before anything runs, so that mistakes cost a sentence, not a grid."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.bounds import file_name
-from seedsweep.cli.grid_pins import check_pin
-from seedsweep.cli.grid_settings import check_settings
-from seedsweep.cli.grid_size import check_size, is_range, values_of
-from seedsweep.cli.sentences import choices_of, is_choice, sentence, unknown_choice, unreadable
+from seedsweep.cli.composing import Composer, check_size, is_range, read_overrides, values_of
+from seedsweep.cli.grid_again import check_images_of, check_settings
+from seedsweep.cli.sentences import choices_of
 from seedsweep.cli.shadowed import refuse_shadowed, shadowed
-from seedsweep.cli.study_names import Job, check_names
-from seedsweep.config.compose import searching
-from seedsweep.config.hydra_setup import to_config
+from seedsweep.cli.study_checks import Job, check_names, check_space
 from seedsweep.config.override_values import how_to_quote
 from seedsweep.config.schema import Config
 from seedsweep.data.folder import check_root
 from seedsweep.errors import SeedsweepError
-from seedsweep.overrides import CONFIG, key_of, merged, text_of
+from seedsweep.overrides import text_of
 from seedsweep.runs.command import typed
 from seedsweep.runs.job_record import holds_run
 from seedsweep.runs.recorded import GRID
 from seedsweep.runs.settings import refuse_other_settings, saved_config
 from seedsweep.study.options import OF_THE_STUDY
-from seedsweep.study.password import check_url
 from seedsweep.training.identity import what_counts
 
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
-CIRCLE = "settings or files refer to one another in a circle (${...}, or defaults that lead back to their own file)."
 PARTS = ("run", "sweep", "sweeper", "launcher", "job", "runtime", "callbacks", "overrides")  # of hydra
 NAMES = ("experiment.name", "study.name")
 WITH_IMAGES = ("train", "study")  # tasks that read them; a diagnosis does where it has nothing but settings
 
 
-def check(parsed: Namespace) -> bool:
+@dataclass(frozen=True)
+class Checked:
+    """A command line that can run.
+
+    Attributes:
+        composed: its settings with Hydra's own among them.
+        config: the typed settings of a single run; None: it is a grid.
+    """
+
+    composed: DictConfig
+    config: Config | None
+
+
+def check(parsed: Namespace, compose: Composer) -> Checked:
     """Composes every alternative once and validates it.
 
     Args:
         parsed: the command line as Hydra's own parser reads it.
-
-    Returns:
-        Whether it is a grid.
+        compose: composes overrides.
 
     Raises:
         SeedsweepError: an unknown key, group, choice or type, a value out of bounds, no such folder of
             images, or a used folder.
     """
-    if parsed.config_dir and not Path(parsed.config_dir).is_dir():
-        raise SeedsweepError(f"--config-dir {parsed.config_dir} is no folder.")
-    with searching([parsed.config_dir] if parsed.config_dir else []):
-        overrides = _parse(parsed.overrides)
-        swept = [o for o in overrides if o.is_sweep_override()]
-        fixed = [o for o in overrides if not o.is_sweep_override()]
-        _names_first(overrides)
-        name = parsed.config_name or CONFIG
-        cfg = _compose(name, [o.input_line or "" for o in fixed])
-        if wrong := [part for part in PARTS if not OmegaConf.is_dict(cfg.hydra[part])]:
-            raise SeedsweepError(
-                f"hydra.{wrong[0]} holds settings of its own: give one of them, not a value."
-            )
-        multirun = parsed.multirun or cfg.hydra.mode == RunMode.MULTIRUN
-        grid = multirun or swept or any(o.key_or_group == "sweep" for o in fixed)
-        if grid and (parsed.cfg or parsed.info):
-            raise SeedsweepError("--cfg and --info show one run: leave out -m and the lists of values.")
-        if multirun:
-            _check_alternatives(name, cfg, overrides)
-            return True
-        if swept:
-            line = str(swept[0].input_line)
-            raise SeedsweepError(
-                f"{line} is a list of values: add -m to run them as a grid{how_to_quote(line)}."
-            )
-        for override in fixed:
-            if override.key_or_group == "sweep":
-                raise SeedsweepError(f"{override.input_line} is a grid of runs: add -m to run it.")
-        config = _validate(cfg, parsed.overrides)
-        if not cfg.resume:
-            found = shadowed(parsed.overrides, cfg, partial(_compose, name))
-            refuse_shadowed(found, parsed.overrides, cfg, partial(_compose, name))
-        if config.task == "study":
-            _check_space(name, config, parsed.overrides, set())
-        if config.task == "train" and not cfg.resume:
-            _refuse_idle(config, fixed)
-        if not parsed.cfg and not parsed.info:
-            _check_images(config)
-            _refuse_used_folder(cfg, config)
-        return False
+    lines = list(parsed.overrides)
+    overrides = read_overrides(lines)
+    swept = next((o for o in overrides if o.is_sweep_override()), None)
+    file_of_grid = next((o for o in overrides if o.key_or_group == "sweep"), None)
+    if (parsed.multirun or swept or file_of_grid) and (parsed.cfg or parsed.info):
+        raise SeedsweepError("--cfg and --info show one run: leave out -m and the lists of values.")
+    if sum(map(bool, (parsed.cfg, parsed.info, parsed.run))) > 1:
+        raise SeedsweepError("give one of --cfg, --info and --run.")
+    if not parsed.multirun:
+        composed = compose([o.input_line or "" for o in overrides if not o.is_sweep_override()])
+        _check_parts(composed)
+    if parsed.multirun or composed.hydra.mode == RunMode.MULTIRUN:
+        composed = compose([*lines, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
+        _check_parts(composed)
+        _check_grid(compose, composed, overrides)
+        return Checked(composed, None)
+    if swept:
+        line = str(swept.input_line)
+        raise SeedsweepError(f"{line} is a list of values: add -m to run them as a grid{how_to_quote(line)}.")
+    if file_of_grid:
+        raise SeedsweepError(f"{file_of_grid.input_line} is a grid of runs: add -m to run it.")
+    config = compose.config(lines)
+    if not config.resume:
+        refuse_shadowed(shadowed(lines, compose), lines, compose)
+    if config.task == "study":
+        check_space(compose, config, lines, set())
+    if config.task == "train" and not config.resume:
+        _refuse_idle(config, overrides)
+    if not parsed.cfg and not parsed.info:
+        _check_images(config)
+        _refuse_used_folder(composed, config)
+    return Checked(composed, config)
 
 
-def data_name(parsed: Namespace) -> str | None:
-    """Returns ``data.name`` of what is not swept; None where it can't be composed, which :func:`check` will tell."""
-    try:
-        with searching([parsed.config_dir] if parsed.config_dir else []):
-            fixed = [o.input_line or "" for o in _parse(parsed.overrides) if not o.is_sweep_override()]
-            return str(_compose(parsed.config_name or CONFIG, fixed).data.name)
-    except (SeedsweepError, OmegaConfBaseException):
-        return None
+def _check_parts(composed: DictConfig) -> None:
+    """Stops where a part of Hydra's own settings was replaced by a value, on which Hydra ends in a traceback."""
+    if wrong := [part for part in PARTS if not OmegaConf.is_dict(composed.hydra[part])]:
+        raise SeedsweepError(f"hydra.{wrong[0]} holds settings of its own: give one of them, not a value.")
 
 
-def _check_alternatives(name: str, cfg: DictConfig, overrides: list[Override]) -> None:
-    params: Mapping[str, Any] = cfg.hydra.sweeper.get("params") or {}
-    of_sweep = _parse([f"{key}={value}" for key, value in params.items()])
-    _names_first(of_sweep)
+def _check_grid(compose: Composer, composed: DictConfig, overrides: list[Override]) -> None:
+    """Checks every value of a grid, each with the first of all others.
+
+    Args:
+        compose: composes overrides.
+        composed: the grid's own settings.
+        overrides: of the command line; the sweeper's are added.
+    """
+    params: Mapping[str, Any] = composed.hydra.sweeper.get("params") or {}
+    of_sweep = read_overrides([f"{key}={value}" for key, value in params.items()])
     by_key = {o.key_or_group: o for o in [*of_sweep, *overrides]}  # the sweeper's own rule: the last one wins
-    basic = str(cfg.hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
+    basic = str(composed.hydra.sweeper.get("_target_")).endswith(".BasicSweeper")
     if basic and (ranges := [o for o in by_key.values() if is_range(o)]):
         raise SeedsweepError(
             f"{ranges[0].input_line} is a range without steps: list the values, for example 1e-3,1e-4."
         )
-    here = str(cfg.hydra.launcher.get("_target_")).endswith(".BasicLauncher")
-    choices = [values_of(override) for override in by_key.values()]
-    check_size(choices)
-    for override, lines in zip(by_key.values(), choices, strict=True):
-        if override.key_or_group in NAMES:  # all of them: a folder is made by each
-            for line in lines:
-                file_name(override.key_or_group, text_of(line.partition("=")[2]))
-    base = [values[0] for values in choices]
-    alternatives = [(base, True)]
-    for place, (override, values) in enumerate(zip(by_key.values(), choices, strict=True)):
-        counts = _changes_space(override)
-        alternatives += [
-            ([*base[:place], value, *base[place + 1 :]], counts) for value in values[1:MOST_VALUES]
-        ]
-    studies = []
-    trained: list[DictConfig] = []
-    pins: set[Path] = set()
-    for lines, counts in alternatives:
-        composed = _compose(name, lines)
-        config = _validate(composed, lines)
-        if here:  # another launcher's machines may see other disks
-            _check_images(config)
-        if config.task == "train":
-            trained.append(composed)
-        if here and config.task == "train" and (grid := _grid_folder(composed)):
-            check_pin(grid, config, pins)
-        if config.task == "study":
-            studies.append((Job(composed, config, lines), counts))
-    _refuse_shadowed(name, [lines for lines, _ in alternatives], _compose(name, base))
-    check_names((job for job, _ in studies), at_once=not here)
-    if trained and (grid := _grid_folder(trained[0])):
-        taken = dict(zip(by_key, choices, strict=True))
-        check_settings(grid, taken, lambda each: _validate(_compose(name, each), each))
+    here = str(composed.hydra.launcher.get("_target_")).endswith(".BasicLauncher")
+    choices = {key: values_of(override) for key, override in by_key.items()}
+    check_size(list(choices.values()))
+    for name in NAMES:  # all of them: a folder is made by each
+        for line in choices.get(name, ()):
+            file_name(name, text_of(line.partition("=")[2]))
+    base = [values[0] for values in choices.values()]
+    jobs = [Job(base, compose(base), compose.config(base))]
+    with_space = [jobs[0]]
+    for place, (key, values) in enumerate(choices.items()):
+        for value in values[1:MOST_VALUES]:
+            lines = [*base[:place], value, *base[place + 1 :]]
+            jobs.append(Job(lines, compose(lines), compose.config(lines)))
+            # other values of these make another space, or the same space another matter; a seed doesn't
+            if choices_of(key) or key.split(".")[0] in OF_THE_STUDY:
+                with_space.append(jobs[-1])
+    trained = [job for job in jobs if job.config.task == "train"]
+    grid = _folder(trained[0].composed, "sweep") if trained else None
+    compared: set[Path] = set()
+    for job in jobs if here else ():  # another launcher's machines may see other disks
+        _check_images(job.config)
+        if job.config.task == "train" and (folder := _folder(job.composed, "sweep")):
+            check_images_of(folder, job.config, compared)
+    if not ((folder := _folder(jobs[0].composed, "sweep")) and (folder / GRID).is_file()):
+        _refuse_shadowed(compose, [job.lines for job in jobs])  # a grid goes on with the settings that it has
+    check_names([job for job in jobs if job.config.task == "study"], at_once=not here)
+    if grid:
+        check_settings(grid, choices, compose)
     seen: set[tuple[str, ...]] = set()
-    for job, counts in studies:
-        if counts:
-            _check_space(name, job.config, job.lines, seen)
+    for job in with_space:
+        if job.config.task == "study":
+            check_space(compose, job.config, job.lines, seen)
 
 
-def _grid_folder(composed: DictConfig) -> Path | None:
-    """Returns a grid's folder; None where its name needs what only the running grid knows."""
+def _refuse_shadowed(compose: Composer, alternatives: list[list[str]]) -> None:
+    """Stops where a choice that every job has changes nothing in any of them; the control of a grid may pin its own."""
+    found = shadowed(alternatives[0], compose)
+    for lines in alternatives[1:] if found else ():
+        theirs = shadowed(lines, compose)
+        found = {line: each for line, each in found.items() if line in theirs or line not in lines}
+    refuse_shadowed(found, alternatives[0], compose)
+
+
+def _folder(composed: DictConfig, of: str) -> Path | None:
+    """Returns the folder of a ``run`` or ``sweep``; None where its name needs what only the running job knows."""
     try:
-        return Path(composed.hydra.sweep.dir)
+        return Path(composed.hydra[of].dir)
     except OmegaConfBaseException:
         return None
-
-
-def _refuse_shadowed(name: str, alternatives: list[list[str]], composed: DictConfig) -> None:
-    """Stops where a choice that every job has changes nothing in any of them; the control of a grid may pin its own."""
-    grid = _grid_folder(composed)
-    if grid is not None and (grid / GRID).is_file():  # its jobs have the settings that they began with
-        return
-    compose = partial(_compose, name)
-    found = shadowed(alternatives[0], composed, compose)
-    for lines in alternatives[1:]:
-        if not found:
-            return
-        theirs = shadowed(lines, compose(lines), compose)
-        found = {line: told for line, told in found.items() if line in theirs or line not in lines}
-    refuse_shadowed(found, alternatives[0], composed, compose)
-
-
-def _changes_space(override: Override) -> bool:
-    """Says whether other values of it make another space, or the same space another matter; a seed doesn't."""
-    group = override.key_or_group
-    return bool(choices_of(group)) or group.split(".")[0] in OF_THE_STUDY
-
-
-def _names_first(overrides: list[Override]) -> None:
-    """Checks the names of choices: quick, and all of a sweep's at once."""
-    for override in overrides:
-        group = override.key_or_group
-        known = choices_of(group)
-        if not known or override.is_delete() or not (override.is_discrete_sweep() or _is_plain(override)):
-            continue
-        for line in values_of(override):
-            choice = text_of(line.split("=", 1)[1])
-            if (
-                choice not in known
-                and choice != "null"
-                and "/" not in choice
-                and not is_choice(group, choice)
-            ):
-                raise SeedsweepError(unknown_choice(group, choice))
-
-
-def _is_plain(override: Override) -> bool:
-    return isinstance(override.value(), str)
-
-
-def _parse(overrides: list[str]) -> list[Override]:
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    try:
-        return parser.parse_overrides(overrides)
-    except OverrideParseException as error:
-        raise SeedsweepError(unreadable(error)) from error
-
-
-def _compose(name: str, overrides: list[str]) -> DictConfig:
-    try:
-        return compose(name, overrides, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise SeedsweepError(sentence(error, overrides)) from error
-    except RecursionError as error:
-        raise SeedsweepError(CIRCLE) from error
-    except (
-        ValueError,
-        TypeError,
-        AttributeError,
-        LookupError,
-        AssertionError,
-    ) as error:  # of Hydra, which trusts files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise SeedsweepError(
-            f"these settings and files can't be put together: {reason.rstrip('.')}."
-        ) from error
-
-
-def _check_space(name: str, config: Config, overrides: list[str], composed: set[tuple[str, ...]]) -> None:
-    """Composes every end of the space and every choice once, so that no trial finds the mistake.
-
-    The jobs of one study differ in nothing that its trials read: what ``composed`` holds is passed over.
-    """
-    from seedsweep.config.studies import as_meant_in  # Optuna takes a quarter of a second
-    from seedsweep.study.plan import check_same_split
-    from seedsweep.study.space import probes
-
-    theirs = [o for o in overrides if key_of(o).split(".")[0] not in OF_THE_STUDY]
-    for lines in probes(as_meant_in(config.study)):
-        for group, _, choice in (line.lstrip("+").partition("=") for line in lines):
-            known = choices_of(group)
-            if known and (name_of := text_of(choice)) not in known and not is_choice(group, name_of):
-                raise SeedsweepError(f"study.space: {unknown_choice(group, name_of)}")
-        together = merged(theirs, lines)
-        if tuple(together) not in composed:
-            check_same_split(config, _validate(_compose(name, together), together))
-            composed.add(tuple(together))
-
-
-def _validate(cfg: DictConfig, overrides: list[str]) -> Config:
-    try:
-        check_url(str(OmegaConf.to_container(cfg.storage, resolve=False).get("url")))  # type: ignore[union-attr]
-        return to_config(cfg)
-    except OmegaConfBaseException as error:
-        raise SeedsweepError(sentence(error, overrides)) from error
 
 
 def _refuse_idle(config: Config, given: list[Override]) -> None:
@@ -283,21 +183,20 @@ def _check_images(config: Config) -> None:
         check_root(config.data)
 
 
-def _refuse_used_folder(cfg: DictConfig, config: Config) -> None:
-    """Stops before Hydra overwrites the .hydra/ of an earlier run, or of one that was begun otherwise."""
-    try:
-        folder = Path(cfg.hydra.run.dir)
-    except OmegaConfBaseException:  # it needs what only the running job knows; the job looks again
+def _refuse_used_folder(composed: DictConfig, config: Config) -> None:
+    """Stops before the settings of an earlier run are overwritten, or of one that was begun otherwise."""
+    folder = _folder(composed, "run")
+    if folder is None:  # the job looks again
         return
-    if not cfg.resume and holds_run(folder):
+    if not config.resume and holds_run(folder):
         raise SeedsweepError(
             f"{folder} holds a run already: give another hydra.run.dir; {typed(('resume', folder))} goes on with it."
         )
     task = saved_config(folder).get("task", config.task)
-    if task != config.task and (cfg.resume or task == "study"):
+    if task != config.task and (config.resume or task == "study"):
         raise SeedsweepError(
             f"{folder} is of task={task}, and task={config.task} would overwrite its settings: leave out resume=, and "
             "give another hydra.run.dir or none."
         )
-    if cfg.resume and config.task == "train" and holds_run(folder):
+    if config.resume and config.task == "train" and holds_run(folder):
         refuse_other_settings(folder, what_counts(config))

@@ -5,18 +5,16 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
-from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, OverrideParseException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra.errors import OverrideParseException
 
 from seedsweep.bounds import LONGEST_NAME
-from seedsweep.cli.other_names import OTHER_NAMES, instead_of, not_yet
+from seedsweep.cli.words import OTHER_NAMES, instead_of, not_yet
+from seedsweep.config.override_values import kinds
 from seedsweep.config.schema import Config
 from seedsweep.config.yaml_file import line_of
 from seedsweep.models import nets
@@ -59,8 +57,8 @@ def unreadable(error: OverrideParseException) -> str:
     )
 
 
-def sentence(error: Exception, overrides: list[str]) -> str:
-    """Returns what the user can mend.
+def sentence(error: Exception, overrides: Sequence[str]) -> str:
+    """Returns what the user can do about an error of Hydra or OmegaConf.
 
     Args:
         error: raised by Hydra or OmegaConf while composing ``overrides``.
@@ -81,8 +79,8 @@ def sentence(error: Exception, overrides: list[str]) -> str:
         return f"${{{match[1]}}} refers to nothing; " + _hint(match[1]) + _where(key, overrides)
     if re.search(r"[Kk]ey '\w+' (?:is )?not in|not in struct", text):
         for override in overrides:
-            name = override.split("=", 1)[0].lstrip("+~")
-            if name not in _known_keys(name.startswith("hydra")):
+            name = key_of(override)
+            if "/" not in name and not _is_known(name):
                 return _unknown_key(name)
         return _unknown_key(key) + _where(key, overrides)
     if match := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):
@@ -106,7 +104,7 @@ def sentence(error: Exception, overrides: list[str]) -> str:
     return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
 
 
-def _where(key: str, overrides: list[str]) -> str:
+def _where(key: str, overrides: Sequence[str]) -> str:
     """Says which file of --config-dir sets ``key``, and in which line, where it is one and no override does."""
     hydra = GlobalHydra.instance()
     if not hydra.is_initialized() or any(key_of(override) == key for override in overrides):
@@ -156,7 +154,7 @@ def unknown_choice(group: str, choice: str) -> str:
     return f"{group}={choice} is unknown (choices: {', '.join(choices)}{others}){hint}"
 
 
-def _group_and_choice(path: str, overrides: list[str]) -> tuple[str, str]:
+def _group_and_choice(path: str, overrides: Sequence[str]) -> tuple[str, str]:
     """Splits what Hydra looked for; a choice that is a path has slashes of its own."""
     for override in overrides:
         group, _, choice = override.lstrip("+").partition("=")
@@ -198,21 +196,15 @@ def choices_of(group: str) -> list[str]:
     return sorted(hydra.config_loader().get_group_options(group.split("@")[0]))
 
 
-def _known_keys(hydra: bool = False) -> list[str]:
-    if not GlobalHydra.instance().is_initialized():  # an error of the running grid: Hydra has left already
-        return []
-    try:
-        cfg = compose("config", [], return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException):  # the defaults themselves are broken
-        return []
-    plain = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(plain, dict)
-    keys = [key for key in _flat(plain) if key.startswith("hydra") == hydra]
-    return list(dict.fromkeys(["experiment", "sweep", "resume", *keys]))
+def _is_known(key: str) -> bool:
+    return key in _known_keys(key.startswith("hydra")) or key.startswith(tuple(f"{one}." for one in kinds()))
 
 
-def _flat(node: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in node.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+def _known_keys(hydra: bool) -> list[str]:
+    """Returns all settings, and what they are grouped in: Hydra's own, or the others."""
+    found = ["experiment", "sweep", "resume"]
+    for key in kinds():
+        if key.startswith("hydra.") == hydra:
+            parts = key.split(".")
+            found += [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+    return list(dict.fromkeys(found))

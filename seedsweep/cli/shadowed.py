@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from seedsweep.cli.sentences import choices_of, is_choice
+from seedsweep.cli.composing import Composer
+from seedsweep.cli.sentences import choices_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import APPENDED, key_of, short_setting, text_of
 
-Compose = Callable[[list[str]], DictConfig]
 BY_NAME_ALONE = ("data",)  # an experiment sets a batch size of its own for the images of any folder
 
 
@@ -24,13 +24,12 @@ class Shadow:
     instead: list[str]
 
 
-def shadowed(lines: Sequence[str], composed: DictConfig, compose: Compose) -> dict[str, Shadow]:
+def shadowed(lines: Sequence[str], compose: Composer) -> dict[str, Shadow]:
     """Finds the choices that change nothing, or not what they are named after.
 
     Args:
         lines: the overrides of one run.
-        composed: what they come to.
-        compose: makes that of other overrides.
+        compose: composes overrides.
 
     Returns:
         What there is to say of each such choice.
@@ -38,6 +37,7 @@ def shadowed(lines: Sequence[str], composed: DictConfig, compose: Compose) -> di
     found: dict[str, Shadow] = {}
     if not any(key_of(line) in APPENDED for line in lines):
         return found
+    composed = compose(lines)
     typed = tuple(f"{key_of(line)}." for line in lines)
     for line in lines:
         group, choice = key_of(line), text_of(line.partition("=")[2])
@@ -49,7 +49,7 @@ def shadowed(lines: Sequence[str], composed: DictConfig, compose: Compose) -> di
             for key, value in _said(group, choice).items()
             if not any(each.startswith(f"{group}.{key}.") for each in typed)  # itself, or a part of it
         }
-        other = {key: value for key, value in chosen.items() if key in now and now[key] != value}
+        other = [key for key, value in chosen.items() if key in now and now[key] != value]
         if not other:
             continue
         without = compose([each for each in lines if each != line])[group]
@@ -64,15 +64,12 @@ def shadowed(lines: Sequence[str], composed: DictConfig, compose: Compose) -> di
     return found
 
 
-def refuse_shadowed(
-    found: dict[str, Shadow], lines: Sequence[str], composed: DictConfig, compose: Compose
-) -> None:
+def refuse_shadowed(found: dict[str, Shadow], lines: Sequence[str], compose: Composer) -> None:
     """Stops where a choice changes nothing, with the settings to write instead.
 
     Args:
         found: of :func:`shadowed`.
         lines: as there.
-        composed: as there.
         compose: as there.
 
     Raises:
@@ -83,25 +80,22 @@ def refuse_shadowed(
     sets = " ".join(setting for each in found.values() for setting in each.sets)
     instead = " ".join(setting for each in found.values() for setting in each.instead)
     bodies = [line for line in lines if key_of(line) in APPENDED and key_of(line) != "sweep"]
-    by = [line for line in bodies if found.keys() - _without(line, lines, compose).keys()] or bodies
+    by = [body for body in bodies if found.keys() - _without(body, lines, compose).keys()] or bodies
     choices = " ".join(found)
     raise SeedsweepError(
         f"{' '.join(by)} sets {sets} itself, so {choices} can't change that: instead of {choices} write {instead}"
     )
 
 
-def _without(body: str, lines: Sequence[str], compose: Compose) -> dict[str, Shadow]:
-    rest = [line for line in lines if line != body]
+def _without(body: str, lines: Sequence[str], compose: Composer) -> dict[str, Shadow]:
     try:
-        return shadowed(rest, compose(rest), compose)
+        return shadowed([line for line in lines if line != body], compose)
     except SeedsweepError:
         return {}
 
 
 def _said(group: str, choice: str) -> dict[str, object]:
     """Returns what the chosen file itself sets in its section; values that depend on others are left out."""
-    if choice not in choices_of(group) and not is_choice(group, choice):
-        return {}
     sources = GlobalHydra.instance().config_loader().get_sources()
     source = next((each for each in sources if each.is_config(f"{group}/{choice}")), None)
     if source is None:

@@ -16,6 +16,7 @@ from omegaconf import MISSING
 from seedsweep.bounds import between, one_of
 from seedsweep.diagnosis.options import DiagnoseConfig
 from seedsweep.export.options import ExportConfig, PredictConfig
+from seedsweep.names import path_of
 from seedsweep.report.options import ReportConfig
 from seedsweep.study.options import PrunerConfig, SamplerConfig, StorageConfig, StudyConfig
 from seedsweep.training.options import ArmSettings
@@ -68,7 +69,7 @@ class Config(ArmSettings):
     @property
     def studies_dir(self) -> Path:
         """The folder that holds a folder for each study."""
-        return Path(self.paths.outputs) / "studies"
+        return path_of(self.paths.outputs) / "studies"
 
     @property
     def study_dir(self) -> Path:

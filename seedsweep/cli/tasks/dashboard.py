@@ -84,7 +84,7 @@ def what_to_show(config: Config) -> Shown:
     Raises:
         SeedsweepError: there is no such folder, or nothing has been trained.
     """
-    runs = [Path(p) for p in (config.paths.outputs, config.paths.multirun) if Path(p).is_dir()]
+    runs = [path_of(p) for p in (config.paths.outputs, config.paths.multirun) if path_of(p).is_dir()]
     if config.dashboard.dir is not None:
         folder = path_of(config.dashboard.dir)
         if not folder.is_dir():
@@ -95,7 +95,7 @@ def what_to_show(config: Config) -> Shown:
             f"nothing has been trained here yet: there is neither {config.paths.outputs} nor "
             f"{config.paths.multirun}; give dashboard.dir=DIR (make dashboard DIR=...)."
         )
-    journal = _latest(Path(config.paths.outputs), config)
+    journal = _latest(path_of(config.paths.outputs), config)
     if journal is not None and journal.name == JOURNAL:
         return Shown(journal.parent, journal, runs)
     return Shown(runs[0], journal, runs[1:])

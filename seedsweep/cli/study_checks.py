@@ -1,17 +1,19 @@
-"""A grid of studies needs a name for each: two of one name would go on with one another's trials."""
+"""Whether a study can be searched, and whether a grid of studies has a name for each."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
+from seedsweep.cli.composing import Composer, check_choice
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
-from seedsweep.overrides import key_of
+from seedsweep.overrides import key_of, merged, text_of
+from seedsweep.study.options import OF_THE_STUDY
 from seedsweep.training.identity import what_counts
 
 PLAIN = re.compile(r"[\w.+-]+")  # what a folder's name may hold as it is
@@ -19,11 +21,11 @@ EXPERIMENT = "${experiment.name}"
 
 
 class Job(NamedTuple):
-    """A job of a grid: as composed, as validated, and its overrides."""
+    """A job of a grid: its overrides, what they are composed to, and that with its types."""
 
+    lines: list[str]
     composed: DictConfig
     config: Config
-    lines: list[str]
 
     @property
     def unresolved_name(self) -> str:
@@ -32,7 +34,38 @@ class Job(NamedTuple):
         return str(plain["name"])
 
 
-def check_names(jobs: Iterable[Job], *, at_once: bool) -> None:
+def check_space(
+    compose: Composer, config: Config, overrides: list[str], composed: set[tuple[str, ...]]
+) -> None:
+    """Composes every end of the space and every choice once, so that no trial finds the mistake.
+
+    Args:
+        compose: composes overrides.
+        config: of the study.
+        overrides: of the study.
+        composed: trials that were composed already, which are passed over; these are added.
+
+    Raises:
+        SeedsweepError: a trial has wrong settings, or asks for other images than the study.
+    """
+    from seedsweep.config.studies import as_meant_in  # Optuna takes a quarter of a second
+    from seedsweep.study.plan import check_same_split
+    from seedsweep.study.space import probes
+
+    theirs = [o for o in overrides if key_of(o).split(".")[0] not in OF_THE_STUDY]
+    for lines in probes(as_meant_in(config.study)):
+        for group, _, choice in (line.lstrip("+").partition("=") for line in lines):
+            try:
+                check_choice(group, text_of(choice))
+            except SeedsweepError as error:
+                raise SeedsweepError(f"study.space: {error}") from error
+        together = tuple(merged(theirs, lines))
+        if together not in composed:
+            check_same_split(config, compose.config(together))
+            composed.add(together)
+
+
+def check_names(jobs: Sequence[Job], *, at_once: bool) -> None:
     """Refuses studies that share a folder, or a name in one storage, and differ in what their trials depend on.
 
     The jobs of one study (``study.job``) don't, nor does a study of more trials.
@@ -43,9 +76,8 @@ def check_names(jobs: Iterable[Job], *, at_once: bool) -> None:
 
     Raises:
         SeedsweepError: two of them do: the second would be refused only after the first, hours later. Or two jobs at
-            once would lead one study.
+            once would be the main process of one study.
     """
-    jobs = list(jobs)
     first: dict[object, Job] = {}
     parts: dict[object, Job] = {}
     for job in jobs:
@@ -87,25 +119,19 @@ def _differences(one: Job, other: Job) -> str:
 
 
 def _sentence(one: Job, other: Job, one_name: bool) -> str:
-    name = one.config.study.name
-    told = f"the grid's studies share the name {name}, but differ ({_differences(one, other)})"
-    parts = list(_parts(one, other))
-    enough = len(parts) >= len(_pairs(one, other))
-    if EXPERIMENT not in parts and EXPERIMENT not in one.unresolved_name:
-        parts.insert(0, EXPERIMENT)  # the next grid may be of another
-    if not one_name or not enough:
-        return f"{told}: call them one by one, each with a study.name=NAME of its own."
-    offered = "_".join([one.unresolved_name, *parts])
-    return f"{told}: give each a name of its own, for example 'study.name={offered}'."
-
-
-def _parts(one: Job, other: Job) -> Iterator[str]:
-    """Yields what tells the studies apart, as Hydra fills it in: ``${seed}``, ``${experiment.name}``."""
+    """Says that two studies share a name, and offers one for each, made of what tells them apart."""
+    parts = []  # as Hydra fills it in: ${seed}, ${experiment.name}
     for _, line in _pairs(one, other):
         key = key_of(line)
-        if not PLAIN.fullmatch(line.partition("=")[2]):
-            continue
         node = key if "." in key or key == "seed" else f"{key}.name"
         values = [OmegaConf.select(job.composed, node, default=None) for job in (one, other)]
-        if values[0] != values[1]:
-            yield f"${{{node}}}"
+        if PLAIN.fullmatch(line.partition("=")[2]) and values[0] != values[1]:
+            parts.append(f"${{{node}}}")
+    is_enough = len(parts) >= len(_pairs(one, other))
+    if EXPERIMENT not in parts and EXPERIMENT not in one.unresolved_name:
+        parts.insert(0, EXPERIMENT)  # the next grid may be of another
+    name = "_".join([one.unresolved_name, *parts])
+    way = f"give each a name of its own, for example 'study.name={name}'."
+    if not (one_name and is_enough):
+        way = "call them one by one, each with a study.name=NAME of its own."
+    return f"the grid's studies share the name {one.config.study.name}, but differ ({_differences(one, other)}): {way}"

@@ -1,0 +1,150 @@
+"""Whether a grid can go on with the settings and the images that it began with, asked before any job begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice, product
+from pathlib import Path
+
+import yaml
+
+from seedsweep.cli.composing import Composer
+from seedsweep.config.schema import Config
+from seedsweep.data.manifest import Row
+from seedsweep.data.pin import Pin, check_content, read_pin
+from seedsweep.digest import digest_of
+from seedsweep.errors import DamagedError, SeedsweepError
+from seedsweep.names import path_of
+from seedsweep.overrides import key_of, text_of
+from seedsweep.runs.job_record import JOB, holds_run, is_finished, shared_manifest
+from seedsweep.runs.naming import count, varied
+from seedsweep.runs.settings import other_settings
+from seedsweep.training.identity import digest, what_counts
+from seedsweep.whole import read_json
+
+NOT_COMPARED = ("experiment.teaches",)
+MOST = 16  # values of newly swept settings that are tried for one job
+
+
+def check_settings(grid: Path, choices: Mapping[str, Sequence[str]], compose: Composer) -> None:
+    """Compares the settings of a grid's jobs with those that their folders were trained with.
+
+    A job with another value of a swept setting is no job of this command line: it is passed over.
+
+    Args:
+        grid: its folder, which a new grid does not have yet.
+        choices: the overrides that each key takes, one a value.
+        compose: composes overrides.
+
+    Raises:
+        SeedsweepError: a job would go on, or stand in one table, with other settings.
+    """
+    if holds_run(grid):
+        raise SeedsweepError(f"{grid} holds a single run, and no grid: give another hydra.sweep.dir.")
+    jobs = [path.parent for path in sorted(grid.glob(f"*/{JOB}")) if holds_run(path.parent)]
+    swept = set(varied(grid)) if jobs else set()
+    seen = set()
+    for job in jobs:
+        try:
+            note = read_json(job / JOB)
+        except DamagedError:  # the job itself says so
+            continue
+        lines = None if note.get("task") else _lines(_recorded(job), choices, swept)
+        alike = tuple(tuple(each) for key, each in (lines or {}).items() if key != "seed")
+        if not lines or alike in seen:  # it differs from a job that was compared in its seed alone
+            continue
+        seen.add(alike)
+        differs = ""
+        for together in islice(product(*lines.values()), MOST):
+            config = compose.config(together)
+            is_same = digest(config) == note.get("config")
+            differs = "" if is_same else other_settings(job, what_counts(config), NOT_COMPARED)
+            if not differs:
+                break
+        if differs:
+            raise SeedsweepError(
+                f"the grid in {grid} was begun with other settings (in {job.name} {differs}), and keeps those: leave "
+                "them out, or begin a new grid (the command without resume=, with another hydra.sweep.dir)."
+            )
+
+
+def _recorded(job: Path) -> dict[str, str]:
+    """Returns the overrides that a job was called with, by key; none where they can't be read."""
+    try:
+        lines = yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return {key_of(str(line)): str(line) for line in lines} if isinstance(lines, list) else {}
+
+
+def _lines(
+    recorded: Mapping[str, str], choices: Mapping[str, Sequence[str]], swept: set[str]
+) -> dict[str, Sequence[str]] | None:
+    """Returns the overrides that a job would have now, several where a key is newly swept; None: it is not of these."""
+    if not recorded or swept & recorded.keys() - choices.keys():
+        return None
+    lines: dict[str, Sequence[str]] = {}
+    for key, values in choices.items():
+        if key in recorded and (key in swept or len(values) > 1):
+            values = [line for line in values if _value(line) == _value(recorded[key])][:1]
+            if not values:
+                return None
+        lines[key] = values
+    return lines
+
+
+def _value(line: str) -> str | float:
+    value = text_of(line.partition("=")[2])
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def check_images_of(grid: Path, config: Config, compared: set[Path]) -> None:
+    """Compares the images of a job with those that the grid began with; nothing if there is no job to go.
+
+    Args:
+        grid: its folder, which a new grid does not have yet.
+        config: of the job.
+        compared: manifests that were compared already; this one is added.
+
+    Raises:
+        RefusedError: images are missing or have another content.
+    """
+    path = shared_manifest(grid, config.data)
+    if config.data.root is None or path in compared or not path.is_file() or not _is_wanted(grid, config):
+        return
+    compared.add(path)
+    root, pin = path_of(config.data.root).resolve(), Pin.of_grid(path)
+    rows = read_pin(pin, root)
+    print(f"comparing {len(rows)} images below {root} with {path}", flush=True)  # before there is a log
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(lambda row: _digest(root, row), rows))
+    check_content(pin, rows, root, digests)
+
+
+def _digest(root: Path, row: Row) -> str:
+    try:
+        return digest_of(root / row.path)
+    except OSError:
+        return ""
+
+
+def _done(grid: Path) -> Iterator[str | None]:
+    """Yields the digests of the finished jobs' settings."""
+    for job in grid.glob("*/"):
+        with suppress(DamagedError):  # of one job: it fails by itself, and the table says why
+            if is_finished(job):
+                yield read_json(job / JOB).get("config")
+
+
+def _is_wanted(grid: Path, config: Config) -> bool:
+    """Says whether jobs with this split are to go: images of those that are done may be gone."""
+    done = set(_done(grid))
+    total = count(varied(grid))
+    if total is not None and len(done) >= total:
+        return False
+    return digest(config) not in done or len(list(grid.glob("manifest_*.csv"))) == 1

@@ -1,0 +1,167 @@
+"""Hands a checked command line to Hydra: a single run, or a grid, which is closed with its table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.core.utils import configure_log, run_job
+from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from seedsweep import disk, signals
+from seedsweep.cli import launchers
+from seedsweep.cli.job import DefectError, GridJob, run_single
+from seedsweep.cli.sentences import sentence
+from seedsweep.errors import GridEnd, SeedsweepError
+from seedsweep.names import path_of
+from seedsweep.runs.command import command, shown
+from seedsweep.runs.grid_folder import has_jobs, has_tasks, settle
+from seedsweep.runs.job_record import reason_of, write_error_log
+from seedsweep.runs.recorded import write_copy
+
+
+def single(composed: DictConfig) -> None:
+    """Runs one job.
+
+    Args:
+        composed: its settings with Hydra's own among them.
+
+    Raises:
+        SeedsweepError: what the user can mend.
+        DefectError: our own fault.
+        KeyboardInterrupt: it was stopped.
+    """
+    places = _places(composed, "run")
+    caught: list[Exception] = []
+
+    def task(cfg: DictConfig) -> None:
+        try:
+            run_single(cfg, places)
+        except Exception as error:  # Hydra would print a line of its own about it
+            caught.append(error)
+
+    try:
+        with open_dict(composed):
+            composed.hydra.mode = RunMode.RUN
+        context = _begun(composed)
+        context.callbacks.on_run_start(config=composed, config_name=composed.hydra.job.config_name)
+        done = run_job(
+            task, composed, job_dir_key="hydra.run.dir", job_subdir_key=None, hydra_context=context
+        )
+        context.callbacks.on_run_end(
+            config=composed, config_name=composed.hydra.job.config_name, job_return=done
+        )
+    except Exception as error:
+        if signals.asked():
+            raise KeyboardInterrupt from error
+        if in_words := _in_words(error, composed, places):
+            raise in_words from error
+        raise
+    if caught:
+        raise caught[0]
+
+
+def grid(composed: DictConfig) -> int:
+    """Runs the jobs of a grid, and writes and prints what came of them.
+
+    Args:
+        composed: the settings of all jobs with Hydra's own among them.
+
+    Returns:
+        How many jobs have no result.
+
+    Raises:
+        SeedsweepError: what the user can mend.
+        DefectError: the table failed by our own fault.
+        KeyboardInterrupt: it was stopped; the table is of the jobs until then.
+    """
+    places = _places(composed, "sweep")
+    folder: Path | None = None
+    interrupted, stopped = False, None
+    try:
+        folder = settle(composed.hydra)
+        with suppress(OSError):
+            write_copy(composed, folder)
+        launchers.prepare(composed.hydra, folder)
+        context = _begun(composed)
+        context.callbacks.on_multirun_start(config=composed, config_name=composed.hydra.job.config_name)
+        sweeper = Plugins.instance().instantiate_sweeper(
+            config=composed, hydra_context=context, task_function=GridJob(os.getpid())
+        )
+        lines: Any = OmegaConf.to_container(composed.hydra.overrides.task, resolve=False)
+        sweeper.sweep(arguments=lines)
+        context.callbacks.on_multirun_end(config=composed, config_name=composed.hydra.job.config_name)
+    except GridEnd as end:
+        if folder is not None:
+            print(f"go on      {command(f'resume={shown(folder)}')}", flush=True)
+        raise SeedsweepError(str(end)) from end
+    except KeyboardInterrupt:
+        interrupted = True
+    except Exception as error:  # of a launcher, or of Hydra's own files: the jobs catch their own
+        if not signals.asked():
+            if in_words := _in_words(error, composed, places):
+                raise in_words from error
+            stopped = launchers.why_stopped(error)
+            if not has_jobs(folder):
+                raise SeedsweepError(stopped) from error
+            write_error_log(folder)
+    interrupted = interrupted or signals.asked()
+    if folder is None:
+        raise KeyboardInterrupt
+    of_runs = str(composed.task) == "train" and not has_tasks(folder)
+    missing = _closed(folder, of_runs, interrupted, stopped)
+    if of_runs and composed.report.write:
+        from seedsweep.report.write_report import write_at_end
+
+        if path := write_at_end(folder):
+            print(f"report     {shown(path)}", flush=True)
+    return missing
+
+
+def _places(composed: DictConfig, of: str) -> disk.Places:
+    """Returns the folders that a ``run`` or ``sweep`` writes into; none where only the running job knows the name."""
+    with suppress(OmegaConfBaseException):
+        return disk.places_of(Path(composed.hydra[of].dir), path_of(str(composed.paths.cache)))
+    return {}
+
+
+def _begun(composed: DictConfig) -> HydraContext:
+    """Sets up Hydra's log, and returns what it knows of a running job."""
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    configure_log(composed.hydra.hydra_logging, composed.hydra.verbose)
+    return HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(composed))
+
+
+def _in_words(error: Exception, composed: DictConfig, places: disk.Places) -> SeedsweepError | None:
+    """Returns what the user can do about an error outside of the jobs; None: that is not known."""
+    if isinstance(error, (HydraException, OmegaConfBaseException)):  # what could not be checked before
+        return SeedsweepError(sentence(error, [str(line) for line in composed.hydra.overrides.task]))
+    told = disk.sentence(error, places)
+    return SeedsweepError(told) if told else None
+
+
+def _closed(folder: Path, of_runs: bool, interrupted: bool, stopped: str | None) -> int:
+    """Writes and prints a grid's table; returns how many jobs have no result."""
+    try:
+        from seedsweep.cli.finish import finish_grid, finish_tasks
+
+        finish: Callable[..., int] = finish_grid if of_runs else finish_tasks
+        missing = finish(folder, interrupted=interrupted, stopped=stopped)
+    except Exception as error:
+        if told := disk.sentence(error, {"hydra.sweep.dir": folder}):
+            raise SeedsweepError(told) from error
+        reason = f"the jobs are done, but their table failed: {reason_of(error)}"
+        raise DefectError(reason, write_error_log(folder)) from error
+    if interrupted:  # the table is of the jobs so far
+        raise KeyboardInterrupt
+    return missing
