@@ -57,7 +57,7 @@ def _main(args: list[str]) -> int:
         from seedsweep.runs.versions import versions
 
         numbers = versions()
-        others = ", ".join(f"{name} {numbers[name]}" for name in sorted(numbers) if name != "seedsweep")
+        others = ", ".join(f"{name} {numbers[name]}" for name in numbers if name != "seedsweep")
         print(f"seedsweep {numbers['seedsweep']} ({others})")
         return OK
     from seedsweep.config.hydra_setup import register_schema
