@@ -8,9 +8,10 @@ import pytest
 from PIL import Image, ImageDraw
 from test_data_folder import prepare
 
-from seedsweep.data.annotations import find_annotations, joined
+from seedsweep.data.annotations import find_annotations
 from seedsweep.data.checked import Facts
 from seedsweep.data.folder import Found
+from seedsweep.data.split import joined
 from seedsweep.data.walk import sentences
 from seedsweep.errors import SeedsweepError
 

@@ -136,7 +136,7 @@ def test_a_jpeg_is_what_pillow_reads(saved: dict[str, Any], mode: str, tmp_path:
     """Features are stored whichever decoder was there: their bytes must not differ."""
     image = photo(201, 93).convert(mode)
     image.save(tmp_path / "a.jpg", **saved)
-    assert images._jpeg(tmp_path / "a.jpg", None, images.IMAGE_GIB) is not None
+    assert images._plain_jpeg(tmp_path / "a.jpg", None, images.IMAGE_GIB) is not None
     with Image.open(tmp_path / "a.jpg") as file:
         assert np.array_equal(read_image(tmp_path / "a.jpg").permute(1, 2, 0), np.array(file.convert("RGB")))
 

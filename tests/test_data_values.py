@@ -10,7 +10,7 @@ from deep_images import write_png16, write_tiff16
 from PIL import Image
 from test_data_folder import make, prepare
 
-from seedsweep.data import checked
+from seedsweep.data.checked import FileChecks
 from seedsweep.data.images import Reading, read_image, thumbnail
 from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin
@@ -99,7 +99,6 @@ def test_another_range_is_other_pixels_of_the_same_files(tmp_path: Path):
 
 def pinned(root: Path, name: str = "manifest.csv", **settings: object) -> PreparedImages:
     pin = Pin(root.parent / name, "the grid began with", "begin a new grid")
-    checked.forget()  # as another process would
     config = DataConfig(name="folder", root=str(root), image_size=[16, 16], **settings)
     return pinned_images(config, root.parent / "cache", pin)
 
@@ -144,13 +143,13 @@ def test_jobs_with_left_out_files_read_once_and_hold_once(tmp_path: Path, monkey
     (root / "a" / "bad.png").write_bytes(b"x")
     config = DataConfig(name="folder", root=str(root), image_size=[16, 16], on_bad_image="skip")
     pin = Pin(tmp_path / "manifest.csv", "the grid began with", "begin a new grid")
-    checked.forget()
-    first = pinned_images(config, tmp_path / "cache", pin)
+    checks = FileChecks()
+    first = pinned_images(config, tmp_path / "cache", pin, checks)
     first.pixels.read_all(1)
     for module in ("checked", "pixels"):
         monkeypatch.setattr(f"seedsweep.data.{module}.digest_of", lambda _: pytest.fail("read again"))
     monkeypatch.setattr("seedsweep.data.pixels.read_image", lambda *_: pytest.fail("decoded again"))
-    second = pinned_images(config, tmp_path / "cache", pin)
+    second = pinned_images(config, tmp_path / "cache", pin, checks)
     assert second.pixels._memory.data_ptr() == first.pixels._memory.data_ptr()
     rows = range(len(first.table.paths))
     assert torch.equal(second.pixels.batch(rows), first.pixels.batch(rows))
@@ -159,9 +158,10 @@ def test_jobs_with_left_out_files_read_once_and_hold_once(tmp_path: Path, monkey
 def test_another_range_never_changes_pixels_in_use(tmp_path: Path):
     root = deep_set(tmp_path / "d")
     config = DataConfig(name="folder", root=str(root), image_size=[16, 16])
-    one = prepare_images(config, tmp_path)
+    checks = FileChecks()
+    one = prepare_images(config, tmp_path, checks=checks)
     before = one.pixels.batch(range(14))
-    other = prepare_images(config, tmp_path, known=Ranges(((SIXTEEN, 0.0, 65535.0),)))
+    other = prepare_images(config, tmp_path, known=Ranges(((SIXTEEN, 0.0, 65535.0),)), checks=checks)
     assert other.pixels.batch(range(14)).float().mean() < before.float().mean()
     assert torch.equal(one.pixels.batch(range(14)), before)
 

@@ -107,12 +107,8 @@ def test_features_are_extracted_once(cache: str, tmp_path: Path, monkeypatch: py
     )
     monkeypatch.setattr("seedsweep.data.pixels.read_image", lambda *_: pytest.fail("decoded again"))
     monkeypatch.setattr(assemble, "_last", None)
-    from seedsweep.data import checked
-
-    checked.forget()
     other = quick(cache, "features=required", "augment=none", "head.width=8", "seed=5")
     train(other, tmp_path / "b", pictures=False)
-    checked.forget()
 
 
 def test_an_interrupted_run_on_stored_features_begins_anew_and_says_so(

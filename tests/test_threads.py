@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from seedsweep.data.threads import in_order, load_ahead
+from seedsweep.data.threads import in_order, load_and_compute
 
 
 def test_batches_come_in_order():
@@ -13,11 +13,11 @@ def test_batches_come_in_order():
         time.sleep(0.02 if some[0] < 4 else 0)
         return [item * 10 for item in some]
 
-    found = list(load_ahead(list(range(11)), slow_at_first, 4))
+    found = list(load_and_compute(list(range(11)), slow_at_first, 4, sum, 2))
     assert found == [
-        ([0, 1, 2, 3], [0, 10, 20, 30]),
-        ([4, 5, 6, 7], [40, 50, 60, 70]),
-        ([8, 9, 10], [80, 90, 100]),
+        ([0, 1, 2, 3], [0, 10, 20, 30], 60),
+        ([4, 5, 6, 7], [40, 50, 60, 70], 220),
+        ([8, 9, 10], [80, 90, 100], 270),
     ]
 
 

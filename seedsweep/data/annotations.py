@@ -47,13 +47,10 @@ def find_annotations(files: Sequence[Found], facts: Sequence[Facts]) -> list[Ann
         files: in class folders.
         facts: of each.
     """
-    folders = [file.path.parent for file in files]
-    stems = [one_form(file.path.stem) for file in files]
-    at = {key: row for row, key in reversed(list(enumerate(zip(folders, stems, strict=True))))}
-    photograph = {(folder, stem): row for (folder, stem), row in at.items() if not facts[row].values}
-    for row, key in enumerate(
-        zip(folders, stems, strict=True)
-    ):  # of several files of a name, one of many values
+    keys = [(file.path.parent, one_form(file.path.stem)) for file in files]
+    at = {key: row for row, key in reversed(list(enumerate(keys)))}
+    photograph = {key: row for key, row in at.items() if not facts[row].values}
+    for row, key in enumerate(keys):  # of several files of a name, one of many values
         if not facts[row].values:
             photograph.setdefault(key, row)
     anywhere: dict[tuple[str, str], int] = {}
@@ -61,7 +58,7 @@ def find_annotations(files: Sequence[Found], facts: Sequence[Facts]) -> list[Ann
         if not _in_folder(files[row], facts[row].values > 0):  # else an annotation would be its own partner
             anywhere |= {("", stem): row, (files[row].label, stem): row}
     found = []
-    for row, (file, folder, stem) in enumerate(zip(files, folders, stems, strict=True)):
+    for row, (file, (folder, stem)) in enumerate(zip(files, keys, strict=True)):
         few = facts[row].values > 0
         base = next((match[1] for rule in (BEHIND, BEFORE) if (match := rule.fullmatch(stem))), None)
         partner = photograph.get((folder, stem))
@@ -102,11 +99,10 @@ def refuse(files: Sequence[Found], annotations: Sequence[Annotation], root: Path
     Raises:
         SeedsweepError: always; it names counts, examples and the two settings.
     """
-    kinds = Counter(each.why for each in annotations)
     looks = []
-    for why, count in kinds.most_common():
-        rows = [each for each in annotations if each.why == why][:EXAMPLES]
-        examples = ", ".join(printable(os.path.relpath(files[each.row].path, root)) for each in rows)
+    for why, count in Counter(each.why for each in annotations).most_common():
+        paths = [files[each.row].path for each in annotations if each.why == why][:EXAMPLES]
+        examples = ", ".join(printable(os.path.relpath(path, root)) for path in paths)
         looks.append(f"{count} {why} (such as {examples})")
     raise SeedsweepError(
         f"{len(annotations)} of {len(files)} images look like masks or other annotations, not like photographs: "
@@ -124,19 +120,3 @@ def same_object(files: Sequence[Found], annotations: Sequence[Annotation]) -> li
         if other != row:
             pairs.append((other, row))
     return pairs + [(each.of, each.row) for each in annotations if each.of is not None]
-
-
-def joined(groups: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[str]:
-    """Returns the groups after those of each pair became one."""
-    leader: dict[str, str] = {}
-
-    def of(group: str) -> str:
-        while (above := leader.get(group, group)) != group:
-            group = above
-        return group
-
-    for first, second in pairs:
-        one, other = of(groups[first]), of(groups[second])
-        if one != other:
-            leader[other] = one
-    return [of(group) for group in groups]

@@ -6,9 +6,9 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -17,18 +17,20 @@ from PIL import Image
 from seedsweep.data import value_ranges
 from seedsweep.data.image_formats import BadImageError, check_memory, open_image
 from seedsweep.data.images import JPEG, Reading, measured, why
-from seedsweep.data.pixels import FirstRead, Pixels, Stamp
+from seedsweep.data.options import DataConfig
+from seedsweep.data.pixels import FirstRead, Pixels, Stamp, stamp_of
 from seedsweep.data.threads import in_threads
 from seedsweep.data.value_ranges import FLOAT, SIXTEEN, STATED, THIRTY_TWO, Measured, Ranges, kind_of
 from seedsweep.digest import digest_of
 
 log = logging.getLogger(__name__)
 
-NAME = "readable.txt"  # a line a file: SHA-256 and facts
+NAME = "readable.txt"  # in the cache; a line a file: SHA-256 and facts
 KINDS = {"": "-", SIXTEEN: "s", STATED: "h", THIRTY_TWO: "i", FLOAT: "f"}
 FEW = 32  # values: more are a picture
 DENSE = 0.15  # bytes a pixel: an image of few values takes fewer, packed without loss
 LOSSLESS = ("PNG", "BMP", "GIF", "TIFF", "PPM", "WEBP")
+MOST_MEASURED = 512  # files of a kind whose values are looked at, evenly spread
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Facts:
     """Facts of a readable image file.
 
     Attributes:
-        kind: of its values, by ``values.py``; "" for 8 bits.
+        kind: of its values, by ``value_ranges``; "" for 8 bits.
         several: it holds several pictures, of which the first is read: an animation, or pages.
         values: different values or colours, if they are at most FEW; 0: more, or not counted (JPEG).
     """
@@ -45,109 +47,6 @@ class Facts:
     several: bool = False
     values: int = 0
 
-    def __str__(self) -> str:
-        return f"{KINDS[self.kind]}{int(self.several)}{self.values}"
-
-    @classmethod
-    def of(cls, line: str) -> Facts:
-        """Reads what ``str`` made.
-
-        Raises:
-            ValueError: it is something else.
-        """
-        kinds = {code: kind for kind, code in KINDS.items()}
-        if len(line) < 3 or line[0] not in kinds:
-            raise ValueError(line)
-        return cls(kinds[line[0]], line[1] == "1", int(line[2:]))
-
-
-def look(path: Path, gib: float, count: bool = True) -> Facts:
-    """Returns the facts of a file; those of an ordinary image if it can't be read (decoding will say so).
-
-    Args:
-        path: of the file.
-        gib: GiB that one image may take.
-        count: its values, which may take decoding it.
-    """
-    try:
-        with path.open("rb") as file:
-            if file.read(len(JPEG)) == JPEG:
-                return Facts()
-        with open_image(path, gib) as image:
-            several = image.format in ("GIF", "TIFF") and bool(getattr(image, "is_animated", False))
-            several |= image.format in ("PNG", "WEBP", "AVIF") and getattr(image, "n_frames", 1) > 1
-            return Facts(
-                kind_of(image) or "", several, _values(image, path.stat().st_size, gib) if count else 0
-            )
-    except Exception as error:
-        log.debug("%s: %s", path, error)
-        return Facts()
-
-
-def _values(image: Image.Image, n_bytes: int, gib: float) -> int:
-    """Counts the different values of an opened image, where they may be few; it must decode the image."""
-    if image.format not in LOSSLESS or image.info.get("lossless") is False:
-        return 0
-    packed = image.format in ("PNG", "GIF", "WEBP") or image.info.get("compression") not in (None, "raw")
-    if packed and image.mode not in ("1", "P") and n_bytes > DENSE * image.width * image.height + 1024:
-        return 0
-    check_memory(image, None, gib, deep=kind_of(image) is not None)
-    if kind_of(image):
-        n = len(np.unique(np.asarray(image)))
-        return n if n <= FEW else 0
-    found = image.getcolors(FEW)
-    return len(found) if found else 0
-
-
-def known_facts(cache: Path) -> dict[str, Facts]:
-    """Returns the facts by digest, as far as they were written; none where there is no cache."""
-    found: dict[str, Facts] = {}
-    try:
-        lines = (cache / NAME).read_text().splitlines()
-    except (OSError, ValueError):
-        return {}
-    for line in lines:
-        digest, _, facts = line.partition(" ")
-        try:
-            found[digest] = Facts.of(facts)
-        except ValueError:  # half a line, or of an earlier version
-            continue
-    return found
-
-
-def remember_facts(cache: Path, facts: Mapping[str, Facts]) -> None:
-    """Adds facts by digest. A cache that can't be written is no error."""
-    lines = "".join(f"{digest} {each}\n" for digest, each in sorted(facts.items()))
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache / f"{NAME}.lock"), (cache / NAME).open("a") as file:
-            file.write(lines)
-    except OSError as error:
-        log.debug("%s: %s", cache / NAME, error)
-
-
-MOST_MEASURED = 512  # files of a kind whose values are looked at, evenly spread
-
-
-@dataclass
-class SharedPixels:
-    """The pixels of all files that were checked together.
-
-    Attributes:
-        pixels: of all of them, at the size of the net.
-        ranges: by which images of more than 8 bits are scaled there; None: none of them is decoded yet.
-    """
-
-    pixels: Pixels
-    ranges: Ranges | None = None
-
-    def scaled(self, ranges: Ranges) -> Pixels:
-        """Returns the pixels with images of more than 8 bits scaled by ``ranges``."""
-        # what is decoded already was scaled otherwise, and may still be in use
-        self.pixels = self.pixels.scaled(ranges, anew=self.ranges not in (None, ranges))
-        self.ranges = ranges
-        return self.pixels
-
 
 @dataclass(frozen=True)
 class CheckedFile:
@@ -155,7 +54,7 @@ class CheckedFile:
 
     Attributes:
         path: of the file.
-        row: of its pixels among those that are shared.
+        row: of its pixels.
         digest: SHA-256; "" where it can't be read.
         facts: of the image.
         bad: why it can't be read; None: it can.
@@ -170,30 +69,53 @@ class CheckedFile:
     measured: Measured | None
 
 
-@dataclass(frozen=True)
-class CheckedFiles:
-    """Files that were checked, and the pixels of these and perhaps of other files."""
+class FileChecks:
+    """Checks files, and keeps what was found, and their pixels, until others are asked for.
 
-    shared: SharedPixels
-    files: list[CheckedFile]
+    The jobs of a grid in one process share one: the first job reads all files that it finds, and the others find
+    those that it did not leave out read already.
+    """
 
-    def select(self, rows: Sequence[int]) -> CheckedFiles:
-        """Returns some of the files."""
-        return CheckedFiles(self.shared, [self.files[row] for row in rows])
+    def __init__(self) -> None:
+        self._asked: tuple[Any, ...] = ()
+        self._found: dict[tuple[Path, Stamp], CheckedFile] = {}
+        self._pixels: Pixels | None = None
+        self._ranges: Ranges | None = None  # that the pixels are scaled by; None: none needs it so far
 
-    def scaled(self, known: Ranges, workers: int) -> Pixels:
-        """Returns the pixels of these files, all of them readable; decides how more than 8 bits become 8.
+    def check(self, paths: Sequence[Path], config: DataConfig, cache_dir: Path) -> list[CheckedFile]:
+        """Computes the digest of every file, and decodes those that were never decoded before.
 
         Args:
+            paths: of the files.
+            config: image_size, cache_gib, image_gib and workers.
+            cache_dir: where facts of files are kept.
+        """
+        asked = (*config.image_size, config.cache_gib, config.image_gib, config.workers, cache_dir)
+        keys = [(path, stamp_of(path)) for path in paths]
+        if asked != self._asked or not all(key in self._found for key in keys):
+            self._found, self._pixels, self._ranges = {}, None, None  # two sets of images are never held
+            self._pixels, files = _check(keys, config, cache_dir)
+            self._asked, self._found = asked, dict(zip(keys, files, strict=True))
+        return [self._found[key] for key in keys]
+
+    def scaled(self, files: Sequence[CheckedFile], known: Ranges, workers: int) -> Pixels:
+        """Returns the pixels of readable files that were checked; decides how more than 8 bits become 8.
+
+        Args:
+            files: as :meth:`check` returned them.
             known: what was decided before; other kinds are decided by these files alone.
             workers: threads; -1: one for each core.
         """
-        facts = [file.facts for file in self.files]
-        already = {row: file.measured for row, file in enumerate(self.files) if file.measured}
-        gib = self.shared.pixels.how.gib
-        ranges = decide_ranges([file.path for file in self.files], facts, gib, workers, known, already)
+        assert self._pixels is not None
+        facts = [file.facts for file in files]
+        already = {row: file.measured for row, file in enumerate(files) if file.measured}
+        gib = self._pixels.how.gib
+        ranges = decide_ranges([file.path for file in files], facts, gib, workers, known, already)
         _log_what_is_read(facts, ranges)
-        return self.shared.scaled(ranges).select([file.row for file in self.files])
+        # what is decoded already was scaled otherwise, and may still be in use
+        self._pixels = self._pixels.scaled(ranges, anew=self._ranges not in (None, ranges))
+        self._ranges = ranges
+        return self._pixels.select([file.row for file in files])
 
 
 def _log_what_is_read(facts: Sequence[Facts], ranges: Ranges) -> None:
@@ -209,70 +131,19 @@ def _log_what_is_read(facts: Sequence[Facts], ranges: Ranges) -> None:
         )  # fmt: skip
 
 
-@dataclass
-class _Last:
-    """The files that this process checked last."""
-
-    checked: CheckedFiles | None = None
-    row: dict[tuple[Path, Stamp], int] = field(default_factory=dict)
-
-
-@lru_cache(maxsize=1)
-def _last(size: tuple[int, int], limits: tuple[float, float], workers: int, cache_dir: Path) -> _Last:
-    return _Last()
-
-
-def check_files(
-    paths: Sequence[Path],
-    stamps: Sequence[Stamp],
-    size: tuple[int, int],
-    limits: tuple[float, float],
-    workers: int,
-    cache_dir: Path,
-) -> CheckedFiles:
-    """Computes the digest of every file, and decodes those that were never decoded before.
-
-    The jobs of a grid read the files once: the first job all that it finds, the others those that it did not leave
-    out.
-
-    Args:
-        paths: of the files.
-        stamps: of each.
-        size: (height, width) of the images.
-        limits: GiB of all images that are kept in memory, and GiB that one may take while it is read.
-        workers: threads; -1: one for each core.
-        cache_dir: where facts of files are kept.
-    """
-    last = _last(size, limits, workers, cache_dir)
-    keys = list(zip(paths, stamps, strict=True))
-    if last.checked is None or not all(key in last.row for key in keys):
-        last.checked, last.row = None, {}  # first, so that two sets of images are never held
-        last.checked = _check(paths, stamps, size, limits, workers, cache_dir)
-        last.row = {key: row for row, key in enumerate(keys)}
-    return last.checked.select([last.row[key] for key in keys])
-
-
-def forget() -> None:
-    """Forgets the files that were checked last, and their pixels."""
-    _last.cache_clear()
-
-
 def _check(
-    paths: Sequence[Path],
-    stamps: Sequence[Stamp],
-    size: tuple[int, int],
-    limits: tuple[float, float],
-    workers: int,
-    cache_dir: Path,
-) -> CheckedFiles:
-    keep_gib, image_gib = limits
+    keys: Sequence[tuple[Path, Stamp]], config: DataConfig, cache_dir: Path
+) -> tuple[Pixels, list[CheckedFile]]:
+    """Reads all files in threads; the pixels returned hold those that had to be decoded, where there is room."""
+    paths = [path for path, _ in keys]
+    seen = [FirstRead(stamp, "") for _, stamp in keys]
+    size, image_gib, workers = (config.image_size[0], config.image_size[1]), config.image_gib, config.workers
     rows = range(len(paths))
-    digests, bad = [""] * len(paths), dict[int, str]()
-    found = dict[int, Measured]()
+    bad, found = dict[int, str](), dict[int, Measured]()
 
     def digest(row: int) -> None:
         try:
-            digests[row] = digest_of(paths[row])
+            seen[row] = FirstRead(seen[row].stamp, digest_of(paths[row]))
         except OSError as error:
             bad[row] = why(error, paths[row])
 
@@ -287,21 +158,21 @@ def _check(
             bad[row] = str(error)
 
     in_threads(digest, rows, workers, "checking files")
-    known = known_facts(cache_dir)
-    facts = [known.get(each, Facts()) for each in digests]
-    new = [row for row in rows if digests[row] and digests[row] not in known]
+    known = _known_facts(cache_dir)
+    facts = [known.get(each.digest, Facts()) for each in seen]
+    new = [row for row in rows if seen[row].digest and seen[row].digest not in known]
     in_threads(facts_of, new, workers, "looking at files")
-    keep = len(paths) * 3 * size[0] * size[1] <= keep_gib * 2**30
-    pixels = Pixels(paths, size, keep, FirstRead(paths, stamps, digests), Reading(gib=image_gib))
+    keep = len(paths) * 3 * size[0] * size[1] <= config.cache_gib * 2**30
+    pixels = Pixels(paths, size, keep, seen, Reading(gib=image_gib))
     # how these are scaled is known once it is known which files are left out
     deep = {row for row in new if facts[row].kind and Ranges().get(facts[row].kind) is None}
     in_threads(measure, sorted(deep), workers, "measuring values")
     bad |= pixels.read([row for row in new if row not in deep], workers)
-    remember_facts(cache_dir, {digests[row]: facts[row] for row in new if row not in bad})
-    files = [
-        CheckedFile(paths[row], row, digests[row], facts[row], bad.get(row), found.get(row)) for row in rows
+    _remember_facts(cache_dir, {seen[row].digest: facts[row] for row in new if row not in bad})
+    return pixels, [
+        CheckedFile(paths[row], row, seen[row].digest, facts[row], bad.get(row), found.get(row))
+        for row in rows
     ]
-    return CheckedFiles(SharedPixels(pixels), files)
 
 
 def decide_ranges(
@@ -340,3 +211,68 @@ def decide_ranges(
         if found:
             decided.append((kind, *value_ranges.decide(kind, [found[row] for row in sorted(found)])))
     return Ranges(tuple(sorted(decided)))
+
+
+def look(path: Path, gib: float, count: bool = True) -> Facts:
+    """Returns the facts of a file; those of an ordinary image if it can't be read (decoding will say so).
+
+    Args:
+        path: of the file.
+        gib: GiB that one image may take.
+        count: its values, which may take decoding it.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.read(len(JPEG)) == JPEG:
+                return Facts()
+        with open_image(path, gib) as image:
+            several = image.format in ("GIF", "TIFF") and bool(getattr(image, "is_animated", False))
+            several |= image.format in ("PNG", "WEBP", "AVIF") and getattr(image, "n_frames", 1) > 1
+            n = _few_values(image, path.stat().st_size, gib) if count else 0
+            return Facts(kind_of(image) or "", several, n)
+    except Exception as error:
+        log.debug("%s: %s", path, error)
+        return Facts()
+
+
+def _few_values(image: Image.Image, n_bytes: int, gib: float) -> int:
+    """Counts the different values of an opened image, where they may be few; it must decode the image."""
+    if image.format not in LOSSLESS or image.info.get("lossless") is False:
+        return 0
+    packed = image.format in ("PNG", "GIF", "WEBP") or image.info.get("compression") not in (None, "raw")
+    if packed and image.mode not in ("1", "P") and n_bytes > DENSE * image.width * image.height + 1024:
+        return 0
+    check_memory(image, None, gib, deep=kind_of(image) is not None)
+    if kind_of(image):
+        n = len(np.unique(np.asarray(image)))
+        return n if n <= FEW else 0
+    return len(image.getcolors(FEW) or ())
+
+
+def _known_facts(cache: Path) -> dict[str, Facts]:
+    """Returns the facts by digest, as far as they were written; none where there is no cache."""
+    found: dict[str, Facts] = {}
+    kinds = {code: kind for kind, code in KINDS.items()}
+    try:
+        lines = (cache / NAME).read_text().splitlines()
+    except (OSError, ValueError):
+        return {}
+    for line in lines:
+        digest, _, facts = line.partition(" ")
+        with suppress(ValueError, IndexError, KeyError):  # half a line, or of an earlier version
+            found[digest] = Facts(kinds[facts[0]], facts[1] == "1", int(facts[2:]))
+    return found
+
+
+def _remember_facts(cache: Path, facts: Mapping[str, Facts]) -> None:
+    """Adds facts by digest. A cache that can't be written is no error."""
+    lines = "".join(
+        f"{digest} {KINDS[each.kind]}{int(each.several)}{each.values}\n"
+        for digest, each in sorted(facts.items())
+    )
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f"{NAME}.lock"), (cache / NAME).open("a") as file:
+            file.write(lines)
+    except OSError as error:
+        log.debug("%s: %s", cache / NAME, error)

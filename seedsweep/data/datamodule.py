@@ -19,10 +19,8 @@ from seedsweep.data.prepare import PreparedImages
 from seedsweep.errors import SeedsweepError
 
 Batch = dict[str, Tensor]
-EVAL_BATCH = 64  # a larger batch changes no number in eval mode
-
-
 Fetch = Callable[[NDArray[np.int64]], Tensor]
+EVAL_BATCH = 64  # a larger batch changes no number in eval mode
 
 
 class Rows(Dataset[Any]):
@@ -111,9 +109,8 @@ class ImageDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.read_workers = workers
-        self.workers = 0 if prepared.pixels.keep else workers
-        if self.workers < 0:
-            self.workers = cores.count()
+        decoding = cores.count() if workers < 0 else workers
+        self.workers = 0 if prepared.pixels.keep else decoding
         self.augment = augment
 
     def source(self, split: str) -> Fetch:
@@ -121,9 +118,9 @@ class ImageDataModule(pl.LightningDataModule):
         return self.prepared.pixels.batch
 
     def _loader(self, split: str, batch_size: int, sampler: Sampler[int] | None = None) -> DataLoader[Any]:
-        rows = Rows(self.prepared.table, self.source(split), self.prepared.table.indices(split))
+        table = self.prepared.table
         return DataLoader(
-            rows,
+            Rows(table, self.source(split), table.indices(split)),
             batch_size,
             sampler=sampler,
             collate_fn=_as_is,

@@ -1,6 +1,4 @@
-"""The order of the training images in an epoch.
-
-Keras' ImageDataGenerator as one affine warp of a batch.
+"""What an epoch does to the training images: their order, and Keras' ImageDataGenerator as one affine warp of a batch.
 
 Its apply_affine_transform composes rotation, shift, shear and zoom, in that order, about the centre pixel
 ``side / 2 - 0.5``, interpolates linearly and fills with the nearest pixel; flips, then brightness, come after.
@@ -56,16 +54,11 @@ def build_augment(config: AugmentConfig, seed: int, digests: Sequence[str]) -> A
         seed: the run's seed.
         digests: SHA-256 of each row's file, in hex.
     """
-    active = (
-        config.rotation,
-        *config.shift,
-        config.shear,
-        config.zoom,
-        config.horizontal_flip,
-        config.vertical_flip,
-        config.brightness,
-    )
-    return Augment(config, seed, digests) if any(active) else None
+    return Augment(config, seed, digests) if _moves(config) or config.brightness else None
+
+
+def _moves(c: AugmentConfig) -> bool:
+    return any((c.rotation, *c.shift, c.shear, c.zoom, c.horizontal_flip, c.vertical_flip))
 
 
 class Augment:
@@ -79,8 +72,6 @@ class Augment:
         self.config = config
         self.seed = seed
         self._keys = np.asarray([int(digest[:16], 16) for digest in digests], dtype=np.uint64)
-        c = config
-        self._moves = any((c.rotation, *c.shift, c.shear, c.zoom, c.horizontal_flip, c.vertical_flip))
         self._drawn = -1, torch.zeros(0)
 
     def parameters(self, epoch: int) -> Tensor:
@@ -88,18 +79,13 @@ class Augment:
         drawn_for, drawn = self._drawn
         if epoch == drawn_for:
             return drawn
+        c = self.config
         uniform = torch.from_numpy(_uniform(self._keys, self.seed, epoch, 9))
-        c, spread = self.config, 2 * uniform - 1
-        table = torch.zeros_like(uniform)
-        table[:, ANGLE] = spread[:, ANGLE] * c.rotation
-        table[:, DOWN] = spread[:, DOWN] * c.shift[0]
-        table[:, RIGHT] = spread[:, RIGHT] * c.shift[1]
-        table[:, SHEAR] = spread[:, SHEAR] * c.shear
-        table[:, ZOOM_H] = 1 + spread[:, ZOOM_H] * c.zoom
-        table[:, ZOOM_W] = 1 + spread[:, ZOOM_W] * c.zoom
+        centre = torch.tensor([0, 0, 0, 0, 1, 1, 0, 0, 1], dtype=uniform.dtype)
+        spread = [c.rotation, *c.shift, c.shear, c.zoom, c.zoom, 0, 0, c.brightness]
+        table = centre + (2 * uniform - 1) * torch.tensor(spread, dtype=uniform.dtype)
         table[:, FLIP_H] = (uniform[:, FLIP_H] < 0.5) & torch.tensor(c.horizontal_flip)
         table[:, FLIP_V] = (uniform[:, FLIP_V] < 0.5) & torch.tensor(c.vertical_flip)
-        table[:, LIGHT] = 1 + spread[:, LIGHT] * c.brightness
         self._drawn = epoch, table  # at once: features are extracted in threads
         return table
 
@@ -107,7 +93,7 @@ class Augment:
         """Returns float32 images [B, 3, H, W], 0..255, of images [B, 3, H, W] that are rows ``indices`` [B]."""
         parameters = self.parameters(epoch)[indices.cpu()]
         light = parameters[:, LIGHT].float().view(-1, 1, 1, 1).to(images.device)
-        warped = warp(images.float(), parameters) if self._moves else images.float()
+        warped = warp(images.float(), parameters) if _moves(self.config) else images.float()
         return warped if self.config.brightness == 0 else (warped * light).clamp(0, 255)
 
 

@@ -58,9 +58,8 @@ def check_root(config: DataConfig) -> None:
     root = path_of(config.root).resolve()
     if root.is_dir():
         return
-    near = []
-    if root.parent.is_dir():
-        near = difflib.get_close_matches(root.name, [p.name for p in root.parent.iterdir() if p.is_dir()], 1)
+    there = [each.name for each in root.parent.iterdir() if each.is_dir()] if root.parent.is_dir() else []
+    near = difflib.get_close_matches(root.name, there, 1)
     hint = f"; did you mean {root.parent / near[0]}?" if near else "; give a folder with data.root=DIR."
     raise SeedsweepError(f"data.root={root} is no folder{hint}")
 
@@ -87,30 +86,22 @@ def scan_folder(root: Path) -> Scan:
         for split, names in SPLIT_NAMES.items()
     }
     if _are_splits(root, top, by_split):
-        scan = _of_splits(root, top, by_split)
+        found, others = _of_splits(root, top, by_split)
     else:
-        scan = Scan(
-            [
-                Found(path, class_of(folder.name), None)
-                for folder, below in top.items()
-                for path in below.images
-            ],
-            [each for below in top.values() for each in below.left_out],
-        )
-        _tell_forms(list(top))
-        empty = {class_of(folder.name) for folder in top} - {f.label for f in scan.found}
-        if scan.found and empty:
-            log.warning(
-                "folders of %s without an image are no classes: %s",
-                printable(str(root)),
-                ", ".join(sorted(empty)),
-            )
-    left_out += scan.left_out
-    if not scan.found:
+        found, others = [], [each for below in top.values() for each in below.left_out]
+        for folder, below in top.items():
+            found += [Found(path, class_of(folder.name), None) for path in below.images]
+        _log_forms([class_of(folder.name) for folder in top])
+        empty = {class_of(folder.name) for folder in top} - {each.label for each in found}
+        if found and empty:
+            names = ", ".join(sorted(empty))
+            log.warning("folders of %s without an image are no classes: %s", printable(str(root)), names)
+    left_out += others
+    if not found:
         raise SeedsweepError(
             f"{printable(str(root))} holds no images in class folders: {_what_is_there(root, left_out)}."
         )
-    return Scan(scan.found, left_out)
+    return Scan(found, left_out)
 
 
 def _are_splits(root: Path, top: dict[Path, Walked], by_split: dict[str, list[Path]]) -> bool:
@@ -125,36 +116,38 @@ def _are_splits(root: Path, top: dict[Path, Walked], by_split: dict[str, list[Pa
     splits = [folder for folders in by_split.values() for folder in folders]
     others = [folder for folder, below in top.items() if below.images and folder not in splits]
     nested = any(path.parent != folder for folder in train for path in top[folder].images)
-    name = printable(train[0].name)
+    if not nested and others:
+        return False
+    first, name, val = printable(str(train[0])), printable(train[0].name), printable(str(root / "val"))
+    rename = f"give its folder another name, such as class_{name}"
     if not nested:
-        if others:
-            return False
         raise SeedsweepError(
-            f"{printable(str(train[0]))} holds images but no class folders: make a folder for each class in it; if "
-            f"{name} is itself a class, give its folder another name, such as class_{name}."
+            f"{first} holds images but no class folders: make a folder for each class in it; if {name} is itself a "
+            f"class, {rename}."
         )
     if others and not any(top[folder].images for folder in by_split["val"] + by_split["test"]):
         raise SeedsweepError(
-            f"{printable(str(train[0]))} holds folders of images, and {printable(others[0].name)} stands beside it: if "
-            f"{name} is the training split, add a folder {printable(str(root / 'val'))}; if it is a class, give it "
-            f"another name, such as class_{name}."
+            f"{first} holds folders of images, and {printable(others[0].name)} stands beside it: if {name} is the "
+            f"training split, add a folder {val}; if it is a class, {rename}."
         )
     if not by_split["val"]:
         raise SeedsweepError(
-            f"{printable(str(root))} has a training folder but none for validation: add "
-            f"{printable(str(root / 'val'))}, or put all classes directly into one folder and seedsweep splits them."
+            f"{printable(str(root))} has a training folder but none for validation: add {val}, or put all classes "
+            "directly into one folder and seedsweep splits them."
         )
     return True
 
 
-def _of_splits(root: Path, top: dict[Path, Walked], by_split: dict[str, list[Path]]) -> Scan:
+def _of_splits(
+    root: Path, top: dict[Path, Walked], by_split: dict[str, list[Path]]
+) -> tuple[list[Found], list[LeftOut]]:
     """Takes the folders in each split's folder as classes."""
     found: list[Found] = []
     left_out: list[LeftOut] = []
     for split, folders in by_split.items():
         for folder in folders:
-            _tell_forms(folders_in(folder))
             classes = {each.name: class_of(each.name) for each in folders_in(folder)}
+            _log_forms(list(classes.values()))
             for path in top[folder].images:
                 first, *below = path.relative_to(folder).parts
                 if below:
@@ -165,19 +158,24 @@ def _of_splits(root: Path, top: dict[Path, Walked], by_split: dict[str, list[Pat
                 first, *below = each.path.relative_to(folder).parts
                 left_out.append(replace(each, label=classes.get(first, "") if below else ""))
     splits = [folder for folders in by_split.values() for folder in folders]
-    left_out += [
-        LeftOut(path, "", "image(s)", f"folder {printable(folder.name)} is none of train, val, test")
-        for folder, below in top.items()
-        if folder not in splits
-        for path in below.images
-    ]
-    _same_classes(found, root)
-    return Scan(found, left_out)
+    for folder in (each for each in top if each not in splits):
+        why = f"folder {printable(folder.name)} is none of train, val, test"
+        left_out += [LeftOut(path, "", "image(s)", why) for path in top[folder].images]
+    classes_of = {split: {each.label for each in found if each.split == split} for split in SPLIT_NAMES}
+    train = classes_of["train"]
+    for split in ("val", "test"):
+        if (those := classes_of[split]) and those != train:
+            lacks = [f"{name} is missing in {split}" for name in sorted(train - those)]
+            lacks += [f"{name} is missing in train" for name in sorted(those - train)]
+            raise SeedsweepError(
+                f"The classes of {printable(str(root))} differ between train and {split}: {', '.join(lacks)}."
+            )
+    return found, left_out
 
 
-def _tell_forms(folders: list[Path]) -> None:
-    names = [class_of(folder.name) for folder in folders]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+def _log_forms(classes: list[str]) -> None:
+    """Logs which folders are one class, as their names differ in the form of Unicode alone."""
+    if twice := sorted({name for name in classes if classes.count(name) > 1}):
         log.info(
             "folders whose names differ in the form of Unicode alone are one class: %s", ", ".join(twice)
         )
@@ -189,14 +187,3 @@ def _what_is_there(root: Path, left_out: list[LeftOut]) -> str:
         return "its images lie in the folder itself; make a folder for each class in it"
     expected = f"expected {printable(str(root))}/<class>/<file> with {listed()} files"
     return f"{expected}, found {'; '.join(sentences(left_out))}" if left_out else expected
-
-
-def _same_classes(found: list[Found], root: Path) -> None:
-    classes = {split: {f.label for f in found if f.split == split} for split in SPLIT_NAMES}
-    for split in ("val", "test"):
-        if classes[split] and classes[split] != classes["train"]:
-            lacks = [f"{name} is missing in {split}" for name in sorted(classes["train"] - classes[split])]
-            lacks += [f"{name} is missing in train" for name in sorted(classes[split] - classes["train"])]
-            raise SeedsweepError(
-                f"The classes of {printable(str(root))} differ between train and {split}: {', '.join(lacks)}."
-            )

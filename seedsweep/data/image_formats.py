@@ -1,4 +1,4 @@
-"""Which files are images that can be read here, and opens them within the memory that is allowed."""
+"""Tells which files are images that can be read here, and opens them within the memory that is allowed."""
 
 from __future__ import annotations
 
@@ -35,16 +35,40 @@ OTHERS = frozenset({
     ".jxl", ".jxr", ".mha", ".mhd", ".nii", ".nrrd", ".pcx", ".psb", ".psd", ".qoi", ".sgi", ".svg", ".tga",
     ".wdp", ".wmf", ".xbm", ".xcf", ".xpm",
 })  # fmt: skip
-_FEATURES = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}  # of Pillow, by format
-_BEGINNINGS = {
+FEATURES = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}  # of Pillow, by format
+BEGINNINGS = {
     b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF",
     b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG2000", b"\xff\x4f\xff\x51": "JPEG2000", b"8BPS": "Photoshop",
     b"FUJIFILMCCD": "raw", b"DDS ": "DDS", b"\xff\x0a": "JPEG XL", b"v/1\x01": "OpenEXR",
 }  # fmt: skip
-_BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | {
+BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | {
     brand: "HEIF" for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 }
 HEAD = 32  # bytes that tell a file's kind
+
+# of damaged tags: either the pixels can be read all the same, or the file's own sentence says why not
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+# Pillow counts pixels; what is counted here is memory, for any ratio of the sides
+Image.MAX_IMAGE_PIXELS = None
+
+GIB = 2**30
+BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # a pixel, in Pillow; else 4
+# bytes a pixel that decoders hold beside that
+OWN = {"WEBP": 10, "AVIF": 10, "HEIF": 18, "JPEG2000": 16, "TIFF": 4}
+COEFFICIENT = 2  # bytes; a JPEG of several scans is held whole in coefficients
+MANY = 2**22  # pixels; what a smaller JPEG takes need not be counted to the byte
+COLOURS = "RGB", "RGBA", "CMYK"
+DEEP_COLOURS = 6  # bytes a pixel: three values of 16 bits
+SCAN = b"\xff\xda"  # how a scan of a JPEG begins
+WEIGHTS = 40  # bytes that the resize holds for a row or column of the image
+
+
+class BadImageError(ValueError):
+    """A file that can't be read as an image; the message says why."""
+
+
+class TooLargeError(BadImageError):
+    """An image that would take more memory than ``data.image_gib`` allows."""
 
 
 @cache
@@ -59,6 +83,12 @@ def formats() -> tuple[str, ...]:
 def suffixes() -> frozenset[str]:
     """Returns the suffixes of files that can be read here, in small letters."""
     return frozenset(suffix for name, those in SUFFIXES_OF.items() if _available(name) for suffix in those)
+
+
+def _available(name: str) -> bool:
+    if name == "HEIF":
+        return importlib.util.find_spec("pillow_heif") is not None
+    return name not in FEATURES or bool(features.check(FEATURES[name]))
 
 
 def listed() -> str:
@@ -86,7 +116,7 @@ def kind_of(path: Path) -> str | None:
             head = file.read(HEAD)
     except OSError:
         return None
-    for beginning, kind in _BEGINNINGS.items():
+    for beginning, kind in BEGINNINGS.items():
         if head.startswith(beginning):
             return kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -95,55 +125,20 @@ def kind_of(path: Path) -> str | None:
         return "BMP"
     if head[:2] in (b"P4", b"P5", b"P6") and head[2:3].isspace():
         return "PPM"
-    return _BRANDS.get(head[8:12]) if head[4:8] == b"ftyp" else None
+    return BRANDS.get(head[8:12]) if head[4:8] == b"ftyp" else None
 
 
-@cache
-def _available(name: str) -> bool:
-    if name == "HEIF":
-        return importlib.util.find_spec("pillow_heif") is not None
-    return name not in _FEATURES or bool(features.check(_FEATURES[name]))
-
-
-# of damaged tags: either the pixels can be read all the same, or the file's own sentence says why not
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-# Pillow counts pixels; what is counted here is memory, for any ratio of the sides
-Image.MAX_IMAGE_PIXELS = None
-
-GIB = 2**30
-BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # a pixel, in Pillow; else 4
-# bytes a pixel that decoders hold beside that
-OWN = {"WEBP": 10, "AVIF": 10, "HEIF": 18, "JPEG2000": 16, "TIFF": 4}
-COEFFICIENT = 2  # bytes; a JPEG of several scans is held whole in coefficients
-MANY = 2**22  # pixels; what a smaller JPEG takes need not be counted to the byte
-COLOURS = "RGB", "RGBA", "CMYK"
-DEEP_COLOURS = 6  # bytes a pixel: three values of 16 bits
-SCAN = b"\xff\xda"  # how a scan of a JPEG begins
-WEIGHTS = 40  # bytes that the resize holds for a row or column of the image
-
-
-class BadImageError(ValueError):
-    """A file that can't be read as an image; the message says why."""
-
-
-class TooLargeError(BadImageError):
-    """An image that would take more memory than ``data.image_gib`` allows."""
-
-
-def check_regular(path: Path, gib: float) -> int:
-    """Returns a file's bytes.
+def check_regular(path: Path, gib: float) -> None:
+    """Refuses what is no regular file of at most ``gib`` GiB: a pipe or a device might never end.
 
     Raises:
-        BadImageError: it is a pipe, a socket, a device or a folder, which might never end.
-        TooLargeError: the file itself takes more memory than is allowed.
+        BadImageError: it is a pipe, a socket, a device or a folder, or takes more memory than is allowed.
         OSError: there is no such file.
     """
     state = os.stat(path)
     if not stat.S_ISREG(state.st_mode):
         raise BadImageError("no regular file")
-    if state.st_size > gib * GIB:
-        raise TooLargeError(_sentence(f"its {state.st_size / GIB:.1f} GiB", gib))
-    return state.st_size
+    _check_gib(state.st_size, "its {:.1f} GiB", gib)
 
 
 def open_image(path: Path, gib: float) -> Image.Image:
@@ -177,25 +172,30 @@ def check_memory(
     a_pixel = decoded + OWN.get(file.format or "", 0)
     if deep:  # colours are decoded twice, and put together; else the values are copied, by way of their bytes
         a_pixel += decoded + DEEP_COLOURS if file.mode in COLOURS else 2 * BYTES.get(file.mode, 4)
-    need = held + width * height * a_pixel + to_resize(height, width, size)
-    check_need(need, (width, height), gib)
+    check_need(held + width * height * a_pixel, height, width, size, gib)
 
 
-def to_resize(height: int, width: int, size: tuple[int, int] | None) -> int:
-    """Returns the bytes of an image's RGB pixels and of its resize, which makes it as wide as it will be first."""
-    if size is None:
-        return 3 * height * width
-    return 3 * height * (width + size[1]) + WEIGHTS * (height + width)
-
-
-def check_need(need: int, sides: tuple[int, int], gib: float) -> None:
+def check_need(decoder: int, height: int, width: int, size: tuple[int, int] | None, gib: float) -> None:
     """Refuses an image that needs more than ``gib`` GiB.
+
+    Args:
+        decoder: bytes that decoding takes.
+        height: of the decoded image.
+        width: of the decoded image.
+        size: (height, width) that it is resized to, which makes it as wide as it will be first; None: it is not.
+        gib: GiB that one image may take.
 
     Raises:
         TooLargeError: it does.
     """
+    wide, weights = (width, 0) if size is None else (width + size[1], WEIGHTS * (height + width))
+    _check_gib(decoder + 3 * height * wide + weights, f"{{:.1f}} GiB for {width:,} x {height:,} pixels", gib)
+
+
+def _check_gib(need: int, what: str, gib: float) -> None:
+    """Refuses ``need`` bytes if they are more than ``gib`` GiB; ``what`` has a place for the number."""
     if need > gib * GIB:
-        raise TooLargeError(_sentence(f"{need / GIB:.1f} GiB for {sides[0]:,} x {sides[1]:,} pixels", gib))
+        raise TooLargeError(f"reading it takes {what.format(need / GIB)}, more than data.image_gib={gib:g}")
 
 
 def orientation(file: Image.Image) -> int:
@@ -226,7 +226,3 @@ def coefficients(file: Image.Image, path: Path) -> int:
         return 0
     most = max(layer[1] for layer in layers) * max(layer[2] for layer in layers)
     return int(width * height * COEFFICIENT * sum(layer[1] * layer[2] for layer in layers) / max(most, 1))
-
-
-def _sentence(what: str, gib: float) -> str:
-    return f"reading it takes {what}, more than data.image_gib={gib:g}"

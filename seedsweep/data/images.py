@@ -7,7 +7,8 @@ features, stands in ``benchmarks/decoding.md``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,6 @@ from seedsweep.data.image_formats import (
     coefficients,
     open_image,
     orientation,
-    to_resize,
 )
 from seedsweep.data.value_ranges import FULL, STRIP, Measured, Ranges
 
@@ -42,8 +42,6 @@ JPEG = b"\xff\xd8"
 TURNS = b"Exif\0\0", b"tiff:Orientation"  # EXIF and XMP: they may say how the photograph lies
 PLAIN = 2**26  # pixels; a larger JPEG is Pillow's, and its memory is counted before
 REDUCE_ABOVE = 2  # a JPEG is decoded at 1/2, 1/4 or 1/8 where this many times the target is left on each side
-
-
 IMAGE_GIB = 1.5  # a photograph of 108 million pixels takes half of it
 
 
@@ -64,7 +62,7 @@ DEFAULT = Reading()
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None, how: Reading = DEFAULT) -> Tensor:
-    """Reads a file of any format in ``formats``, whatever its mode, and turns it as EXIF says.
+    """Reads a file of any format in ``image_formats``, whatever its mode, and turns it as EXIF says.
 
     Of several pictures in a file it is the first; transparency is laid over white; colour profiles are not applied.
 
@@ -79,14 +77,10 @@ def read_image(path: Path, size: tuple[int, int] | None = None, how: Reading = D
     Raises:
         BadImageError: truncated, unreadable, too large, or no image.
     """
-    try:
-        rgb = _jpeg(path, size, how.gib)
+    with _one_error(path):
+        rgb = _plain_jpeg(path, size, how.gib)
         if rgb is None:
             rgb = _any(path, size, how)
-    except BadImageError:
-        raise
-    except Exception as error:
-        raise BadImageError(why(error, path)) from error
     # with the batch's axis made first, PyTorch knows it for channels_last, and resizes it in half the time
     pixels = torch.from_numpy(rgb)[None].permute(0, 3, 1, 2)
     if size is not None and pixels.shape[2:] != size:
@@ -100,13 +94,10 @@ def thumbnail(path: Path, side: int, how: Reading = DEFAULT) -> Tensor:
     Raises:
         BadImageError: as of :func:`read_image`.
     """
-    try:
-        with open_image(path, how.gib) as file:
-            width, height = file.size
-            if orientation(file) >= SIDEWAYS:
-                width, height = height, width
-    except Exception as error:
-        raise BadImageError(why(error, path)) from error
+    with _one_error(path), open_image(path, how.gib) as file:
+        width, height = file.size
+        if orientation(file) >= SIDEWAYS:
+            width, height = height, width
     if max(width, height) <= side:
         return read_image(path, how=how)
     part = side / max(width, height)
@@ -114,23 +105,29 @@ def thumbnail(path: Path, side: int, how: Reading = DEFAULT) -> Tensor:
 
 
 def measured(path: Path, kind: str, gib: float, size: tuple[int, int] | None = None) -> Measured | None:
-    """Returns the range of an image of a :mod:`values` kind; None if it has no values, or is of another kind.
+    """Returns the range of an image of more than 8 bits; None if it has no values, or is of another kind.
 
     Args:
         path: the file.
-        kind: that it is expected to be of.
+        kind: that it is expected to be of, see ``value_ranges``.
         gib: GiB that it may take.
         size: (height, width) that it will be resized to, for the memory that this takes.
 
     Raises:
         BadImageError: truncated, unreadable, or too large.
     """
+    with _one_error(path), open_image(path, gib) as file:
+        if value_ranges.kind_of(file) != kind:
+            return None
+        check_memory(file, size, gib, deep=True)
+        return value_ranges.measure(file, _deep(file, path))
+
+
+@contextmanager
+def _one_error(path: Path) -> Iterator[None]:
+    """Makes one type of the many that Pillow raises."""
     try:
-        with open_image(path, gib) as file:
-            if value_ranges.kind_of(file) != kind:
-                return None
-            check_memory(file, size, gib, deep=True)
-            return value_ranges.measure(file, _deep(file, path))
+        yield
     except BadImageError:
         raise
     except Exception as error:
@@ -138,9 +135,7 @@ def measured(path: Path, kind: str, gib: float, size: tuple[int, int] | None = N
 
 
 def why(error: Exception, path: Path) -> str:
-    """Returns why a file can't be read, for any error that was raised: Pillow raises many types."""
-    if isinstance(error, BadImageError):
-        return str(error)
+    """Returns why a file can't be read, for any error that was raised."""
     if isinstance(error, FileNotFoundError):
         return "a link to nothing" if path.is_symlink() else "no such file"
     if isinstance(error, MemoryError):
@@ -162,7 +157,7 @@ def empty_batch(n: int, size: tuple[int, int], as_decoded: bool = True) -> Tenso
     return torch.empty((n, 3, *size), dtype=torch.uint8, memory_format=order)
 
 
-def _jpeg(path: Path, size: tuple[int, int] | None, gib: float) -> NDArray[np.uint8] | None:
+def _plain_jpeg(path: Path, size: tuple[int, int] | None, gib: float) -> NDArray[np.uint8] | None:
     """Returns the pixels [H, W, 3] of a JPEG that needs neither turning nor reducing; None for any other file."""
     check_regular(path, gib)
     with path.open("rb") as file:
@@ -179,15 +174,11 @@ def _jpeg(path: Path, size: tuple[int, int] | None, gib: float) -> NDArray[np.ui
         if size is not None and min(height / size[0], width / size[1]) >= 2 * REDUCE_ABOVE:
             return None
         scans = height * width > MANY and content.count(SCAN) > 1
-        held = 3 * COEFFICIENT * height * width if scans else 0
-        check_need(held + to_resize(height, width, size), (width, height), gib)
+        check_need(3 * COEFFICIENT * height * width if scans else 0, height, width, size, gib)
         decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(content)
-    except (
-        ValueError,
-        KeyError,
-    ) as error:  # Pillow reads some of those, and says what is wrong with the others
-        if isinstance(error, BadImageError):
-            raise
+    except BadImageError:
+        raise
+    except (ValueError, KeyError):  # Pillow reads some of those, and says what is wrong with the others
         return None
     return decoded
 
@@ -230,25 +221,25 @@ def _deep(file: Image.Image, path: Path) -> NDArray[Any]:
     if mode not in COLOURS:
         return np.asarray(file)
     deep = np.empty((file.height, file.width, 3), dtype=np.uint16)
-    for top, end in _strips(*deep.shape[:2]):
+    strips = _strips(file.height, file.width)
+    for top, end in strips:
         deep[top:end] = _rgb(_rows(file, top, end))
     swapped = {"B": "L", "L": "B", "N": "B"}  # N is this machine's order: the lower byte first
-    if mode == "RGB" and raw.startswith("RGB") and raw[-1] in swapped:
-        with open_image(path, float("inf")) as again:
-            again.tile = [_with_raw_mode(tile, raw[:-1] + swapped[raw[-1]]) for tile in again.tile]  # type: ignore[attr-defined]
-            again.load()
-            ImageOps.exif_transpose(again, in_place=True)
-            deep *= 256
-            for top, end in _strips(*deep.shape[:2]):
-                deep[top:end] += np.asarray(_rows(again, top, end))
-    else:
+    if mode != "RGB" or not raw.startswith("RGB") or raw[-1] not in swapped:
         deep *= 257
+        return deep
+    other = raw[:-1] + swapped[raw[-1]]
+    with open_image(path, float("inf")) as again:
+        again.tile = [  # type: ignore[attr-defined]
+            tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)
+            for tile in again.tile  # type: ignore[attr-defined]
+        ]
+        again.load()
+        ImageOps.exif_transpose(again, in_place=True)
+        deep *= 256
+        for top, end in strips:
+            deep[top:end] += np.asarray(_rows(again, top, end))
     return deep
-
-
-def _with_raw_mode(tile: Any, raw: str) -> Any:
-    args = (raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw
-    return tile._replace(args=args)
 
 
 def _in_strips(height: int, width: int, strip: Callable[[int, int], NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -16,13 +16,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.data.folder import SPLIT_NAMES, Found
+from seedsweep.data.folder import SPLIT_NAMES
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import open_csv, printable
 from seedsweep.whole import replacing
 
+log = logging.getLogger(__name__)
+
 SPLITS = ("train", "val", "test")
 COLUMNS = ("path", "class", "split", "group", "digest")
+NEEDED = ("path", "class", "split")  # group and digest may be missing
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+UTF_8 = "UTF-8"
+SHOWN = 3  # of many names
 
 
 @dataclass
@@ -69,13 +75,10 @@ class ImageTable:
 
     @cached_property
     def _digests(self) -> tuple[str, str]:
-        """The digests of the split and of the images; each trial of a study asks for both."""
-        names = self.names()
-        labels = (self.classes[label] for label in self.labels.tolist())
-        return (
-            _digest_of(zip(names, labels, self.splits.tolist(), strict=True)),
-            _digest_of(zip(names, self.digests, strict=True)),
-        )
+        """Returns the digests of the split and of the images; each trial of a study asks for both."""
+        labels = [self.classes[label] for label in self.labels.tolist()]
+        split = zip(self.names(), labels, self.splits.tolist(), strict=True)
+        return _digest_of(split), _digest_of(zip(self.names(), self.digests, strict=True))
 
 
 def _digest_of(rows: Iterable[tuple[str, ...]]) -> str:
@@ -110,14 +113,6 @@ def write_manifest_once(table: ImageTable, path: Path) -> bool:
         return True
     finally:
         mine.unlink(missing_ok=True)
-
-
-log = logging.getLogger(__name__)
-
-NEEDED = ("path", "class", "split")  # group and digest may be missing
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-UTF_8 = "UTF-8"
-SHOWN = 3  # of many names
 
 
 @dataclass(frozen=True)
@@ -157,16 +152,16 @@ def read_manifest(path: Path, name: str | None = None, root: Path | None = None)
     except csv.Error as error:
         raise SeedsweepError(f"{name} is damaged, or no CSV file ({error}).") from error
     encoding = next(iter(read))
-    if len(read) > 1 and root is not None:
+    if root is not None and len(read) > 1:
         encoding = max(read, key=lambda each: sum(os.path.isfile(Path(root, row.path)) for row in read[each]))
-    if encoding != UTF_8 and root is not None:
-        log.info("%s is read as %s", name, encoding)
-    head = texts[encoding].split("\n", 1)[0]
-    if (delimiter := _delimiter(head)) != "," and root is not None:
-        log.info("%s: its columns are separated by %s", name, DELIMITERS[delimiter])
-    if not (rows := read[encoding]):
+    if root is not None:
+        if encoding != UTF_8:
+            log.info("%s is read as %s", name, encoding)
+        if (delimiter := _delimiter(texts[encoding])) != ",":
+            log.info("%s: its columns are separated by %s", name, DELIMITERS[delimiter])
+    if not read[encoding]:
         raise SeedsweepError(f"{name} has no rows: a manifest has one for each image.")
-    return rows
+    return read[encoding]
 
 
 def _texts(content: bytes) -> dict[str, str]:
@@ -183,13 +178,12 @@ def _texts(content: bytes) -> dict[str, str]:
         }
 
 
-def _delimiter(head: str) -> str:
-    return max(DELIMITERS, key=head.count)
+def _delimiter(text: str) -> str:
+    return max(DELIMITERS, key=text.split("\n", 1)[0].count)
 
 
 def _rows(text: str, name: str) -> Iterator[Row]:
-    delimiter = _delimiter(text.split("\n", 1)[0])
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
     columns = [cell.strip().lower() for cell in next(reader, [])]
     if lacking := [column for column in NEEDED if column not in columns]:
         raise SeedsweepError(
@@ -198,32 +192,26 @@ def _rows(text: str, name: str) -> Iterator[Row]:
         )
     for cells in reader:
         if any(cells):
-            yield _row(dict(zip(columns, cells, strict=False)), len(cells), columns, reader.line_num, name)
+            yield _row(cells, columns, f"{name}, line {reader.line_num}", reader.line_num)
 
 
-def _row(cell: dict[str, str], n: int, columns: list[str], line: int, name: str) -> Row:
-    if n != len(columns):
-        few = "few" if n < len(columns) else "many"
+def _row(cells: list[str], columns: list[str], where: str, line: int) -> Row:
+    if len(cells) != len(columns):
+        few = "few" if len(cells) < len(columns) else "many"
         raise SeedsweepError(
-            f"{name}, line {line}, has too {few} cells: {n}, where its first line names {len(columns)} columns "
+            f"{where}, has too {few} cells: {len(cells)}, where its first line names {len(columns)} columns "
             "(a name with a comma needs quotes)."
         )
+    cell = dict(zip(columns, cells, strict=True))
     for column in NEEDED:
         if not cell[column].strip():
-            raise SeedsweepError(f"{name}, line {line}: the cell {column} is empty.")
+            raise SeedsweepError(f"{where}: the cell {column} is empty.")
     given = cell["split"].strip().lower()
     split = next((split for split, names in SPLIT_NAMES.items() if given in names), None)
     if split is None:
-        raise SeedsweepError(
-            f"{name}, line {line}: {cell['split']} is no split; it must be one of {', '.join(SPLITS)}."
-        )
-    group, digest = cell.get("group") or None, (cell.get("digest") or "").strip().lower() or None
-    return Row(cell["path"], cell["class"], split, group, digest, line)
-
-
-def files_of(rows: list[Row], root: Path) -> list[Found]:
-    """Returns the files that the rows name, in their order; relative paths begin at ``root``."""
-    return [Found(Path(root, row.path), row.label, row.split) for row in rows]
+        raise SeedsweepError(f"{where}: {cell['split']} is no split; it must be one of {', '.join(SPLITS)}.")
+    digest = (cell.get("digest") or "").strip().lower() or None
+    return Row(cell["path"], cell["class"], split, cell.get("group") or None, digest, line)
 
 
 def check_manifest(rows: list[Row], root: Path, name: str) -> None:
@@ -235,51 +223,42 @@ def check_manifest(rows: list[Row], root: Path, name: str) -> None:
         name: of the manifest, for sentences.
 
     Raises:
-        SeedsweepError: an image stands in two rows, a relative path leaves ``root``, or a class of validation or
-            test has no training image.
+        SeedsweepError: an image stands in two rows, a relative path leaves ``root``, a class of validation or test has
+            no training image, or two classes differ by spaces alone (a typing error is likelier than two such classes).
     """
     trained = {row.label for row in rows if row.split == "train"}
-    _check_class_names(rows, name)
     # two links to one file: a run's own manifest has them where its folder has, and the run went with them
     by_run = all(row.group and row.digest for row in rows)
     outside = []
+    of_class: dict[str, Row] = {}
     of_file: dict[str, Row] = {}
     for row in rows:
-        path = os.path.normpath(Path(root, row.path))
-        below = Path(path).is_relative_to(root)
-        if not below and not os.path.isabs(row.path):
-            raise SeedsweepError(
-                f"{name}, line {row.line}: {row.path} leads out of data.root={root}; give its absolute path if it is "
-                "meant."
-            )
-        if not below:
-            outside.append(row.path)
-        other = of_file.setdefault(path if by_run else os.path.realpath(path), row)
-        if other is not row:
-            same = "" if other.path == row.path else f", as {other.path}"
-            where = f"in {other.split} and in {row.split}" if other.split != row.split else "twice"
-            raise SeedsweepError(
-                f"{name}: {row.path} stands {where}: in line {row.line}, and in line {other.line}{same}."
-            )
-        if row.label not in trained:
-            raise SeedsweepError(
-                f"{name}, line {row.line}: no row gives the class {row.label} a training image."
-            )
-    if outside:
-        images = "image" if len(outside) == 1 else "images"
-        log.info("%s names %d %s outside data.root=%s (%s)", name, len(outside), images, root, some(outside))
-
-
-def _check_class_names(rows: list[Row], name: str) -> None:
-    """Refuses class names that differ only by spaces around them: a typing error is likelier than two such classes."""
-    first: dict[str, Row] = {}
-    for row in rows:
-        other = first.setdefault(row.label.strip(), row)
+        other = of_class.setdefault(row.label.strip(), row)
         if other.label != row.label:
             raise SeedsweepError(
                 f'{name}: the classes "{other.label}" (line {other.line}) and "{row.label}" (line {row.line}) differ '
                 "by spaces around the name alone: write one name in all its rows."
             )
+    for row in rows:
+        where, path = f"{name}, line {row.line}", os.path.normpath(Path(root, row.path))
+        if not Path(path).is_relative_to(root):
+            if not os.path.isabs(row.path):
+                raise SeedsweepError(
+                    f"{where}: {row.path} leads out of data.root={root}; give its absolute path if it is meant."
+                )
+            outside.append(row.path)
+        other = of_file.setdefault(path if by_run else os.path.realpath(path), row)
+        if other is not row:
+            same = "" if other.path == row.path else f", as {other.path}"
+            twice = f"in {other.split} and in {row.split}" if other.split != row.split else "twice"
+            raise SeedsweepError(
+                f"{name}: {row.path} stands {twice}: in line {row.line}, and in line {other.line}{same}."
+            )
+        if row.label not in trained:
+            raise SeedsweepError(f"{where}: no row gives the class {row.label} a training image.")
+    if outside:
+        images = "image" if len(outside) == 1 else "images"
+        log.info("%s names %d %s outside data.root=%s (%s)", name, len(outside), images, root, some(outside))
 
 
 def warn_of_copies(rows: list[Row], digests: list[str], name: str) -> None:

@@ -31,35 +31,26 @@ class Pin:
     @classmethod
     def of_run(cls, folder: Path) -> Pin:
         """Returns the pin of a run that is resumed."""
-        return cls(
-            folder / "manifest.csv",
-            f"the run in {folder} began with",
-            "begin a new run (the command without resume=, with another hydra.run.dir)",
-        )
+        anew = "begin a new run (the command without resume=, with another hydra.run.dir)"
+        return cls(folder / "manifest.csv", f"the run in {folder} began with", anew)
 
     @classmethod
     def of_grid(cls, path: Path) -> Pin:
         """Returns the pin that jobs of a grid share."""
-        return cls(
-            path,
-            f"the grid in {path.parent} began with",
-            "begin a new grid (the command without resume=, with another hydra.sweep.dir)",
-        )
+        anew = "begin a new grid (the command without resume=, with another hydra.sweep.dir)"
+        return cls(path, f"the grid in {path.parent} began with", anew)
 
     @classmethod
     def of_study(cls, folder: Path) -> Pin:
         """Returns the pin of a study."""
-        return cls(
-            folder / "manifest.csv",
-            f"the study {folder.name} began with",
-            "begin a new study (another study.name=NAME)",
-        )
+        anew = "begin a new study (another study.name=NAME)"
+        return cls(folder / "manifest.csv", f"the study {folder.name} began with", anew)
 
     @classmethod
     def given(cls, manifest: str) -> Pin:
         """Returns the pin that ``data.manifest`` gives."""
-        path = path_of(manifest)
-        return cls(path, f"data.manifest={manifest} names", "make a new split (data.manifest=null)")
+        anew = "make a new split (data.manifest=null)"
+        return cls(path_of(manifest), f"data.manifest={manifest} names", anew)
 
     @property
     def name(self) -> str:
@@ -116,18 +107,15 @@ def check_content(pin: Pin, rows: Sequence[Row], root: Path, digests: Sequence[s
     Raises:
         RefusedError: images are missing or have another content; names them, and the ways on.
     """
-    missing: list[str] = []
-    unread: list[str] = []
-    other: list[str] = []
+    kinds: dict[str, list[str]] = {"missing": [], "unreadable": [], "changed in content": []}
     for row, digest in zip(rows, digests, strict=True):
         if not digest:
-            (unread if os.path.isfile(Path(root, row.path)) else missing).append(row.path)
+            kinds["unreadable" if os.path.isfile(Path(root, row.path)) else "missing"].append(row.path)
         elif row.digest not in (None, digest):
-            other.append(row.path)
-    kinds = ((missing, "missing"), (unread, "unreadable"), (other, "changed in content"))
+            kinds["changed in content"].append(row.path)
     bad = [
         f"{len(names)} {'is' if len(names) == 1 else 'are'} {what} ({some(names)})"
-        for names, what in kinds
+        for what, names in kinds.items()
         if names
     ]
     if bad:

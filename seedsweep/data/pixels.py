@@ -21,7 +21,6 @@ from seedsweep.errors import ChangedError, SeedsweepError
 from seedsweep.names import printable
 
 Rows = Sequence[int] | NDArray[np.int64]
-
 Stamp = tuple[int, int, int] | None
 
 
@@ -36,36 +35,22 @@ def stamp_of(path: Path) -> Stamp:
 
 @dataclass(frozen=True)
 class FirstRead:
-    """Paths, stamps and digests of files, [N] each, when they were first read, so that later changes are noticed.
+    """The stamp and digest of a file when it was first read, so that later changes are noticed.
 
     A stamp costs microseconds, and a file is read again only where its stamp differs.
     """
 
-    paths: Sequence[Path]
-    stamps: Sequence[Stamp]
-    digests: Sequence[str]
+    stamp: Stamp
+    digest: str
 
-    def is_changed(self, row: int) -> bool:
-        """Says whether a file has another content now, or is gone."""
-        path = self.paths[row]
-        if (now := stamp_of(path)) == self.stamps[row]:
+    def is_changed(self, path: Path) -> bool:
+        """Says whether the file has another content now, or is gone."""
+        if (now := stamp_of(path)) == self.stamp:
             return False
         try:
-            return now is None or digest_of(path) != self.digests[row]
+            return now is None or digest_of(path) != self.digest
         except OSError:
             return True
-
-    def changed(self) -> list[Path]:
-        """Returns the files that have another content now, or are gone."""
-        return [path for row, path in enumerate(self.paths) if self.is_changed(row)]
-
-    def select(self, rows: Sequence[int]) -> FirstRead:
-        """Returns some of the files."""
-        return FirstRead(
-            [self.paths[row] for row in rows],
-            [self.stamps[row] for row in rows],
-            [self.digests[row] for row in rows],
-        )
 
 
 class Pixels:
@@ -84,7 +69,7 @@ class Pixels:
         paths: Sequence[Path],
         size: tuple[int, int],
         keep: bool,
-        seen: FirstRead | None = None,
+        seen: Sequence[FirstRead] | None = None,
         how: Reading = DEFAULT,
     ) -> None:
         self.paths = paths
@@ -124,7 +109,7 @@ class Pixels:
                 f"{printable(str(self.paths[row]))}: {error}: raise data.image_gib."
             ) from error
         except BadImageError as error:
-            raise ChangedError(_changed(self.paths[row], f" ({error})")) from error
+            raise _changed(self.paths[row], f" ({error})") from error
         return torch.index_select(self._memory, 0, torch.from_numpy(self._at[rows]))
 
     def read(self, rows: Rows, workers: int) -> dict[int, str]:
@@ -161,11 +146,16 @@ class Pixels:
         """Says which rows are in memory."""
         return self._have[self._at[np.asarray(rows, dtype=np.int64)]]
 
+    def changed(self) -> list[Path]:
+        """Returns the files that have another content now, or are gone."""
+        pairs = zip(self.paths, self.seen or (), strict=self.seen is not None)
+        return [path for path, seen in pairs if seen.is_changed(path)]
+
     def select(self, rows: Sequence[int]) -> Pixels:
         """Returns the pixels of some rows, in the same memory: what the one decodes, the other has."""
         part = copy.copy(self)
         part.paths = [self.paths[row] for row in rows]
-        part.seen = self.seen.select(rows) if self.seen else None
+        part.seen = [self.seen[row] for row in rows] if self.seen else None
         part._at = self._at[np.asarray(rows, dtype=np.int64)]
         return part
 
@@ -190,14 +180,15 @@ class Pixels:
             self._have[self._at[row]] = True
 
     def _decoded(self, row: int) -> Tensor:
-        image = read_image(self.paths[row], self.size, self.how)
-        if self.seen and self.seen.is_changed(row):  # after reading, so that no change slips in between
-            raise ChangedError(_changed(self.paths[row], ""))
+        path = self.paths[row]
+        image = read_image(path, self.size, self.how)
+        if self.seen and self.seen[row].is_changed(path):  # after reading: no change slips in between
+            raise _changed(path, "")
         return image
 
 
-def _changed(path: Path, reason: str) -> str:
-    return (
+def _changed(path: Path, reason: str) -> ChangedError:
+    return ChangedError(
         f"{printable(str(path))} was removed or changed while the run went on{reason}: restore it and go on, or begin "
         "a new run with the images as they are now."
     )

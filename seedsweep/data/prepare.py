@@ -8,16 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from seedsweep.data.annotations import Annotation, find_annotations, joined, refuse, same_object
-from seedsweep.data.checked import CheckedFiles, check_files
+from seedsweep.data.annotations import Annotation, find_annotations, refuse, same_object
+from seedsweep.data.checked import CheckedFile, FileChecks
 from seedsweep.data.demo import ensure_demo
-from seedsweep.data.folder import Found, Scan, check_root, scan_folder
+from seedsweep.data.folder import Found, check_root, scan_folder
 from seedsweep.data.manifest import (
     SPLITS,
     ImageTable,
     Row,
     check_manifest,
-    files_of,
     read_manifest,
     some,
     warn_of_copies,
@@ -25,8 +24,8 @@ from seedsweep.data.manifest import (
 )
 from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin, added, check_content, read_pin, unnamed
-from seedsweep.data.pixels import Pixels, stamp_of
-from seedsweep.data.split import groups_of, split_images
+from seedsweep.data.pixels import Pixels
+from seedsweep.data.split import groups_of, joined, split_images
 from seedsweep.data.value_ranges import Ranges, read_ranges, write_ranges
 from seedsweep.data.walk import LeftOut, log_left_out, read_left_out, write_left_out
 from seedsweep.errors import SeedsweepError
@@ -45,11 +44,8 @@ class PreparedImages:
 
     def changed(self) -> list[str]:
         """Returns the images whose files have another content now, or are gone."""
-        seen = self.pixels.seen
-        if seen is None:
-            return []
         names = dict(zip(self.table.paths, self.table.names(), strict=True))
-        return [names.get(path, str(path)) for path in seen.changed()]
+        return [names.get(path, str(path)) for path in self.pixels.changed()]
 
     def warn_of_changes(self) -> None:
         """Warns of files that have another content now, or are gone."""
@@ -62,7 +58,11 @@ class PreparedImages:
 
 
 def prepare_images(
-    config: DataConfig, cache_dir: Path, pin: Pin | None = None, known: Ranges | None = None
+    config: DataConfig,
+    cache_dir: Path,
+    pin: Pin | None = None,
+    known: Ranges | None = None,
+    checks: FileChecks | None = None,
 ) -> PreparedImages:
     """Finds, checks, splits and decodes the images.
 
@@ -71,6 +71,7 @@ def prepare_images(
         cache_dir: where the demo photographs are drawn, and where files proved readable are noted.
         pin: the split to go on with, whatever the settings; images that it lacks are left out, with a line.
         known: how images of more than 8 bits are scaled; default: as the pin tells, or by these images alone.
+        checks: holds what runs before this one in the same process have read; default: nothing.
 
     Raises:
         SeedsweepError: anything wrong with the images, in one sentence.
@@ -80,123 +81,123 @@ def prepare_images(
         root = ensure_demo(cache_dir, config.demo.n_images, config.demo.seed)
     else:
         root = path_of(config.root).resolve()
-    rows = None
+    checks = checks or FileChecks()
+    rows, left_out = None, list[LeftOut]()
+    given = Pin.given(config.manifest) if config.manifest and pin is None else None
     if pin is not None:
         rows = read_pin(pin, root)
         known = known or read_ranges(pin.values)
-        scan = Scan(files_of(rows, root), read_left_out(pin.left_out, root))
-    elif config.manifest:
-        pin = Pin.given(config.manifest)
-        rows = read_manifest(pin.path, pin.name, root)
-        check_manifest(rows, root, pin.name)
+        left_out = read_left_out(pin.left_out, root)
+    elif given is not None:
+        rows = read_manifest(given.path, given.name, root)
+        check_manifest(rows, root, given.name)
         if more := unnamed(rows, root):
-            log.info("%s does not name %d of the images below %s (%s)", pin.name, len(more), root, some(more))
-        scan = Scan(files_of(rows, root), [])
-    else:
+            log.info(
+                "%s does not name %d of the images below %s (%s)", given.name, len(more), root, some(more)
+            )
+    if rows is None:
         scan = scan_folder(root)
-    files, left_out = scan.found, list(scan.left_out)
-    size = (config.image_size[0], config.image_size[1])
-    paths = [f.path for f in files]
-    limits = config.cache_gib, config.image_gib
-    checked = check_files(paths, list(map(stamp_of, paths)), size, limits, config.workers, cache_dir)
+        files, left_out = scan.found, list(scan.left_out)
+    else:
+        files = [Found(Path(root, row.path), row.label, row.split) for row in rows]
+    checked = checks.check([file.path for file in files], config, cache_dir)
     log_left_out(left_out)
-    if pin and rows:
-        digests = [file.digest for file in checked.files]
-        check_content(pin, rows, root, digests)
+    if rows and (by := pin or given):
+        digests = [file.digest for file in checked]
+        check_content(by, rows, root, digests)
         if config.manifest is None and (more := added(rows, root, left_out)):
-            log.warning("%s", pin.summary_of_more(more))
+            log.warning("%s", by.summary_of_more(more))
         elif config.manifest:
             warn_of_copies(rows, digests, Pin.given(config.manifest).name)
-    if bad := {row: file.bad for row, file in enumerate(checked.files) if file.bad is not None}:
-        left_out += _bad(config, files, bad)
-        files, checked = _without(files, checked, set(bad))
+    pairs = list(zip(files, checked, strict=True))
+    if bad := [pair for pair in pairs if pair[1].bad is not None]:
+        left_out += _bad(config, bad, len(files))
+        pairs = [pair for pair in pairs if pair[1].bad is None]
     annotations: list[Annotation] = []
     if rows is None:
-        annotations = find_annotations(files, [file.facts for file in checked.files])
+        files = [file for file, _ in pairs]
+        annotations = find_annotations(files, [each.facts for _, each in pairs])
         if annotations and config.annotations == "ask":
             refuse(files, annotations, root)
         if annotations and config.annotations == "skip":
-            out = [
-                LeftOut(files[a.row].path, files[a.row].label, "annotation(s)", a.why) for a in annotations
-            ]
+            why = {each.row: each.why for each in annotations}
+            out = [LeftOut(files[row].path, files[row].label, "annotation(s)", why[row]) for row in why]
             log_left_out(out)
             left_out += out
-            files, checked = _without(files, checked, {a.row for a in annotations})
+            pairs = [pair for row, pair in enumerate(pairs) if row not in why]
             annotations = []
-    pixels = checked.scaled(known or Ranges(), config.workers)
-    digests = [file.digest for file in checked.files]
-    table = _table(config, root, files, digests, rows, same_object(files, annotations))
+    files, checked = [file for file, _ in pairs], [each for _, each in pairs]
+    pixels = checks.scaled(checked, known or Ranges(), config.workers)
+    table = _table(config, root, pairs, rows, same_object(files, annotations))
     return PreparedImages(table, pixels, left_out)
 
 
-def pinned_images(config: DataConfig, cache_dir: Path, pin: Pin) -> PreparedImages:
+def pinned_images(
+    config: DataConfig, cache_dir: Path, pin: Pin, checks: FileChecks | None = None
+) -> PreparedImages:
     """Goes on with the images that ``pin`` names; where it is not there yet, finds them and writes it.
 
     Of several processes that begin together, the first to write it decides for all.
 
+    Args:
+        config: as of :func:`prepare_images`, like the others.
+        cache_dir: for facts of files.
+        pin: the split.
+        checks: holds what was read before.
+
     Raises:
         SeedsweepError: anything wrong with the images, in one sentence.
     """
+    checks = checks or FileChecks()
     if not pin.path.is_file():
-        prepared = prepare_images(config, cache_dir)
+        prepared = prepare_images(config, cache_dir, checks=checks)
         pin.path.parent.mkdir(parents=True, exist_ok=True)
         # before the manifest, which others wait for
         write_left_out(prepared.left_out, prepared.table.root, pin.left_out)
         if write_manifest_once(prepared.table, pin.path):
-            write_ranges(
-                prepared.pixels.how.ranges, pin.values
-            )  # until then others decide alike by the same files
+            # until then others decide alike by the same files
+            write_ranges(prepared.pixels.how.ranges, pin.values)
             return prepared
-    return prepare_images(config, cache_dir, pin)
+    return prepare_images(config, cache_dir, pin, checks=checks)
 
 
-def _bad(config: DataConfig, files: list[Found], bad: dict[int, str]) -> list[LeftOut]:
-    """Returns the files that can't be read as left out, and says so.
-
-    Raises:
-        SeedsweepError: ``data.on_bad_image=error``.
-    """
-    listed = "; ".join(
-        f"{printable(str(files[row].path))} ({printable(reason)})" for row, reason in bad.items()
-    )
+def _bad(config: DataConfig, bad: list[tuple[Found, CheckedFile]], total: int) -> list[LeftOut]:
+    """Returns the files that can't be read as left out, and says so; raises where ``data.on_bad_image=error``."""
+    listed = "; ".join(f"{printable(str(file.path))} ({printable(each.bad or '')})" for file, each in bad)
     if config.on_bad_image == "error":
         raise SeedsweepError(
-            f"{len(bad)} of {len(files)} images can't be read; remove them or set data.on_bad_image=skip: {listed}"
+            f"{len(bad)} of {total} images can't be read; remove them or set data.on_bad_image=skip: {listed}"
         )
     images = "image" if len(bad) == 1 else "images"
     log.warning("skipped %d %s that can't be read: %s", len(bad), images, listed)
-    return [LeftOut(files[row].path, files[row].label, "unreadable", reason) for row, reason in bad.items()]
-
-
-def _without(files: list[Found], checked: CheckedFiles, out: set[int]) -> tuple[list[Found], CheckedFiles]:
-    keep = [row for row in range(len(files)) if row not in out]
-    return [files[row] for row in keep], checked.select(keep)
+    return [LeftOut(file.path, file.label, "unreadable", each.bad or "") for file, each in bad]
 
 
 def _table(
     config: DataConfig,
     root: Path,
-    files: list[Found],
-    digests: list[str],
+    pairs: list[tuple[Found, CheckedFile]],
     rows: list[Row] | None,
-    pairs: list[tuple[int, int]],
+    same: list[tuple[int, int]],
 ) -> ImageTable:
-    classes = sorted({f.label for f in files})
+    """Makes the table of files, of which those in ``same`` show one object, and splits them where nothing else does."""
+    files = [file for file, _ in pairs]
+    classes = sorted({file.label for file in files})
     if len(classes) < 2:
         raise SeedsweepError(
             f"{root} has one class only ({', '.join(classes)}): there is nothing to tell apart."
         )
-    labels = np.asarray([classes.index(f.label) for f in files], dtype=np.int64)
-    paths = [f.path for f in files]
+    labels = np.asarray([classes.index(file.label) for file in files], dtype=np.int64)
+    paths = [file.path for file in files]
     named = {Path(root, row.path): row.group for row in rows or ()}
     groups = [named.get(path) or "" for path in paths]
     if not all(groups):  # no manifest, or one without the column
-        made = joined(groups_of(paths, config.group_regex), pairs)
-        if pairs:
+        made = joined(groups_of(paths, config.group_regex), same)
+        if same:
             log.info(
                 "%d %s one object with another file (the same name in one folder, or its annotation): "
                 "each goes into the split of the other",
-                len(pairs), "image shows" if len(pairs) == 1 else "images show",
+                len(same), "image shows" if len(same) == 1 else "images show",
             )  # fmt: skip
         groups = [group or other for group, other in zip(groups, made, strict=True)]
     if files[0].split is None:
@@ -204,8 +205,8 @@ def _table(
         fractions = {"train": 1 - val - test, "val": val, "test": test}
         splits = split_images(labels, groups, classes, fractions, config.split_seed)
     else:
-        splits = np.asarray([f.split for f in files])
-    table = ImageTable(root, classes, paths, labels, splits, groups, digests)
+        splits = np.asarray([file.split for file in files])
+    table = ImageTable(root, classes, paths, labels, splits, groups, [each.digest for _, each in pairs])
     lacking = [
         f"Class {name} has no image in the {split} split"
         for split in SPLITS[:2]

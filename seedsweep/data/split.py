@@ -21,8 +21,9 @@ def groups_of(paths: Sequence[Path], pattern: str | None) -> list[str]:
     Raises:
         SeedsweepError: the pattern is no regular expression, or captures nothing.
     """
+    groups = [path.as_posix() for path in paths]
     if pattern is None:
-        return [path.as_posix() for path in paths]
+        return groups
     try:
         regex = re.compile(pattern)
     except re.error as error:
@@ -31,19 +32,34 @@ def groups_of(paths: Sequence[Path], pattern: str | None) -> list[str]:
         raise SeedsweepError(
             f"data.group_regex='{pattern}' captures nothing: put the group's part in brackets."
         )
-    groups, alone = [], 0
-    for path in paths:
+    matched = 0
+    for row, path in enumerate(paths):
         match = regex.search(path.name)
         name = next((g for g in match.groups() if g is not None), None) if match else None
-        alone += name is None
-        groups.append(path.as_posix() if name is None else name)
-    if alone:
+        if name is not None:
+            groups[row] = name
+            matched += 1
+    if matched < len(paths):
         log.warning(
-            "data.group_regex matched %d of %d files; each other file is its own group",
-            len(paths) - alone,
-            len(paths),
+            "data.group_regex matched %d of %d files; each other file is its own group", matched, len(paths)
         )
     return groups
+
+
+def joined(groups: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[str]:
+    """Returns the groups after those of each pair of rows became one."""
+    leader: dict[str, str] = {}
+
+    def of(group: str) -> str:
+        while (above := leader.get(group, group)) != group:
+            group = above
+        return group
+
+    for first, second in pairs:
+        one, other = of(groups[first]), of(groups[second])
+        if one != other:
+            leader[other] = one
+    return [of(group) for group in groups]
 
 
 def split_images(
@@ -87,9 +103,8 @@ def split_images(
     n_groups = int(group_of.max()) + 1
     content = np.zeros((n_groups, len(classes)))
     np.add.at(content, (group_of, labels), 1)
-    wanted = np.outer([fractions[name] for name in splits], counts)
     # every split gets one image of each class before shares are looked at
-    wanted = np.maximum(wanted, 1)
+    wanted = np.maximum(np.outer([fractions[name] for name in splits], counts), 1)
     placed = np.zeros_like(wanted)
     chosen = np.zeros(n_groups, dtype=np.int64)
     order = rng.permutation(n_groups)

@@ -32,21 +32,6 @@ Loaded = TypeVar("Loaded")
 Result = TypeVar("Result")
 
 
-def load_ahead(
-    items: Sequence[Item], load: Callable[[Sequence[Item]], Loaded], batch: int
-) -> Generator[tuple[list[Item], Loaded]]:
-    """Yields batches in order, with what ``load`` made of them; a few are always loaded ahead.
-
-    Args:
-        items: all of them.
-        load: called in threads, one for each core.
-        batch: items in a batch; the last has what is left.
-    """
-    threads = cores.count()
-    batches = [list(items[at : at + batch]) for at in range(0, len(items), batch)]
-    return in_order(batches, load, threads, threads + 1)
-
-
 def load_and_compute(
     items: Sequence[Item],
     load: Callable[[Sequence[Item]], Loaded],
@@ -63,10 +48,12 @@ def load_and_compute(
         compute: called in other threads.
         at_once: number of those threads.
     """
+    threads = cores.count()
+    batches = [list(items[at : at + batch]) for at in range(0, len(items), batch)]
     # twice as many wait as are computed: calls end in any order, and each thread finds another batch at once
-    with closing(load_ahead(items, load, batch)) as batches:
-        for (some, loaded), result in in_order(batches, lambda pair: compute(pair[1]), at_once, 2 * at_once):
-            yield some, loaded, result
+    with closing(in_order(batches, load, threads, threads + 1)) as loaded:
+        for (some, made), result in in_order(loaded, lambda pair: compute(pair[1]), at_once, 2 * at_once):
+            yield some, made, result
 
 
 def in_order(

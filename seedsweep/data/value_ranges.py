@@ -129,6 +129,7 @@ def measure(file: Image.Image, values: NDArray[Any]) -> Measured | None:
 
 
 def _stated(tags: Mapping[int, Any]) -> tuple[float, float] | None:
+    """Returns the lowest and highest value that a TIFF's tags state."""
     try:
         low, high = float(np.min(tags.get(S_MIN, 0))), float(np.max(tags[S_MAX]))
     except (KeyError, TypeError, ValueError):

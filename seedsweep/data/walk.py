@@ -6,7 +6,7 @@ import csv
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,33 +50,23 @@ class LeftOut:
         return not self.why
 
 
-def litter_folder(name: str) -> bool:
-    """Says whether systems and programs, not people, fill folders of this name."""
-    return name.lower() in LITTER_FOLDERS or name.lower().endswith(".lrdata")
-
-
-def litter_file(name: str) -> bool:
-    """Says whether systems write files of this name beside a person's own."""
-    return name.lower() in LITTER_FILES or name.startswith("._")
-
-
 def sentences(left_out: Sequence[LeftOut]) -> list[str]:
     """Returns a line for each kind, such as `3 .heic of class a, 2 of class b (install seedsweep[heif])`."""
     kinds: dict[tuple[str, str], Counter[str]] = {}
     for each in left_out:
         kinds.setdefault((each.what, each.why), Counter())[each.label] += 1
-    return [_line(what, why, classes) for (what, why), classes in kinds.items()]
-
-
-def _line(what: str, why: str, classes: Counter[str]) -> str:
-    named = [
-        f"{count} {what if place == 0 else ''}".rstrip() + (f" of class {printable(label)}" if label else "")
-        for place, (label, count) in enumerate(classes.most_common(CLASSES))
-    ]
-    if (rest := len(classes) - CLASSES) > 0:
-        others = sum(classes.values()) - sum(count for _, count in classes.most_common(CLASSES))
-        named.append(f"{others} of {rest} more {'class' if rest == 1 else 'classes'}")
-    return ", ".join(named) + (f" ({why})" if why else "")
+    lines = []
+    for (what, why), classes in kinds.items():
+        most = classes.most_common(CLASSES)
+        named: list[str] = []
+        for label, count in most:
+            of = f" of class {printable(label)}" if label else ""
+            named.append(f"{count}{of}" if named else f"{count} {what}{of}")
+        if (rest := len(classes) - CLASSES) > 0:
+            others = classes.total() - sum(count for _, count in most)
+            named.append(f"{others} of {rest} more {'class' if rest == 1 else 'classes'}")
+        lines.append(", ".join(named) + (f" ({why})" if why else ""))
+    return lines
 
 
 def log_left_out(left_out: Sequence[LeftOut]) -> None:
@@ -112,19 +102,14 @@ def read_left_out(path: Path, root: Path) -> list[LeftOut]:
         return []
     try:
         with open_csv(path) as file:
-            return [
-                LeftOut(
-                    Path(root, of_cell(row["path"] or "")),
-                    *(of_cell(row[name] or "") for name in COLUMNS[1:]),
-                )
-                for row in csv.DictReader(file)
-                if set(COLUMNS) <= set(row)
-            ]
+            rows = [row for row in csv.DictReader(file) if set(COLUMNS) <= set(row)]
     except csv.Error as error:
         raise DamagedError(
             f"{path} is damaged, or no CSV file ({error}): put back a copy of it, or delete it; it lists the files "
             "that are not used."
         ) from error
+    cells = ([of_cell(row[name] or "") for name in COLUMNS] for row in rows)
+    return [LeftOut(Path(root, name), *rest) for name, *rest in cells]
 
 
 @dataclass
@@ -155,44 +140,47 @@ def walk(folder: Path, label: str = "") -> Walked:
 
 def folders_in(folder: Path) -> list[Path]:
     """Lists the folders in ``folder`` that may be classes or splits, sorted."""
-    return [
-        Path(entry.path)
-        for entry in _entries(folder)
-        if _is(entry.is_dir) and not entry.name.startswith(".") and not litter_folder(entry.name)
-    ]
+    return [Path(each.path) for each in _entries(folder) if _is(each.is_dir) and not _is_ignored(each.name)]
 
 
 def loose_files(folder: Path, label: str = "") -> Walked:
     """Lists as :func:`walk` does, but only what lies directly in ``folder``; litter and hidden folders as a whole."""
     found = Walked()
-    for entry in _entries(folder):
-        if not _is(entry.is_dir):
-            _file(entry, label, found)
-        elif entry.name.startswith(".") or litter_folder(entry.name):
-            _hidden(entry, label, found)
+    _list(folder, label, found)
     return found
 
 
 def _walk(folder: Path, label: str, above: set[str], found: Walked) -> None:
-    below = []
     try:
-        entries = _entries(folder)
+        below = _list(folder, label, found)
     except OSError as error:
         found.left_out.append(LeftOut(folder, label, "folder(s)", f"can't be opened: {error.strerror}"))
         return
-    for entry in entries:
-        if not _is(entry.is_dir):
-            _file(entry, label, found)
-        elif entry.name.startswith(".") or litter_folder(entry.name):
-            _hidden(entry, label, found)
-        else:
-            below.append(Path(entry.path))
     for each in below:
         real = os.path.realpath(each)
         if real in above:
             found.left_out.append(LeftOut(each, label, "link(s)", "it leads back to a folder above it"))
         else:
             _walk(each, label, above | {real}, found)
+
+
+def _list(folder: Path, label: str, found: Walked) -> list[Path]:
+    """Adds what lies directly in a folder; returns the folders in it that may hold more."""
+    below = []
+    for entry in _entries(folder):
+        if not _is(entry.is_dir):
+            _file(entry, label, found)
+        elif not _is_ignored(entry.name):
+            below.append(Path(entry.path))
+        else:  # its images are counted
+            name = "*.lrdata" if entry.name.lower().endswith(".lrdata") else entry.name
+            for base, _, files in os.walk(entry.path):
+                found.left_out += (
+                    LeftOut(Path(base, each), label, f"image(s) in {name}")
+                    for each in sorted(files)
+                    if (suffix := _suffix(each)) in suffixes() or why_not_read(suffix)
+                )
+    return below
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -208,46 +196,42 @@ def _is(question: Callable[[], bool]) -> bool:
         return False
 
 
+def _is_ignored(folder: str) -> bool:
+    """Says whether a folder of this name is hidden, or filled by systems and programs, not by people."""
+    name = folder.lower()
+    return name.startswith(".") or name in LITTER_FOLDERS or name.endswith(".lrdata")
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
 def _file(entry: os.DirEntry[str], label: str, found: Walked) -> None:
-    path = Path(entry.path)
-    suffix = os.path.splitext(entry.name)[1].lower()
+    path, suffix = Path(entry.path), _suffix(entry.name)
     reason = why_not_read(suffix)
     readable = suffix in suffixes()
-    if litter_file(entry.name):
-        what = "._*" if entry.name.startswith("._") else entry.name
-        found.left_out.append(LeftOut(path, label, what))
+
+    def leave_out(what: str, why: str = "") -> None:
+        found.left_out.append(LeftOut(path, label, what, why))
+
+    if entry.name.startswith("._"):
+        leave_out("._*")
+    elif entry.name.lower() in LITTER_FILES:
+        leave_out(entry.name)
     elif entry.name.startswith("."):
         if readable or reason:
-            found.left_out.append(LeftOut(path, label, "hidden"))
-    elif not _is(entry.is_file):
-        if entry.is_symlink():  # an image's name leads to nothing: whoever reads it says so
-            found.images += [path] if readable else []
-            found.left_out += [] if readable else [LeftOut(path, label, "link(s)", "it leads to nothing")]
-        elif readable or reason or not suffix:
-            found.left_out.append(
-                LeftOut(path, label, "special file(s)", "no regular file: a pipe, socket or device")
-            )
-    elif readable:
+            leave_out("hidden")
+    elif readable and (
+        _is(entry.is_file) or entry.is_symlink()
+    ):  # of a link to nothing, whoever reads it says so
         found.images.append(path)
+    elif not _is(entry.is_file):
+        if entry.is_symlink():
+            leave_out("link(s)", "it leads to nothing")
+        elif readable or reason or not suffix:
+            leave_out("special file(s)", "no regular file: a pipe, socket or device")
     elif reason:
-        found.left_out.append(LeftOut(path, label, suffix, reason))
+        leave_out(suffix, reason)
     elif kind := kind_of(path):
         named = f"{suffix} that is" if suffix else "without a suffix,"
-        found.left_out.append(
-            LeftOut(path, label, f"{named} {kind}", "rename it to have the suffix of its format")
-        )
-
-
-def _hidden(entry: os.DirEntry[str], label: str, found: Walked) -> None:
-    """Counts the images in a folder that is not looked into."""
-    name = "*.lrdata" if entry.name.lower().endswith(".lrdata") else entry.name
-    for path in _images(entry.path):
-        found.left_out.append(LeftOut(path, label, f"image(s) in {name}"))
-
-
-def _images(folder: str) -> Iterator[Path]:
-    for base, _, files in os.walk(folder):
-        for name in sorted(files):
-            suffix = os.path.splitext(name)[1].lower()
-            if suffix in suffixes() or why_not_read(suffix):
-                yield Path(base, name)
+        leave_out(f"{named} {kind}", "rename it to have the suffix of its format")

@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.features.feature_store import LOCK, is_whole
+from seedsweep.features.feature_store import INDEX, LOCK, is_whole
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +48,9 @@ def spaces_in(root: Path) -> list[StoredSpace]:
         except (OSError, ValueError):
             about, used = {}, 0.0
         arrays = list(folder.glob("*/*.npy"))
-        counts = [_count(path) for path in arrays]
+        rows = sum(len(_index(path).get("images", ())) for path in arrays)
         n_bytes = sum(_size(path) for path in folder.rglob("*"))
-        found.append(
-            StoredSpace(folder, about, len({path.parent for path in arrays}), sum(counts), n_bytes, used)
-        )
+        found.append(StoredSpace(folder, about, len({path.parent for path in arrays}), rows, n_bytes, used))
     return sorted(found, key=lambda space: -space.used)
 
 
@@ -126,20 +124,22 @@ def damaged(folder: Path) -> list[Path]:
 
 def _proves(path: Path) -> bool:
     try:
-        return is_whole(path, str(json.loads(path.with_suffix(".json").read_text())["sha256"]), again=True)
-    except (OSError, ValueError, KeyError, TypeError):
+        return is_whole(path, str(_index(path)["sha256"]), again=True)
+    except (OSError, KeyError):
         return False
+
+
+def _index(array: Path) -> dict[str, Any]:
+    """Returns the index beside an array; empty where it is gone or damaged."""
+    try:
+        content = json.loads(array.with_suffix(INDEX).read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) and isinstance(content.get("images"), list) else {}
 
 
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size if path.is_file() else 0
     except FileNotFoundError:  # removed by another process
-        return 0
-
-
-def _count(path: Path) -> int:
-    try:
-        return len(json.loads(path.with_suffix(".json").read_text())["images"])
-    except (OSError, ValueError, KeyError, TypeError):
         return 0

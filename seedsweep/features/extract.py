@@ -65,60 +65,42 @@ def extract(
 
 
 def _fill(view: View, missing: list[str], load: Load, engine: Engine, batch: int, dtype: str) -> None:
-    started = time.perf_counter()
+    """Computes features in threads, and stores them as shards whenever enough of them are gathered."""
+    started = stored = time.perf_counter()
+    left = len(missing)
+    names: list[str] = []
+    parts: list[NDArray[np.float32]] = []
 
     def compute(pixels: Tensor) -> NDArray[np.float32]:
         features: NDArray[np.float32] = engine(pixels).float().cpu().numpy()
         return features
 
-    gathered = _Gathered(view, dtype, len(missing))
+    def store() -> None:
+        """Stores what is gathered; interrupted or failed, it keeps that for the next call."""
+        if names:
+            view.add(list(names), _cast(np.concatenate(parts), dtype))
+            names.clear()
+            parts.clear()
+
     with image_bar("features") as progress:
         bar = progress.add_task("", total=len(missing))
         try:
             for some, _, features in load_and_compute(missing, load, batch, compute, engine.at_once):
-                gathered.add(some, features)
+                names += some
+                parts.append(features)
+                left -= len(some)
+                late = time.perf_counter() - stored >= SHARD_SECONDS and len(names) >= SHARD_IMAGES
+                if late or left == 0 or sum(part.nbytes for part in parts) >= SHARD_BYTES:
+                    store()
+                    stored = time.perf_counter()
                 progress.advance(bar, len(some))
         finally:  # a file that can't be read any more keeps what is there; Ctrl-C loses the batches under way
-            gathered.store()
+            store()
     seconds = time.perf_counter() - started
     log.info(
         "features: %d images in %.1f s (%.1f images/s, %s) -> %s",
         len(missing), seconds, len(missing) / seconds, engine.name, view.folder,
     )  # fmt: skip
-
-
-class _Gathered:
-    """Gathers the features of batches, and stores them as shards.
-
-    Args:
-        view: where they go.
-        dtype: float32 or float16.
-        images: how many come in all.
-    """
-
-    def __init__(self, view: View, dtype: str, images: int) -> None:
-        self._view, self._dtype = view, dtype
-        self._left = images  # to come
-        self._names: list[str] = []
-        self._parts: list[NDArray[np.float32]] = []
-        self._since = time.perf_counter()
-
-    def add(self, images: list[str], features: NDArray[np.float32]) -> None:
-        """Takes a batch, and stores what is gathered if it is enough for a shard."""
-        self._names += images
-        self._parts.append(features)
-        self._left -= len(images)
-        large = sum(part.nbytes for part in self._parts) >= SHARD_BYTES or self._left == 0
-        late = time.perf_counter() - self._since >= SHARD_SECONDS
-        if large or (late and len(self._names) >= SHARD_IMAGES):
-            self.store()
-
-    def store(self) -> None:
-        """Stores what is gathered; interrupted or failed, it keeps that for the next call."""
-        if self._names:
-            self._view.add(self._names, _cast(np.concatenate(self._parts), self._dtype))
-            self._names, self._parts = [], []
-        self._since = time.perf_counter()
 
 
 def _cast(features: NDArray[np.float32], dtype: str) -> NDArray[np.floating]:

@@ -1,10 +1,9 @@
-"""One array file and its index: written whole or not at all, checked by a digest before it is read.
-
-The folder of stored features.
+"""The folder of stored features.
 
 ``<cache>/features/<space>/<view>/<shard>.npy``. A space is a net with its weights, statistics, preprocessing,
 image size and arithmetic; a view is an augmentation's draw (or ``plain``); a shard holds some images' rows. An
-image is known by its file's bytes, so that a changed or added one is extracted by itself.
+image is known by its file's bytes, so that a changed or added one is extracted by itself. A shard and its index are
+written whole or not at all, and checked by a digest before they are read.
 """
 
 from __future__ import annotations
@@ -33,6 +32,9 @@ from seedsweep.whole import write_json
 log = logging.getLogger(__name__)
 
 ARRAY, INDEX, PART = ".npy", ".json", ".part"
+FORMAT = 2  # part of every key: raise it where the same settings would give other numbers
+PLAIN = "plain"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -123,11 +125,6 @@ def _digest_at(path: Path, mtime_ns: int, size: int) -> str:
     return digest_of(path)
 
 
-FORMAT = 2  # part of every key: raise it where the same settings would give other numbers
-PLAIN = "plain"
-LOCK = ".lock"
-
-
 class View:
     """Features of one draw of the augmentation.
 
@@ -171,15 +168,14 @@ class View:
         Raises:
             KeyError: an image has none.
         """
-        places = np.asarray([self._place[image] for image in images], dtype=np.int64).reshape(-1, 2)
-        arrays = {int(number): self._shards[number].array for number in np.unique(places[:, 0])}
-        if not arrays:
+        if not images:
             return torch.zeros(0)
-        shape = next(iter(arrays.values())).shape[1:]
-        out = np.empty((len(places), *shape), dtype=np.float32)
-        for number, array in arrays.items():
-            here = np.flatnonzero(places[:, 0] == number)
-            out[here] = array[places[here, 1]]
+        shards, rows = np.asarray([self._place[image] for image in images], dtype=np.int64).T
+        shape = self._shards[shards[0]].array.shape[1:]
+        out = np.empty((len(images), *shape), dtype=np.float32)
+        for number in np.unique(shards):
+            here = np.flatnonzero(shards == number)
+            out[here] = self._shards[number].array[rows[here]]
         return torch.from_numpy(out)
 
     @contextmanager
@@ -234,34 +230,8 @@ class Space:
             write_json(path, self.about)
 
 
-def view_name(augment: dict[str, Any], seed: int, view: int) -> str:
-    """Names a draw of an augmentation with these settings and seed."""
-    digest = hashlib.sha256(json.dumps(augment, sort_keys=True, allow_nan=False).encode()).hexdigest()[:12]
-    return f"{augment['name']}-{digest}-s{seed}-v{view:03d}"
-
-
-class MappedRows:
-    """Reads rows from the memory-mapped shards when asked.
-
-    Args:
-        view: holds all of ``images``.
-        images: SHA-256 a row.
-    """
-
-    def __init__(self, view: View, images: Sequence[str]) -> None:
-        self.view = view
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, rows: Tensor) -> Tensor:
-        """Returns float32 [B, ...] of rows int64 [B]."""
-        return self.view.take([self.images[row] for row in rows.tolist()])
-
-
-class MixedRows:
-    """Reads each row from a view of its own.
+class StoredRows:
+    """Reads rows from the memory-mapped shards when asked, each from a view of its own.
 
     Args:
         views: by number; each holds the images that are to be read from it.
@@ -274,22 +244,32 @@ class MixedRows:
         self.choice = choice
         self.images = images
 
+    @classmethod
+    def of_one(cls, view: View, images: Sequence[str]) -> StoredRows:
+        """Returns rows that all come from one view."""
+        return cls({0: view}, np.zeros(len(images), dtype=np.int64), images)
+
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """Returns float32 [B, ...] of rows int64 [B]."""
         wanted = self.choice[rows.numpy()]
-        out: Tensor | None = None
-        for number in np.unique(wanted):
+        parts = {}
+        for number in np.unique(wanted).tolist():
             here = torch.from_numpy(np.flatnonzero(wanted == number))
-            part = self.views[int(number)].take([self.images[row] for row in rows[here].tolist()])
-            out = torch.empty(len(rows), *part.shape[1:]) if out is None else out
+            parts[number] = here, self.views[number].take([self.images[row] for row in rows[here].tolist()])
+        if len(parts) == 1:
+            return next(part for _, part in parts.values())
+        if not parts:
+            return torch.zeros(0)
+        out = torch.empty(len(rows), *next(part.shape[1:] for _, part in parts.values()))
+        for here, part in parts.values():
             out[here] = part
-        return torch.zeros(0) if out is None else out
+        return out
 
 
-FeatureRows = Tensor | MappedRows | MixedRows
+FeatureRows = Tensor | StoredRows
 
 
 @contextmanager

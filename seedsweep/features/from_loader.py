@@ -127,34 +127,34 @@ class _Passes:
             return self._ready[shape](x).float().cpu().numpy()
 
     def _made(self, x: Tensor) -> Callable[[Tensor], Tensor]:
-        first = self._model(x[:1].to(self._device))
+        """Returns the engine for inputs like ``x``, or the model as it is."""
+        device, name = self._device, self._engine
+        first = self._model(x[:1].to(device))
         if not isinstance(first, Tensor) or first.ndim not in (2, 4) or len(first) != 1:
             given = f"shape {list(first.shape)}" if isinstance(first, Tensor) else type(first).__name__
             raise SeedsweepError(
                 f"The model must give features [N, C] or maps [N, C, H, W], but for one input it gave {given}."
             )
         net: nn.Module = nn.Sequential(self._model, _Mean()) if first.ndim == 4 else self._model
-        device = self._device
 
         def plain(inputs: Tensor) -> Tensor:
             answer: Tensor = net(inputs.to(device))
             return answer
 
-        if self._engine == "torch":
+        images = x.ndim == 4 and x.shape[1] == 3
+        if name == "torch" or (name == "auto" and not images):
             return plain
-        if x.ndim != 4 or x.shape[1] != 3:
-            if self._engine == "auto":
-                return plain
+        if not images:
             raise SeedsweepError(
-                f"engine={self._engine} reads images [B, 3, H, W], but the loader gives {list(x.shape)}: take "
-                "engine=torch."
+                f"engine={name} reads images [B, 3, H, W], but the loader gives {list(x.shape)}: take engine=torch."
             )
-        size = (3, x.shape[2], x.shape[3])
         try:
             with torch.inference_mode(False):
-                return build_engine(net.eval(), size, FeaturesConfig(engine=self._engine), device)
+                return build_engine(
+                    net.eval(), (3, x.shape[2], x.shape[3]), FeaturesConfig(engine=name), device
+                )
         except SeedsweepError as error:
-            if self._engine != "auto":
+            if name != "auto":
                 raise
             log.info("%s PyTorch runs the model as it is.", error)
             return plain

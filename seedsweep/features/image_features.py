@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -18,7 +20,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.features.budget import enforce
 from seedsweep.features.engines import Engine
 from seedsweep.features.extract import extract
-from seedsweep.features.feature_store import PLAIN, FeatureRows, MappedRows, MixedRows, Space, View, view_name
+from seedsweep.features.feature_store import PLAIN, FeatureRows, Space, StoredRows, View
 from seedsweep.features.options import FeaturesConfig
 from seedsweep.models.classifier import Classifier, UpperClassifier
 from seedsweep.models.cut import Cut
@@ -72,7 +74,7 @@ class FeatureImages:
             if plain.missing(table.digests):  # else it is a store that can be read, on a read-only disk
                 raise
         self._plain_view = self._ready(plain, table.digests, None)
-        self.plain = self._in_memory(MappedRows(self._plain_view, table.digests))
+        self.plain = self._in_memory(StoredRows.of_one(self._plain_view, table.digests))
         self._epoch: tuple[int, FeatureRows] | None = None
 
     def logits(self, net: nn.Module, rows: Tensor, device: torch.device) -> Tensor:
@@ -86,36 +88,35 @@ class FeatureImages:
         With as many views as epochs, epoch e sees view e: exactly the online run. With fewer, the first round
         is the online run's, and in later rounds each image goes through its views from another start.
         """
-        if self.augment is None:
-            if self._epoch is None:
-                plain = self.plain
-                if isinstance(plain, Tensor):
-                    self._epoch = (0, plain[torch.from_numpy(self.train_rows)])
-                else:
-                    self._epoch = (0, MappedRows(self._plain_view, self._train_images))
-            return self._epoch[1]
-        if self._epoch is None or self._epoch[0] != epoch:
-            self._epoch = (epoch, self._drawn(self.augment, epoch))
+        number = epoch if self.augment else 0
+        if self._epoch is None or self._epoch[0] != number:
+            self._epoch = (number, self._drawn(number))
         return self._epoch[1]
 
-    def _in_memory(self, rows: MappedRows | MixedRows) -> FeatureRows:
+    def _in_memory(self, rows: StoredRows) -> FeatureRows:
         """Loads features where they fit into memory."""
         everything = torch.arange(len(rows))
         one = rows[everything[:1]].numel()
         fits = len(rows) * one * 4 <= self._memory_gib * 2**30
         return rows[everything] if fits else rows
 
-    def _drawn(self, augment: Augment, epoch: int) -> FeatureRows:
+    def _drawn(self, epoch: int) -> FeatureRows:
+        images = self._train_images
+        if self.augment is None:
+            if isinstance(self.plain, Tensor):
+                return self.plain[torch.from_numpy(self.train_rows)]
+            return StoredRows.of_one(self._plain_view, images)
         cycle, first = divmod(epoch, self.views)
-        if cycle == 0:
-            return self._in_memory(MappedRows(self._view(augment, first), self._train_images))
-        seeds = np.asarray([int(image[16:24], 16) for image in self._train_images])
-        choice = (first + (seeds * (2 * cycle + 1) >> 7)) % self.views
-        views = {int(number): self._view(augment, int(number)) for number in np.unique(choice)}
-        return self._in_memory(MixedRows(views, choice, self._train_images))
+        seeds = np.asarray([int(image[16:24], 16) for image in images])
+        start = seeds * (2 * cycle + 1) >> 7 if cycle else np.zeros_like(seeds)
+        choice = (first + start) % self.views
+        views = {number: self._view(self.augment, number) for number in np.unique(choice).tolist()}
+        return self._in_memory(StoredRows(views, choice, images))
 
     def _view(self, augment: Augment, number: int) -> View:
-        name = view_name(asdict(augment.config), augment.seed, number)
+        settings = json.dumps(asdict(augment.config), sort_keys=True, allow_nan=False)
+        digest = hashlib.sha256(settings.encode()).hexdigest()[:12]
+        name = f"{augment.config.name}-{digest}-s{augment.seed}-v{number:03d}"
         try:
             return self._ready(self.space.view(name), self._train_images, number)
         except OSError as error:  # in the middle of the run: it is too late to go online

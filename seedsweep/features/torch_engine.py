@@ -1,9 +1,8 @@
-"""Folds BatchNorm with stored statistics into the convolution before it.
+"""PyTorch itself: the net with its BatchNorm folded, channels last.
 
-``scale * (conv(x) - mean) / std + shift`` is itself a convolution with other weights and a bias (e.g. Jacob et
-al. 2018, section 3.2), so that an inference pass touches each feature map once less.
-
-PyTorch itself: the net with its BatchNorm folded, channels last.
+BatchNorm with stored statistics folds into the convolution before it: ``scale * (conv(x) - mean) / std + shift`` is
+itself a convolution with other weights and a bias (e.g. Jacob et al. 2018, section 3.2), so that an inference pass
+touches each feature map once less.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ import copy
 import logging
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections import Counter
+from contextlib import nullcontext
 from typing import cast
 
 import torch
@@ -57,9 +56,7 @@ def _pairs(net: nn.Module) -> list[tuple[str, str]]:
         return []
     modules = dict(net.named_modules())
     calls = [node for node in graph.nodes if node.op == "call_module"]
-    times: dict[int, int] = {}
-    for node in calls:  # by object: one module may stand under two names
-        times[id(modules[node.target])] = times.get(id(modules[node.target]), 0) + 1
+    times = Counter(id(modules[node.target]) for node in calls)  # by object: one may stand under two names
     pairs = []
     for node in calls:
         norm = modules[node.target]
@@ -100,9 +97,8 @@ class TorchEngine:
     name = NAME
 
     def __init__(self, net: nn.Module, precision: str, device: torch.device) -> None:
-        self.at_once = (
-            2 if device.type == "cuda" else 1
-        )  # a GPU computes one batch while another one is fetched
+        # a GPU computes one batch while another one is fetched
+        self.at_once = 2 if device.type == "cuda" else 1
         self._device = device
         self._bfloat16 = precision == "bfloat16"
         self._net = folded(net).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -129,25 +125,19 @@ class TorchEngine:
             torch.cuda.empty_cache()
 
     def _features(self, images: Tensor) -> Tensor:
+        """Computes in float32 where that is asked for: cuDNN would round products to TF32's 10 bits (8e-4 measured).
+
+        The flags are the process': who trains at the same time does so in float32, too.
+        """
         pixels = images.to(self._device).float().contiguous(memory_format=torch.channels_last)
-        with self._lock, _computing(self._device, self._bfloat16):
+        kind, cudnn = self._device.type, torch.backends.cudnn
+        flags = (
+            cudnn.flags(enabled=True, benchmark=True, allow_tf32=False) if kind == "cuda" else nullcontext()
+        )
+        mixed = torch.autocast(kind, dtype=torch.bfloat16, enabled=self._bfloat16)
+        with self._lock, torch.inference_mode(), mixed, flags:
             features: Tensor = self._net(pixels)
             return features.float()
-
-
-@contextmanager
-def _computing(device: torch.device, bfloat16: bool) -> Iterator[None]:
-    """Float32 means float32: cuDNN would round the products of its convolutions to TF32's 10 bits (8e-4 measured).
-
-    Its flags are the process': who trains at the same time does so in float32, too.
-    """
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode())
-        stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16))
-        if device.type == "cuda":
-            flags = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
-            stack.enter_context(flags)
-        yield
 
 
 def available() -> bool:
