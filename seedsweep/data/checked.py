@@ -137,41 +137,41 @@ def _check(
     """Reads all files in threads; the pixels returned hold those that had to be decoded, where there is room."""
     paths = [path for path, _ in keys]
     seen = [FirstRead(stamp, "") for _, stamp in keys]
-    size, image_gib, workers = (config.image_size[0], config.image_size[1]), config.image_gib, config.workers
-    rows = range(len(paths))
-    bad, found = dict[int, str](), dict[int, Measured]()
+    size = (config.image_size[0], config.image_size[1])
+    known = _known_facts(cache_dir)
+    facts = [Facts()] * len(keys)
+    bad, found, new = dict[int, str](), dict[int, Measured](), dict[str, Facts]()
+    keep = len(paths) * 3 * size[0] * size[1] <= config.cache_gib * 2**30
+    pixels = Pixels(paths, size, keep, seen, Reading(gib=config.image_gib))
 
-    def digest(row: int) -> None:
+    def one(row: int) -> None:
+        path = paths[row]
         try:
-            seen[row] = FirstRead(seen[row].stamp, digest_of(paths[row]))
+            digest = digest_of(path)
         except OSError as error:
-            bad[row] = why(error, paths[row])
-
-    def facts_of(row: int) -> None:
-        facts[row] = look(paths[row], image_gib)
-
-    def measure(row: int) -> None:
+            bad[row] = why(error, path)
+            return
+        seen[row] = FirstRead(seen[row].stamp, digest)
+        if digest in known:
+            facts[row] = known[digest]
+            return
+        facts[row] = look(path, config.image_gib)
+        kind = facts[row].kind
         try:
-            if (each := measured(paths[row], facts[row].kind, image_gib, size)) is not None:
-                found[row] = each
+            if not kind or Ranges().get(kind) is not None:
+                pixels.hold(row)
+            # how these are scaled is known once it is known which files are left out
+            elif (values := measured(path, kind, config.image_gib, size)) is not None:
+                found[row] = values
+            new[digest] = facts[row]
         except BadImageError as error:
             bad[row] = str(error)
 
-    in_threads(digest, rows, workers, "checking files")
-    known = _known_facts(cache_dir)
-    facts = [known.get(each.digest, Facts()) for each in seen]
-    new = [row for row in rows if seen[row].digest and seen[row].digest not in known]
-    in_threads(facts_of, new, workers, "looking at files")
-    keep = len(paths) * 3 * size[0] * size[1] <= config.cache_gib * 2**30
-    pixels = Pixels(paths, size, keep, seen, Reading(gib=image_gib))
-    # how these are scaled is known once it is known which files are left out
-    deep = {row for row in new if facts[row].kind and Ranges().get(facts[row].kind) is None}
-    in_threads(measure, sorted(deep), workers, "measuring values")
-    bad |= pixels.read([row for row in new if row not in deep], workers)
-    _remember_facts(cache_dir, {seen[row].digest: facts[row] for row in new if row not in bad})
+    in_threads(one, range(len(paths)), config.workers, "checking files")
+    _remember_facts(cache_dir, new)
     return pixels, [
-        CheckedFile(paths[row], row, seen[row].digest, facts[row], bad.get(row), found.get(row))
-        for row in rows
+        CheckedFile(path, row, seen[row].digest, facts[row], bad.get(row), found.get(row))
+        for row, path in enumerate(paths)
     ]
 
 

@@ -1,9 +1,8 @@
-"""Procedural photographs of seeds in 7 defect classes: the embedded default data set.
+"""Draws photographs of seeds in 7 defect classes: the embedded default data set.
 
 Pose, size, light, skin and background are drawn alike for all classes, so that a class is told by its defect
-and not by a shortcut. An image depends on (seed, class, number) alone.
-
-The defects: each draws itself into a sound seed. A new one is a new function here.
+and not by a shortcut. An image depends on (seed, class, number) alone. A new defect is a new function here, which draws
+itself into a sound seed.
 """
 
 from __future__ import annotations

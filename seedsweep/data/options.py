@@ -7,12 +7,7 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from seedsweep.affects import SPEED, SPLIT
-from seedsweep.bounds import (
-    LARGEST_BATCH,
-    at_least,
-    between,
-    one_of,
-)
+from seedsweep.bounds import LARGEST_BATCH, at_least, between, one_of
 from seedsweep.errors import SeedsweepError
 
 

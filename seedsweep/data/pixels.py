@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -103,7 +104,7 @@ class Pixels:
                     image.copy_(self._decoded(row := int(at)))
                 return batch
             for row in rows[~self.held(rows)]:
-                self._hold(row)
+                self.hold(row)
         except TooLargeError as error:
             raise SeedsweepError(
                 f"{printable(str(self.paths[row]))}: {error}: raise data.image_gib."
@@ -112,35 +113,25 @@ class Pixels:
             raise _changed(self.paths[row], f" ({error})") from error
         return torch.index_select(self._memory, 0, torch.from_numpy(self._at[rows]))
 
-    def read(self, rows: Rows, workers: int) -> dict[int, str]:
-        """Decodes rows in threads (the decoder works outside Python's lock), with a progress bar.
+    def read_all(self, workers: int) -> None:
+        """Decodes what is still missing, where it can be kept, in threads: the decoder works outside Python's lock.
+
+        A file that can't be read is left to whoever asks for it.
 
         Args:
-            rows: those held already cost nothing.
             workers: threads; -1: one a core.
-
-        Returns:
-            The reasons of files that can't be read, by row.
 
         Raises:
             ChangedError: a file was changed since it was first read.
         """
-        rows = np.asarray(rows, dtype=np.int64)
-        bad: dict[int, str] = {}
 
         def one(row: int) -> None:
-            try:
-                self._hold(row)
-            except BadImageError as error:
-                bad[row] = str(error)
+            with suppress(BadImageError):
+                self.hold(row)
 
-        in_threads(one, rows[~self.held(rows)].tolist(), workers, "reading images")
-        return dict(sorted(bad.items()))
-
-    def read_all(self, workers: int) -> None:
-        """Decodes what is still missing, where it can be kept."""
         if self.keep:
-            self.read(np.arange(len(self.paths)), workers)
+            missing = np.flatnonzero(~self.held(range(len(self.paths))))
+            in_threads(one, missing.tolist(), workers, "reading images")
 
     def held(self, rows: Rows) -> NDArray[np.bool_]:
         """Says which rows are in memory."""
@@ -173,7 +164,13 @@ class Pixels:
         same.how = how
         return same
 
-    def _hold(self, row: int) -> None:
+    def hold(self, row: int) -> None:
+        """Decodes a row, and keeps it if there is room.
+
+        Raises:
+            BadImageError: it can't be read.
+            ChangedError: the file was changed since it was first read.
+        """
         image = self._decoded(row)
         if self.keep:
             self._memory[self._at[row]] = image

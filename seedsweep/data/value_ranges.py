@@ -79,9 +79,8 @@ def read_ranges(path: Path) -> Ranges:
     try:
         return Ranges.from_dict(read_json(path))
     except (TypeError, ValueError) as error:
-        raise DamagedError(
-            f"{path} is damaged (it holds no ranges of values): put back a copy of it."
-        ) from error
+        what = "it holds no ranges of values"
+        raise DamagedError(f"{path} is damaged ({what}): put back a copy of it.") from error
 
 
 def kind_of(file: Image.Image) -> str | None:

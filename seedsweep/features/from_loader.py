@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,13 +176,12 @@ class _Store:
             "net": digest_of_net(model), "layers": hashlib.sha256(repr(model).encode()).hexdigest(),
             "engine": engine, "device": device_of_net(model).type,
         }  # fmt: skip
-        self._views: dict[tuple[int, ...], View] = {}
-        self._waiting: dict[tuple[int, ...], dict[str, NDArray[np.float32]]] = {}
+        # by the shape of inputs: what is stored, and what waits for it
+        self._open: dict[tuple[int, ...], tuple[View, dict[str, NDArray[np.float32]]]] = {}
 
     def rows(self, x: Tensor, passes: _Passes) -> NDArray[np.float32]:
         """Returns features [B, C] of inputs, of which those that are nowhere are computed."""
-        shape = tuple(x.shape[1:])
-        view, waiting = self._view(shape), self._waiting[shape]
+        view, waiting = self._opened(list(x.shape[1:]))
         keys = [hashlib.sha256(_bytes(row)).hexdigest() for row in x]
         missing = [key for key in view.missing(keys) if key not in waiting]
         if missing:
@@ -191,41 +191,39 @@ class _Store:
         found = dict(zip(stored, view.take(stored).numpy(), strict=True)) | waiting
         answer = np.stack([found[key] for key in keys])
         if len(waiting) >= STORED_AT_ONCE:
-            self._write(shape)
+            self._write(view, waiting)
         return answer
 
     def close(self) -> None:
         """Writes what waits."""
-        for shape, waiting in self._waiting.items():
+        for view, waiting in self._open.values():
             if waiting:
-                self._write(shape)
+                self._write(view, waiting)
 
-    def _view(self, shape: tuple[int, ...]) -> View:
-        if shape not in self._views:
-            about = self._identity | {"input": list(shape)}
-            try:
-                self._views[shape] = Space(self._root, about, about).view(PLAIN)
-            except OSError as error:
-                raise self._refused(error) from error
-            self._waiting[shape] = {}
-        return self._views[shape]
+    def _opened(self, shape: list[int]) -> tuple[View, dict[str, NDArray[np.float32]]]:
+        if tuple(shape) not in self._open:
+            about = self._identity | {"input": shape}
+            with self._one_error():
+                self._open[tuple(shape)] = Space(self._root, about, about).view(PLAIN), {}
+        return self._open[tuple(shape)]
 
-    def _write(self, shape: tuple[int, ...]) -> None:
-        view, waiting = self._views[shape], self._waiting[shape]
-        try:
-            with view.locked():  # reads anew what others have stored meanwhile
-                missing = view.missing(list(waiting))
-                if missing:
-                    view.add(missing, np.stack([waiting[key] for key in missing]))
-                view.load()
-        except OSError as error:
-            raise self._refused(error) from error
+    def _write(self, view: View, waiting: dict[str, NDArray[np.float32]]) -> None:
+        with self._one_error(), view.locked():  # reads anew what others have stored meanwhile
+            missing = view.missing(list(waiting))
+            if missing:
+                view.add(missing, np.stack([waiting[key] for key in missing]))
+            view.load()
         waiting.clear()
 
-    def _refused(self, error: OSError) -> SeedsweepError:
-        return SeedsweepError(
-            f"Features can't be stored in {self._root} ({error.strerror or error}): give another folder, or cache=None."
-        )
+    @contextmanager
+    def _one_error(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SeedsweepError(
+                f"Features can't be stored in {self._root} ({error.strerror or error}): give another folder, or "
+                "cache=None."
+            ) from error
 
 
 def _bytes(row: Tensor) -> bytes:

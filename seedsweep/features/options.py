@@ -5,13 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from seedsweep.affects import SPEED
-from seedsweep.bounds import (
-    LARGEST_BATCH,
-    MOST_EPOCHS,
-    at_least,
-    one_of,
-    positive,
-)
+from seedsweep.bounds import LARGEST_BATCH, MOST_EPOCHS, at_least, one_of, positive
 from seedsweep.errors import SeedsweepError
 
 ENGINE_NAMES = ("openvino", "torch")  # a file each: openvino_engine.py, torch_engine.py
