@@ -1,4 +1,4 @@
-"""Bounds checks that answer with one sentence."""
+"""Checks of settings' bounds; each error is one sentence."""
 
 from __future__ import annotations
 

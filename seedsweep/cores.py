@@ -18,8 +18,7 @@ def count() -> int:
 def limit(threads: int) -> None:
     """Keeps the computing threads of this process, and of those it starts, to ``threads``.
 
-    Two nets that each compute on all cores do not take turns: their threads spin in wait for one another, and
-    both are many times slower.
+    Two nets that each compute on all cores wait for one another in busy loops, and both are many times slower.
 
     Args:
         threads: at least 1; a smaller OMP_NUM_THREADS of the user's own holds.

@@ -26,11 +26,11 @@ def digest_of(path: Path) -> str:
 
 def digest_of_net(net: nn.Module) -> str:
     """Returns the SHA-256 of all parameters and buffers by name, and of what modules say they do otherwise, in hex."""
-    import torch  # takes a second, and who digests files needs it not
+    import torch  # it takes a second to import, and digests of files need none of it
 
     digest = hashlib.sha256()
     for name, module in net.named_modules():
-        if otherwise := getattr(module, "differs", ""):  # equal tensors, other answers
+        if otherwise := getattr(module, "differs", ""):  # equal tensors, other outputs
             digest.update(f"{name} {otherwise}".encode())
     state = net.state_dict()
     rest = {

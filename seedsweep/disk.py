@@ -40,7 +40,7 @@ def sentence(error: BaseException, places: Places) -> str | None:
     """Says which disk an error comes from, and what to do; None: from none.
 
     An error that names no file is looked into: a little is written into each place, and if all of them take it, the
-    one with the least room is named as that, not as the culprit.
+    one with the least room is named as that, and not as the cause.
 
     Args:
         error: with its causes.
@@ -53,7 +53,7 @@ def sentence(error: BaseException, places: Places) -> str | None:
         number = link.errno if isinstance(link, OSError) else None
         named = getattr(link, "filename", None)
         if number in UNWRITABLE and named:
-            return _told(Path(os.fsdecode(named)), number, places)
+            return _unwritable(Path(os.fsdecode(named)), number, places)
         if number in REFUSED and named:
             advice = "give another path" if number in NO_PATH else "see who may read and write it"
             return f"{os.fsdecode(named)} can't be used ({os.strerror(number)}): {advice}."
@@ -62,7 +62,7 @@ def sentence(error: BaseException, places: Places) -> str | None:
     return None
 
 
-def _told(path: Path, number: int, places: Places) -> str:
+def _unwritable(path: Path, number: int, places: Places) -> str:
     way = next((f", or give another {key}" for key, place in places.items() if _on_one_way(path, place)), "")
     if number == errno.EFBIG:
         advice = "a file may not become so large here (ulimit -f)"
@@ -78,7 +78,7 @@ def _looked_for(number: int | None, places: Places) -> str:
         try:
             _probe(place)
         except OSError as refused:
-            return _told(place, refused.errno or errno.EIO, places)
+            return _unwritable(place, refused.errno or errno.EIO, places)
     free = {key: shutil.disk_usage(_existing(place)).free for key, place in places.items()}
     least = min(free, key=lambda key: free[key])
     reason = os.strerror(number) if number else "a file could not be written"

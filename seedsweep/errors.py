@@ -4,7 +4,7 @@ USER_ERROR = 2  # exit status of a process that ends by the following
 
 
 class SeedsweepError(Exception):
-    """Something the user can mend: says what is wrong, where, and what to do, in one sentence.
+    """Something the user can fix: says what is wrong, where, and what to do, in one sentence.
 
     The command line prints the message alone and exits with status 2; a grid writes it into the
     table beside the job that failed. Raise it for bad input, never for a defect of our own.

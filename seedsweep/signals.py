@@ -27,8 +27,8 @@ class Stopped(KeyboardInterrupt):
 class Stop:
     """The handler of all three signals, and what it knows.
 
-    The first signal raises :class:`Stopped` in the main thread. Signals that come within ``TOGETHER`` are the same
-    wish; a later one ends the process at once.
+    The first signal raises :class:`Stopped` in the main thread. Signals that come within ``TOGETHER`` count as
+    one; a later one ends the process at once.
 
     Attributes:
         number: of the signal that came; 0: none did.
@@ -103,7 +103,7 @@ def heard(*, to_the_end: bool = False) -> Iterator[Stop]:
 
 
 def number() -> int:
-    """Returns the signal that has come; 0: none. The process's own table of handlers says who listens."""
+    """Returns the signal that has come; 0: none. It is read from the process's own table of handlers."""
     listening = (each for each in map(signal.getsignal, _numbers()) if isinstance(each, Stop))
     return next((stop.number for stop in listening), 0)
 

@@ -47,7 +47,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     building._why_not_preferred.cache_clear()
-    monkeypatch.setattr(building, "_shown", set())
+    building._warn.cache_clear()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -223,12 +223,12 @@ def test_a_muted_terminal_has_not_been_told(caplog: pytest.LogCaptureFixture) ->
     levels = [handler.level for handler in terminals]
     for handler in terminals:
         handler.setLevel(logging.ERROR)
-    building._warn_once("no net")
+    building._warn("no net", building._terminal_shows_warnings())
     for handler, level in zip(terminals, levels, strict=True):
         handler.setLevel(level)
     for _ in range(3):
-        building._warn_once("no net")
-    building._warn_once("another reason")
+        building._warn("no net", building._terminal_shows_warnings())
+    building._warn("another reason", building._terminal_shows_warnings())
     assert [record.message.rsplit(": ", 1)[1] for record in caplog.records] == ["no net", "another reason"]
 
 

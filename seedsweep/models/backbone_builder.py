@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 PREFERRED, OFFLINE = "inception_v3", "efficientnet_lite0"
 BY_FILE = (PREFERRED, OFFLINE, "vgg16")  # what a weight file may be when the name is left to us
 
-_shown: set[str] = set()  # reasons that the terminal has shown
-
 
 @dataclass
 class BuiltBackbone:
@@ -63,7 +61,7 @@ def build_backbone(config: BackboneConfig) -> BuiltBackbone:
     elif config.weights not in ("auto", "none"):
         built = _build_by_file(config)
     elif reason := _why_not_preferred():
-        _warn_once(reason)
+        _warn(reason, _terminal_shows_warnings())
         built = replace(_build_own(replace(config, name=OFFLINE)), fallback=reason)
     else:
         built = _build_own(replace(config, name=PREFERRED))
@@ -103,19 +101,25 @@ def _why_not_preferred() -> str | None:
     return None
 
 
-def _warn_once(reason: str) -> None:
-    """Says on the terminal once a process why another net is taken: a grid of 24 jobs has one notice, not 24.
+@cache
+def _warn(reason: str, is_shown: bool) -> None:
+    """Says why another net is taken, once a process: a grid of 24 jobs has one notice, not 24.
 
-    Each run's metrics.json has the reason too. A muted terminal (in a study's trials) shows it later.
+    Each run's metrics.json has the reason too.
+
+    Args:
+        reason: of it.
+        is_shown: whether a terminal shows warnings; after one that is muted (in a study's trials), it is said again.
     """
-    log.log(logging.DEBUG if reason in _shown else logging.WARNING, "!!! backbone=auto: %s", reason)
-    terminals = (
-        handler
+    log.warning("!!! backbone=auto: %s", reason)
+
+
+def _terminal_shows_warnings() -> bool:
+    return any(
+        handler.level <= logging.WARNING
         for handler in logging.getLogger().handlers
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
     )
-    if any(handler.level <= logging.WARNING for handler in terminals):
-        _shown.add(reason)
 
 
 def _build_own(config: BackboneConfig, read: WeightFile | None = None) -> BuiltBackbone:

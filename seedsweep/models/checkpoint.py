@@ -22,7 +22,7 @@ from seedsweep.whole import replacing
 
 log = logging.getLogger(__name__)
 
-CARD = "seedsweep"  # key in the file: of what models/card.py says
+CARD = "seedsweep"  # key in the file: of what training/card.py says
 DIGEST = "seedsweep_sha256"  # key in the file: of everything else that it holds
 FORMAT = "checkpoint_format"  # key on the card: from 1 on there is a digest
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "last-previous.ckpt"  # in a run's checkpoints/

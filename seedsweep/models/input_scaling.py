@@ -1,4 +1,4 @@
-"""From pixels 0..255 to what a backbone reads, rightly or with the story's faults."""
+"""From pixels 0..255 to what a backbone reads: as its weights expect, or with a scaling fault to study."""
 
 from __future__ import annotations
 

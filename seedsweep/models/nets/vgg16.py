@@ -28,7 +28,7 @@ def build() -> Backbone:
 
 
 def in_keras_order(net: nn.Module, numbered: bool) -> list[str]:
-    """Returns the names of the convolutions: one chain, so in one order, whoever counts."""
+    """Returns the names of the convolutions: they form one chain, so both orders are equal."""
     return [name for name, module in net.named_modules() if isinstance(module, nn.Conv2d)]
 
 
