@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from composed import config_of
 
 from seedsweep.cli.main import main
+from seedsweep.config.departures import departures
 from seedsweep.diagnosis.run_checks import found_checks
 from seedsweep.models import nets
+from seedsweep.names import conf_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
@@ -22,7 +25,10 @@ TINY = ["data.demo.n_images=70", "data.image_size=[64,64]", "trainer.max_epochs=
 # in one process, which imports torch once; the other checks have tests of their own
 SCRIPT = """
 import sys
+from composed import config_of
+
 from seedsweep.cli.main import main
+from seedsweep.config.departures import departures
 from seedsweep.diagnosis import run_checks
 
 assert main([*sys.argv[1:], "hydra.run.dir=run"]) == 0
@@ -109,3 +115,18 @@ def test_a_backbone_with_code_needs_no_other_file(
     assert "did you mean mobilenet_v2?" in capsys.readouterr().err
     assert main(["--help"]) == 0
     assert "mobilenet_v2" in capsys.readouterr().out
+
+
+def test_an_experiment_with_a_recipe_departs_from_nothing(tmp_path: Path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "backbone").mkdir()
+    recipe = next(text for name, text in FILES.items() if name.endswith("resnet26_small.yaml"))
+    (tmp_path / "backbone" / "resnet26_small.yaml").write_text(recipe)
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\n"
+        "defaults: [override /backbone: resnet26_small, override /optim: adamw]\n"
+        "experiment: {name: mine}\n"
+    )
+    config = config_of(f"hydra.searchpath=[file://{tmp_path}]", "+experiment=mine")
+    assert config.optim.lr == 3e-4
+    assert departures(config, [conf_dir(), tmp_path]) == []

@@ -42,7 +42,8 @@ def departures(config: ArmSettings, folders: Sequence[Path] | None = None) -> li
     choices, values = _said(path, folders)
     content = asdict(config)
     stated: dict[str, Any] = {}
-    for group, choice in choices.items():
+    # as conf/config.yaml has them: a backbone's recipe wins over the files of other groups
+    for group, choice in sorted(choices.items(), key=lambda each: each[0] == "backbone"):
         if is_dataclass(getattr(config, group, None)):
             kind = type(getattr(config, group))
             stated = _merged(stated, _chosen(kind, group, choice, folders))
