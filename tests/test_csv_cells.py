@@ -9,8 +9,7 @@ from seedsweep.data.walk import LeftOut, read_left_out, write_left_out
 from seedsweep.export.predict import write_unreadable
 from seedsweep.export.tables import csv_table
 from seedsweep.names import cell, of_cell
-from seedsweep.runs.answers import read_answers
-from seedsweep.runs.predictions import write_predictions
+from seedsweep.runs.csv_files import read_predictions, write_predictions
 
 EVIL = ["=1+1", "+cmd|x", "-a", "@SUM(A1)", "\tx", "\rx", "'quoted", "''twice"]
 TAME = ["a=b", "x", "", "-1", "+2.5e3", "1e-5", "-.5"]
@@ -41,7 +40,7 @@ def test_a_runs_predictions(tmp_path: Path):
     ]
     write_predictions(tmp_path / "predictions.csv", rows)
     assert harmless(tmp_path / "predictions.csv")
-    answers = read_answers(tmp_path)["val"]
+    answers = read_predictions(tmp_path)["val"]
     assert answers.classes == EVIL
     assert answers.paths == [f"{label}/1.png" for label in EVIL]
     assert list(answers.labels) == list(range(len(EVIL)))

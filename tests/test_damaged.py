@@ -8,8 +8,7 @@ import pytest
 
 from seedsweep.cli.main import main
 from seedsweep.errors import DamagedError
-from seedsweep.runs.answers import read_answers
-from seedsweep.runs.history import read_history
+from seedsweep.runs.csv_files import read_history, read_predictions
 from seedsweep.whole import read_json
 
 SMALL = [
@@ -156,17 +155,17 @@ def test_a_report_goes_without_what_is_damaged_and_says_so(how: str, capsys: pyt
 
 def test_predictions_and_history_are_checked(here: Path, caplog: pytest.LogCaptureFixture):
     path = Path("run/predictions.csv")
-    assert set(read_answers(Path("run"))) == {"val", "test"}
+    assert set(read_predictions(Path("run"))) == {"val", "test"}
     head, *lines = path.read_text().splitlines(keepends=True)
     val = next(n for n, line in enumerate(lines) if ",val," in line)
     wrong = lines[val].replace(",0.", ",7.", 1)
     for changed in (lines[:-1], [*lines[:-1], lines[-1][:-9]], [*lines[:val], wrong, *lines[val + 1 :]]):
         path.write_text(head + "".join(changed))
         caplog.clear()
-        assert read_answers(Path("run")) == {}
+        assert read_predictions(Path("run")) == {}
         assert "predictions.csv is damaged" in caplog.text
     path.write_text("".join(lines))
-    assert read_answers(Path("run")) == {}
+    assert read_predictions(Path("run")) == {}
     history = Path("run/history.csv")
     rows = history.read_text().splitlines(keepends=True)
     for text in (

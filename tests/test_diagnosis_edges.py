@@ -39,7 +39,7 @@ from seedsweep.diagnosis.opening import (
     repeat_split,
 )
 from seedsweep.diagnosis.probes import STRENGTHS, Probe, Worth, floor_of
-from seedsweep.diagnosis.remedy import saved_config
+from seedsweep.diagnosis.remedy import saved_settings
 from seedsweep.diagnosis.run_checks import diagnose
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
@@ -350,7 +350,7 @@ def test_a_run_whose_images_moved(
 
 def test_a_trial_of_a_study_is_told_what_to_do(tmp_path: Path):
     with pytest.raises(SeedsweepError, match="best_of_STUDY"):
-        saved_config(tmp_path)
+        saved_settings(tmp_path)
 
 
 def test_a_plan_whose_weights_are_missing_is_not_measured_on_a_random_net(

@@ -14,7 +14,7 @@ import yaml
 from seedsweep.cli.main import main
 from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
-from seedsweep.runs.naming import arm_label
+from seedsweep.runs.recorded import arm_label
 
 GRID = ["-m", "+experiment=scratch,frozen_bn", "seed=1,2", "hydra.sweep.dir=a grid"]
 SMALL = ["-m", "+experiment=scratch", "seed=1,2", "hydra.sweep.dir=a grid"]
@@ -285,3 +285,13 @@ def test_settings_that_change_no_number_repeat_no_job(trainer: Trainer) -> None:
     assert main(["resume=g", *further]) == 0
     assert trainer.names() == ["0_scratch_s1"], "it is the same run"
     assert main(["resume=g", "optim.lr=0.5"]) == 2, "and this is another"
+
+
+def test_runs_begun_at_the_same_time_have_folders_of_their_own(trainer: Trainer) -> None:
+    by_clock = "hydra.run.dir=runs/${now:%Y}"  # a clock that stands still
+    assert [main(["+experiment=scratch", by_clock]) for _ in range(3)] == [0, 0, 0]
+    first, second, third = trainer.names()
+    assert (second, third) == (f"{first}_2", f"{first}_3")
+    assert all((Path("runs") / name / "metrics.json").is_file() for name in trainer.names())
+    assert main([f"resume=runs/{second}"]) == 0
+    assert len(trainer.calls) == 3, "it goes on with its own, which is finished"

@@ -23,7 +23,7 @@ from seedsweep import cores
 from seedsweep.cli import launchers
 from seedsweep.cli.main import main
 from seedsweep.names import conf_dir
-from seedsweep.runs import job_record as record
+from seedsweep.runs import jobs as record
 from seedsweep.runs.grid import collect
 from seedsweep.whole import write_json
 

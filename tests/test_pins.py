@@ -24,7 +24,7 @@ from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.errors import RefusedError, SeedsweepError
-from seedsweep.runs.job_record import shared_manifest
+from seedsweep.runs.jobs import shared_manifest
 from seedsweep.study.worker import agree_on_images
 from seedsweep.training.run import train
 from seedsweep.training.shared_setup import Given

@@ -9,7 +9,7 @@ from report_folders import write_sweep
 import seedsweep as ss
 from seedsweep.errors import SeedsweepError
 from seedsweep.report.grid_results import write_results_csv
-from seedsweep.runs.answers import read_answers
+from seedsweep.runs.csv_files import read_predictions
 from seedsweep.runs.grid import arms as arms_of
 from seedsweep.runs.grid import collect
 
@@ -21,7 +21,7 @@ def test_the_numbers_are_those_of_the_command_line(tmp_path):
     write_results_csv(results, tmp_path / "results.csv", rows)
     arms: dict[str, dict[int, np.ndarray]] = {}
     for folder in sorted((tmp_path / "sweep").iterdir()):
-        if answers := read_answers(folder):
+        if answers := read_predictions(folder):
             _, name, seed = folder.name.replace("as_good", "as-good").split("_")
             arms.setdefault(name.replace("-", "_"), {})[int(seed[1:])] = answers["val"].correct
     found = ss.stats.table(arms)

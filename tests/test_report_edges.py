@@ -26,7 +26,7 @@ from seedsweep.report.sections import calibration, confusion, curves
 from seedsweep.report.sections.in_words import sentences
 from seedsweep.report.sections.provenance import command
 from seedsweep.report.write_report import build, found_sections, write_report
-from seedsweep.runs.answers import Answers
+from seedsweep.runs.csv_files import Predictions
 from seedsweep.runs.run_result import RunResult
 from seedsweep.stats.calibration_error import SMALLEST, calibrate, scaled
 from seedsweep.stats.interval import wilson
@@ -219,7 +219,7 @@ def recalls(groups: list[str] | None) -> dict[str, Bar]:
     """Returns the bars of three classes: 6 of 8 groups of five right, one group of ten alone, 4 groups all right."""
     labels = np.repeat([0, 1, 2], [40, 10, 20])
     right = np.concatenate([np.repeat([1, 1, 1, 0, 1, 1, 1, 0], 5), [1, 0] * 5, np.ones(20)])
-    answers = Answers(
+    answers = Predictions(
         classes=["eight", "one", "four"],
         paths=[str(n) for n in range(70)],
         labels=labels,

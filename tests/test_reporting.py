@@ -18,8 +18,8 @@ from torch import nn
 from seedsweep.drawing import save
 from seedsweep.report.grid_results import draw_comparison, print_table, write_results_csv
 from seedsweep.report.run_pictures import confusion_figure, curves_figure, draw_run
+from seedsweep.runs.csv_files import write_history
 from seedsweep.runs.grid import ArmRow, arms, collect
-from seedsweep.runs.history import write_history
 from seedsweep.stats.scores import majority_share, score
 from seedsweep.training.finish import ToDraw
 from seedsweep.training.tensorboard import MODES, RunTensorBoard

@@ -15,7 +15,7 @@ import pytest
 
 import seedsweep
 from seedsweep.cli.main import main
-from seedsweep.runs.job_record import is_finished
+from seedsweep.runs.jobs import is_finished
 from seedsweep.training.recorder import Recorder
 
 PACKAGE = str(Path(seedsweep.__file__).parent)

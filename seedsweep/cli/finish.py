@@ -13,10 +13,10 @@ from seedsweep.errors import DamagedError
 from seedsweep.report.grid_results import draw_comparison, print_table, write_results_csv
 from seedsweep.report.ladder_files import close_ladder
 from seedsweep.report.studies_table import print_studies, read_results, write_studies_csv
-from seedsweep.runs import job_record as record
+from seedsweep.runs import jobs as record
 from seedsweep.runs.command import command, shown
 from seedsweep.runs.grid import arms, collect, job_number
-from seedsweep.runs.naming import count, varied
+from seedsweep.runs.recorded import count, varied
 from seedsweep.whole import read_json
 
 

@@ -22,7 +22,7 @@ from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import conf_dir, path_of
 from seedsweep.overrides import setting
-from seedsweep.runs.job_record import holds_run, is_finished
+from seedsweep.runs.jobs import holds_run, is_finished
 from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.settings import refuse_other_settings
 from seedsweep.training.identity import what_counts

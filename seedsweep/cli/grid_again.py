@@ -18,8 +18,8 @@ from seedsweep.digest import digest_of
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.names import path_of
 from seedsweep.overrides import key_of, text_of
-from seedsweep.runs.job_record import JOB, holds_run, is_finished, shared_manifest
-from seedsweep.runs.naming import count, varied
+from seedsweep.runs.jobs import JOB, holds_run, is_finished, shared_manifest
+from seedsweep.runs.recorded import count, varied
 from seedsweep.runs.settings import other_settings
 from seedsweep.training.identity import digest, what_counts
 from seedsweep.whole import read_json

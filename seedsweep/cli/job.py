@@ -25,9 +25,9 @@ from seedsweep.config.hydra_setup import to_config
 from seedsweep.config.schema import Config
 from seedsweep.errors import DamagedError, DiskError, DivergedError, GridEnd, SeedsweepError
 from seedsweep.names import path_of
-from seedsweep.runs import job_record as record
+from seedsweep.runs import jobs as record
 from seedsweep.runs.command import command, typed
-from seedsweep.runs.naming import arm_label, count, varied
+from seedsweep.runs.recorded import arm_label, count, varied
 from seedsweep.training.identity import digest as run_digest
 from seedsweep.whole import read_json
 

@@ -54,7 +54,7 @@ def _main(args: list[str]) -> int:
         print_help(args)
         return OK
     if "--version" in args:
-        from seedsweep.runs.versions import versions
+        from seedsweep.runs.record import versions
 
         numbers = versions()
         others = ", ".join(f"{name} {numbers[name]}" for name in numbers if name != "seedsweep")

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from seedsweep.errors import DamagedError
-from seedsweep.runs.job_record import is_ended
+from seedsweep.runs.jobs import is_ended
 from seedsweep.whole import replacing
 
 FOLDER = ".hydra"  # conf/config.yaml keeps Hydra from writing it: a kill would leave an empty file there

@@ -25,9 +25,9 @@ from seedsweep.data.folder import check_root
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import text_of
 from seedsweep.runs.command import typed
-from seedsweep.runs.job_record import holds_run
+from seedsweep.runs.jobs import holds_run, is_named_by_clock
 from seedsweep.runs.recorded import GRID
-from seedsweep.runs.settings import refuse_other_settings, saved_config
+from seedsweep.runs.settings import refuse_other_settings, saved_settings
 from seedsweep.study.options import OF_THE_STUDY
 from seedsweep.training.identity import what_counts
 
@@ -186,13 +186,13 @@ def _check_images(config: Config) -> None:
 def _refuse_used_folder(composed: DictConfig, config: Config) -> None:
     """Stops before the settings of an earlier run are overwritten, or of one that was begun otherwise."""
     folder = _folder(composed, "run")
-    if folder is None:  # the job looks again
+    if folder is None or is_named_by_clock(composed.hydra.run):  # the job looks again, or gives it a new name
         return
     if not config.resume and holds_run(folder):
         raise SeedsweepError(
             f"{folder} holds a run already: give another hydra.run.dir; {typed(('resume', folder))} goes on with it."
         )
-    task = saved_config(folder).get("task", config.task)
+    task = saved_settings(folder).get("task", config.task)
     if task != config.task and (config.resume or task == "study"):
         raise SeedsweepError(
             f"{folder} is of task={task}, and task={config.task} would overwrite its settings: leave out resume=, and "

@@ -24,8 +24,7 @@ from seedsweep.cli.sentences import sentence
 from seedsweep.errors import GridEnd, SeedsweepError
 from seedsweep.names import path_of
 from seedsweep.runs.command import command, shown
-from seedsweep.runs.grid_folder import has_jobs, has_tasks, settle
-from seedsweep.runs.job_record import reason_of, write_error_log
+from seedsweep.runs.jobs import has_jobs, has_tasks, reason_of, settle_grid, settle_run, write_error_log
 from seedsweep.runs.recorded import write_copy
 
 
@@ -40,6 +39,8 @@ def single(composed: DictConfig) -> None:
         DefectError: our own fault.
         KeyboardInterrupt: it was stopped.
     """
+    with suppress(OSError):  # Hydra meets the same error next
+        settle_run(composed.hydra)
     places = _places(composed, "run")
     caught: list[Exception] = []
 
@@ -88,7 +89,7 @@ def grid(composed: DictConfig) -> int:
     folder: Path | None = None
     interrupted, stopped = False, None
     try:
-        folder = settle(composed.hydra)
+        folder = settle_grid(composed.hydra)
         with suppress(OSError):
             write_copy(composed, folder)
         launchers.prepare(composed.hydra, folder)

@@ -10,14 +10,14 @@ from typing import Any
 from seedsweep.data.pin import values_beside
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.data.value_ranges import Ranges, read_ranges
-from seedsweep.diagnosis.remedy import CommandLine, saved_config
+from seedsweep.diagnosis.remedy import CommandLine, saved_settings
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.checkpoint import read_checkpoint
 from seedsweep.models.classifier import Classifier
 from seedsweep.names import path_of
 from seedsweep.overrides import key_of
-from seedsweep.runs.history import read_history
+from seedsweep.runs.csv_files import read_history
 from seedsweep.runs.record import divergence_of, read_metrics
 from seedsweep.training.assemble import backbone_as_set, backbone_of, build_module
 from seedsweep.training.options import ArmSettings
@@ -89,7 +89,7 @@ def of_run(
         raise SeedsweepError(
             f"diagnose.run={folder} is no finished run: its metrics.json and checkpoints/best.ckpt are needed."
         )
-    config = saved_config(folder)
+    config = saved_settings(folder)
     given = repeat_split(config, folder, here)
     prepared = prepare_images(config.data, config.cache_dir, known=_ranges_of(folder))
     if diverged:
@@ -138,7 +138,7 @@ def of_checkpoint(
     check_checkpoint(path)
     folder, given, known = path.resolve().parents[1], config.data.manifest, None
     if (folder / ".hydra" / "config.yaml").is_file():
-        config = saved_config(folder)
+        config = saved_settings(folder)
         given, known = repeat_split(config, folder, here), _ranges_of(folder)
     prepared = prepare_images(config.data, config.cache_dir, known=known)
     net = load_net(config, prepared, path)

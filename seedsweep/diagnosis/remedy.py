@@ -29,7 +29,7 @@ class CommandLine(Protocol):
         ...
 
 
-def saved_config(folder: Path) -> ArmSettings:
+def saved_settings(folder: Path) -> ArmSettings:
     """Reads the settings that a run left in its folder.
 
     Raises:
@@ -61,7 +61,7 @@ def saved_config(folder: Path) -> ArmSettings:
 def saved_whole(folder: Path) -> ArmSettings | None:
     """Returns the settings that a run left in its folder; None where they can't be read or some are missing."""
     try:
-        return saved_config(folder)
+        return saved_settings(folder)
     except SeedsweepError:
         return None
 

@@ -18,7 +18,7 @@ from seedsweep.diagnosis.finding import Check, Diagnosis, Finding, Verdict
 from seedsweep.diagnosis.remedy import proved
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import DiskError, SeedsweepError
-from seedsweep.runs.job_record import reason_of
+from seedsweep.runs.jobs import reason_of
 from seedsweep.whole import write_json
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from seedsweep.diagnosis.stored_features import EVAL_BATCH, FrozenFeatures, Mate
 from seedsweep.models.build import ArmBackbone
 from seedsweep.models.classifier import Classifier
 from seedsweep.models.weights import WeightsUnreachableError
-from seedsweep.runs.answers import read_answers
+from seedsweep.runs.csv_files import read_predictions
 from seedsweep.training.assemble import backbone_as_set
 from seedsweep.training.options import ArmSettings
 
@@ -196,7 +196,7 @@ class Subject:
     def val_predictions(self) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
         """Predictions behind :attr:`val_acc`, and the labels, [m] each; None: unknown."""
         if self.folder is not None:
-            found = read_answers(self.folder, ("val",)).get("val")
+            found = read_predictions(self.folder, ("val",)).get("val")
             if found is not None and found.classes == self.prepared.table.classes:
                 return found.predicted, found.labels
         if self.net is not None:

@@ -16,9 +16,9 @@ from rich.table import Table
 
 from seedsweep.drawing import GREY, INK, TRAP, VAL, beside, figure, plain, save, sideways
 from seedsweep.report.ladder_steps import PUT_BACK, RUNG, Arm, Ladder, Level, Step, TwoByTwo
-from seedsweep.runs.earlier import policy_of, saved_settings, scaling_of
 from seedsweep.runs.held_out import HeldOut
 from seedsweep.runs.run_result import RunResult
+from seedsweep.runs.settings import policy_of, saved_settings, scaling_of
 from seedsweep.whole import write_json
 
 log = logging.getLogger(__name__)

@@ -6,13 +6,17 @@ beside it, or is not known.
 
 from __future__ import annotations
 
+import platform
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from seedsweep import __version__
 from seedsweep.errors import DamagedError, DivergedError, SeedsweepError
 from seedsweep.overrides import key_of
-from seedsweep.runs.earlier import (
+from seedsweep.runs.settings import (
     UNKNOWN,
     augment_of,
     batchnorm_of,
@@ -27,6 +31,9 @@ NAME = "metrics.json"
 VERSION = 2  # 1: without a number, and with names in the place of switches
 SPLITS = ("train", "val", "test")
 METRICS = {"macro_f1": "macro-F1", "acc": "accuracy"}  # of the validation images, and how they are called
+PACKAGES = (
+    "torch", "torchvision", "pytorch-lightning", "timm", "hydra-core", "optuna", "numpy", "pillow",
+)  # fmt: skip
 FINISHED, INTERRUPTED, DIVERGED = "finished", "interrupted", "diverged"
 
 
@@ -255,3 +262,15 @@ def with_departures(name: str, departed: list[str], *, code: bool = False) -> st
     further = " ".join(s for s in departed if s not in told and key_of(s).split(".")[0] not in groups)
     mark = "`" if code else ""
     return f"{mark}{name}{mark}" + (f" (with {mark}{further}{mark})" if further else "")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Returns the version of Python and of each library that can move a result."""
+    found = {"python": platform.python_version(), "seedsweep": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

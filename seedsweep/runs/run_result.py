@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from seedsweep.errors import DamagedError
-from seedsweep.runs.answers import Answers, read_answers
+from seedsweep.runs.csv_files import Predictions, read_history, read_predictions
 from seedsweep.runs.held_out import HeldOut, held_out
-from seedsweep.runs.history import read_history
 from seedsweep.runs.record import (
     DIVERGED,
     FINISHED,
@@ -129,12 +128,12 @@ class RunResult:
             return []
 
     @cached_property
-    def predictions(self) -> dict[str, Answers]:
+    def predictions(self) -> dict[str, Predictions]:
         """The predictions for ``val`` and ``test``, from predictions.csv; a split without any is left out."""
-        return read_answers(self.folder)
+        return read_predictions(self.folder)
 
     @property
-    def detailed(self) -> tuple[str, Answers] | None:
+    def detailed(self) -> tuple[str, Predictions] | None:
         """The split that is shown in detail, with the predictions: test if it was met, else validation."""
         return next(
             ((split, self.predictions[split]) for split in ("test", "val") if split in self.predictions), None

@@ -1,4 +1,4 @@
-"""The effective switches of a run: what its net, images and optimiser really did, whatever its settings are called.
+"""The effective switches of a run: what its net, images and optimiser really did, and the same in words.
 
 Versions of seedsweep before the record left some of them unsaid: None stands for what is not known.
 """
@@ -6,7 +6,7 @@ Versions of seedsweep before the record left some of them unsaid: None stands fo
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, get_type_hints
 
 BATCH, STORED, NONE = "batch", "stored", "none"
 
@@ -143,17 +143,38 @@ class Switches:
         Raises:
             KeyError, TypeError, AttributeError: something is missing.
         """
-        kinds = {
-            "batchnorm": BatchNormSwitches,
-            "preprocess": PreprocessSwitches,
-            "augment": AugmentSwitches,
-            "backbone": BackboneSwitches,
-            "head": HeadSwitches,
-            "optim": OptimSwitches,
-            "trainer": TrainerSwitches,
-        }
+        kinds = get_type_hints(cls)
         made: dict[str, Any] = {}
         for key, kind in kinds.items():
             known = {field.name for field in fields(kind)}
             made[key] = kind(**{name: value for name, value in content[key].items() if name in known})
         return cls(**made)
+
+
+def batchnorm_summary(switches: BatchNormSwitches) -> str:
+    """Returns a line such as ``BatchNorm policy inference on 49 layers``."""
+    if switches.layers == 0:
+        return "no BatchNorm layers"
+    line = f"BatchNorm policy {switches.policy} on {switches.layers} layers"
+    held = switches.held_layers
+    return f"{line} (of which the first {held} keep what they have)" if held else line
+
+
+def random_and_frozen(weights: str | None, frozen: bool, train_from: str | None) -> str:
+    """Returns a sentence about a backbone part that begins random and is not trained; empty: there is none.
+
+    Args:
+        weights: source of the weights: ``none`` for a random start.
+        frozen: whether the backbone's convolutions are not trained.
+        train_from: module from which on it is trained.
+    """
+    if weights != "none" or not (frozen or train_from):
+        return ""
+    if frozen:
+        part, train = "the weights of the frozen backbone are", "backbone.freeze=false"
+    else:
+        part, train = f"the weights of the backbone before {train_from} are", "backbone.train_from=null"
+    return (
+        f"{part} random and are never trained, so the head learns on random features; give backbone.weights=auto or a "
+        f"FILE, or train the backbone with {train}."
+    )

@@ -20,8 +20,8 @@ from seedsweep.overrides import shortened
 from seedsweep.report.studies_table import score_text
 from seedsweep.report.study_pictures import draw_study
 from seedsweep.report.study_trials import print_study, write_trials_csv
-from seedsweep.runs.answers import read_answers
 from seedsweep.runs.command import Word, command, shown
+from seedsweep.runs.csv_files import read_predictions
 from seedsweep.runs.held_out import held_out
 from seedsweep.runs.record import METRICS, read_metrics
 from seedsweep.stats.scores import majority_macro_f1, majority_share
@@ -151,7 +151,7 @@ def _write_best(plan: Plan, winner: Finalist) -> Path:
 def _data(run: Path) -> dict[str, Any]:
     """Returns by which images the study was judged, and what always the largest class gives on them."""
     metrics = read_metrics(run)
-    val = read_answers(run, ("val",)).get("val")
+    val = read_predictions(run, ("val",)).get("val")
     found = held_out(run, metrics, val.paths[0] if val else None)
     counts = (metrics.get("images") or {}).get("val") or {}
     largest = {"acc": majority_share(counts), "macro_f1": majority_macro_f1(counts)} if counts else {}

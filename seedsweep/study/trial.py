@@ -17,8 +17,8 @@ from optuna.trial import Trial, TrialState
 
 from seedsweep import disk, signals
 from seedsweep.errors import OF_ALL, DiskError, DivergedError
-from seedsweep.runs.history import read_history
-from seedsweep.runs.job_record import reason_of, write_error_log
+from seedsweep.runs.csv_files import read_history
+from seedsweep.runs.jobs import reason_of, write_error_log
 from seedsweep.runs.record import divergence_of
 from seedsweep.study.leases import NUMBER, Heartbeat, Leases
 from seedsweep.study.options import StudyConfig

@@ -18,17 +18,17 @@ from seedsweep.data.manifest import some
 from seedsweep.digest import digest_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import BuiltModel
-from seedsweep.runs.predictions import write_predictions
+from seedsweep.runs.csv_files import write_predictions
 from seedsweep.runs.record import (
     DIVERGED,
     FINISHED,
     INTERRUPTED,
     Digests,
     RunRecord,
+    versions,
     write_record,
 )
 from seedsweep.runs.switches import Switches
-from seedsweep.runs.versions import versions
 from seedsweep.stats.scores import score
 from seedsweep.training.hparams import write_finished
 from seedsweep.training.module import ArmModule

@@ -11,7 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from seedsweep.errors import DivergedError
-from seedsweep.runs.history import write_history
+from seedsweep.runs.csv_files import write_history
 from seedsweep.training.module import ArmModule
 from seedsweep.training.sums import divergence
 from seedsweep.training.tensorboard import RunTensorBoard

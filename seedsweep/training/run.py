@@ -23,7 +23,7 @@ from seedsweep.errors import RefusedError
 from seedsweep.models.build import ArmBackbone, BuiltModel, add_head, write_model_summary
 from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.runs.record import with_departures
-from seedsweep.runs.summary import batchnorm_summary, random_and_frozen
+from seedsweep.runs.switches import batchnorm_summary, random_and_frozen
 from seedsweep.training.assemble import arm_module, backbone_of
 from seedsweep.training.card import card_of
 from seedsweep.training.effective import effective

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
-    """Answers every image below ``data.root`` into ``predict.out``.
+    """Predictions every image below ``data.root`` into ``predict.out``.
 
     Args:
         config: ``checkpoint``, ``predict``, ``data.root``, ``features`` and ``trainer.accelerator`` are read; classes,

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from seedsweep.config.schema import Config
-from seedsweep.runs.summary import random_and_frozen
+from seedsweep.runs.switches import random_and_frozen
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.data.pin import Pin
     from seedsweep.report.run_pictures import draw_run
     from seedsweep.runs.grid import GAP
-    from seedsweep.runs.job_record import pin_of
+    from seedsweep.runs.jobs import pin_of
     from seedsweep.runs.record import divergence_of
     from seedsweep.training.run import train  # torch takes seconds
     from seedsweep.training.shared_setup import Given

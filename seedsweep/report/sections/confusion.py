@@ -7,7 +7,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from seedsweep.report.blocks import Bar, Block, Cell, Column, Section, Shade, Table, Text, percent
 from seedsweep.report.contents import Material
-from seedsweep.runs.answers import Answers
+from seedsweep.runs.csv_files import Predictions
 from seedsweep.runs.held_out import HELD_OUT
 from seedsweep.stats.interval import wilson
 from seedsweep.stats.ranking import accuracy
@@ -37,7 +37,7 @@ def section(material: Material) -> Section | None:
     return Section("classes", "Classes", [*blocks, _per_class(answers, kind), Text(meaning, small=True)])
 
 
-def _matrix(answers: Answers, kind: str) -> Table:
+def _matrix(answers: Predictions, kind: str) -> Table:
     classes = answers.classes
     matrix = confusion_matrix(answers.labels, answers.predicted, labels=range(len(classes)))
     share = matrix / np.maximum(matrix.sum(1), 1)[:, None]
@@ -52,7 +52,7 @@ def _matrix(answers: Answers, kind: str) -> Table:
     return Table(f"Confusion matrix of the {kind} images", columns, rows, matrix=True)
 
 
-def _per_class(answers: Answers, kind: str) -> Table:
+def _per_class(answers: Predictions, kind: str) -> Table:
     numbers = range(len(answers.classes))
     scores = precision_recall_fscore_support(
         answers.labels, answers.predicted, labels=numbers, zero_division=0.0
@@ -75,7 +75,7 @@ def _per_class(answers: Answers, kind: str) -> Table:
     return Table(f"Scores a class, the worst first, {kind} images", columns, rows)
 
 
-def _ends(answers: Answers, number: int) -> tuple[float, float] | tuple[None, None]:
+def _ends(answers: Predictions, number: int) -> tuple[float, float] | tuple[None, None]:
     """Returns the interval of a class's recall, over groups where there are any; one group alone has none."""
     own = answers.labels == number
     correct = answers.correct[own]

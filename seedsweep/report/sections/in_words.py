@@ -8,7 +8,7 @@ from seedsweep.report.contents import RUN, STUDY, Material
 from seedsweep.report.run_in_words import is_trapped, lead_of, of_diverged, of_modes, trap
 from seedsweep.report.sections.best_trials import study_in_words
 from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
-from seedsweep.runs.summary import random_and_frozen
+from seedsweep.runs.switches import random_and_frozen
 
 ORDER = 0
 MOST_NAMED = 3  # arms in a sentence

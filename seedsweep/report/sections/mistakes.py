@@ -18,7 +18,7 @@ from seedsweep.names import printable
 from seedsweep.report.blocks import Block, Photo, Photos, Section, Text, percent, seconds
 from seedsweep.report.contents import Material
 from seedsweep.report.photographs import attention, jpeg_uri, lit, photograph
-from seedsweep.runs.answers import Answers
+from seedsweep.runs.csv_files import Predictions
 from seedsweep.runs.held_out import HELD_OUT
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def section(material: Material) -> Section | None:
     return Section("mistakes", "Worst mistakes", blocks)
 
 
-def _heat(run_dir: Path, answers: Answers, rows: list[int]) -> tuple[dict[int, Heat], str]:
+def _heat(run_dir: Path, answers: Predictions, rows: list[int]) -> tuple[dict[int, Heat], str]:
     """Returns the heat maps by row, and why there are none."""
     paths = [Path(answers.paths[at]) for at in rows]
     targets = [answers.classes[answers.predicted[at]] for at in rows]
@@ -79,7 +79,7 @@ def _heat(run_dir: Path, answers: Answers, rows: list[int]) -> tuple[dict[int, H
         return {}, f"it could not be computed ({reason})."
 
 
-def _photo(answers: Answers, at: int, image: Image.Image | None, heat: Heat | None) -> Photo:
+def _photo(answers: Predictions, at: int, image: Image.Image | None, heat: Heat | None) -> Photo:
     true, said = answers.classes[answers.labels[at]], answers.classes[answers.predicted[at]]
     name = printable(Path(answers.paths[at]).name)
     p_true, p_said = answers.probabilities[at, answers.labels[at]], answers.probabilities[at].max()

@@ -12,7 +12,7 @@ from seedsweep.report.contents import RUN, STUDY, SWEEP, Material
 from seedsweep.runs.command import by
 from seedsweep.runs.recorded import GRID, SINGLE, read_recorded
 from seedsweep.runs.run_result import RunResult
-from seedsweep.runs.summary import batchnorm_summary
+from seedsweep.runs.switches import batchnorm_summary
 
 ORDER = 90
 DIGITS = 16  # of a digest, shown

@@ -1,4 +1,4 @@
-"""What a job leaves in its folder, so that a later command line knows what became of it."""
+"""The folder of a grid, and what a job leaves in its own, so that a later command line knows what became of it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,94 @@ import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from filelock import FileLock, Timeout
+from omegaconf import OmegaConf, open_dict
 
 from seedsweep.affects import SPLIT, content
 from seedsweep.data.options import DataConfig
-from seedsweep.errors import DivergedError
+from seedsweep.errors import DamagedError, DivergedError
+from seedsweep.overrides import setting
 from seedsweep.runs.record import divergence_of, read_metrics
 from seedsweep.runs.record import is_finished as is_finished  # what became of a job is asked for here
+from seedsweep.runs.recorded import COPY, GRID
 from seedsweep.whole import read_json, write_json
 
 LOCK = ".running"
 JOB = "job.json"  # of a job of a grid: what it is
+CLOCK = "${now:"
+
+
+def is_named_by_clock(folder: Any) -> bool:
+    """Says whether a folder is named after the time of day: ``hydra.run`` or ``hydra.sweep`` of a composed config."""
+    return CLOCK in str(OmegaConf.to_container(folder, resolve=False))
+
+
+def settle_run(hydra: Any) -> None:
+    """Makes a single run's folder where it is named after the clock, as :func:`settle_grid` does.
+
+    Args:
+        hydra: the part of the composed config, changed in place.
+    """
+    if is_named_by_clock(hydra.run):
+        with open_dict(hydra):
+            hydra.run.dir = str(_new(Path(hydra.run.dir)))
+
+
+def settle_grid(hydra: Any) -> Path:
+    """Makes the grid's folder and writes its full path into Hydra's config, for the jobs' processes.
+
+    A folder named after the clock is made anew: of two grids begun in the same second, one gets ``..._2``.
+
+    Args:
+        hydra: the part of the composed config, changed in place.
+
+    Returns:
+        The folder, absolute.
+    """
+    wanted = Path(hydra.sweep.dir).absolute()
+    folder = _new(wanted) if is_named_by_clock(hydra.sweep) else wanted
+    folder.mkdir(parents=True, exist_ok=True)
+    with open_dict(hydra):
+        hydra.sweep.dir = str(folder)
+        # each job composes its config again
+        hydra.overrides.hydra.append(setting("hydra.sweep.dir", str(folder)))
+    return folder
+
+
+def _new(wanted: Path) -> Path:
+    """Makes a folder of this name, or with a number behind it where there is one already."""
+    for number in count(1):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}_{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("unreachable")
+
+
+def has_jobs(folder: Path | None) -> TypeGuard[Path]:
+    """Says whether a job of the grid was begun; a folder that nothing was written into is removed."""
+    if folder is None or not folder.is_dir():
+        return False
+    if not (folder / GRID).is_file():
+        (folder / COPY).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
+    return any(folder.glob(f"*/{JOB}"))
+
+
+def has_tasks(folder: Path | None) -> bool:
+    """Says whether a job of the grid did another task than training: Hydra tells of none that a swept file chooses."""
+    for path in folder.glob(f"*/{JOB}") if folder is not None else ():
+        with suppress(DamagedError):  # told by the table
+            if read_json(path).get("task"):
+                return True
+    return False
 
 
 def write_run(folder: Path, digest: str, label: str, manifest: Path) -> None:

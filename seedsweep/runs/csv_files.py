@@ -1,4 +1,4 @@
-"""Reads a run's predictions.csv, with the groups of its manifest.csv."""
+"""Writes and reads a run's CSV files: history.csv, a row an epoch, and predictions.csv, a row an image."""
 
 from __future__ import annotations
 
@@ -7,23 +7,69 @@ import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.data.manifest import read_manifest
-from seedsweep.errors import SeedsweepError
-from seedsweep.names import of_cell, open_csv
+from seedsweep.errors import DamagedError, SeedsweepError
+from seedsweep.names import cell, of_cell, open_csv
 from seedsweep.stats.interval import Interval
 from seedsweep.stats.over_images import over_images
+from seedsweep.whole import replacing
 
 log = logging.getLogger(__name__)
 
 HELD_OUT = ("val", "test")
 
 
+def write_history(rows: list[dict[str, float]], path: Path) -> None:
+    """Writes the rows so far; the file is replaced whole, so that a killed run leaves no half a line."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with replacing(path) as part, open_csv(part, "w") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({**row, "epoch": int(row["epoch"])})
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Reads the rows; an empty cell is left out.
+
+    Raises:
+        OSError: no such file.
+        DamagedError: a cell is no number, a row is too short or too long, or an epoch is missing.
+    """
+    rows: list[dict[str, float]] = []
+    try:
+        with open_csv(path) as file:
+            columns, *lines = csv.reader(file)
+        rows = [
+            {key: float(value) for key, value in zip(columns, line, strict=True) if value} for line in lines
+        ]
+        whole = [row["epoch"] for row in rows] == list(range(len(rows)))
+    except (ValueError, KeyError, csv.Error):
+        whole = False
+    if not whole:
+        raise DamagedError(
+            f"{path} is damaged: put back a copy of it, or delete it to go without the curves."
+        )
+    return rows
+
+
+def write_predictions(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes path, split, label, predicted and a probability a class (``p_<class>``)."""
+    with replacing(path) as part, open_csv(part, "w") as file:
+        writer = csv.writer(file)
+        writer.writerow(map(cell, rows[0]))
+        writer.writerows(
+            [f"{v:.6f}" if isinstance(v, float) else cell(v) for v in row.values()] for row in rows
+        )
+
+
 @dataclass
-class Answers:
+class Predictions:
     """The predictions of a run for the images of one split.
 
     Attributes:
@@ -53,7 +99,7 @@ class Answers:
         return over_images(self.labels, self.predicted, self.groups)
 
 
-def read_answers(run_dir: Path, splits: tuple[str, ...] = HELD_OUT) -> dict[str, Answers]:
+def read_predictions(run_dir: Path, splits: tuple[str, ...] = HELD_OUT) -> dict[str, Predictions]:
     """Returns the predictions by split; empty where the run wrote none, or the file is damaged, which is said.
 
     Args:
@@ -84,7 +130,7 @@ def read_answers(run_dir: Path, splits: tuple[str, ...] = HELD_OUT) -> dict[str,
         return {}
 
 
-def _answers(columns: list[str], rows: list[list[str]], groups: list[str] | None) -> Answers:
+def _answers(columns: list[str], rows: list[list[str]], groups: list[str] | None) -> Predictions:
     first = next(place for place, name in enumerate(columns) if name.startswith("p_"))
     classes = [name.removeprefix("p_") for name in columns[first:]]
     number = {name: place for place, name in enumerate(classes)}
@@ -97,7 +143,7 @@ def _answers(columns: list[str], rows: list[list[str]], groups: list[str] | None
     if groups is not None and len(groups) != len(rows):
         raise ValueError(f"{len(rows)} rows for {len(groups)} images")
     grouped = groups is not None and len(set(groups)) < len(rows)
-    return Answers(
+    return Predictions(
         classes=classes,
         paths=[row[at["path"]] for row in rows],
         labels=np.array([number[row[at["label"]]] for row in rows]),
