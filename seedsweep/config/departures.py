@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING, OmegaConf
 
 from seedsweep.config.yaml_file import package_of, read_yaml
 from seedsweep.errors import SeedsweepError
@@ -48,7 +47,7 @@ def departures(config: ArmSettings, folders: Sequence[Path] | None = None) -> li
             kind = type(getattr(config, group))
             stated = _merged(stated, _chosen(kind, group, choice, folders))
     stated = _merged(stated, {key: value for key, value in values.items() if key not in NOT_SETTINGS})
-    return _differences(stated, content, OmegaConf.structured(config))
+    return _differences(stated, content)
 
 
 def config_folders() -> list[Path]:
@@ -142,16 +141,14 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _differences(
-    stated: dict[str, Any], content: dict[str, Any], schema: DictConfig, path: tuple[str, ...] = ()
-) -> list[str]:
+def _differences(stated: dict[str, Any], content: dict[str, Any], path: tuple[str, ...] = ()) -> list[str]:
     found = []
     for key, value in stated.items():
         if key not in content or (len(path) == 1 and key in CHANGES_NOTHING and path[0] not in NAMED):
             continue
         if isinstance(value, dict) and isinstance(content[key], dict):
-            found += _differences(value, content[key], schema, (*path, key))
-        elif not _is_open(value) and _typed(schema, ".".join((*path, key)), value) != content[key]:
+            found += _differences(value, content[key], (*path, key))
+        elif not _is_open(value) and _typed(value, content[key]) != content[key]:
             found.append(short_setting(".".join((*path, key)), content[key]))
     return found
 
@@ -163,11 +160,11 @@ def _is_open(value: Any) -> bool:
     return isinstance(value, str) and ("${" in value or value == MISSING)
 
 
-def _typed(schema: DictConfig, key: str, value: Any) -> Any:
-    """Returns a value as a setting of the schema holds it: ``"1e-3"`` is a number where one belongs."""
+def _typed(value: Any, held: Any) -> Any:
+    """Returns a file's value as a setting holds it: ``"1e-3"`` is a number where one belongs, 2024 a text."""
+    if isinstance(held, list | tuple) and isinstance(value, list | tuple):
+        return type(held)(value)
     try:
-        OmegaConf.update(schema, key, value)
-        typed = OmegaConf.select(schema, key)
-    except OmegaConfBaseException:
+        return value if value is None or isinstance(held, bool) else type(held)(value)
+    except (TypeError, ValueError):
         return value
-    return OmegaConf.to_container(typed) if OmegaConf.is_config(typed) else typed
