@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from seedsweep import cores
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.schema import Config
 from seedsweep.data.images import read_image
 from seedsweep.data.pixels import Pixels
 from seedsweep.data.prepare import prepare_images

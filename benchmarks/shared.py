@@ -12,8 +12,8 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from seedsweep.config.hydra_setup import register_schema, to_config
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.hydra_setup import register_schema, to_config
+from seedsweep.cli.config.schema import Config
 from seedsweep.names import conf_dir
 
 

@@ -5,8 +5,8 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from seedsweep.config.hydra_setup import register_schema, to_config
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.hydra_setup import register_schema, to_config
+from seedsweep.cli.config.schema import Config
 from seedsweep.names import conf_dir
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import optuna
 import pytest
 
+from seedsweep.cli.config.schema import Config
 from seedsweep.cli.main import main
-from seedsweep.config.schema import Config
 from seedsweep.report import write_report as write
 from seedsweep.study import close, main_process
 from seedsweep.study.plan import Plan

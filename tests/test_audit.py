@@ -10,7 +10,7 @@ import pytest
 from composed import config_of
 from PIL import Image
 
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.schema import Config
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.images import read_image
 from seedsweep.data.walk import sentences

@@ -12,10 +12,10 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
 from seedsweep.cli.arguments import arrange
+from seedsweep.cli.config.compose import command_line_of
+from seedsweep.cli.config.schema import Config
 from seedsweep.cli.main import main
 from seedsweep.cli.sentences import sentence
-from seedsweep.config.compose import command_line_of
-from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import conf_dir
 from seedsweep.runs.recorded import read_recorded

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from seedsweep.cli.config.override_values import kinds
 from seedsweep.cli.main import main
-from seedsweep.config.override_values import kinds
 
 LINES = (
     "+experiment=frozen_bn optim.lr=1e-4 head.width=256",

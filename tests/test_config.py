@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seedsweep.config.hydra_setup import register_schema, to_config
+from seedsweep.cli.config.hydra_setup import register_schema, to_config
 from seedsweep.names import conf_dir
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from composed import config_of
 
+from seedsweep.cli.config.departures import departures
 from seedsweep.cli.main import main
-from seedsweep.config.departures import departures
 from seedsweep.diagnosis.run_checks import found_checks
 from seedsweep.models import nets
 from seedsweep.names import conf_dir
@@ -28,7 +28,7 @@ import sys
 from composed import config_of
 
 from seedsweep.cli.main import main
-from seedsweep.config.departures import departures
+from seedsweep.cli.config.departures import departures
 from seedsweep.diagnosis import run_checks
 
 assert main([*sys.argv[1:], "hydra.run.dir=run"]) == 0

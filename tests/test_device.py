@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.training.device import device_of
 from seedsweep.training.options import TrainerConfig

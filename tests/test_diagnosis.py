@@ -14,8 +14,8 @@ from torch import nn
 from seedsweep.batchnorm.batches import batch_statistics
 from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.batchnorm.policy import set_batchnorm
+from seedsweep.cli.config.hydra_setup import to_config
 from seedsweep.cli.main import main
-from seedsweep.config.hydra_setup import to_config
 from seedsweep.diagnosis import run_checks as run
 from seedsweep.diagnosis.checks.learning_rate import history_kind
 from seedsweep.diagnosis.checks.overfitting import onset_of

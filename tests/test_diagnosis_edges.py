@@ -14,8 +14,8 @@ from composed import config_of
 from fewer import mostly_slow
 from PIL import Image
 
+from seedsweep.cli.config.schema import Config
 from seedsweep.cli.main import main
-from seedsweep.config.schema import Config
 from seedsweep.diagnosis import costs
 from seedsweep.diagnosis.checks import (
     backbone_fit,

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from composed import config_of
 
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.schema import Config
 
 STUDY = Path(__file__).resolve().parents[1] / "experiments" / "coffee_arms"
 SWEEP = yaml.safe_load((STUDY / "conf/sweep/coffee_arms.yaml").read_text())

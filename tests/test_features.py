@@ -12,8 +12,8 @@ import torch
 from test_training import small
 from torch import nn
 
+from seedsweep.cli.config.schema import Config
 from seedsweep.cli.main import main
-from seedsweep.config.schema import Config
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.prepare import prepare_images
 from seedsweep.errors import SeedsweepError

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from seedsweep.cli.config.schema import Config
 from seedsweep.cli.main import main
-from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.runs.recorded import arm_label
 

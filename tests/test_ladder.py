@@ -10,8 +10,8 @@ from composed import compose_config
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from seedsweep.cli.config.hydra_setup import to_config
 from seedsweep.cli.main import main
-from seedsweep.config.hydra_setup import to_config
 from seedsweep.names import conf_dir
 from seedsweep.report.ladder_files import as_dict, close_ladder, read_ladder
 from seedsweep.runs.grid import collect

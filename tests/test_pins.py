@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 from study_stub import plan_of
 
+from seedsweep.cli.config.schema import Config
 from seedsweep.cli.grid_again import check_images_of
 from seedsweep.cli.main import main
-from seedsweep.config.schema import Config
 from seedsweep.data.manifest import write_manifest
 from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin

@@ -11,7 +11,7 @@ from test_training import small
 from torch import Tensor
 
 from seedsweep.batchnorm.policy import depends_on_batch, follows_stored, norm_layers
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.schema import Config
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.image_features import ActivationDataModule

@@ -11,8 +11,8 @@ import test_data_folder
 from fewer import mostly_slow
 from omegaconf import OmegaConf
 
+from seedsweep.cli.config.schema import Config
 from seedsweep.cli.main import main
-from seedsweep.config.schema import Config
 from seedsweep.names import conf_dir
 from seedsweep.training import run as training
 

@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 from torch import nn
 
 import seedsweep
+from seedsweep.cli.config import compose as composing
+from seedsweep.cli.config.compose import CommandLine
+from seedsweep.cli.config.departures import departures
 from seedsweep.cli.main import main
-from seedsweep.config import compose as composing
-from seedsweep.config.compose import CommandLine
-from seedsweep.config.departures import departures
 from seedsweep.diagnosis.remedy import proved, saved_whole
 from seedsweep.export.load import load_trained
 from seedsweep.models.called import augment_called, batchnorm_called, preprocess_called

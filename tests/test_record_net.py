@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from seedsweep.batchnorm.policy import norm_layers, statistics_untouched
 from seedsweep.batchnorm.statistics import recalibrate
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.schema import Config
 from seedsweep.data.epoch import build_augment
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import BuiltModel

@@ -16,8 +16,8 @@ from PIL import Image
 from report_folders import write_run, write_study, write_sweep
 from torch import nn
 
+from seedsweep.cli.config.compose import command_line_of
 from seedsweep.cli.main import main
-from seedsweep.config.compose import command_line_of
 from seedsweep.data.images import read_image
 from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.errors import SeedsweepError

@@ -17,8 +17,8 @@ from report_folders import switches, write_run, write_study, write_sweep
 from rich.console import Console
 from test_cli import Stub
 
+from seedsweep.cli.config.compose import command_line_of
 from seedsweep.cli.main import main
-from seedsweep.config.compose import command_line_of
 from seedsweep.report.blocks import Bar, Table, Text
 from seedsweep.report.contents import Material, read_material
 from seedsweep.report.grid_results import print_table

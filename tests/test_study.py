@@ -11,8 +11,8 @@ import study_stub
 from composed import config_of
 from study_stub import SCORES, Arm, plan_of, result, run, study, told
 
+from seedsweep.cli.config.schema import Config
 from seedsweep.cli.main import main
-from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.study import main_process, plan, processes, worker
 from seedsweep.study.options import StorageConfig

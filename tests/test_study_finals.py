@@ -10,8 +10,8 @@ import study_stub
 from omegaconf import OmegaConf
 from study_stub import SCORES, Arm, result, run, study
 
+from seedsweep.cli.config.schema import Config
 from seedsweep.cli.main import main
-from seedsweep.config.schema import Config
 from seedsweep.study import close
 from seedsweep.study.reevaluation import Finalist
 from seedsweep.training import run as training

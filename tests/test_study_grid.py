@@ -10,8 +10,8 @@ import study_stub
 from composed import config_of
 from study_stub import Arm
 
+from seedsweep.cli.config.schema import Config
 from seedsweep.cli.main import main
-from seedsweep.config.schema import Config
 from seedsweep.data.pin import Pin
 from seedsweep.study import main_process, processes, reevaluation
 from seedsweep.training import test_split

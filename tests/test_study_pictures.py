@@ -241,7 +241,7 @@ def journal(folder: Path, n: int) -> Path:
 
 
 def dashboard_config(**dashboard):
-    from seedsweep.config.schema import Config, DashboardConfig
+    from seedsweep.cli.config.schema import Config, DashboardConfig
     from seedsweep.study.options import StorageConfig
 
     return Config(dashboard=DashboardConfig(**dashboard), storage=StorageConfig(name="journal"))

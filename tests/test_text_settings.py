@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from test_cli import Stub
 
 from seedsweep.cli.arguments import arrange
+from seedsweep.cli.config.override_values import is_text, kinds
 from seedsweep.cli.main import main
-from seedsweep.config.override_values import is_text, kinds
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import as_text, setting, split, text_of
 from seedsweep.runs.command import command

@@ -14,7 +14,7 @@ from composed import config_of
 from optuna import TrialPruned
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import conf_dir
 from seedsweep.report.run_pictures import draw_run

@@ -9,8 +9,8 @@ from fewer import mostly_slow
 from PIL import Image
 from test_cli import Stub
 
+from seedsweep.cli.config.schema import Config
 from seedsweep.cli.main import main
-from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.export.arguments import find_images
 from seedsweep.training import run as training

@@ -7,9 +7,9 @@ import pytest
 from omegaconf import OmegaConf
 from test_cli import Stub
 
+from seedsweep.cli.config import hydra_setup
+from seedsweep.cli.config.yaml_file import read_yaml
 from seedsweep.cli.main import main
-from seedsweep.config import hydra_setup
-from seedsweep.config.yaml_file import read_yaml
 from seedsweep.errors import SeedsweepError
 from seedsweep.training import run as training
 

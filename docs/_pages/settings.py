@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 import omegaconf
 import yaml
 
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.schema import Config
 from seedsweep.names import conf_dir
 from seedsweep.study.options import ParamConfig
 
@@ -23,7 +23,7 @@ CHECKS = ("at_least", "between", "positive", "one_of", "file_name")
 HEAD = """\
 # All settings
 
-Each row is a setting of the command line: `KEY=VALUE`. This page is made from `seedsweep/config/schema.py`, the
+Each row is a setting of the command line: `KEY=VALUE`. This page is made from `seedsweep/cli/config/schema.py`, the
 `options.py` of each package and the files of `conf/` whenever the documentation is built. `--cfg job` prints the values
 that a command line comes to.
 

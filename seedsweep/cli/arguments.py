@@ -16,8 +16,8 @@ from hydra._internal.utils import get_args_parser
 from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.bounds import file_name
+from seedsweep.cli.config.override_values import as_meant
 from seedsweep.cli.words import RESUME, as_overrides, as_setting
-from seedsweep.config.override_values import as_meant
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
 from seedsweep.overrides import CONFIG, key_of, plus, setting, split, text_of

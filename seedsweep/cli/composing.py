@@ -17,10 +17,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seedsweep.cli.config.compose import searching
+from seedsweep.cli.config.hydra_setup import to_config
+from seedsweep.cli.config.schema import Config
 from seedsweep.cli.sentences import choices_of, is_choice, sentence, unknown_choice, unreadable
-from seedsweep.config.compose import searching
-from seedsweep.config.hydra_setup import to_config
-from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
 from seedsweep.overrides import CONFIG, text_of

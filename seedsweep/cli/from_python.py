@@ -14,11 +14,11 @@ from omegaconf import DictConfig, open_dict
 
 from seedsweep.cli.arguments import arrange, parse
 from seedsweep.cli.composing import Composer, composing
+from seedsweep.cli.config.compose import searching
+from seedsweep.cli.config.hydra_setup import register_schema, to_config
+from seedsweep.cli.config.schema import Config
 from seedsweep.cli.job import run_in_folder
 from seedsweep.cli.preflight import check
-from seedsweep.config.compose import searching
-from seedsweep.config.hydra_setup import register_schema, to_config
-from seedsweep.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import conf_dir, path_of
 from seedsweep.overrides import setting

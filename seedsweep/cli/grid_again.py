@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from seedsweep.cli.composing import Composer
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.schema import Config
 from seedsweep.data.manifest import Row
 from seedsweep.data.pin import Pin, check_content, read_pin
 from seedsweep.digest import digest_of

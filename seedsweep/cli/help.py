@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from seedsweep.cli.config.yaml_file import read_yaml
 from seedsweep.cli.sentences import choices_of
-from seedsweep.config.yaml_file import read_yaml
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import conf_dir, path_of
 

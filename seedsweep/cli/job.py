@@ -20,9 +20,9 @@ from omegaconf import DictConfig
 
 from seedsweep import disk, signals
 from seedsweep.cli import launchers
+from seedsweep.cli.config.hydra_setup import to_config
+from seedsweep.cli.config.schema import Config
 from seedsweep.cli.notes import JobNotes, remove_if_empty
-from seedsweep.config.hydra_setup import to_config
-from seedsweep.config.schema import Config
 from seedsweep.errors import DamagedError, DiskError, DivergedError, GridEnd, SeedsweepError
 from seedsweep.names import path_of
 from seedsweep.runs import jobs as record

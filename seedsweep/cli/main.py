@@ -60,7 +60,7 @@ def _main(args: list[str]) -> int:
         others = ", ".join(f"{name} {numbers[name]}" for name in numbers if name != "seedsweep")
         print(f"seedsweep {numbers['seedsweep']} ({others})")
         return OK
-    from seedsweep.config.hydra_setup import register_schema
+    from seedsweep.cli.config.hydra_setup import register_schema
 
     register_schema()
     if any(arg.split("=")[0] in ONLY_HYDRA for arg in args):

@@ -15,12 +15,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.bounds import file_name
 from seedsweep.cli.composing import Composer, check_size, is_range, read_overrides, values_of
+from seedsweep.cli.config.override_values import how_to_quote
+from seedsweep.cli.config.schema import Config
 from seedsweep.cli.grid_again import check_images_of, check_settings
 from seedsweep.cli.sentences import choices_of
 from seedsweep.cli.shadowed import refuse_shadowed, shadowed
 from seedsweep.cli.study_checks import Job, check_names, check_space
-from seedsweep.config.override_values import how_to_quote
-from seedsweep.config.schema import Config
 from seedsweep.data.folder import check_root
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import text_of

@@ -13,10 +13,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import OverrideParseException
 
 from seedsweep.bounds import LONGEST_NAME
+from seedsweep.cli.config.override_values import kinds
+from seedsweep.cli.config.schema import Config
+from seedsweep.cli.config.yaml_file import line_of
 from seedsweep.cli.words import OTHER_NAMES, instead_of, not_yet
-from seedsweep.config.override_values import kinds
-from seedsweep.config.schema import Config
-from seedsweep.config.yaml_file import line_of
 from seedsweep.models import nets
 from seedsweep.names import conf_dir
 from seedsweep.overrides import key_of, quoted, text_of

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from seedsweep.cli.composing import Composer, check_choice
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import key_of, merged, text_of
 from seedsweep.study.options import OF_THE_STUDY
@@ -48,7 +48,7 @@ def check_space(
     Raises:
         SeedsweepError: a trial has wrong settings, or asks for other images than the study.
     """
-    from seedsweep.config.studies import as_meant_in  # Optuna takes a quarter of a second
+    from seedsweep.cli.config.studies import as_meant_in  # Optuna takes a quarter of a second
     from seedsweep.study.plan import check_same_split
     from seedsweep.study.space import probes
 

@@ -7,8 +7,8 @@ import pkgutil
 import re
 from pathlib import Path
 
-from seedsweep.config.override_values import is_text, kinds
-from seedsweep.config.schema import TASKS
+from seedsweep.cli.config.override_values import is_text, kinds
+from seedsweep.cli.config.schema import TASKS
 from seedsweep.data.image_formats import suffixes
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import conf_dir, path_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
 
@@ -30,7 +30,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
             "diagnose.run and diagnose.checkpoint are two things to examine: give one of them."
         )
 
-    from seedsweep.config.compose import command_line_here, command_line_of
+    from seedsweep.cli.config.compose import command_line_here, command_line_of
     from seedsweep.diagnosis import opening
     from seedsweep.diagnosis.headline import show
     from seedsweep.diagnosis.keras_model import of_keras

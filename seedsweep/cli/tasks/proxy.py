@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.schema import Config
 from seedsweep.errors import SeedsweepError
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import logging
 import time
 from pathlib import Path
 
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
 
@@ -25,7 +25,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     Raises:
         SeedsweepError: ``report.dir`` is not given, is no folder, or holds no results; or it can't be written.
     """
-    from seedsweep.config.compose import command_line_of
+    from seedsweep.cli.config.compose import command_line_of
     from seedsweep.report.write_report import write_report
 
     if config.report.dir is None:

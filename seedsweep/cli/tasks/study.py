@@ -6,7 +6,7 @@ import logging
 import time
 from pathlib import Path
 
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.schema import Config
 from seedsweep.runs.switches import random_and_frozen
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         from seedsweep.study.processes import preload
 
         preload(config.study.workers)  # it imports while this process has its own imports
-    from seedsweep.config.studies import plan_of
+    from seedsweep.cli.config.studies import plan_of
     from seedsweep.study.main_process import run_study
     from seedsweep.study.worker import join_study
 

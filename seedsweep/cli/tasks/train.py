@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.schema import Config
 from seedsweep.errors import DivergedError
 from seedsweep.runs.command import command
 
@@ -20,7 +20,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         DivergedError: its loss became NaN or infinite; what was trained before is saved.
         KeyboardInterrupt: the user stopped the run; what was trained is saved.
     """
-    from seedsweep.config.departures import departures
+    from seedsweep.cli.config.departures import departures
     from seedsweep.data.pin import Pin
     from seedsweep.report.run_pictures import draw_run
     from seedsweep.runs.grid import GAP
@@ -42,7 +42,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
             "what to do: %s", gap, command("task=diagnose", ("diagnose.run", folder)),
         )  # fmt: skip
     if config.report.write:
-        from seedsweep.config.compose import command_line_of
+        from seedsweep.cli.config.compose import command_line_of
         from seedsweep.report.write_report import write_at_end
 
         if path := write_at_end(folder, command_line_of):

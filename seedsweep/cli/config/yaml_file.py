@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import yaml
 from omegaconf._utils import get_yaml_loader
 
-from seedsweep.config.override_values import is_text
+from seedsweep.cli.config.override_values import is_text
 from seedsweep.errors import SeedsweepError
 from seedsweep.runs.command import shown
 

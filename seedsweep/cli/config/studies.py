@@ -10,11 +10,11 @@ from typing import cast
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from seedsweep.config.compose import CommandLine, command_line_here, compose_from
-from seedsweep.config.departures import config_folders, departures
-from seedsweep.config.hydra_setup import to_config
-from seedsweep.config.override_values import as_meant
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.compose import CommandLine, command_line_here, compose_from
+from seedsweep.cli.config.departures import config_folders, departures
+from seedsweep.cli.config.hydra_setup import to_config
+from seedsweep.cli.config.override_values import as_meant
+from seedsweep.cli.config.schema import Config
 from seedsweep.overrides import key_of, merged, plus
 from seedsweep.study.options import OF_THE_STUDY, StudyConfig
 from seedsweep.study.plan import Plan

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, OmegaConf
 
-from seedsweep.config.yaml_file import package_of, read_yaml
+from seedsweep.cli.config.yaml_file import package_of, read_yaml
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import conf_dir
 from seedsweep.overrides import short_setting

@@ -18,8 +18,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from seedsweep.config.hydra_setup import register_schema, to_config
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.hydra_setup import register_schema, to_config
+from seedsweep.cli.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import conf_dir
 from seedsweep.overrides import CONFIG, key_of, merged

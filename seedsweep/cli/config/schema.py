@@ -21,7 +21,7 @@ from seedsweep.report.options import ReportConfig
 from seedsweep.study.options import PrunerConfig, SamplerConfig, StorageConfig, StudyConfig
 from seedsweep.training.options import ArmSettings
 
-TASKS = Path(__file__).resolve().parents[1] / "cli" / "tasks"  # a file each; not imported here
+TASKS = Path(__file__).resolve().parents[1] / "tasks"  # a file each; not imported here
 
 
 @dataclass

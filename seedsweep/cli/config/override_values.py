@@ -14,7 +14,7 @@ from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 
-from seedsweep.config.schema import Config
+from seedsweep.cli.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import as_text, is_quoted, key_of, quoted, split, text_of
 from seedsweep.runs.command import typed

@@ -21,8 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.bounds import all_finite
-from seedsweep.config.schema import Config
-from seedsweep.config.yaml_file import read_yaml
+from seedsweep.cli.config.schema import Config
+from seedsweep.cli.config.yaml_file import read_yaml
 from seedsweep.errors import SeedsweepError
 from seedsweep.models import nets
 from seedsweep.runs.command import shown
