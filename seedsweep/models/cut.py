@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor, fx, nn
 
@@ -29,12 +29,11 @@ class Cut:
     backbone: Backbone
     prefix: fx.GraphModule
     upper: fx.Graph
-    _paths: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._paths = tuple(
+        self._paths = [
             str(node.target) for node in self.upper.nodes if node.op in ("call_module", "get_attr")
-        )
+        ]
         self._run = fx.Interpreter(self.backbone, graph=self.upper)  # on the net itself: nothing is copied
 
     def finish(self, activations: Tensor) -> Tensor:
@@ -63,9 +62,14 @@ def find_cut(backbone: Backbone, name: str, wanted: str) -> Cut:
     if wanted not in paths:
         wanted = _at_share(backbone, name, wanted, list(paths))
     path = paths[wanted]
-    graph = _trace(backbone, name, _around(path))
-    nodes = list(graph.nodes)
-    at = next((place for place, node in enumerate(nodes) if _within(node, path)), None)
+    around = [path[:place] for place, char in enumerate(path) if char == "."]
+    nodes = list(_trace(backbone, name, around).nodes)
+    inside = (
+        place
+        for place, node in enumerate(nodes)
+        if node.op == "call_module" and f"{node.target}.".startswith(f"{path}.")
+    )
+    at = next(inside, None)
     crossing = [] if at is None else _crossing(backbone, nodes, at)
     if at is None or len(crossing) != 1:
         near = _nearest(backbone, name, path)
@@ -97,15 +101,6 @@ class _Tracer(fx.Tracer):
 def _shown(path: str) -> str:
     """Returns a module's name as files and users know it, without what holds the net here."""
     return path.removeprefix("net").removeprefix(".").removeprefix("model.")
-
-
-def _around(path: str) -> list[str]:
-    parts = path.split(".")
-    return [".".join(parts[:n]) for n in range(1, len(parts))]
-
-
-def _within(node: fx.Node, path: str) -> bool:
-    return node.op == "call_module" and f"{node.target}.".startswith(f"{path}.")
 
 
 def _trace(backbone: Backbone, name: str, opened: Collection[str]) -> fx.Graph:
