@@ -11,12 +11,12 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-PATIENCE = 10.0  # seconds that a reader who takes nothing is waited for, once
+LONGEST_WAIT = 10.0  # seconds, once, for a reader who takes nothing
 PIECE = 512  # bytes: what every system's pipe takes without waiting, once it says that it takes something
 NAMES = {1: "stdout", 2: "stderr"}
 
 
-class _Kept(io.RawIOBase):
+class _Protected(io.RawIOBase):
     """A file descriptor whose write never fails.
 
     A closed pipe or terminal, or a full disk, gets nothing more. A reader who takes nothing is waited for once;
@@ -27,7 +27,7 @@ class _Kept(io.RawIOBase):
         self.name = f"<{name}>"
         self._fd = fd
         self._waits = not stat.S_ISREG(os.fstat(fd).st_mode) and hasattr(select, "poll")
-        self._patience = PATIENCE
+        self._longest_wait = LONGEST_WAIT
         self._gone = False
         self._again = 0  # bytes of the next write that were written before a signal came
 
@@ -69,13 +69,13 @@ class _Kept(io.RawIOBase):
             return True
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
-        ready = bool(poll.poll(self._patience * 1000))
+        ready = bool(poll.poll(self._longest_wait * 1000))
         if not ready:
-            self._patience = 0.0
+            self._longest_wait = 0.0
         return ready
 
 
-def keep() -> None:
+def protect() -> None:
     """Puts streams that never fail in the place of standard output and error, in the log's handlers too.
 
     A descriptor that is closed (``>&-``) is opened on nothing: else the next file would get its number, and with it
@@ -105,7 +105,7 @@ def _replace(fd: int, name: str) -> None:
         with suppress(OSError, ValueError):
             old.flush()
     new = io.TextIOWrapper(
-        io.BufferedWriter(_Kept(fd, name)),
+        io.BufferedWriter(_Protected(fd, name)),
         encoding=getattr(old, "encoding", None) or "utf-8",
         errors=getattr(old, "errors", None) or "backslashreplace",
         line_buffering=fd == 2

@@ -198,7 +198,7 @@ def test_sentences(error: Exception, said: str | None) -> None:
 def test_a_log_that_cannot_be_written_is_no_matter_for_the_terminal(
     small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(logging, "raiseExceptions", False)  # as ``streams.keep`` does
+    monkeypatch.setattr(logging, "raiseExceptions", False)  # as ``streams.protect`` does
     handler = logging.FileHandler(small / "run.log")
     fill(small)
     handler.emit(logging.makeLogRecord({"msg": "x" * MIB}))

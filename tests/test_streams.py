@@ -15,8 +15,8 @@ LOUD = """
 import logging, sys
 from rich.console import Console
 from seedsweep import streams
-streams.PATIENCE = 0.2
-streams.keep()
+streams.LONGEST_WAIT = 0.2
+streams.protect()
 logging.basicConfig(level="INFO", stream=sys.stdout)
 sys.stdout.write("first\\n"); sys.stdout.flush()
 sys.stdin.read(1)
@@ -92,7 +92,7 @@ def test_a_terminal_that_goes_away(tmp_path: Path) -> None:
 def test_streams_of_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = (sys.stdout, sys.stderr)
     monkeypatch.setattr("logging.raiseExceptions", True)
-    streams.keep()
+    streams.protect()
     assert (sys.stdout, sys.stderr) == ours
 
 
@@ -108,7 +108,7 @@ def test_the_run_goes_on_where_head_has_gone(tmp_path: Path) -> None:
 
 def test_a_signal_has_nothing_printed_twice() -> None:
     out, into = os.pipe()
-    raw = streams._Kept(into, "stdout")
+    raw = streams._Protected(into, "stdout")
     stream = io.TextIOWrapper(io.BufferedWriter(raw), write_through=True)
 
     long = "a" * streams.PIECE + "b"

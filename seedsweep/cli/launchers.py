@@ -48,7 +48,7 @@ def enter(hydra: Any, place: str) -> None:
     Raises:
         SeedsweepError: the folder is not on this machine.
     """
-    streams.keep()
+    streams.protect()
     for handler in logging.getLogger().handlers:
         handler.setFormatter(logging.Formatter(f"[{place}] %(message)s"))
     quiet()

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with signals.heard(to_the_end=of_process) as stop:
         try:
             if of_process:
-                streams.keep()
+                streams.protect()
             return _main(list(sys.argv[1:] if argv is None else argv))
         except KeyboardInterrupt:
             return stop.code
