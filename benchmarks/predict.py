@@ -24,8 +24,7 @@ from seedsweep.models.build import add_head
 from seedsweep.models.classifier import FeatureNet
 from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.training.assemble import backbone_as_set
-from seedsweep.training.card import card_of
-from seedsweep.training.effective import effective
+from seedsweep.training.effective import card_of
 
 NET, SIDE, N = "efficientnet_lite0", 224, 2000
 
@@ -44,7 +43,7 @@ def figures() -> Iterator[Row]:
     paths, root = prepared.table.paths, prepared.table.root
     backbone = backbone_as_set(cfg)
     built = add_head(backbone, len(prepared.table.classes), cfg.head, cfg.seed)
-    card = card_of(cfg, built, effective(cfg, built), prepared.table.classes, {})
+    card = card_of(cfg, built, prepared.table.classes, {})
     trained = Trained(built.classifier.eval(), prepared.table.classes, (SIDE, SIDE), card, Path("none"), "")
     answer = Answer(trained, cfg)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

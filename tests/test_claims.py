@@ -7,8 +7,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from seedsweep.errors import SeedsweepError
 from seedsweep.stats.calibration_error import calibrate, ece, ece_by_chance, reliability, scaled
-from seedsweep.stats.interval import over_seeds, wilson
-from seedsweep.stats.over_images import over_images
+from seedsweep.stats.interval import over_images, over_seeds, wilson
 from seedsweep.stats.pairs import by_group, compare, crossed_mean, holm, mcnemar, paired_bootstrap
 from seedsweep.stats.ranking import accuracy, standings
 

@@ -5,7 +5,7 @@ import torch
 
 from seedsweep.cli.config.schema import Config
 from seedsweep.errors import SeedsweepError
-from seedsweep.training.device import device_of
+from seedsweep.training.assemble import device_of
 from seedsweep.training.options import TrainerConfig
 
 CASES = [("auto", False, "cpu"), ("auto", True, "cuda"), ("cpu", True, "cpu"), ("gpu", True, "cuda")]

@@ -16,8 +16,8 @@ from seedsweep.cli.main import main
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.image_features import FeatureImages
 from seedsweep.models.checkpoint import not_finite, read_checkpoint
+from seedsweep.training.heads import divergence, validation_metrics
 from seedsweep.training.module import ArmModule
-from seedsweep.training.sums import divergence, validation_metrics
 
 SMALL = [
     "backbone=timm", "backbone.name=test_resnet", "backbone.weights=none", "data.demo.n_images=70",

@@ -22,8 +22,8 @@ from seedsweep.features.image_features import FeatureImages
 from seedsweep.training import assemble
 from seedsweep.training import run as training
 from seedsweep.training.heads import HeadFit
+from seedsweep.training.route import open_features
 from seedsweep.training.run import train
-from seedsweep.training.stored import open_features
 
 INCEPTION = ["backbone=inception_v3", "data.image_size=[75,75]", "backbone.weights=none"]
 VGG = ["backbone=vgg16", "batchnorm=batch_stats", "backbone.weights=none"]  # no BatchNorm: any policy serves
@@ -103,10 +103,9 @@ def test_features_are_extracted_once(cache: str, tmp_path: Path, monkeypatch: py
     config = quick(cache, "features=required", "augment=none")
     train(config, tmp_path / "a")
     monkeypatch.setattr(
-        "seedsweep.training.stored.build_engine", lambda *_: pytest.fail("a second pass over the images")
+        "seedsweep.training.route.build_engine", lambda *_: pytest.fail("a second pass over the images")
     )
     monkeypatch.setattr("seedsweep.data.pixels.read_image", lambda *_: pytest.fail("decoded again"))
-    monkeypatch.setattr(assemble, "_last", None)
     other = quick(cache, "features=required", "augment=none", "head.width=8", "seed=5")
     train(other, tmp_path / "b", pictures=False)
 
@@ -209,9 +208,9 @@ def test_a_damaged_shard_is_noticed_and_made_again(cache: str) -> None:
 
 def test_an_interrupted_extraction_goes_on(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = quick(cache, "augment=none", "features.batch_size=8")
-    from seedsweep.training import stored
+    from seedsweep.training import route
 
-    build, calls = stored.build_engine, []
+    build, calls = route.build_engine, []
 
     def stopping(net: nn.Module, *args: object) -> object:
         engine = build(net, *args)  # type: ignore[arg-type]
@@ -227,17 +226,17 @@ def test_an_interrupted_extraction_goes_on(cache: str, monkeypatch: pytest.Monke
 
         return Stops()
 
-    monkeypatch.setattr(stored, "build_engine", stopping)
+    monkeypatch.setattr(route, "build_engine", stopping)
     with pytest.raises(KeyboardInterrupt):
         opened(config)
     assert opened(config).extracted == 70 - 3 * 8
 
 
 def test_all_views_of_a_run_share_an_engine(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from seedsweep.training import stored
+    from seedsweep.training import route
 
-    build, built = stored.build_engine, []
-    monkeypatch.setattr(stored, "build_engine", lambda *args: built.append(0) or build(*args))
+    build, built = route.build_engine, []
+    monkeypatch.setattr(route, "build_engine", lambda *args: built.append(0) or build(*args))
     images = opened(quick(cache, "augment=light", "features.views=2", "trainer.max_epochs=2"))
     for epoch in (0, 1):
         images.training_features(epoch)

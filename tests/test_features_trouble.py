@@ -28,7 +28,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.features import budget, extract, feature_store
 from seedsweep.features.engines import Engine
 from seedsweep.features.feature_store import Space, View, locked
-from seedsweep.training import stored
+from seedsweep.training import route
 from seedsweep.training.run import train
 
 __all__ = ["cache"]  # the fixture
@@ -39,7 +39,7 @@ TRAIN = 38  # of the 70 photographs
 def arm(run: Path, store: Path, epochs: int, tell: Connection | None = None) -> None:
     """One frozen arm in a process of its own; shards of one batch, so that there is much to interrupt."""
     extract.SHARD_IMAGES, extract.SHARD_SECONDS = 8, 0
-    build = stored.build_engine
+    build = route.build_engine
 
     def telling(net: nn.Module, *args: object) -> Engine:
         engine = build(net, *args)  # type: ignore[arg-type]
@@ -47,7 +47,7 @@ def arm(run: Path, store: Path, epochs: int, tell: Connection | None = None) -> 
             tell.send("extracting")
         return engine
 
-    stored.build_engine = telling  # type: ignore[assignment]
+    route.build_engine = telling  # type: ignore[assignment]
     more = [
         "features=required",
         "features.batch_size=8",

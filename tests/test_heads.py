@@ -13,16 +13,15 @@ from seedsweep.data.epoch import epoch_order, epoch_seed
 from seedsweep.models.classifier import Head
 from seedsweep.models.options import HeadConfig
 from seedsweep.training import head_step, heads
-from seedsweep.training.head_step import HeadLoss, HeadStep
+from seedsweep.training.head_step import HeadLoss, HeadStep, build_optimizer, optimizer_step
 from seedsweep.training.heads import (
     ONE_THREAD,
     HeadData,
     HeadFit,
     HeadSchedule,
+    divergence,
 )
-from seedsweep.training.optimizer import build_optimizer, optimizer_step
 from seedsweep.training.options import OptimConfig
-from seedsweep.training.sums import divergence
 
 CLASSES = list("abcde")
 FEATURES, N_TRAIN = 24, 90

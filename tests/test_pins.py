@@ -26,8 +26,7 @@ from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.errors import RefusedError, SeedsweepError
 from seedsweep.runs.jobs import shared_manifest
 from seedsweep.study.worker import agree_on_images
-from seedsweep.training.run import train
-from seedsweep.training.shared_setup import Given
+from seedsweep.training.run import Given, train
 
 TINY = [
     "data=folder",

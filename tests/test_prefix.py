@@ -21,8 +21,8 @@ from seedsweep.models.cut import find_cut
 from seedsweep.models.options import BackboneConfig
 from seedsweep.training.assemble import backbone_as_set, backbone_of, build_module
 from seedsweep.training.module import ArmModule
+from seedsweep.training.route import open_features
 from seedsweep.training.run import train
-from seedsweep.training.stored import open_features
 
 NETS = {
     "efficientnet_lite0": 32,

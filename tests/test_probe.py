@@ -9,7 +9,7 @@ from torch import nn
 
 from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.batchnorm.policy import set_batchnorm
-from seedsweep.training import probe
+from seedsweep.training import online
 
 
 @pytest.mark.parametrize(
@@ -30,10 +30,10 @@ def test_both_modes_see_the_same_images(
         calls.append(rows.tolist())
         return torch.zeros(len(rows), 2)
 
-    monkeypatch.setattr(probe, "predict", predict)
+    monkeypatch.setattr(online, "predict", predict)
     images = SimpleNamespace(prepared=SimpleNamespace(table=SimpleNamespace(labels=np.zeros(97, np.int64))))
     module = SimpleNamespace(classifier=classifier)
-    figures = probe.probe_accuracies(module, images, torch.arange(97), batch)
+    figures = online.probe_accuracies(module, images, torch.arange(97), batch)
     assert [len(rows) for rows in calls] == seen
     assert calls[0] == calls[-1]
     assert figures["bn_gap"] == 0

@@ -21,6 +21,7 @@ from seedsweep.batchnorm.policy import norm_layers, statistics_untouched
 from seedsweep.batchnorm.statistics import recalibrate
 from seedsweep.cli.config.schema import Config
 from seedsweep.data.epoch import build_augment
+from seedsweep.data.value_ranges import Ranges
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import BuiltModel
 from seedsweep.models.called import NONE
@@ -121,7 +122,9 @@ def built_of(config: Config) -> tuple[ArmModule, BuiltModel, bool]:
 
     torch.manual_seed(0)
     backbone = backbone_as_set(config, calibrate)
-    module, built = build_module(config, SimpleNamespace(table=table), backbone)  # type: ignore[arg-type]
+    pixels = SimpleNamespace(how=SimpleNamespace(ranges=Ranges()))
+    prepared: Any = SimpleNamespace(table=table, pixels=pixels)
+    module, built = build_module(config, prepared, backbone)
     for _, layer in norm_layers(built.classifier):
         nn.init.uniform_(layer.weight, 0.5, 1.5)  # timm begins some at 0, which hides what they do
     return module, built, any(moved)

@@ -21,8 +21,8 @@ from seedsweep.report.run_pictures import confusion_figure, curves_figure, draw_
 from seedsweep.runs.csv_files import write_history
 from seedsweep.runs.grid import ArmRow, arms, collect
 from seedsweep.stats.scores import majority_share, score
-from seedsweep.training.finish import ToDraw
-from seedsweep.training.tensorboard import MODES, RunTensorBoard
+from seedsweep.training.recorder import MODES, RunTensorBoard
+from seedsweep.training.to_draw import ToDraw
 
 CLASSES = ["a", "b", "c"]
 HISTORY = [

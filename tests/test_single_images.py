@@ -16,8 +16,7 @@ from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.diagnosis.stored_features import Material, part_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.training.assemble import backbone_of
-from seedsweep.training.run import train
-from seedsweep.training.shared_setup import Given
+from seedsweep.training.run import Given, train
 
 NET = ["backbone=timm", "backbone.name=test_resnet", "backbone.weights=none", "head.width=0", "features=off"]
 POLICIES = {

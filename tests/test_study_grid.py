@@ -14,7 +14,7 @@ from seedsweep.cli.config.schema import Config
 from seedsweep.cli.main import main
 from seedsweep.data.pin import Pin
 from seedsweep.study import main_process, processes, reevaluation
-from seedsweep.training import test_split
+from seedsweep.training import finish
 
 arm = study_stub.arm  # the fixture
 
@@ -235,8 +235,8 @@ def test_the_test_images_are_met_once(in_tmp: Path, monkeypatch: pytest.MonkeyPa
     (folder / "checkpoints" / "best.ckpt").touch()
     scores = {"acc": 0.9, "macro_f1": 0.8, "loss": 0.1}
     (folder / "metrics.json").write_text(json.dumps({"status": "finished", "test": scores}))
-    monkeypatch.setattr(test_split, "pinned_images", lambda *_: pytest.fail("they were met before"))
-    assert test_split.score_test(config_of("+experiment=frozen_bn"), folder, Pin.of_run(folder)) == scores
+    monkeypatch.setattr(finish, "pinned_images", lambda *_: pytest.fail("they were met before"))
+    assert finish.score_test(config_of("+experiment=frozen_bn"), folder, Pin.of_run(folder)) == scores
 
 
 def test_one_study_may_be_called_with_more_trials(arm: Arm) -> None:

@@ -18,10 +18,9 @@ from seedsweep.cli.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import conf_dir
 from seedsweep.report.run_pictures import draw_run
-from seedsweep.training import probe
+from seedsweep.training import online
 from seedsweep.training.module import ArmModule
-from seedsweep.training.run import train
-from seedsweep.training.shared_setup import Given
+from seedsweep.training.run import Given, train
 
 SMALL = [
     "backbone=efficientnet_lite0",
@@ -39,7 +38,7 @@ SMALL = [
 ]
 # a server that has imported everything forks a process in no time; nothing of torch has run in it
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["seedsweep.training.run", "seedsweep.training.stored", "hydra"])
+processes.set_forkserver_preload(["seedsweep.training.run", "seedsweep.training.route", "hydra"])
 EXPERIMENTS = [
     # what each of the others does with its net is tested quickly, too (test_record_net)
     pytest.param(name, marks=[] if name in ("frozen_bn", "finetune_upper") else pytest.mark.slow)
@@ -116,7 +115,7 @@ def test_a_seed_repeats_to_the_bit(reference: Path, tmp_path: Path):
 
 def test_the_probe_disturbs_nothing(reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     figures = {"train_images/acc_train_mode": 0.0, "train_images/acc_eval_mode": 0.0, "bn_gap": 0.0}
-    monkeypatch.setattr(probe, "probe_accuracies", lambda *_: dict(figures))
+    monkeypatch.setattr(online, "probe_accuracies", lambda *_: dict(figures))
     train(small("batchnorm=train"), tmp_path / "unprobed")
     first, second = weights(reference), weights(tmp_path / "unprobed")
     assert all(torch.equal(first[key], second[key]) for key in first)

@@ -26,8 +26,7 @@ from seedsweep.models.timm_model import converted
 from seedsweep.models.weight_file import read_tensors
 from seedsweep.models.weights import WeightsOrigin, load_pretrained
 from seedsweep.training.assemble import backbone_as_set
-from seedsweep.training.card import card_of
-from seedsweep.training.effective import effective
+from seedsweep.training.effective import card_of
 
 State = dict[str, Tensor]
 
@@ -268,7 +267,7 @@ def ours(folder: Path, *overrides: str, whole: bool = True) -> Path:
         {
             "state_dict": state,
             "whole": whole,
-            CARD: card_of(config, built, effective(config, built), ["a", "b"], {}),
+            CARD: card_of(config, built, ["a", "b"], {}),
         },
         path,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -145,19 +146,16 @@ def layer_of_one_value(net: nn.Module, height: int, width: int) -> str:
     """
     found: list[str] = []
 
-    def look(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            shape = inputs[0].shape
-            if shape[0] * prod(shape[2:]) == 1:
-                found.append(name)
-
-        return hook
+    def look(name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        shape = inputs[0].shape
+        if shape[0] * prod(shape[2:]) == 1:
+            found.append(name)
 
     layers = [(name, layer) for name, layer in norm_layers(net) if not follows_stored(layer)]
     if not layers:
         return ""
     like = next(net.parameters())
-    handles = [layer.register_forward_pre_hook(look(name)) for name, layer in layers]
+    handles = [layer.register_forward_pre_hook(partial(look, name)) for name, layer in layers]
     try:
         with statistics_untouched(net), torch.no_grad():
             net.eval()

@@ -60,7 +60,7 @@ class BatchNormCallback(pl.Callback):
         """Sets the policy before the optimisers are made, on layers that are there already."""
         self._release()  # a training that ended in an error has not
         if stage == "fit" and self._part(pl_module) is not None:
-            self._handle = self._set(pl_module)
+            self._set(pl_module)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Sets it on layers that the module's own ``setup`` or ``configure_model`` made, too.
@@ -109,10 +109,11 @@ class BatchNormCallback(pl.Callback):
         for name, before in (handle.layers if handle else {}).items():
             if name in layers:  # made from the layer before, while that was under the policy
                 layers[name].track_running_stats = before.track_running_stats
-        self._handle = self._set(pl_module)
+        self._set(pl_module)
 
-    def _set(self, pl_module: pl.LightningModule) -> BatchNormHandle:
-        return set_batchnorm(pl_module, self.policy, None if self.submodule is None else [self.submodule])
+    def _set(self, pl_module: pl.LightningModule) -> None:
+        modules = None if self.submodule is None else [self.submodule]
+        self._handle = set_batchnorm(pl_module, self.policy, modules)
 
     def _release(self) -> None:
         if self._handle is not None:

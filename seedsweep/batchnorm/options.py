@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from seedsweep.bounds import (
-    one_of,
-)
+from seedsweep.bounds import one_of
 from seedsweep.errors import SeedsweepError
 
 

@@ -106,7 +106,12 @@ class BatchNormHandle:
         for name, layer in self.layers.items():
             state = getattr(layer, STATE, None)
             if state is None:
-                state = _state_of(layer, _around(self.model, name))
+                around = _around(self.model, name)
+                own_mode = (
+                    None if around is not None and around.training == layer.training else layer.training
+                )
+                trained = {key: p.requires_grad for key, p in layer.named_parameters(recurse=False)}
+                state = _State(trained, layer.track_running_stats, own_mode)
                 setattr(layer, STATE, state)
             state.policies.pop(self._call, None)
             state.policies[self._call] = self.policy
@@ -200,9 +205,8 @@ def follows_stored(layer: nn.Module) -> bool:
 @contextmanager
 def statistics_untouched(net: nn.Module) -> Iterator[None]:
     """Restores all BatchNorm buffers and all train/eval flags of ``net`` on leaving."""
-    buffers = [
-        (buffer, buffer.clone()) for _, layer in norm_layers(net) for buffer in layer.buffers(recurse=False)
-    ]
+    layers = [layer for _, layer in norm_layers(net)]
+    buffers = [(buffer, buffer.clone()) for layer in layers for buffer in layer.buffers(recurse=False)]
     with modes_untouched(net):
         try:
             yield
@@ -242,12 +246,6 @@ def _act(layer: _BatchNorm, state: _State) -> None:
         layer.track_running_stats = policy.update_statistics
     for key, parameter in layer.named_parameters(recurse=False):
         parameter.requires_grad = policy.train_affine if policy else state.requires_grad[key]
-
-
-def _state_of(layer: _BatchNorm, around: nn.Module | None) -> _State:
-    requires_grad = {key: p.requires_grad for key, p in layer.named_parameters(recurse=False)}
-    own_mode = layer.training if around is None or around.training != layer.training else None
-    return _State(requires_grad, layer.track_running_stats, own_mode)
 
 
 def _around(model: nn.Module, name: str) -> nn.Module | None:

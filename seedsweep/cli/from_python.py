@@ -25,7 +25,7 @@ from seedsweep.overrides import setting
 from seedsweep.runs.jobs import holds_run, is_finished
 from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.settings import refuse_other_settings
-from seedsweep.training.identity import what_counts
+from seedsweep.training.options import what_counts
 
 if TYPE_CHECKING:
     from torch import nn

@@ -21,7 +21,7 @@ from seedsweep.overrides import key_of, text_of
 from seedsweep.runs.jobs import JOB, holds_run, is_finished, shared_manifest
 from seedsweep.runs.recorded import count, varied
 from seedsweep.runs.settings import other_settings
-from seedsweep.training.identity import digest, what_counts
+from seedsweep.training.options import run_digest, what_counts
 from seedsweep.whole import read_json
 
 NOT_COMPARED = ("experiment.teaches",)
@@ -59,7 +59,7 @@ def check_settings(grid: Path, choices: Mapping[str, Sequence[str]], compose: Co
         differs = ""
         for together in islice(product(*lines.values()), MOST):
             config = compose.config(together)
-            is_same = digest(config) == note.get("config")
+            is_same = run_digest(config) == note.get("config")
             differs = "" if is_same else other_settings(job, what_counts(config), NOT_COMPARED)
             if not differs:
                 break
@@ -147,4 +147,4 @@ def _is_wanted(grid: Path, config: Config) -> bool:
     total = count(varied(grid))
     if total is not None and len(done) >= total:
         return False
-    return digest(config) not in done or len(list(grid.glob("manifest_*.csv"))) == 1
+    return run_digest(config) not in done or len(list(grid.glob("manifest_*.csv"))) == 1

@@ -28,7 +28,7 @@ from seedsweep.names import path_of
 from seedsweep.runs import jobs as record
 from seedsweep.runs.command import command, typed
 from seedsweep.runs.recorded import arm_label, count, varied
-from seedsweep.training.identity import digest as run_digest
+from seedsweep.training.options import run_digest
 from seedsweep.whole import read_json
 
 log = logging.getLogger(__name__)

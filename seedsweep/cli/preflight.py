@@ -29,7 +29,7 @@ from seedsweep.runs.jobs import holds_run, is_named_by_clock
 from seedsweep.runs.recorded import GRID
 from seedsweep.runs.settings import refuse_other_settings, saved_settings
 from seedsweep.study.options import OF_THE_STUDY
-from seedsweep.training.identity import what_counts
+from seedsweep.training.options import what_counts
 
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
 PARTS = ("run", "sweep", "sweeper", "launcher", "job", "runtime", "callbacks", "overrides")  # of hydra

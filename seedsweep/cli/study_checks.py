@@ -14,7 +14,7 @@ from seedsweep.cli.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import key_of, merged, text_of
 from seedsweep.study.options import OF_THE_STUDY
-from seedsweep.training.identity import what_counts
+from seedsweep.training.options import what_counts
 
 PLAIN = re.compile(r"[\w.+-]+")  # what a folder's name may hold as it is
 EXPERIMENT = "${experiment.name}"

@@ -19,9 +19,9 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import ArmBackbone
 from seedsweep.models.classifier import FeatureNet
 from seedsweep.training.assemble import backbone_as_set, backbone_of
+from seedsweep.training.module import Source
 from seedsweep.training.options import ArmSettings
-from seedsweep.training.predict import Source
-from seedsweep.training.stored import open_features
+from seedsweep.training.route import open_features
 
 VIEWS = 3  # passes in train mode: a head that saw one draw of its batches only would learn that draw
 EVAL_BATCH = 64

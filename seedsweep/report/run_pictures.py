@@ -21,7 +21,7 @@ from seedsweep.drawing import GREY, INK, TRAIN, TRAP, VAL, figure, plain, save, 
 from seedsweep.stats.calibration_error import Reliability
 
 if TYPE_CHECKING:
-    from seedsweep.training.finish import ToDraw
+    from seedsweep.training.to_draw import ToDraw
 
 Labels = NDArray[np.int64]
 History = list[dict[str, float]]  # a row an epoch: ``epoch`` from 0, ``train/...``, ``train_images/...``

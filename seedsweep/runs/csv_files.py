@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from seedsweep.data.manifest import read_manifest
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.names import cell, of_cell, open_csv
-from seedsweep.stats.interval import Interval
-from seedsweep.stats.over_images import over_images
+from seedsweep.stats.interval import Interval, over_images
 from seedsweep.whole import replacing
 
 log = logging.getLogger(__name__)

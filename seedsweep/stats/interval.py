@@ -1,4 +1,4 @@
-"""A number and the interval around it: of a share of images, and of a mean over seeds."""
+"""A number and the interval around it: over images (another sample of the same kind), or over seeds."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy import stats
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse, stats
 
+Labels = NDArray[np.int64]
+Floats = NDArray[np.float64]
 LEVEL = 0.95
 RESAMPLES = 2000  # the ends of a percentile interval then move by about 0.001 with the random start
 
@@ -34,13 +36,37 @@ class Interval:
         return Interval(self.value, max(low, self.low), min(high, self.high), self.over)
 
 
-def wilson(hits: int, n: int, level: float = LEVEL, over: str = "images") -> Interval:
+def wilson(hits: int, n: int, over: str = "images") -> Interval:
     """Returns the share ``hits`` of ``n`` with its score interval (Wilson 1927), which holds at 0 % and 100 % too."""
-    found = stats.binomtest(hits, n).proportion_ci(level, method="wilson")
+    found = stats.binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
     return Interval(hits / n, float(found.low), float(found.high), over)
 
 
-def over_seeds(values: ArrayLike, level: float = LEVEL) -> Interval | None:
+def percentiles(value: float, drawn: Floats, over: str) -> Interval:
+    """Returns an estimate with its percentile interval (Efron 1979), by the same estimate of draws [resamples]."""
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(value), float(low), float(high), over)
+
+
+def t_interval(mean: float, error: float, freedom: float, over: str) -> Interval:
+    """Returns a mean with the t interval of its standard error and degrees of freedom."""
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
+    return Interval(mean, mean - half, mean + half, over)
+
+
+def group_numbers(groups: ArrayLike | None, n: int) -> tuple[Labels, int]:
+    """Returns the number of each of ``n`` images' group, [n], and how many groups there are.
+
+    One group alone says nothing about others: then, and without groups, each image is its own.
+    """
+    if groups is not None:
+        names, group_of = np.unique(np.asarray(groups), return_inverse=True)
+        if len(names) > 1:
+            return group_of, len(names)
+    return np.arange(n), n
+
+
+def over_seeds(values: ArrayLike) -> Interval | None:
     """Returns mean and t interval of scores [S], one a seed; None for fewer than two.
 
     Student 1908; recommended for a few training runs by Dietterich 1998.
@@ -49,6 +75,75 @@ def over_seeds(values: ArrayLike, level: float = LEVEL) -> Interval | None:
     n = len(scores)
     if n < 2:
         return None
-    mean = float(scores.mean())
-    half = float(stats.t.ppf((1 + level) / 2, n - 1) * scores.std(ddof=1) / math.sqrt(n))
-    return Interval(mean, mean - half, mean + half, "seeds")
+    return t_interval(float(scores.mean()), float(scores.std(ddof=1)) / math.sqrt(n), n - 1, "seeds")
+
+
+def over_images(
+    labels: Labels,
+    predicted: Labels,
+    groups: ArrayLike | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Returns percentile bootstrap intervals of ``acc`` and ``macro_f1`` (Efron 1979).
+
+    Only the confusion matrix matters to both, so its occupied cells are drawn in place of the images. Images of one
+    group (photographs of one object) are drawn together: they are not independent.
+
+    Args:
+        labels: [N] class numbers.
+        predicted: [N] class numbers.
+        groups: [N] names; None: every image is its own.
+        resamples: draws.
+        seed: of the draws.
+    """
+    cells, cell_of = np.unique(np.stack([labels, predicted], 1), axis=0, return_inverse=True)
+    cell_of = cell_of.reshape(-1)
+    group_of, n_groups = group_numbers(groups, len(labels))
+    over = "images" if n_groups == len(labels) else "groups of images"
+    acc, f1 = _scores(cells, np.bincount(cell_of, minlength=len(cells))[None].astype(float))
+    if acc[0] in (0.0, 1.0):  # every draw is like every other: the bootstrap knows no more
+        hits = round(float(acc[0]) * n_groups)
+        return {
+            "acc": wilson(hits, n_groups, over),
+            "macro_f1": _macro_f1_at_the_edge(labels, bool(acc[0]), over),
+        }
+    accs, f1s = _scores(cells, _drawn(cell_of, len(cells), group_of, n_groups, resamples, seed))
+    return {"acc": percentiles(acc[0], accs, over), "macro_f1": percentiles(f1[0], f1s, over)}
+
+
+def _macro_f1_at_the_edge(labels: Labels, perfect: bool, over: str) -> Interval:
+    """Returns macro-F1's interval where all predictions are correct, or none: as far as the rarest class allows.
+
+    No closed form is known; F1 of a class is at least its recall where nothing else is taken for it, so the mean of
+    the classes' score intervals stands for it, wide where classes are rare.
+    """
+    _, sizes = np.unique(labels, return_counts=True)
+    each = [wilson(int(size) if perfect else 0, int(size)) for size in sizes]
+    low, high = (float(np.mean([getattr(one, end) for one in each])) for end in ("low", "high"))
+    return Interval(1.0 if perfect else 0.0, low, high, over)
+
+
+def _drawn(
+    cell_of: Labels, n_cells: int, group_of: Labels, n_groups: int, resamples: int, seed: int
+) -> Floats:
+    """Returns how often each cell was drawn, [resamples, cells]."""
+    rng, n = np.random.default_rng(seed), len(cell_of)
+    if n_groups == n:
+        share = np.bincount(cell_of, minlength=n_cells) / n
+        return rng.multinomial(n, share, size=resamples).astype(float)
+    held = sparse.coo_array((np.ones(n), (group_of, cell_of)), shape=(n_groups, n_cells)).tocsr()
+    times = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=resamples)
+    return np.asarray(times @ held, dtype=float)
+
+
+def _scores(cells: Labels, counts: Floats) -> tuple[Floats, Floats]:
+    """Returns accuracy and macro-F1 [B] of counts [B, cells]; a class that does not occur has no F1."""
+    n = int(cells.max()) + 1
+    true = counts @ np.eye(n)[cells[:, 0]]
+    named = counts @ np.eye(n)[cells[:, 1]]
+    correct = cells[:, 0] == cells[:, 1]
+    hits = counts[:, correct] @ np.eye(n)[cells[correct, 0]]
+    total = true + named
+    f1 = np.divide(2 * hits, total, out=np.zeros_like(total), where=total > 0)
+    return hits.sum(1) / counts.sum(1), f1.sum(1) / (total > 0).sum(1)

@@ -6,16 +6,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.stats.interval import LEVEL, RESAMPLES, Interval
-
-Floats = NDArray[np.float64]
+from seedsweep.stats.interval import RESAMPLES, Floats, Interval, group_numbers, percentiles, t_interval
 
 
-def correct_answers(correct: ArrayLike, groups: ArrayLike | None = None) -> NDArray[np.float64]:
+def correct_answers(correct: ArrayLike, groups: ArrayLike | None = None) -> Floats:
     """Returns ``correct``, [N] or [S seeds, N images], as float64 [S, N] of 0 and 1.
 
     Args:
@@ -50,10 +48,9 @@ class CrossedMean:
     error: float
     freedom: float
 
-    def interval(self, level: float = LEVEL, over: str = "images and seeds") -> Interval:
+    def interval(self, over: str = "images and seeds") -> Interval:
         """Returns the t interval."""
-        half = float(stats.t.ppf((1 + level) / 2, self.freedom)) * self.error
-        return Interval(self.mean, self.mean - half, self.mean + half, over)
+        return t_interval(self.mean, self.error, self.freedom, over)
 
     def p_value(self) -> float:
         """Returns the two-sided p of a mean of zero."""
@@ -127,7 +124,7 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
 
 
 def paired_bootstrap(
-    difference: Floats, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0, over: str = "images"
+    difference: Floats, resamples: int = RESAMPLES, seed: int = 0, over: str = "images"
 ) -> Interval:
     """Returns mean and percentile interval of differences [N], each image drawn with both predictions for it.
 
@@ -135,7 +132,6 @@ def paired_bootstrap(
 
     Args:
         difference: what the one arm scored on an image, less what the other did.
-        level: of confidence.
         resamples: draws.
         seed: of the draws.
         over: what the N are.
@@ -144,8 +140,7 @@ def paired_bootstrap(
     values, count = np.unique(difference, return_counts=True)  # few: the draws are of these
     n = len(difference)
     drawn = np.random.default_rng(seed).multinomial(n, count / n, size=resamples) @ values / n
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(difference.mean()), float(low), float(high), over)
+    return percentiles(difference.mean(), drawn, over)
 
 
 def by_group(values: Floats, groups: ArrayLike | None) -> Floats:
@@ -154,11 +149,9 @@ def by_group(values: Floats, groups: ArrayLike | None) -> Floats:
     A group stands for how far its images lie from the mean of all, added up: the linearised ratio of sums (Cochran
     1977, on clusters of unequal size). Sums as they are would take the sizes of the groups for uncertainty.
     """
-    if groups is None:
-        return values
-    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
-    n_groups, n_images = int(group_of.max()) + 1, values.shape[1]
-    if n_groups in (1, n_images):  # one group alone says nothing about others: the images are what is left
+    n_images = values.shape[1]
+    group_of, n_groups = group_numbers(groups, n_images)
+    if n_groups == n_images:
         return values
     mean = float(values.mean())
     away = np.zeros((len(values), n_groups))

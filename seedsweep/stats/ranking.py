@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.stats.interval import LEVEL, Interval, wilson
+from seedsweep.stats.interval import LEVEL, Floats, Interval, wilson
 from seedsweep.stats.pairs import (
     Comparison,
-    Floats,
     by_group,
     compare,
     correct_answers,

@@ -102,7 +102,7 @@ def meet_test(plan: Plan, winner: Finalist) -> list[dict[str, Any]]:
         ``acc``, ``macro_f1`` and ``loss`` a seed; empty if the data has no test split.
     """
     from seedsweep.data.pin import Pin
-    from seedsweep.training.test_split import score_test  # torch takes seconds
+    from seedsweep.training.finish import score_test
 
     found = []
     for seed, folder in zip(winner.seeds, winner.folders, strict=True):

@@ -125,7 +125,7 @@ def _check_images(plan: Plan, to_go: int) -> None:
     if to_go and plan.is_of_heads:
         from seedsweep.training.run import open_images
 
-        open_images(settings, prepared)
+        open_images(settings, prepared, plan.session)
     if to_go and all(param.key != "data.batch_size" for param in dimensions(plan.study)):
         _tell_of_steps(len(prepared.table.indices("train")), settings.data.batch_size)
 

@@ -18,12 +18,12 @@ from seedsweep.affects import SPLIT, content
 from seedsweep.errors import RefusedError, SeedsweepError
 from seedsweep.runs.record import METRICS
 from seedsweep.runs.settings import differences, flat
+from seedsweep.session import Session
 from seedsweep.study.leases import NUMBER, WORKER, is_gone, me
 from seedsweep.study.options import PrunerConfig, SamplerConfig, StorageConfig, StudyConfig
 from seedsweep.study.space import GRID, Start, build_pruner, dimensions, grid, starts
 from seedsweep.study.storage import open_storage
-from seedsweep.training.identity import what_counts
-from seedsweep.training.options import ArmSettings
+from seedsweep.training.options import ArmSettings, what_counts
 
 if TYPE_CHECKING:  # it brings torch, which a finished study does without
     from seedsweep.data.prepare import PreparedImages
@@ -50,6 +50,7 @@ class Plan:
         compose: returns a trial's settings: what all trials share, and these overrides over it.
         departures: returns the settings in which a trial departs from the file of its experiment.
         digests: of the split and of the images, once they were found.
+        session: shared by the trials of this process.
     """
 
     asked: ArmSettings
@@ -61,6 +62,7 @@ class Plan:
     compose: Callable[[list[str]], ArmSettings]
     departures: Callable[[ArmSettings], list[str]]
     digests: list[str] | None = None
+    session: Session = field(default_factory=Session, repr=False)
     _images: tuple[dict[str, Any], PreparedImages] | None = field(default=None, repr=False)
 
     @property

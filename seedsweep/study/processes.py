@@ -23,6 +23,7 @@ import optuna
 
 from seedsweep import cores, disk, signals
 from seedsweep.errors import USER_ERROR, SeedsweepError
+from seedsweep.session import Session
 from seedsweep.study.leases import Leases
 from seedsweep.study.plan import Plan
 from seedsweep.study.reevaluation import add_again
@@ -115,7 +116,8 @@ class Workers:
         path = self._log(number)
         path.parent.mkdir(exist_ok=True)
         path.touch()
-        plan = replace(self.plan, study=replace(self.plan.study, job=number, workers=1))
+        study = replace(self.plan.study, job=number, workers=1)
+        plan = replace(self.plan, study=study, session=Session())
         failed, fails = multiprocessing.Pipe(duplex=False)
         arguments = (plan, path, share(self.size), dict(os.environ), fails)
         process = _context().Process(target=_run, args=arguments)

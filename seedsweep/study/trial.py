@@ -24,8 +24,7 @@ from seedsweep.study.leases import NUMBER, Heartbeat, Leases
 from seedsweep.study.options import StudyConfig
 from seedsweep.study.plan import EXTRA, Plan
 from seedsweep.study.space import dimensions, suggest
-from seedsweep.training.identity import digest
-from seedsweep.training.options import ArmSettings
+from seedsweep.training.options import ArmSettings, run_digest
 from seedsweep.whole import strict
 
 log = logging.getLogger(__name__)
@@ -117,8 +116,7 @@ def _attempts(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> Outco
 
 
 def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[float, dict[str, Any]]:
-    from seedsweep.training.run import train
-    from seedsweep.training.shared_setup import Given
+    from seedsweep.training.run import Given, train
 
     study, settings = plan.study, plan.compose(lines)
     reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
@@ -142,7 +140,7 @@ def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[fl
             on_epoch=on_epoch,
             pictures=False,
             meet_test=False,
-            given=Given(prepared, departures=tuple(plan.departures(settings))),
+            given=Given(prepared, departures=tuple(plan.departures(settings)), session=plan.session),
         )
     if trial.user_attrs.get(FIXED):  # not after each trial: it looks at every file
         prepared.warn_of_changes()
@@ -160,7 +158,7 @@ def _clear_of_others(folder: Path, settings: ArmSettings, plan: Plan) -> None:
     Its checkpoints may fit the net, and this trial would go on with them. What is there is known by its settings and
     images, which are noted beside it.
     """
-    note, own = folder / "settings.sha256", " ".join([digest(settings), *(plan.digests or [])])
+    note, own = folder / "settings.sha256", " ".join([run_digest(settings), *(plan.digests or [])])
     if folder.is_dir() and not (note.is_file() and note.read_text(errors="replace") == own):
         log.info("%s held a trial with other settings or images: deleted", folder)
         shutil.rmtree(folder)

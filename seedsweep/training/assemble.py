@@ -1,60 +1,68 @@
-"""From the configuration to the net of an arm, ready to train."""
+"""From the settings to the net of an arm, ready to train, and to the device where it is trained."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seedsweep.batchnorm.batches import check_single_images
 from seedsweep.batchnorm.policy import depends_on_batch, norm_layers
 from seedsweep.batchnorm.statistics import load_statistics, recalibrate, save_statistics
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.digest import digest_of_net
+from seedsweep.errors import SeedsweepError
 from seedsweep.models.backbone import Backbone
 from seedsweep.models.build import ArmBackbone, BuiltModel, Calibrate, add_head, build_arm_backbone
 from seedsweep.models.input_scaling import Preprocess
+from seedsweep.training.effective import card_of
 from seedsweep.training.module import ArmModule
 from seedsweep.training.options import ArmSettings
 
 CALIBRATION_BATCH = 64  # large enough for steady statistics
+AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
-_last: tuple[str, ArmBackbone] | None = (
-    None  # the jobs of a grid, or trials of a study, that share a frozen backbone
-)
+
+class SharedBackbone:
+    """Keeps the backbone of the last run, for the next one that has the same: the trials of a study, say.
+
+    It is kept only if no training can change it: frozen, with stored statistics.
+    """
+
+    def __init__(self) -> None:
+        self._key = ""
+        self._kept: ArmBackbone | None = None
+
+    def of(self, config: ArmSettings, prepared: PreparedImages) -> ArmBackbone:
+        """Returns the backbone of :func:`backbone_of`."""
+        key = _backbone_key(config, prepared)
+        if self._kept is not None and self._key == key:
+            return self._kept
+        self._kept = None  # before the next one is built: it takes as much memory
+        made = backbone_of(config, prepared)
+        if not depends_on_batch(made.net) and not any(p.requires_grad for p in made.net.parameters()):
+            self._key, self._kept = key, made
+        return made
 
 
 def backbone_of(config: ArmSettings, prepared: PreparedImages, *, calibrated: bool = True) -> ArmBackbone:
-    """Builds the arm's net but for its head, or returns the one of the last job where it is the same.
-
-    A backbone is shared only if no training can change it: frozen, with stored statistics.
+    """Builds the arm's net but for its head.
 
     Args:
-        config: the whole configuration.
+        config: of the arm.
         prepared: whose training images ``recalibrate`` reads.
         calibrated: False leaves the statistics as they are (a checkpoint follows), unless there is a cut: stored
             activations belong to the statistics that they were made with.
     """
-    global _last
-    calibrated = calibrated or config.backbone.train_from is not None
-    key = _backbone_key(config, prepared) if calibrated else ""
-    if _last is not None and key and _last[0] == key:
-        return _last[1]
-    _last = None
-
-    def calibrate(net: Backbone, preprocess: Preprocess) -> None:
-        _calibrate(net, preprocess, config, prepared)
-
-    backbone = backbone_as_set(config, calibrate if calibrated else None)
-    if key and is_constant(backbone.net):
-        _last = (key, backbone)
-    return backbone
+    if not calibrated and config.backbone.train_from is None:
+        return backbone_as_set(config)
+    return backbone_as_set(config, lambda net, preprocess: _calibrate(net, preprocess, config, prepared))
 
 
 def backbone_as_set(config: ArmSettings, calibrate: Calibrate | None = None) -> ArmBackbone:
@@ -64,43 +72,34 @@ def backbone_as_set(config: ArmSettings, calibrate: Calibrate | None = None) -> 
     )
 
 
-def is_constant(backbone: nn.Module) -> bool:
-    """Says whether training a head behind ``backbone`` leaves it, and what it answers to an image, as it is."""
-    return not depends_on_batch(backbone) and not any(p.requires_grad for p in backbone.parameters())
-
-
 def build_module(
     config: ArmSettings, prepared: PreparedImages, backbone: ArmBackbone
 ) -> tuple[ArmModule, BuiltModel]:
-    """Puts a fresh head on ``backbone``. The head's random start depends on the seed alone."""
-    built = add_head(backbone, len(prepared.table.classes), config.head, config.seed)
-    return arm_module(config, prepared, built), built
-
-
-def arm_module(
-    config: ArmSettings, prepared: PreparedImages, built: BuiltModel, card: dict[str, Any] | None = None
-) -> ArmModule:
-    """Makes the module that trains ``built``.
+    """Puts a fresh head on ``backbone``, and makes the module that trains it.
 
     Args:
-        config: the optimiser's settings, precision, the seed.
+        config: of the arm. The head's random start depends on its seed alone; the net is put into the channels_last
+            layout if it says so.
         prepared: whose classes are learned.
-        built: the net; put into the channels_last layout if the settings say so.
-        card: what its checkpoints tell beside the weights.
+        backbone: of the arm.
+
+    Returns:
+        The module, and the net with its origin.
     """
-    precision = config.trainer.precision
+    built = add_head(backbone, len(prepared.table.classes), config.head, config.seed)
     if config.trainer.channels_last:
         built.classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return ArmModule(
+    module = ArmModule(
         built.classifier,
         config.optim,
         prepared.table.classes,
         config.seed,
         class_weights(config, prepared),
         config.head.label_smoothing,
-        None if precision == "32-true" else torch.bfloat16 if precision.startswith("bf16") else torch.float16,
-        card,
+        AUTOCAST[config.trainer.precision],
+        card_of(config, built, prepared.table.classes, prepared.pixels.how.ranges.as_dict()),
     )
+    return module, built
 
 
 def class_weights(config: ArmSettings, prepared: PreparedImages) -> Tensor | None:
@@ -114,27 +113,37 @@ def class_weights(config: ArmSettings, prepared: PreparedImages) -> Tensor | Non
     return counts.sum() / (len(counts) * counts.float())
 
 
+def device_of(config: ArmSettings) -> torch.device:
+    """Returns what ``trainer.accelerator`` means here; ``auto`` is CUDA if it is there, else the CPU.
+
+    Raises:
+        SeedsweepError: this machine lacks what is asked for.
+    """
+    wanted = config.trainer.accelerator
+    kinds = {"auto": ("cuda", "cpu"), "gpu": ("cuda", "mps")}.get(wanted, (wanted,))
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    for kind in kinds:
+        if there[kind]:
+            return torch.device(kind)
+    raise SeedsweepError(f"trainer.accelerator={wanted} can't be used here; use trainer.accelerator=auto.")
+
+
 def _backbone_key(config: ArmSettings, prepared: PreparedImages) -> str:
-    content = {
-        "backbone": asdict(config.backbone),
-        "preprocess": asdict(config.preprocess),
-        "batchnorm": asdict(config.batchnorm),
-        "size": config.data.image_size,
-        "seed": config.seed if config.backbone.weights == "none" else None,
-        "train": _train_digest(prepared) if config.batchnorm.recalibrate else None,
-        "split_seed": config.data.split_seed if config.batchnorm.recalibrate else None,
-        "cwd": str(Path.cwd()),  # backbone.weights may be a relative path
-    }
-    return json.dumps(content, sort_keys=True, allow_nan=False)
+    """Returns what must be equal for two backbones to be equal."""
+    parts: list[object] = [config.backbone, config.preprocess, config.batchnorm, config.data.image_size]
+    if config.backbone.weights == "none":
+        parts.append(config.seed)
+    if config.batchnorm.recalibrate:
+        parts += [_train_digest(prepared), config.data.split_seed]
+    return f"{parts} {Path.cwd()}"  # backbone.weights may be a relative path
 
 
 def _train_digest(prepared: PreparedImages) -> str:
     table = prepared.table
     ranges = prepared.pixels.how.ranges.as_dict()
     content = "".join(table.digests[row] for row in table.indices("train"))
-    return hashlib.sha256(
-        (content + (json.dumps(ranges, allow_nan=False) if ranges else "")).encode()
-    ).hexdigest()
+    content += json.dumps(ranges, allow_nan=False) if ranges else ""
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _calibrate(net: Backbone, preprocess: Preprocess, config: ArmSettings, prepared: PreparedImages) -> None:
@@ -155,10 +164,8 @@ def _calibrate(net: Backbone, preprocess: Preprocess, config: ArmSettings, prepa
     n_train = len(prepared.table.indices("train"))
     check_single_images(net, config.data.image_size, CALIBRATION_BATCH, n_train)
     recalibrate(net, (preprocess(part) for part in _calibration_batches(prepared, config.data.split_seed)))
-    try:
+    with suppress(OSError):  # a cache that can't be written costs time, not the run
         save_statistics(net, path)
-    except OSError:  # a cache that can't be written costs time, not the run
-        return
 
 
 def _calibration_batches(prepared: PreparedImages, seed: int) -> Iterator[Tensor]:

@@ -48,19 +48,18 @@ class KeepBestAndLast(Checkpoint):
     was moved goes on as if it had not been. A tie keeps the earlier epoch.
 
     Args:
-        folder: of the checkpoints.
         recorder: acts before this callback.
     """
 
-    def __init__(self, folder: Path, recorder: Recorder) -> None:
-        self.folder = folder
+    def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes."""
-        trainer.save_checkpoint(self.folder / LAST, weights_only=False)
+        last = self.recorder.folder / "checkpoints" / LAST
+        trainer.save_checkpoint(last, weights_only=False)
         if best_epoch(self.recorder.rows) == len(self.recorder.rows) - 1:
-            _keep_as_best(self.folder / LAST)
+            _keep_as_best(last)
 
 
 def best_epoch(rows: list[dict[str, float]]) -> int:
@@ -142,19 +141,9 @@ def checkpoint_to_resume(folder: Path, state: dict[str, Tensor]) -> Path | None:
 def _check_best(path: Path, epoch: int, best: int, state: dict[str, Tensor]) -> int | None:
     """Sees that best.ckpt is what the history of another checkpoint says, before any training.
 
-    Where that checkpoint is the best itself, best.ckpt is written anew if need be.
-
-    Args:
-        path: of the other checkpoint, which is whole.
-        epoch: its, from 0.
-        best: the best epoch of its history.
-        state: of the net that best.ckpt must fit.
-
-    Returns:
-        The epoch of best.ckpt where it is a later one, from which training can go on; else None.
-
-    Raises:
-        RefusedError: best.ckpt is gone, damaged or of another epoch, and the weights of the best epoch with it.
+    ``epoch`` is that of the other checkpoint at ``path``, ``best`` the best of its history. Where the two are one,
+    best.ckpt is written anew if need be. Returns the epoch of best.ckpt where it is a later one, from which training
+    can go on. Raises RefusedError where the weights of the best epoch are lost.
     """
     kept, what = -1, "is missing"
     if path.with_name(BEST).is_file():

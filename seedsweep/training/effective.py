@@ -1,12 +1,15 @@
-"""The effective switches of a net that was built: read off its layers, not off the settings."""
+"""What a net that was built really does, read off its layers and not off the settings; and its checkpoint's card."""
 
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import nn
 
+import seedsweep
 from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.batchnorm.policy import follows_stored, norm_layers
 from seedsweep.models.build import BuiltModel
@@ -33,7 +36,7 @@ HELD = (
     STORED,
     False,
     False,
-)  # normalises with stored statistics, which don't move; scale and shift are not trained
+)  # of a layer before a cut: statistics don't move, scale and shift are not trained
 
 
 def effective(config: ArmSettings, built: BuiltModel) -> Switches:
@@ -77,6 +80,39 @@ def name_by_values(config: ArmSettings) -> None:
     config.augment.name = augment_called(config.augment)
     config.batchnorm.name = batchnorm_called(config.batchnorm)
     config.preprocess.name = preprocess_called(config.preprocess)
+
+
+def card_of(
+    config: ArmSettings, built: BuiltModel, classes: list[str], values: dict[str, list[float]]
+) -> dict[str, Any]:
+    """Returns what a checkpoint tells beside its weights, so that the file alone can be moved and used.
+
+    It holds plain numbers, strings, lists and dicts, which torch reads without running code.
+
+    Args:
+        config: the run's.
+        built: the net, for what ``backbone=auto`` turned out to be.
+        classes: names, in the order of the logits.
+        values: of images of more than 8 bits, the lowest and the highest, which became 0 and 255, by kind.
+    """
+    return {
+        "version": seedsweep.__version__,
+        "classes": list(classes),
+        "image_size": list(config.data.image_size),
+        "values": values,
+        "preprocess": asdict(config.preprocess) | {"name": preprocess_called(config.preprocess)},
+        "backbone": {
+            "name": built.backbone.name,
+            "library": config.backbone.library,
+            "keras": built.backbone.weights.keras,
+            "weights": built.backbone.weights.note or built.backbone.weights.source,
+        },
+        "head": asdict(config.head),
+        "experiment": config.experiment.name,
+        "batchnorm": batchnorm_called(config.batchnorm),
+        "seed": config.seed,
+        "switches": effective(config, built).as_dict(),
+    }
 
 
 def batchnorm_of(backbone: nn.Module, *, recalibrated: bool) -> BatchNormSwitches:

@@ -17,9 +17,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from seedsweep.errors import DivergedError
 from seedsweep.models.classifier import Head
 from seedsweep.models.options import HeadConfig
-from seedsweep.training.heads import HeadData, HeadFit, HeadSchedule
+from seedsweep.training.heads import HeadData, HeadFit, HeadSchedule, divergence
 from seedsweep.training.options import OptimConfig
-from seedsweep.training.sums import divergence
 
 PROBED = 512  # training samples whose accuracy is measured each epoch
 

@@ -1,84 +1,48 @@
-"""What is written when training ends: scores of the best checkpoint, pictures, metrics.json."""
+"""What is written when training ends: scores of the best checkpoint, pictures, metrics.json; later, test scores."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seedsweep.data.manifest import some
+from seedsweep.data.pin import Pin
+from seedsweep.data.prepare import pinned_images
 from seedsweep.digest import digest_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import BuiltModel
+from seedsweep.models.checkpoint import BEST, read_checkpoint
+from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.runs.csv_files import write_predictions
 from seedsweep.runs.record import (
     DIVERGED,
     FINISHED,
     INTERRUPTED,
+    SPLITS,
     Digests,
     RunRecord,
+    add_test_scores,
+    read_metrics,
     versions,
     write_record,
 )
 from seedsweep.runs.switches import Switches
 from seedsweep.stats.scores import score
-from seedsweep.training.hparams import write_finished
-from seedsweep.training.module import ArmModule
+from seedsweep.training.assemble import backbone_of, build_module
+from seedsweep.training.module import ArmModule, predict
 from seedsweep.training.options import ArmSettings
-from seedsweep.training.outcome import Outcome
-from seedsweep.training.predict import predict
-from seedsweep.training.route import Images
-from seedsweep.training.tensorboard import RunTensorBoard
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from seedsweep.training.recorder import Outcome, Recorder
+from seedsweep.training.route import Images, images_of
+from seedsweep.training.to_draw import Draw, to_draw
 
 log = logging.getLogger(__name__)
-
-SPLITS = ("train", "val", "test")
-GALLERY = 24  # worst mistakes shown
-
-
-@dataclass(frozen=True)
-class ToDraw:
-    """What the pictures of a run are drawn from: its history and its predictions of the N validation images.
-
-    Attributes:
-        folder: of the run.
-        label: the arm's name in tables.
-        seed: of the run.
-        history: a row an epoch.
-        best_epoch: whose weights were kept, from 0.
-        classes: names, in the order of their numbers.
-        labels: [N] class numbers.
-        predicted: [N] class numbers.
-        confidence: [N] probability of the predicted class, 0..1.
-        worst: numbers of the most confident mistakes among the N.
-        images: their pixels, uint8 [3, H, W] each.
-    """
-
-    folder: Path
-    label: str
-    seed: int
-    history: list[dict[str, float]]
-    best_epoch: int
-    classes: list[str]
-    labels: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    confidence: NDArray[np.float32]
-    worst: list[int]
-    images: list[NDArray[np.uint8]]
-
-
-Draw = Callable[[ToDraw], "dict[str, Figure]"]  # writes the files, returns figures for TensorBoard by name
 
 
 @dataclass(frozen=True)
@@ -86,37 +50,35 @@ class ArmRun:
     """A run on its way to the end.
 
     Attributes:
-        config: the whole configuration.
-        folder: of the run.
+        config: of the run.
         label: the arm's name in tables.
         module: what is trained.
         built: the net's origin.
         switches: what the run does.
         images: the data.
+        recorder: has the run's folder and history; its TensorBoard is closed at the end.
         departures: settings that the experiment's file says otherwise.
-        board: TensorBoard's writers; closed at the end.
         started: ``time.perf_counter()`` at the start of the run.
-        pictures: draw them with ``draw``, and write the net's graph.
         meet_test: score the test images.
+        pictures: write the net's graph, and the pictures if there is ``draw``.
         draw: draws the pictures; None: nothing does.
     """
 
     config: ArmSettings
-    folder: Path
     label: str
     module: ArmModule
     built: BuiltModel
     switches: Switches
     images: Images
+    recorder: Recorder
     departures: list[str]
-    board: RunTensorBoard
     started: float
-    pictures: bool = True
     meet_test: bool = True
+    pictures: bool = True
     draw: Draw | None = None
 
 
-def finish_run(run: ArmRun, rows: list[dict[str, float]], outcome: Outcome) -> dict[str, Any]:
+def finish_run(run: ArmRun, outcome: Outcome) -> dict[str, Any]:
     """Scores the checkpoint chosen on validation on every split, once, and writes the results.
 
     A run that was interrupted, or diverged, never meets the test images. One that diverged in its first epoch has no
@@ -124,44 +86,41 @@ def finish_run(run: ArmRun, rows: list[dict[str, float]], outcome: Outcome) -> d
 
     Args:
         run: its module has the weights of that checkpoint.
-        rows: the history.
         outcome: how the training ended.
 
     Returns:
         What ``metrics.json`` holds.
     """
-    config, module, images, best = run.config, run.module, run.images, outcome.best_epoch
+    module, recorder, best = run.module, run.recorder, outcome.best_epoch
+    board, rows, folder = recorder.board, recorder.rows, recorder.folder
     status = INTERRUPTED if outcome.interrupted else DIVERGED if outcome.diverged else FINISHED
+    scores: dict[str, Any] = dict.fromkeys(SPLITS)
     if best < 0:
-        run.board.close()
-        return write_record(run.folder, _record(run, rows, outcome, status, dict.fromkeys(SPLITS)))
+        board.close()
+        return write_record(folder, _record(run, outcome, status, scores))
     module.eval()
-    table = images.prepared.table
-    scores: dict[str, Any] = {}
     predictions: list[dict[str, Any]] = []
-    logits_of: dict[str, Tensor] = {}
+    logits: dict[str, Tensor] = {}
     for split in SPLITS:
-        indices = table.indices(split)
-        if len(indices) == 0 or (split == "test" and not (run.meet_test and status == FINISHED)):
-            scores[split] = None
-            continue
-        logits = predict(module, images.source, torch.from_numpy(indices), max(config.data.batch_size, 64))
-        logits_of[split] = logits
-        scores[split] = score(logits, torch.from_numpy(table.labels[indices]), table.classes).as_dict()
-        predictions += _prediction_rows(images, split, indices, logits)
-    write_predictions(run.folder / "predictions.csv", predictions)
-    record = _record(run, rows, outcome, status, scores)
-    write_finished(run.board, record, rows[-1]["bn_gap"])
-    metrics = write_record(run.folder, record)  # before the pictures, which may fail
+        indices = run.images.prepared.table.indices(split)
+        if len(indices) and (split != "test" or (run.meet_test and status == FINISHED)):
+            logits[split], scores[split] = _scored(run.config, module, run.images, indices)
+            predictions += _prediction_rows(run.images, split, indices, logits[split])
+    write_predictions(folder / "predictions.csv", predictions)
+    record = _record(run, outcome, status, scores)
+    board.run_ended(run.switches, run.label, run.config.seed, _at_the_end(scores, rows[-1]["bn_gap"]))
+    metrics = write_record(folder, record)  # before the pictures, which may fail
     if run.pictures:
         if run.draw is not None:
-            for name, figure in run.draw(_to_draw(run, rows, best, logits_of["val"])).items():
-                run.board.picture(name, figure, best)
-        height, width = config.data.image_size
-        run.board.graph(module.classifier, torch.zeros(1, 3, height, width, device=module.device))
+            drawn = run.draw(
+                to_draw(recorder, run.label, run.config.seed, best, run.images.prepared, logits["val"])
+            )
+            for name, figure in drawn.items():
+                board.picture(name, figure, best)
+        board.graph(module.classifier, torch.zeros(1, 3, *run.config.data.image_size, device=module.device))
         record = replace(record, wall_seconds=time.perf_counter() - run.started)
-        metrics = write_record(run.folder, record)
-    run.board.close()
+        metrics = write_record(folder, record)
+    board.close()
     log.info(
         "best epoch %d: val acc %.3f, macro-F1 %.3f%s, bn_gap %+.3f  ->  %s",
         best + 1,
@@ -169,18 +128,85 @@ def finish_run(run: ArmRun, rows: list[dict[str, float]], outcome: Outcome) -> d
         scores["val"]["macro_f1"],
         f", test acc {scores['test']['acc']:.3f}" if scores["test"] else "",
         rows[best]["bn_gap"],
-        run.folder,
+        folder,
     )
     return metrics
 
 
-def _record(
-    run: ArmRun, rows: list[dict[str, float]], outcome: Outcome, status: str, scores: dict[str, Any]
-) -> RunRecord:
-    config, built, table = run.config, run.built, run.images.prepared.table
-    best = run.folder / "checkpoints" / "best.ckpt"
-    known = outcome.best_epoch >= 0
-    modes = rows[outcome.best_epoch] if known else None
+def score_test(config: ArmSettings, run_dir: Path, pin: Pin) -> dict[str, Any] | None:
+    """Scores the test images with a finished run's checkpoint, and adds the scores to its metrics.json.
+
+    Only once: a run that has met them keeps its scores.
+
+    Args:
+        config: the run's own.
+        run_dir: its folder.
+        pin: the images that it was trained and chosen with.
+
+    Returns:
+        The scores, or None if there is no test split.
+
+    Raises:
+        SeedsweepError: the run is not there, or not finished, or its images are not there any more.
+    """
+    checkpoint = run_dir / "checkpoints" / BEST
+    if not (run_dir / "metrics.json").is_file() or not checkpoint.is_file():
+        raise SeedsweepError(
+            f"{run_dir} has no finished run: its metrics.json and checkpoints/best.ckpt are needed."
+        )
+    if known := read_metrics(run_dir).get("test"):
+        return dict(known)
+    flush_denormals()
+    prepared = pinned_images(config.data, config.cache_dir, pin)
+    rows = prepared.table.indices("test")
+    if len(rows) == 0:
+        return None
+    saved = read_checkpoint(checkpoint)
+    whole = bool(saved.get("whole", True))  # of a trial on stored features the head alone is kept
+    backbone = backbone_of(config, prepared, calibrated=not whole)
+    images = images_of(config, prepared, backbone)
+    module, _ = build_module(config, prepared, backbone)
+    wrong = module.load_state_dict(saved["state_dict"], strict=whole)
+    if wrong.unexpected_keys or any(".head." in key for key in wrong.missing_keys):
+        raise SeedsweepError(f"{checkpoint} does not fit the run's configuration.")
+    module.eval()
+    _, scores = _scored(config, module, images, rows)
+    add_test_scores(run_dir, scores)
+    return scores
+
+
+def _scored(
+    config: ArmSettings, module: ArmModule, images: Images, rows: NDArray[np.int64]
+) -> tuple[Tensor, dict[str, Any]]:
+    """Returns logits [n, N] and scores of table rows [n]."""
+    table = images.prepared.table
+    logits = predict(module, images.source, torch.from_numpy(rows), max(config.data.batch_size, 64))
+    return logits, score(logits, torch.from_numpy(table.labels[rows]), table.classes).as_dict()
+
+
+def _at_the_end(scores: dict[str, Any], bn_gap: float) -> dict[str, float]:
+    """Returns what TensorBoard's table of runs shows; ``bn_gap`` is the last."""
+    values = {
+        "val_acc": scores["val"]["acc"],
+        "val_macro_f1": scores["val"]["macro_f1"],
+        "train_acc": scores["train"]["acc"],
+        "bn_gap": bn_gap,
+    }
+    return values | ({"test_acc": scores["test"]["acc"]} if scores["test"] else {})
+
+
+def _record(run: ArmRun, outcome: Outcome, status: str, scores: dict[str, Any]) -> RunRecord:
+    config, backbone, table = run.config, run.built.backbone, run.images.prepared.table
+    rows, checkpoint = run.recorder.rows, run.recorder.folder / "checkpoints" / BEST
+    best, modes = outcome.best_epoch if outcome.best_epoch >= 0 else None, None
+    if best is not None:
+        modes = {
+            "acc_train_mode": rows[best]["train_images/acc_train_mode"],
+            "acc_eval_mode": rows[best]["train_images/acc_eval_mode"],
+            "bn_gap": rows[best]["bn_gap"],
+            # in the trap the best epoch is often the first, its gap still small
+            "bn_gap_last": rows[-1]["bn_gap"],
+        }
     return RunRecord(
         experiment=config.experiment.name,
         departures=run.departures,
@@ -188,8 +214,8 @@ def _record(
         seed=config.seed,
         status=status,
         switches=run.switches,
-        weights=asdict(built.backbone.weights),
-        backbone_fallback=built.backbone.fallback,
+        weights=asdict(backbone.weights),
+        backbone_fallback=backbone.fallback,
         image_size=list(config.data.image_size),
         features=run.images.used,
         trained_in=outcome.trained_in,
@@ -197,21 +223,13 @@ def _record(
         digests=Digests(
             table.split_digest(),
             table.images_digest(),
-            built.backbone.weights.digest,
-            digest_of(best) if known and best.is_file() else None,
+            backbone.weights.digest,
+            digest_of(checkpoint) if best is not None and checkpoint.is_file() else None,
         ),
         epochs=len(rows),
-        best_epoch=outcome.best_epoch if known else None,
+        best_epoch=best,
         scores=scores,
-        train_images={
-            "acc_train_mode": modes["train_images/acc_train_mode"],
-            "acc_eval_mode": modes["train_images/acc_eval_mode"],
-            "bn_gap": modes["bn_gap"],
-            # in the trap the best epoch is often the first, its gap still small
-            "bn_gap_last": rows[-1]["bn_gap"],
-        }
-        if modes
-        else None,
+        train_images=modes,
         versions=versions(),
         wall_seconds=time.perf_counter() - run.started,
         values=run.images.prepared.pixels.how.ranges.as_dict(),
@@ -219,7 +237,9 @@ def _record(
     )
 
 
-def _prediction_rows(images: Images, split: str, indices: np.ndarray, logits: Tensor) -> list[dict[str, Any]]:
+def _prediction_rows(
+    images: Images, split: str, rows: NDArray[np.int64], logits: Tensor
+) -> list[dict[str, Any]]:
     table = images.prepared.table
     names = [f"p_{name}" for name in table.classes]
     probabilities = logits.double().softmax(1)
@@ -232,44 +252,5 @@ def _prediction_rows(images: Images, split: str, indices: np.ndarray, logits: Te
             "predicted": table.classes[guess],
             **dict(zip(names, p, strict=True)),
         }
-        for row, guess, p in zip(indices.tolist(), predicted, probabilities.tolist(), strict=True)
+        for row, guess, p in zip(rows.tolist(), predicted, probabilities.tolist(), strict=True)
     ]
-
-
-def _to_draw(run: ArmRun, rows: list[dict[str, float]], best_epoch: int, logits: Tensor) -> ToDraw:
-    """Returns what the pictures are drawn from; ``logits`` [N, C] are those of the validation images."""
-    prepared = run.images.prepared
-    table = prepared.table
-    indices = table.indices("val")
-    labels = table.labels[indices]
-    probabilities = logits.softmax(1)
-    predicted = probabilities.argmax(1).numpy()
-    confidence = probabilities.max(1).values.numpy()
-    wrong = np.flatnonzero(predicted != labels)
-    worst: list[int] = []
-    pixels: list[NDArray[np.uint8]] = []
-    missing: list[str] = []
-    for at in wrong[np.argsort(-confidence[wrong])][:GALLERY].tolist():
-        try:
-            pixels.append(prepared.pixels.batch(indices[at : at + 1])[0].numpy())
-            worst.append(at)
-        except SeedsweepError:  # stored features need the file no more
-            missing.append(str(table.paths[indices[at]]))
-    if missing:
-        log.warning(
-            "%d of the %d worst mistakes are left out of the gallery, for their files were removed or changed (%s)",
-            len(missing), len(worst) + len(missing), some(missing),
-        )  # fmt: skip
-    return ToDraw(
-        run.folder,
-        run.label,
-        run.config.seed,
-        rows,
-        best_epoch,
-        table.classes,
-        labels,
-        predicted,
-        confidence,
-        worst,
-        pixels,
-    )

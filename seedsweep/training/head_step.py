@@ -1,4 +1,4 @@
-"""A training step of a dense head, written out: loss, gradients, update.
+"""The optimisers, and a training step of a dense head, written out: loss, gradients, update.
 
 A head is Linear, ReLU, Dropout, Linear, so its gradient is three matrix products. Written out they need no autograd
 graph, which for a small head costs more than the products.
@@ -6,16 +6,53 @@ graph, which for a small head costs more than the products.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.adam import adam
+from torch.optim.adamw import adamw
+from torch.optim.sgd import sgd
 
 from seedsweep.features.feature_store import FeatureRows
 from seedsweep.models.classifier import Head, Mask
-from seedsweep.training.optimizer import optimizer_step
 from seedsweep.training.options import OptimConfig
 
 SCORED = 2**22  # hidden activations held at a time while scoring: 16 MiB
+
+
+def build_optimizer(parameters: list[nn.Parameter], config: OptimConfig) -> torch.optim.Optimizer:
+    """Returns the optimiser over ``parameters``; Adam and AdamW as one fused kernel a step."""
+    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.name == "sgd":
+        return torch.optim.SGD(parameters, momentum=config.momentum, **options)
+    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+    return kind(parameters, fused=True, **options)
+
+
+def optimizer_step(parameters: list[Tensor], config: OptimConfig) -> Callable[[list[Tensor]], None]:
+    """Returns a function that changes ``parameters`` by a step of :func:`build_optimizer`'s optimiser.
+
+    It takes the gradients, in the order of ``parameters``. The optimiser object's bookkeeping is left out: it takes
+    longer than the update of a small head.
+
+    Args:
+        parameters: float32, changed in place.
+        config: the optimiser's settings.
+    """
+    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "maximize": False}
+    first = [torch.zeros_like(parameter) for parameter in parameters]
+    if config.name == "sgd":
+        options |= {"momentum": config.momentum, "dampening": 0.0, "nesterov": False, "fused": True}
+        momenta: list[Tensor | None] = [*first]
+        return lambda gradients: sgd(parameters, gradients, momenta, **options)
+    second = [torch.zeros_like(parameter) for parameter in parameters]
+    steps = [torch.zeros((), device=parameter.device) for parameter in parameters]
+    function = adamw if config.name == "adamw" else adam
+    options |= {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False, "fused": True}
+    return lambda gradients: function(parameters, gradients, first, second, [], steps, **options)
 
 
 class HeadLoss:
@@ -87,10 +124,7 @@ class HeadStep:
         self._dtype = dtype
         self._dropout = head.dropout
         self._generator = torch.Generator(head.output.weight.device)
-        self._second, self._second_bias = (
-            head.output.weight.detach(),
-            head.output.bias.detach(),
-        )  # [N, width], [N]
+        self._second, self._second_bias = head.output.weight.detach(), head.output.bias.detach()
         parameters = [self._second, self._second_bias]
         self._first: Tensor | None = None  # [width, C]
         if head.hidden is not None:
@@ -110,9 +144,8 @@ class HeadStep:
         """Returns features [n, C] as :meth:`forward` reads them: in bfloat16 where it computes in it."""
         if self._dtype == torch.float32 or self._first is None or not isinstance(features, Tensor):
             return features
-        if (
-            self._rounded is None or features is not self._rounded[0]
-        ):  # without augmentation all epochs have the same
+        # without augmentation all epochs have the same
+        if self._rounded is None or features is not self._rounded[0]:
             self._rounded = features, features.to(self._dtype)
         return self._rounded[1]
 

@@ -7,6 +7,7 @@ than the step of a small head: loaders, hooks, callbacks, the autograd graph (se
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ from torch import Tensor, nn
 from seedsweep.data.epoch import epoch_order, epoch_seed
 from seedsweep.features.feature_store import FeatureRows
 from seedsweep.models.classifier import Head
+from seedsweep.stats.scores import score
 from seedsweep.training.head_step import HeadLoss, HeadStep
 from seedsweep.training.options import OptimConfig
-from seedsweep.training.sums import divergence, validation_metrics
 
 BFLOAT16_BATCH = 32  # images; measured: below it the conversions cost a CPU what the products save
 ONE_THREAD = 2**26  # multiplications of a step's first product, up to which one thread computes it
@@ -174,14 +175,10 @@ class HeadFit:
 
 
 def threads_of(head: Head, batch_size: int) -> int:
-    """Returns how many threads train a head: one for a small one, else those of this process.
+    """Returns how many threads train a head in batches of ``batch_size``: one for a small one, else the process's.
 
     Threads wait for each other several times a step. Beside other work, which takes a core away from one of them, all
     wait for it, and a step of a millisecond takes ten.
-
-    Args:
-        head: to be trained.
-        batch_size: images a step.
     """
     first = head.hidden or head.output
     if first.weight.device.type == "cpu" and batch_size * first.weight.numel() <= ONE_THREAD:
@@ -193,10 +190,29 @@ def threads_of(head: Head, batch_size: int) -> int:
 def _threads(n: int) -> Iterator[None]:
     """Computes on ``n`` threads."""
     before = torch.get_num_threads()
-    if n != before:
-        torch.set_num_threads(n)
+    torch.set_num_threads(n)
     try:
         yield
     finally:
-        if n != before:
-            torch.set_num_threads(before)
+        torch.set_num_threads(before)
+
+
+def validation_metrics(logits: Tensor, labels: Tensor, classes: list[str]) -> dict[str, float]:
+    """Returns ``val/loss`` (NaN if a logit isn't finite), ``val/acc``, ``val/macro_f1`` and ``val/recall/<class>``."""
+    result = score(logits, labels, classes)
+    # minus infinity for a wrong class would cost no loss
+    loss = result.loss if bool(torch.isfinite(logits).all()) else math.nan
+    metrics = {"val/loss": loss, "val/acc": result.acc, "val/macro_f1": result.macro_f1}
+    for name, recall in result.per_class_recall.items():
+        if recall is not None:
+            metrics[f"val/recall/{name}"] = recall
+    return metrics
+
+
+def divergence(metrics: dict[str, float]) -> str | None:
+    """Says which loss of an epoch is NaN or infinite: ``the training loss became NaN``; None: both are finite."""
+    for key, name in (("train/loss", "training loss"), ("val/loss", "validation loss")):
+        value = metrics.get(key, 0.0)
+        if not math.isfinite(value):
+            return f"the {name} became {'NaN' if math.isnan(value) else 'infinite'}"
+    return None

@@ -1,26 +1,59 @@
-"""The LightningModule of every arm."""
+"""The LightningModule of every arm, and its predictions."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from seedsweep.data.epoch import epoch_seed
+from seedsweep.data.prepare import PreparedImages
 from seedsweep.models.checkpoint import CARD
 from seedsweep.models.classifier import Classifier
-from seedsweep.training.optimizer import build_optimizer
+from seedsweep.training.head_step import build_optimizer
+from seedsweep.training.heads import validation_metrics
 from seedsweep.training.options import OptimConfig
-from seedsweep.training.sums import EpochSums, reseed, validation_metrics
+
+
+class EpochSums:
+    """Loss and hits of an epoch's training batches, summed in tensors and read once.
+
+    Reading a tensor each step would make a GPU wait.
+    """
+
+    def __init__(self) -> None:
+        self._losses: list[Tensor] = []
+        self._hits: list[Tensor] = []
+        self._sizes: list[int] = []
+
+    @torch.no_grad()
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Adds a batch: its mean loss, logits [B, N], labels [B]."""
+        self._losses.append(loss.detach())
+        self._hits.append((logits.argmax(1) == labels).sum())
+        self._sizes.append(len(labels))
+
+    def metrics(self) -> dict[str, float]:
+        """Returns ``train/loss`` and ``train/acc``; nothing before the first batch."""
+        if not self._sizes:
+            return {}
+        sizes = torch.tensor(self._sizes, dtype=torch.float64)
+        losses = torch.stack(self._losses).cpu().double()
+        hits = torch.stack(self._hits).cpu().double()
+        total = float(sizes.sum())
+        return {
+            "train/loss": float((losses * sizes).sum()) / total,
+            "train/acc": float(hits.sum()) / total,
+        }
 
 
 class ArmModule(pl.LightningModule):
     """Cross-entropy training of a :class:`Classifier`.
 
-    Losses and hits are summed in tensors and read once an epoch: a ``self.log`` a step costs more than the
-    step of a small head.
+    Losses and hits are read once an epoch: a ``self.log`` a step costs more than the step of a small head.
 
     Args:
         classifier: pixels to logits.
@@ -73,7 +106,7 @@ class ArmModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Returns the batch's mean cross-entropy."""
         if batch_idx == 0:  # here, for a resumed run draws other random numbers on its way to this point
-            reseed(self.seed, self.current_epoch)
+            torch.manual_seed(epoch_seed(self.seed, self.current_epoch))  # of dropout
         logits = self(batch["image"])
         labels = batch["label"]
         loss = functional.cross_entropy(
@@ -104,3 +137,30 @@ class ArmModule(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Returns the optimiser over the parameters that are trained."""
         return build_optimizer([p for p in self.parameters() if p.requires_grad], self.optim)
+
+
+class Source(Protocol):
+    """Where a run's images come from: pixels, or features that were stored."""
+
+    prepared: PreparedImages
+
+    def logits(self, net: nn.Module, rows: Tensor, device: torch.device) -> Tensor:
+        """Returns what ``net``, a Classifier, answers to the un-augmented images of ``rows`` (int64 [n])."""
+
+
+def predict(module: ArmModule, images: Source, rows: Tensor, batch_size: int) -> Tensor:
+    """Returns float32 logits [n, N] on the CPU, un-augmented, in the order of ``rows``.
+
+    Args:
+        module: its precision and device are used; train or eval mode is the caller's choice.
+        images: where the pixels or features are.
+        rows: table rows, int64 [n].
+        batch_size: images a forward pass.
+    """
+    dtype, device = module.autocast_dtype, module.device
+    with torch.no_grad(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+        parts = [
+            images.logits(module.classifier, part, device).float().cpu()
+            for part in torch.split(rows, batch_size)
+        ]
+    return torch.cat(parts)

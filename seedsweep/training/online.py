@@ -1,4 +1,10 @@
-"""The online route: the Trainer, every image through the backbone in every epoch."""
+"""Trains online: by the Trainer, every image through the backbone in every epoch, then the bn_gap probe.
+
+The probe passes one set of training images in train mode and in eval mode. Overfitting and the BatchNorm fault look
+alike in a table: training accuracy high, validation low. They part on images that the head was trained on: an
+overfitted net classifies them correctly in eval mode too; a net under the BatchNorm fault does not, since eval mode
+normalises with other statistics than training did.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +15,23 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from torch import Tensor, nn
 
 from seedsweep import signals
+from seedsweep.batchnorm.policy import depends_on_batch, statistics_untouched
 from seedsweep.data.datamodule import ImageDataModule
+from seedsweep.data.manifest import ImageTable
 from seedsweep.errors import DivergedError, SeedsweepError
 from seedsweep.models.checkpoint import BEST, PREVIOUS
 from seedsweep.training.checkpoints import CheckpointFiles, KeepBestAndLast, checkpoint_to_resume, read_best
-from seedsweep.training.module import ArmModule
+from seedsweep.training.module import ArmModule, predict
 from seedsweep.training.options import ArmSettings
-from seedsweep.training.outcome import Fitting, Outcome
-from seedsweep.training.probe import ProbeCallback, probe_rows
-from seedsweep.training.recorder import Recorder
+from seedsweep.training.recorder import Fitting, Outcome, Recorder
 
 TRAINED_IN = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}
 
@@ -30,17 +39,13 @@ TRAINED_IN = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float
 def fit_online(images: ImageDataModule, module: ArmModule, how: Fitting) -> Outcome:
     """Trains ``module`` and leaves its best weights in it.
 
-    Args:
-        images: the data.
-        module: the net.
-        how: it is trained.
-
     Raises:
         SeedsweepError: the accelerator or precision can't be had here, no checkpoint is whole, or the best is gone.
     """
-    config, recorder, folder = how.config, how.recorder, how.folder / "checkpoints"
+    config, recorder = how.config, how.recorder
+    folder, trained_in = recorder.folder / "checkpoints", TRAINED_IN[config.trainer.precision]
     checkpoint = checkpoint_to_resume(folder, module.state_dict()) if how.resume else None
-    trainer = _trainer(config, how.folder, _callbacks(config, folder, images, recorder))
+    trainer = _trainer(config, recorder.folder, _callbacks(config, images, recorder))
     interrupted, diverged = False, None
     try:
         interrupted = not _fit(trainer, module, images, checkpoint)
@@ -51,33 +56,98 @@ def fit_online(images: ImageDataModule, module: ArmModule, how: Fitting) -> Outc
             raise SeedsweepError(
                 f"{folder / BEST} was removed or replaced while the run trained: delete {folder} to train it again."
             )
-        return Outcome(-1, interrupted, TRAINED_IN[config.trainer.precision], diverged)
+        return Outcome(-1, interrupted, trained_in, diverged)
     module.to(trainer.strategy.root_device)
     module.load_state_dict(saved["state_dict"])
     if not interrupted:
         (folder / PREVIOUS).unlink(missing_ok=True)
-    return Outcome(int(saved["epoch"]), interrupted, TRAINED_IN[config.trainer.precision], diverged)
+    return Outcome(int(saved["epoch"]), interrupted, trained_in, diverged)
 
 
-def _callbacks(
-    config: ArmSettings, folder: Path, images: ImageDataModule, recorder: Recorder
-) -> list[Callback]:
+def probe_rows(table: ImageTable, n: int, seed: int) -> Tensor:
+    """Returns up to ``n`` training rows (0: all), int64, chosen by ``seed`` and shuffled."""
+    rows = np.random.default_rng(seed).permutation(table.indices("train"))[: n or None]
+    chosen = torch.from_numpy(rows)
+    return chosen[torch.randperm(len(chosen), generator=torch.Generator().manual_seed(0))]
+
+
+def probe_accuracies(
+    module: ArmModule, images: ImageDataModule, rows: Tensor, batch_size: int
+) -> dict[str, float]:
+    """Measures the accuracy on fixed, un-augmented training images in both modes.
+
+    Train mode is as training saw the images, with dropout off. Weights, statistics, modes and random state are as
+    before afterwards.
+
+    Args:
+        module: the module under training.
+        images: where the pixels are.
+        rows: table rows of the probe images, int64 [n]; shuffled, for batches of one class have its statistics.
+        batch_size: of training.
+
+    Returns:
+        ``train_images/acc_train_mode``, ``train_images/acc_eval_mode`` and ``bn_gap``, their difference.
+    """
+    net = module.classifier
+    two_modes = depends_on_batch(net.backbone)  # otherwise they are one computation
+    if two_modes and len(rows) > 1 and len(rows) % batch_size == 1:
+        rows = rows[:-1]  # a batch of one has no batch statistics; so it is left out in both modes
+    with statistics_untouched(net), torch.random.fork_rng(), torch.no_grad():
+        net.eval()
+        in_eval = _accuracy(module, images, rows, max(batch_size, 64))
+        in_train = in_eval
+        if two_modes:
+            net.train()
+            for layer in net.modules():
+                if isinstance(layer, nn.modules.dropout._DropoutNd):
+                    layer.eval()
+            in_train = _accuracy(module, images, rows, batch_size)
+    return {
+        "train_images/acc_train_mode": in_train,
+        "train_images/acc_eval_mode": in_eval,
+        "bn_gap": in_train - in_eval,
+    }
+
+
+def _accuracy(module: ArmModule, images: ImageDataModule, rows: Tensor, batch_size: int) -> float:
+    logits = predict(module, images, rows, batch_size)
+    labels = torch.from_numpy(images.prepared.table.labels[rows.numpy()])
+    return float((logits.argmax(1) == labels).double().mean())
+
+
+class ProbeCallback(pl.Callback):
+    """Adds the probe's figures to ``module.epoch_metrics`` at the end of every training epoch."""
+
+    def __init__(self, images: ImageDataModule, rows: Tensor, batch_size: int) -> None:
+        self.images = images
+        self.rows = rows
+        self.batch_size = batch_size
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Measures; the callbacks after this one write the figures down."""
+        assert isinstance(pl_module, ArmModule)
+        figures = probe_accuracies(pl_module, self.images, self.rows, self.batch_size)
+        metrics = pl_module.epoch_metrics
+        metrics.update(figures)
+        metrics["gap/generalisation"] = figures["train_images/acc_eval_mode"] - metrics["val/acc"]
+
+
+def _callbacks(config: ArmSettings, images: ImageDataModule, recorder: Recorder) -> list[Callback]:
     """Returns the callbacks in the order they must act: probe, record, stop, save."""
     rows = probe_rows(images.prepared.table, config.trainer.probe_images, config.data.split_seed)
     callbacks: list[Callback] = [_OwnSignals(), ProbeCallback(images, rows, config.data.batch_size), recorder]
     if config.trainer.patience:
-        callbacks.append(
-            EarlyStopping(
-                "val/acc", mode="max", patience=config.trainer.patience, check_on_train_epoch_end=True
-            )
+        stop = EarlyStopping(
+            "val/acc", mode="max", patience=config.trainer.patience, check_on_train_epoch_end=True
         )
+        callbacks.append(stop)
     if _bar(config):
         callbacks.append(TQDMProgressBar(refresh_rate=5, leave=False))
-    return [*callbacks, KeepBestAndLast(folder, recorder)]
+    return [*callbacks, KeepBestAndLast(recorder)]
 
 
 def _bar(config: ArmSettings) -> bool:
-    """A bar is for eyes: in a file or a pipe the line an epoch is enough."""
+    """Says whether a progress bar is shown; in a file or a pipe the line an epoch is enough."""
     return config.trainer.progress_bar and sys.stderr.isatty()
 
 
@@ -105,7 +175,7 @@ def _trainer(config: ArmSettings, run_dir: Path, callbacks: list[Callback]) -> p
 
 
 class _OwnSignals(Callback):
-    """Keeps the process's own handlers: Lightning's, of SIGTERM, ends an epoch early as if all were well."""
+    """Keeps the process's own handler of SIGTERM: Lightning's ends an epoch early as if all were well."""
 
     def __init__(self) -> None:
         self.sigterm = signal.getsignal(signal.SIGTERM)

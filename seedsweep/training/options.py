@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from omegaconf import MISSING
 
-from seedsweep.affects import SPEED
+from seedsweep.affects import SPEED, content
 from seedsweep.batchnorm.options import BatchNormConfig
 from seedsweep.bounds import (
     MOST_EPOCHS,
@@ -118,3 +121,14 @@ class ArmSettings:
 
     def __post_init__(self) -> None:
         between("seed", self.seed, 0, 2**32 - 1)
+
+
+def what_counts(settings: ArmSettings) -> dict[str, Any]:
+    """Returns the settings that a run's numbers depend on, and its name."""
+    return content(settings, without=SPEED, of=ArmSettings)
+
+
+def run_digest(settings: ArmSettings) -> str:
+    """Returns the SHA-256 of all that makes two runs one: everything but how fast they go and where they are kept."""
+    text = json.dumps(what_counts(settings), sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -6,28 +6,39 @@ for an image each time, that is computed once and stored: the features of the wh
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass
+from functools import cache, partial
 from math import prod
+from pathlib import Path
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from seedsweep import signals
 from seedsweep.batchnorm.policy import depends_on_batch
 from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.data.epoch import build_augment
 from seedsweep.data.prepare import PreparedImages
-from seedsweep.errors import SeedsweepError
-from seedsweep.features.image_features import ActivationDataModule
+from seedsweep.errors import DivergedError, SeedsweepError
+from seedsweep.features.engines import Engine, build_engine, engine_name
+from seedsweep.features.feature_store import FeatureRows, Space
+from seedsweep.features.image_features import ActivationDataModule, FeatureImages
 from seedsweep.models.build import ArmBackbone
-from seedsweep.models.called import CUSTOM, acting, batchnorm_called
+from seedsweep.models.called import CUSTOM, acting, batchnorm_called, preprocess_called
+from seedsweep.models.checkpoint import BEST, CARD, write_checkpoint
+from seedsweep.models.classifier import FeatureNet, UpperClassifier
 from seedsweep.runs.record import FeaturesUsed
-from seedsweep.training.module import ArmModule
-from seedsweep.training.online import fit_online
+from seedsweep.training.assemble import device_of
+from seedsweep.training.heads import HeadData, HeadFit, HeadSchedule, takes_bfloat16
+from seedsweep.training.module import ArmModule, Source
+from seedsweep.training.online import fit_online, probe_rows
 from seedsweep.training.options import ArmSettings
-from seedsweep.training.outcome import Fitting, Outcome
-from seedsweep.training.predict import Source
-from seedsweep.training.stored import fit_stored, fit_upper, open_features
+from seedsweep.training.recorder import Fitting, Outcome
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,15 +67,9 @@ def images_of(config: ArmSettings, prepared: PreparedImages, backbone: ArmBackbo
     Raises:
         SeedsweepError: ``features=required``, and they can't be stored.
     """
-    table = prepared.table
-    data, seed = config.data, config.seed
-    reason = why_online(
-        config,
-        backbone.lower,
-        n_train=len(table.indices("train")),
-        n_images=len(table.paths),
-        shape=backbone.stored_shape(*data.image_size),
-    )
+    table, data = prepared.table, config.data
+    n_train, shape = len(table.indices("train")), backbone.stored_shape(*data.image_size)
+    reason = why_online(config, backbone.lower, n_train, len(table.paths), shape)
     if reason is None:
         try:
             features = open_features(config, prepared, backbone)
@@ -79,13 +84,12 @@ def images_of(config: ArmSettings, prepared: PreparedImages, backbone: ArmBackbo
             )
             if backbone.cut is None:
                 return Images(features, used, partial(fit_stored, features))
-            last = config.trainer.channels_last
             activations = ActivationDataModule(
-                features, backbone.cut, data.batch_size, seed, channels_last=last
+                features, backbone.cut, data.batch_size, config.seed, config.trainer.channels_last
             )
             return Images(activations, used, partial(fit_upper, activations))
-    augment = build_augment(config.augment, seed, table.digests)
-    pixels = ImageDataModule(prepared, data.batch_size, seed, data.workers, augment)
+    augment = build_augment(config.augment, config.seed, table.digests)
+    pixels = ImageDataModule(prepared, data.batch_size, config.seed, data.workers, augment)
     return Images(pixels, FeaturesUsed(False, reason), partial(fit_online, pixels))
 
 
@@ -95,7 +99,7 @@ def why_online(
     """Returns why every epoch must pass the images through the whole net, or None if features can be stored.
 
     Args:
-        config: the whole configuration.
+        config: of the run.
         lower: what makes the features, under its BatchNorm policy: the backbone, or what stands before the cut.
         n_train: training images.
         n_images: of all splits.
@@ -118,16 +122,11 @@ def _reason(
     if depends_on_batch(lower):
         policy = batchnorm_called(config.batchnorm)
         named = "batchnorm.training_statistics=batch" if policy.startswith(CUSTOM) else f"batchnorm={policy}"
-        return (
-            f"{named} normalises with each batch's statistics, so an image's features "
-            "are never the same twice"
-        )
+        return f"{named} normalises with each batch's statistics, so an image's features are never the same twice"
     if any(parameter.requires_grad for parameter in lower.parameters()):
         return "the backbone is trained, so its features change with every step"
-    if config.trainer.precision != "32-true":
-        return (
-            f"trainer.precision={config.trainer.precision} (features.precision sets that of stored features)"
-        )
+    if (precision := config.trainer.precision) != "32-true":
+        return f"trainer.precision={precision} (features.precision sets that of stored features)"
     views = config.features.views or config.trainer.max_epochs
     rows = n_images + (0 if not acting(config.augment) else views * n_train)
     need = rows * prod(shape) * (2 if config.features.dtype == "float16" else 4) / 2**30
@@ -139,3 +138,125 @@ def _reason(
             f"features.budget_gib={config.features.budget_gib:g}{fewer}"
         )
     return None
+
+
+def open_features(config: ArmSettings, prepared: PreparedImages, backbone: ArmBackbone) -> FeatureImages:
+    """Finds or extracts the features of a run: pooled ones, or the activations at the backbone's cut.
+
+    Raises:
+        OSError: the store can't be written.
+        SeedsweepError: the engine asked for can't be had.
+    """
+    device, options, cut = device_of(config), config.features, backbone.cut
+    height, width = config.data.image_size
+    if cut is not None:  # its modes stay: they are the training's
+        net: nn.Module = nn.Sequential(backbone.preprocess, cut.prefix)
+    else:
+        net = FeatureNet(backbone.preprocess, backbone.net).eval()
+    identity: dict[str, Any] = {
+        "backbone": backbone.name,
+        "preprocess": preprocess_called(config.preprocess),
+        "image_size": list(config.data.image_size),
+        "engine": engine_name(options, device),
+        "precision": options.precision,
+        "dtype": options.dtype,
+    }
+    if cut is not None:
+        identity["cut"] = cut.name
+    about = identity | {
+        "weights": backbone.weights.note or backbone.weights.source,
+        "batchnorm": "recalibrated" if config.batchnorm.recalibrate else "stored",
+    }
+    identity |= {"net": backbone.digest, "preprocess": asdict(config.preprocess)}
+    if ranges := prepared.pixels.how.ranges.as_dict():  # other pixels of the same files
+        identity["values"] = ranges
+    space = Space(config.cache_dir / "features", identity, about)
+
+    @cache  # to convert a net takes seconds, and each augmented view asks for it
+    def engine() -> Engine:
+        return build_engine(net, (3, height, width), options, device)
+
+    augment = build_augment(config.augment, config.seed, prepared.table.digests)
+    views = options.views or config.trainer.max_epochs
+    images = FeatureImages(prepared, space, engine, options, augment, views, config.data.cache_gib)
+    if not images.extracted:
+        log.info("features: all %d images are in %s", len(prepared.table.paths), space.folder)
+    return images
+
+
+def fit_stored(images: FeatureImages, module: ArmModule, how: Fitting) -> Outcome:
+    """Trains the head of ``module`` on stored features and leaves its best weights in it."""
+    config, recorder = how.config, how.recorder
+    if how.resume and (recorder.folder / "history.csv").is_file():
+        log.info("on stored features a run takes seconds: it begins anew")
+    recorder.board.start_anew()
+    device, trainer, size = device_of(config), config.trainer, config.data.batch_size
+    module.to(device)
+    head = module.classifier.head
+    bfloat16 = takes_bfloat16(config.features.head_precision, device, size)
+    schedule = HeadSchedule(trainer.max_epochs, trainer.patience, size, config.seed, bfloat16)
+    data = head_data(config, images, device)
+    fit = HeadFit(head, data, config.optim, schedule, module.class_weights, module.label_smoothing)
+    interrupted, diverged = False, None
+    best: tuple[int, dict[str, Tensor]] = (-1, {})
+    try:
+        while not fit.done:
+            signals.check()
+            recorder.start()
+            recorder.record(fit.next_epoch, trainer.max_epochs, fit.epoch(), config.optim.lr)
+            best = (fit.best_epoch, fit.best_state)
+    except KeyboardInterrupt:
+        interrupted = True
+    except DivergedError as error:
+        diverged = error
+    # it may have come between an epoch and its row: weights of which no row tells are not kept
+    if fit.best_epoch < len(recorder.rows):
+        best = (fit.best_epoch, fit.best_state)
+    if best[1]:
+        head.load_state_dict(best[1])
+        _save_best(module, recorder.folder / "checkpoints" / BEST, best[0], whole=how.whole)
+    return Outcome(best[0], interrupted, "bfloat16" if bfloat16 else "float32", diverged)
+
+
+def fit_upper(images: ActivationDataModule, module: ArmModule, how: Fitting) -> Outcome:
+    """Trains head and upper blocks on the activations at the cut, as online but for the passes below it.
+
+    Leaves the best weights in ``module``; the checkpoints are those of the online arm, whole nets.
+
+    Raises:
+        SeedsweepError: the accelerator can't be had here, or no checkpoint is whole.
+    """
+    whole = module.classifier
+    module.classifier = UpperClassifier(whole, images.cut)
+    try:
+        return fit_online(images, module, how)
+    finally:
+        module.classifier = whole
+
+
+def _save_best(module: ArmModule, path: Path, epoch: int, *, whole: bool) -> None:
+    """Writes ``best.ckpt`` as Lightning does; without the backbone if not ``whole`` (a trial of a study)."""
+    state = {key: value for key, value in module.state_dict().items() if whole or ".head." in key}
+    content = {"epoch": epoch, "state_dict": state, "whole": whole, CARD: module.card}
+    write_checkpoint(content, path, durable=whole)  # a trial is soon trained anew
+
+
+def head_data(config: ArmSettings, images: FeatureImages, device: torch.device) -> HeadData:
+    """Returns a run's features and labels, on ``device``."""
+    table = images.prepared.table
+    val = torch.from_numpy(table.indices("val"))
+    probe = probe_rows(table, config.trainer.probe_images, config.data.split_seed)
+
+    def train(epoch: int) -> FeatureRows:
+        features = images.training_features(epoch)
+        return features.to(device) if isinstance(features, Tensor) else features
+
+    return HeadData(
+        train,
+        images.labels[torch.from_numpy(images.train_rows)].to(device),
+        images.plain[val].to(device),
+        images.labels[val].to(device),
+        images.plain[probe].to(device),
+        images.labels[probe].to(device),
+        table.classes,
+    )

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,41 @@ from seedsweep.data.value_ranges import write_ranges
 from seedsweep.data.walk import NAME as LEFT_OUT
 from seedsweep.data.walk import write_left_out
 from seedsweep.errors import RefusedError
-from seedsweep.models.build import ArmBackbone, BuiltModel, add_head, write_model_summary
+from seedsweep.models.build import ArmBackbone, BuiltModel, write_model_summary
 from seedsweep.models.input_scaling import flush_denormals
-from seedsweep.runs.record import with_departures
+from seedsweep.runs.record import SPLITS, with_departures
 from seedsweep.runs.switches import batchnorm_summary, random_and_frozen
-from seedsweep.training.assemble import arm_module, backbone_of
-from seedsweep.training.card import card_of
+from seedsweep.session import Session
+from seedsweep.training.assemble import SharedBackbone, build_module
 from seedsweep.training.effective import effective
 from seedsweep.training.finish import ArmRun, finish_run
-from seedsweep.training.hparams import write_ended_early
 from seedsweep.training.options import ArmSettings
-from seedsweep.training.outcome import Fitting
-from seedsweep.training.recorder import Recorder
-from seedsweep.training.route import Images, images_of
-from seedsweep.training.shared_setup import NOTHING, Given
-from seedsweep.training.tensorboard import RunTensorBoard
+from seedsweep.training.recorder import Fitting, Recorder, RunTensorBoard
+from seedsweep.training.route import images_of
+from seedsweep.training.to_draw import Draw
 
 log = logging.getLogger(__name__)
 
 OnEpoch = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a run gets from its task, or from the grid or study that it belongs to.
+
+    Attributes:
+        prepared: the images, if they were found already.
+        pin: the images that the runs beside this one began with, or where to write them.
+        departures: settings that the file of the experiment says otherwise, as overrides.
+        draw: draws the run's pictures; None: nothing does.
+        session: shared with the runs before and after this one.
+    """
+
+    prepared: PreparedImages | None = None
+    pin: Pin | None = None
+    departures: tuple[str, ...] = ()
+    draw: Draw | None = None
+    session: Session = field(default_factory=Session)
 
 
 def train(
@@ -50,12 +67,12 @@ def train(
     on_epoch: OnEpoch | None = None,
     pictures: bool = True,
     meet_test: bool = True,
-    given: Given = NOTHING,
+    given: Given | None = None,
 ) -> dict[str, Any]:
     """Trains one arm and writes everything about it into ``run_dir``.
 
     Args:
-        config: the whole configuration.
+        config: of the run.
         run_dir: the run's own folder; made if missing.
         label: the arm's name in tables; default: the experiment's name.
         resume: go on from ``run_dir``'s last checkpoint, if there is one.
@@ -63,7 +80,7 @@ def train(
             ``val/macro_f1``, ``val/loss``, ...); what it raises ends the run and is raised here.
         pictures: draw curves, confusion matrix and gallery with ``given.draw``, and write the graph; a trial of a study
             goes without.
-        meet_test: score the test images; a trial of a study must not (see ``meet_test`` in ``training/test_split``).
+        meet_test: score the test images; a trial of a study must not (see :func:`score_test`).
         given: what a grid or a study found before.
 
     Returns:
@@ -74,112 +91,111 @@ def train(
         KeyboardInterrupt: the user stopped the run; what was trained is saved.
     """
     started = time.perf_counter()
-    label = label or config.experiment.name
+    label, given = label or config.experiment.name, given or Given()
     run_dir.mkdir(parents=True, exist_ok=True)
     with _log_file(run_dir / "run.log"):
         flush_denormals()
         pl.seed_everything(config.seed, verbose=False)
         prepared = given.prepared or _images(config, run_dir, given.pin, resume)
-        write_left_out(prepared.left_out, prepared.table.root, run_dir / LEFT_OUT)
-        write_ranges(prepared.pixels.how.ranges, values_beside(run_dir / "manifest.csv"))
-        write_manifest(prepared.table, run_dir / "manifest.csv")
-        log.info("%s", _what_was_read(prepared))
+        _write_what_was_read(prepared, run_dir)
         # a checkpoint brings its own statistics, but only online: the stored route goes by the backbone
-        backbone = backbone_of(config, prepared)
-        n_train = len(prepared.table.indices("train"))
-        check_single_images(
-            backbone.net,
-            config.data.image_size,
-            config.data.batch_size,
-            n_train,
-            config.trainer.probe_images,
-        )
+        backbone = given.session.of(SharedBackbone).of(config, prepared)
+        _check_batches(config, backbone, prepared)
         images = images_of(config, prepared, backbone)
-        built = add_head(backbone, len(prepared.table.classes), config.head, config.seed)
+        module, built = build_module(config, prepared, backbone)
         switches = effective(config, built)
-        ranges = prepared.pixels.how.ranges.as_dict()
-        module = arm_module(
-            config, prepared, built, card_of(config, built, switches, prepared.table.classes, ranges)
-        )
-        height, width = config.data.image_size
-        departed = list(given.departures)
         if pictures:
+            height, width = config.data.image_size
             write_model_summary(module.classifier, run_dir / "model_summary.txt", (3, height, width))
-        log.info(
-            "%s: %s (%s), %s, %s",
-            with_departures(label, departed),
-            built.backbone.name,
-            built.backbone.weights.note or built.backbone.weights.source,
-            batchnorm_summary(switches.batchnorm),
-            _what_is_trained(config, built),
-        )
-        if length(n_train, config.data.batch_size) < n_train:
-            log.info(
-                "%d training images in batches of %d: in each epoch one image, drawn anew, is left out: it would be a "
-                "batch of one", n_train, config.data.batch_size,
-            )  # fmt: skip
-        source = built.backbone.weights.source
-        if warning := random_and_frozen(source, config.backbone.freeze, built.backbone.train_from):
+        weights = backbone.weights.note or backbone.weights.source
+        named = with_departures(label, list(given.departures))
+        norms, trained = batchnorm_summary(switches.batchnorm), _what_is_trained(config, built)
+        log.info("%s: %s (%s), %s, %s", named, backbone.name, weights, norms, trained)
+        source, freeze = backbone.weights.source, config.backbone.freeze
+        if warning := random_and_frozen(source, freeze, backbone.train_from):
             log.warning("!!! %s", warning)
-        board = RunTensorBoard(run_dir)
-        recorder = Recorder(run_dir, board, on_epoch)
         if images.used.reason:
             log.info("online, every epoch passes the images through the backbone: %s", images.used.reason)
+        recorder = Recorder(run_dir, RunTensorBoard(run_dir), on_epoch)
         try:
-            outcome = images.fit(module, Fitting(config, run_dir, recorder, resume, whole=pictures))
+            outcome = images.fit(module, Fitting(config, recorder, resume, whole=pictures))
         except Exception:  # a trial that is pruned, above all
             if recorder.rows:
-                write_ended_early(board, switches, label, config.seed, recorder.rows[-1])
-            board.close()
+                row = recorder.rows[-1]
+                last = {
+                    "val_acc": row["val/acc"],
+                    "val_macro_f1": row["val/macro_f1"],
+                    "bn_gap": row["bn_gap"],
+                }
+                recorder.board.run_ended(switches, label, config.seed, last)
+            recorder.board.close()
             raise
         if given.prepared is None:  # else whoever found them looks
             prepared.warn_of_changes()
         if outcome.interrupted and (not recorder.rows or outcome.best_epoch < 0):
-            board.close()
+            recorder.board.close()
             raise KeyboardInterrupt
         if outcome.diverged:
             log.warning("training ends here: it %s", outcome.diverged)
-        metrics = finish_run(
-            ArmRun(
-                config,
-                run_dir,
-                label,
-                module,
-                built,
-                switches,
-                images,
-                departed,
-                board,
-                started,
-                pictures,
-                meet_test,
-                given.draw,
-            ),
-            recorder.rows,
-            outcome,
+        run = ArmRun(
+            config,
+            label,
+            module,
+            built,
+            switches,
+            images,
+            recorder,
+            list(given.departures),
+            started,
+            meet_test,
+            pictures,
+            given.draw,
         )
+        metrics = finish_run(run, outcome)
         if outcome.interrupted:
             raise KeyboardInterrupt
         return metrics
 
 
-def open_images(config: ArmSettings, prepared: PreparedImages) -> tuple[ArmBackbone, Images]:
+def open_images(config: ArmSettings, prepared: PreparedImages, session: Session) -> None:
     """Makes ready what ``config`` will train on: features that are to be stored are, with all cores of this process.
 
     Args:
-        config: the whole configuration.
+        config: of the run.
         prepared: the images.
-
-    Returns:
-        The net but for its head, and the images.
+        session: shared with the runs that follow.
 
     Raises:
         SeedsweepError: bad input, as of :func:`train`.
     """
     flush_denormals()
     pl.seed_everything(config.seed, verbose=False)  # a net without weights is drawn
-    backbone = backbone_of(config, prepared)
-    return backbone, images_of(config, prepared, backbone)
+    images_of(config, prepared, session.of(SharedBackbone).of(config, prepared))
+
+
+def _write_what_was_read(prepared: PreparedImages, run_dir: Path) -> None:
+    """Writes the images' split, values and what was left out into the run's folder; says how many they are."""
+    table, ranges = prepared.table, prepared.pixels.how.ranges
+    write_left_out(prepared.left_out, table.root, run_dir / LEFT_OUT)
+    write_ranges(ranges, values_beside(run_dir / "manifest.csv"))
+    write_manifest(table, run_dir / "manifest.csv")
+    counts = [(len(table.indices(split)), split) for split in SPLITS]
+    splits = ", ".join(f"{n} {split}" for n, split in counts if n)
+    groups = len(set(table.groups))
+    grouped = f", in {groups} groups" if groups < len(table.paths) else ""
+    log.info("%s images of %d classes%s", splits, len(table.classes), grouped)
+
+
+def _check_batches(config: ArmSettings, backbone: ArmBackbone, prepared: PreparedImages) -> None:
+    """Refuses batches of one image that can't be trained on; says where an epoch leaves one out."""
+    n_train, size = len(prepared.table.indices("train")), config.data.batch_size
+    probed = config.trainer.probe_images
+    check_single_images(backbone.net, config.data.image_size, size, n_train, probed)
+    if length(n_train, size) < n_train:
+        log.info(
+            "%d training images in batches of %d: in each epoch one image, drawn anew, is left out: it would be a "
+            "batch of one", n_train, size,
+        )  # fmt: skip
 
 
 def _images(config: ArmSettings, run_dir: Path, pin: Pin | None, resume: bool) -> PreparedImages:
@@ -202,25 +218,12 @@ def _images(config: ArmSettings, run_dir: Path, pin: Pin | None, resume: bool) -
     return prepare_images(config.data, config.cache_dir)
 
 
-def _what_was_read(prepared: PreparedImages) -> str:
-    """Returns a line such as `142 train, 49 val, 49 test images of 4 classes, in 72 groups`."""
-    table = prepared.table
-    splits = ", ".join(
-        f"{n} {split}" for split in ("train", "val", "test") if (n := len(table.indices(split)))
-    )
-    groups = len(set(table.groups))
-    return f"{splits} images of {len(table.classes)} classes" + (
-        f", in {groups} groups" if groups < len(table.paths) else ""
-    )
-
-
 def _what_is_trained(config: ArmSettings, built: BuiltModel) -> str:
     if config.backbone.freeze:
         affine = any(parameter.requires_grad for parameter in built.classifier.backbone.parameters())
         return "frozen but for BatchNorm's scale and shift" if affine else "frozen"
-    return (
-        f"trained from {built.backbone.train_from} on" if built.backbone.train_from else "all layers trained"
-    )
+    cut = built.backbone.train_from
+    return f"trained from {cut} on" if cut else "all layers trained"
 
 
 @contextmanager

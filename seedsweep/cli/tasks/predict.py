@@ -40,7 +40,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.export import predict as deploy
     from seedsweep.export.load import load_trained
     from seedsweep.models.input_scaling import flush_denormals
-    from seedsweep.training.device import device_of
+    from seedsweep.training.assemble import device_of
 
     flush_denormals()
     trained = load_trained(checkpoint)

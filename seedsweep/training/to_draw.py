@@ -1,0 +1,108 @@
+"""What the pictures of a run are drawn from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seedsweep.data.manifest import some
+from seedsweep.data.prepare import PreparedImages
+from seedsweep.errors import SeedsweepError
+from seedsweep.training.recorder import Recorder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+GALLERY = 24  # worst mistakes shown
+
+
+@dataclass(frozen=True)
+class ToDraw:
+    """What the pictures of a run are drawn from: its history and its predictions of the N validation images.
+
+    Attributes:
+        folder: of the run.
+        label: the arm's name in tables.
+        seed: of the run.
+        history: a row an epoch.
+        best_epoch: whose weights were kept, from 0.
+        classes: names, in the order of their numbers.
+        labels: [N] class numbers.
+        predicted: [N] class numbers.
+        confidence: [N] probability of the predicted class, 0..1.
+        worst: numbers of the most confident mistakes among the N.
+        images: their pixels, uint8 [3, H, W] each.
+    """
+
+    folder: Path
+    label: str
+    seed: int
+    history: list[dict[str, float]]
+    best_epoch: int
+    classes: list[str]
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+    worst: list[int]
+    images: list[NDArray[np.uint8]]
+
+
+Draw = Callable[[ToDraw], "dict[str, Figure]"]  # writes the files, returns figures for TensorBoard by name
+
+
+def to_draw(
+    recorder: Recorder, label: str, seed: int, best_epoch: int, prepared: PreparedImages, logits: Tensor
+) -> ToDraw:
+    """Gathers what a run's pictures show.
+
+    Args:
+        recorder: has the run's folder and history.
+        label: the arm's name in tables.
+        seed: of the run.
+        best_epoch: whose weights were kept, from 0.
+        prepared: the images.
+        logits: [N, C] of the validation images.
+    """
+    table = prepared.table
+    indices = table.indices("val")
+    labels = table.labels[indices]
+    probabilities = logits.softmax(1)
+    predicted = probabilities.argmax(1).numpy()
+    confidence = probabilities.max(1).values.numpy()
+    wrong = np.flatnonzero(predicted != labels)
+    worst: list[int] = []
+    pixels: list[NDArray[np.uint8]] = []
+    missing: list[str] = []
+    for at in wrong[np.argsort(-confidence[wrong])][:GALLERY].tolist():
+        try:
+            pixels.append(prepared.pixels.batch(indices[at : at + 1])[0].numpy())
+            worst.append(at)
+        except SeedsweepError:  # stored features need the file no more
+            missing.append(str(table.paths[indices[at]]))
+    if missing:
+        log.warning(
+            "%d of the %d worst mistakes are left out of the gallery, for their files were removed or changed (%s)",
+            len(missing), len(worst) + len(missing), some(missing),
+        )  # fmt: skip
+    return ToDraw(
+        recorder.folder,
+        label,
+        seed,
+        recorder.rows,
+        best_epoch,
+        table.classes,
+        labels,
+        predicted,
+        confidence,
+        worst,
+        pixels,
+    )
