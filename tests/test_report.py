@@ -5,6 +5,7 @@ import logging
 import re
 import shutil
 import subprocess
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -465,6 +466,29 @@ def test_it_is_accessible(dark: bool, sweep: Path, real: Path, tmp_path: Path):
         assert [name for name, _ in axe(bad, tmp_path)] == ["image-alt"]
 
 
+NARROW = """<!doctype html><iframe width=390 height=2000 srcdoc="{}"></iframe><script>
+onload = () => {{
+  const found = document.querySelector('iframe').contentDocument.querySelectorAll('.scroll');
+  document.title = [...found].map(each => each.ariaLabel + ': ' + (each.scrollWidth - each.clientWidth)).join('; ');
+}}</script>"""
+
+
+@browser
+def test_tables_fit_a_phone(sweep: Path, tmp_path: Path):
+    folder = tmp_path / "s"
+    shutil.copytree(sweep, folder)
+    for path in folder.glob("*/metrics.json"):  # as long as the names of the package's own arms
+        path.write_text(path.read_text().replace('"as_good"', '"finetune_bn_frozen"'))
+    wide = tmp_path / "wide.html"
+    text = write_report(folder).read_text().replace("Content-Security-Policy", "")
+    wide.write_text(NARROW.format(escape(text)))
+    title = re.search("<title>(.*?)</title>", dump(wide)[0])
+    assert title is not None
+    beyond = dict(each.rsplit(": ", 1) for each in unescape(title[1]).split("; "))
+    assert {name: int(pixels) for name, pixels in beyond.items() if pixels != "0"} == {}
+    assert "Arms, best first" in beyond
+
+
 def axe(page: Path, folder: Path, *options: str) -> list[tuple[str, str]]:
     """Returns the serious and critical findings of axe on a copy of the page: rule and place."""
     axe_core = pytest.importorskip("axe_core_python")
@@ -480,8 +504,6 @@ def axe(page: Path, folder: Path, *options: str) -> list[tuple[str, str]]:
     assert "<title>done</title>" in dom, "axe did not come to its end"
     reader = re.search(r"<pre>(.*)</pre>", dom, re.DOTALL)
     assert reader is not None
-    from html import unescape
-
     found = json.loads(unescape(reader.group(1)))
     return [(rule, place) for rule, impact, place in found if impact in ("serious", "critical")]
 

@@ -101,13 +101,8 @@ def _render(material: Material, built: list[Section], template: str) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {
-        "prose": _prose,
-        "cell": _cell,
-        "line": _line,
-        "fence": _fence,
-        "percent": percent,
-    }
+    filters = {"breakable": _breakable, "cell": _cell, "fence": _fence, "line": _line, "percent": percent}
+    environment.filters |= filters | {"prose": _prose}
     verdict = next((section for section in built if section.name == "verdict"), None)
     return environment.get_template(template).render(
         title=material.title,
@@ -123,6 +118,11 @@ def _render(material: Material, built: list[Section], template: str) -> str:
 def _prose(text: str) -> Markup:
     """Escapes a text and sets what stands between backticks as code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _breakable(html: Markup) -> Markup:
+    """Lets a name such as frozen_inception break after its signs, where a narrow screen needs the room."""
+    return Markup(re.sub(r"(?<=[\w.])([_./=-])(?=\w)(?![^<]*>)", r"\1<wbr>", str(html)))
 
 
 def _line(text: object) -> str:

@@ -24,7 +24,9 @@ from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_s
 
 ORDER = 10
 MEANINGS = {SAME: f"{SAME} same within noise", UNDECIDED: f"{UNDECIDED} too few to tell"}
-GAP_MEANS = "bn_gap: accuracy on the same training images in train mode less that in eval mode, in points; red from 5."
+GAP_MEANS = (
+    "bn_gap: points of accuracy, on the same training images, in train mode less eval mode; red beyond 5."
+)
 
 
 def section(material: Material) -> Section | None:
