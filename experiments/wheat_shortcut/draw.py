@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from seedsweep.report.style import GREY, INK, TRAP, VAL, figure, save, tidy
+from seedsweep.drawing import GREY, INK, TRAP, VAL, figure, save, tidy
 
 HERE = Path(__file__).parent
 MAJORITY, BY_PHOTOGRAPH = 0.635, 0.977  # of all 7,139 grains, both counted by the diagnosis
