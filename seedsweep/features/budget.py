@@ -13,8 +13,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from seedsweep.digest import digest_of
 from seedsweep.errors import SeedsweepError
-from seedsweep.features.feature_store import INDEX, LOCK, is_whole
+from seedsweep.features.feature_store import INDEX, LOCK
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ def damaged(folder: Path) -> list[Path]:
 
 def _proves(path: Path) -> bool:
     try:
-        return is_whole(path, str(_index(path)["sha256"]), again=True)
+        return digest_of(path) == _index(path)["sha256"]
     except (OSError, KeyError):
         return False
 

@@ -85,7 +85,8 @@ def read_shards(folder: Path) -> list[Shard]:
         try:
             content = json.loads(index.read_text())
             images = [str(image) for image in content["images"]]
-            if is_whole(path, str(content["sha256"])):
+            state = path.stat()
+            if _digest_at(path, state.st_mtime_ns, state.st_size) == content["sha256"]:
                 array = np.load(path, mmap_mode="r", allow_pickle=False)
                 if len(array) == len(images):
                     shards.append(Shard(path, images, array))
@@ -109,19 +110,9 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def is_whole(path: Path, sha256: str, *, again: bool = False) -> bool:
-    """Compares a file with its digest; it is read once in a process, unless ``again`` or the file has changed.
-
-    Raises:
-        FileNotFoundError: it is gone.
-    """
-    state = path.stat()
-    return (digest_of(path) if again else _digest_at(path, state.st_mtime_ns, state.st_size)) == sha256
-
-
 @lru_cache(maxsize=4096)
 def _digest_at(path: Path, mtime_ns: int, size: int) -> str:
-    """Returns the digest of a file as it was at that time and of that size."""
+    """Returns the digest of a file as it was at that time and of that size: it is read once in a process."""
     return digest_of(path)
 
 
