@@ -224,23 +224,23 @@ def mean(pixels: np.ndarray) -> np.ndarray:
 def test_pieces_side_by_side_keep_their_order(dtype: torch.dtype) -> None:
     sizes: list[int] = []
 
-    def lane(pixels: np.ndarray) -> np.ndarray:
+    def copy(pixels: np.ndarray) -> np.ndarray:
         sizes.append(len(pixels))
         time.sleep(0.001 * float(pixels[0, 0, 0, 0] % 3))
         return mean(pixels)
 
     images = torch.arange(11 * 3 * 2 * 2).view(11, 3, 2, 2).to(dtype)
-    answer = SideBySide([lane, lane], 2)(images)
+    answer = SideBySide([copy, copy], 2)(images)
     assert answer.dtype == torch.float32
     assert torch.equal(answer, images.float().mean((2, 3)))
     assert sorted(sizes) == [1, 2, 2, 2, 2, 2]
 
 
-def test_a_lane_serves_one_call_at_a_time_and_comes_back_after_an_error() -> None:
+def test_a_copy_takes_one_call_at_a_time_and_comes_back_after_an_error() -> None:
     inside, fails = threading.Lock(), [True]
 
-    def lane(pixels: np.ndarray) -> np.ndarray:
-        assert inside.acquire(blocking=False), "two calls in one lane"
+    def copy(pixels: np.ndarray) -> np.ndarray:
+        assert inside.acquire(blocking=False), "two calls in one copy"
         try:
             if fails[0]:
                 raise RuntimeError("no answer")
@@ -249,7 +249,7 @@ def test_a_lane_serves_one_call_at_a_time_and_comes_back_after_an_error() -> Non
         finally:
             inside.release()
 
-    run, images = SideBySide([lane], 2), torch.rand(8, 3, 2, 2)
+    run, images = SideBySide([copy], 2), torch.rand(8, 3, 2, 2)
     with pytest.raises(RuntimeError, match="no answer"):
         run(images)
     fails[0] = False

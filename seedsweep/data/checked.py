@@ -203,7 +203,7 @@ def decide_ranges(
         found = {row: already[row] for row in rows if row in already} if already else {}
 
         def one(row: int, kind: str = kind, found: dict[int, Measured] = found) -> None:
-            with suppress(BadImageError):  # whoever reads it says why
+            with suppress(BadImageError):  # reported when it is read
                 if (each := measured(paths[row], kind, gib)) is not None:
                     found[row] = each
 

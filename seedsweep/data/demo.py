@@ -1,7 +1,7 @@
 """Draws photographs of seeds in 7 defect classes: the embedded default data set.
 
-Pose, size, light, skin and background are drawn alike for all classes, so that a class is told by its defect
-and not by a shortcut. An image depends on (seed, class, number) alone. A new defect is a new function here, which draws
+Pose, size, light, skin and background are drawn alike for all classes, so that a class shows in its defect
+and not in a shortcut. An image depends on (seed, class, number) alone. A new defect is a new function here, which draws
 itself into a sound seed.
 """
 

@@ -2,12 +2,12 @@
 
 Its apply_affine_transform composes rotation, shift, shear and zoom, in that order, about the centre pixel
 ``side / 2 - 0.5``, interpolates linearly and fills with the nearest pixel; flips, then brightness, come after.
-``shear`` is in degrees there: the story's 0.2 is a fifth of a degree.
+``shear`` is in degrees there: 0.2, as in the original question, is a fifth of a degree.
 
 The matrix acts on (row, column), as in keras_preprocessing 1.x, so the height shift moves rows. Keras since 2.8
 transposes the centred matrix (keras-preprocessing pull request 318), by which the height shift moves columns and
 an image that isn't square turns about a wrong point; that is not copied. On square images with equal ranges for
-both axes, the story's case, both draw from the same distribution (but for the axis of that tiny shear).
+both axes, as in the original question, both draw from the same distribution (but for the axis of that tiny shear).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ NO_CLASS = "it lies in no class folder"
 
 @dataclass(frozen=True)
 class Found:
-    """An image file, its class, and its split where the folders tell it."""
+    """An image file, its class, and its split where it lies in a split's folder."""
 
     path: Path
     label: str

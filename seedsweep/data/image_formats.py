@@ -1,4 +1,4 @@
-"""Tells which files are images that can be read here, and opens them within the memory that is allowed."""
+"""Lists which files are images that can be read here, and opens them within the memory that is allowed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ BEGINNINGS = {
 BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | {
     brand: "HEIF" for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 }
-HEAD = 32  # bytes that tell a file's kind
+HEAD = 32  # bytes at the beginning of a file, which show its kind
 
 # of damaged tags: either the pixels can be read all the same, or the file's own sentence says why not
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -110,7 +110,7 @@ def why_not_read(suffix: str) -> str | None:
 
 
 def kind_of(path: Path) -> str | None:
-    """Returns the kind of image that a file's first bytes tell; None for any other file, and for one that is gone."""
+    """Returns the kind of image that a file's first bytes show; None for any other file, and for one that is gone."""
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)

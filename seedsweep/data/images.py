@@ -69,7 +69,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None, how: Reading = D
     Args:
         path: the file.
         size: (height, width) to resize to, bilinear with antialiasing; None keeps the image's own.
-        how: of the data set; by default, images of more than 8 bits are scaled by what this file alone tells.
+        how: of the data set; by default, images of more than 8 bits are scaled by the values of this file alone.
 
     Returns:
         RGB, uint8 [3, H, W]; the three values of a pixel may lie side by side in memory.
@@ -213,7 +213,7 @@ def _any(path: Path, size: tuple[int, int] | None, how: Reading) -> NDArray[np.u
 def _deep(file: Image.Image, path: Path) -> NDArray[Any]:
     """Returns the values [H, W] or [H, W, 3] of an image of more than 8 bits, turned as EXIF says.
 
-    Pillow keeps 8 bits of colours. It unpacks the other 8 where it is told that the bytes lie the other way round.
+    Pillow keeps 8 bits of colours. The other 8 are read by naming the opposite byte order.
     """
     mode, raw = file.mode, value_ranges.raw_mode(file)
     file.load()

@@ -139,6 +139,6 @@ def added(rows: Sequence[Row], root: Path, left_out: Sequence[LeftOut]) -> list[
     known = {Path(root, row.path) for row in rows} | {each.path for each in left_out}
     try:
         there = [found.path for found in scan_folder(root).found]
-    except SeedsweepError:  # emptied, or a folder of a split is gone: what is missing is told before
+    except SeedsweepError:  # emptied, or a folder of a split is gone: what is missing was reported before
         return []
     return [path.relative_to(root).as_posix() for path in there if path not in known]

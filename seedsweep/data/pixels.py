@@ -116,7 +116,7 @@ class Pixels:
     def read_all(self, workers: int) -> None:
         """Decodes what is still missing, where it can be kept, in threads: the decoder works outside Python's lock.
 
-        A file that can't be read is left to whoever asks for it.
+        A file that can't be read is an error when its row is asked for.
 
         Args:
             workers: threads; -1: one a core.

@@ -70,7 +70,7 @@ def prepare_images(
         config: the data settings.
         cache_dir: where the demo photographs are drawn, and where files proved readable are noted.
         pin: the split to go on with, whatever the settings; images that it lacks are left out, with a line.
-        known: how images of more than 8 bits are scaled; default: as the pin tells, or by these images alone.
+        known: how images of more than 8 bits are scaled; default: as recorded beside the pin, or by these images alone.
         checks: holds what runs before this one in the same process have read; default: nothing.
 
     Raises:

@@ -93,7 +93,7 @@ def in_order(
                 yield item, result
             if broken:
                 raise broken[0]
-        finally:  # after an error or Ctrl-C nobody needs the rest
+        finally:  # after an error or Ctrl-C the rest is not needed
             for _, future in begun:
                 future.cancel()
 

@@ -223,7 +223,7 @@ def _file(entry: os.DirEntry[str], label: str, found: Walked) -> None:
             leave_out("hidden")
     elif readable and (
         _is(entry.is_file) or entry.is_symlink()
-    ):  # of a link to nothing, whoever reads it says so
+    ):  # a link to nothing is reported when it is read
         found.images.append(path)
     elif not _is(entry.is_file):
         if entry.is_symlink():

@@ -79,15 +79,15 @@ def enforce(root: Path, budget_gib: float, keep: Path) -> None:
 def remove(folder: Path) -> bool:
     """Removes a space; returns False if a process is extracting into it.
 
-    The folder changes its name first: whoever looks for features meanwhile finds all of them or none, and
-    whoever has opened them reads on.
+    The folder changes its name first: a process that looks for features meanwhile finds all of them or none, and one
+    that has opened them reads on.
 
     Raises:
         SeedsweepError: it may not be removed.
     """
     taken: list[FileLock] = []
     try:
-        # the space's own first: nobody can begin a view while it is held
+        # the space's own first: no process can begin a view while it is held
         for path in (folder / LOCK, *sorted(folder.glob(f"*/{LOCK}"))):
             lock = FileLock(path)
             lock.acquire(timeout=0)
@@ -125,7 +125,7 @@ def damaged(folder: Path) -> list[Path]:
 
 def _proves(path: Path) -> bool:
     try:
-        return digest_of(path) == _index(path)["sha256"]
+        return bool(digest_of(path) == _index(path)["sha256"])
     except (OSError, KeyError):
         return False
 

@@ -139,8 +139,8 @@ class _Passes:
         net: nn.Module = nn.Sequential(self._model, _Mean()) if first.ndim == 4 else self._model
 
         def plain(inputs: Tensor) -> Tensor:
-            answer: Tensor = net(inputs.to(device))
-            return answer
+            features: Tensor = net(inputs.to(device))
+            return features
 
         images = x.ndim == 4 and x.shape[1] == 3
         if name == "torch" or (name == "auto" and not images):
@@ -189,10 +189,10 @@ class _Store:
             waiting.update(zip(missing, made, strict=True))
         stored = [key for key in dict.fromkeys(keys) if key not in waiting]
         found = dict(zip(stored, view.take(stored).numpy(), strict=True)) | waiting
-        answer = np.stack([found[key] for key in keys])
+        features = np.stack([found[key] for key in keys])
         if len(waiting) >= STORED_AT_ONCE:
             self._write(view, waiting)
-        return answer
+        return features
 
     def close(self) -> None:
         """Writes what waits."""

@@ -30,27 +30,27 @@ HINT = "pip install 'seedsweep[openvino]'"
 # Measured on two cores at 224x224, against both cores on one batch of 32: EfficientNet-Lite0 1.2 times faster,
 # MobileNetV3 1.2, ConvNeXt-T 1.1; InceptionV3, InceptionV4, VGG16 and ResNet50 the same or up to .03 faster.
 IMAGES = 2  # of a piece
-LANES = 16  # at most: a batch of 32 has a piece for each
+COPIES = 16  # at most: a batch of 32 has a piece for each
 
-Lane = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Copy = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class SideBySide:
     """Computes with several copies of a net; may be called from several threads.
 
     Args:
-        lanes: the copies: float32 pixels [b, 3, H, W], contiguous, to features [b, ...] in memory of their own; each
+        copies: the copies: float32 pixels [b, 3, H, W], contiguous, to features [b, ...] in memory of their own; each
             is called by one thread at a time, and computes outside Python's lock.
         piece: images of a call; the last of a batch may have fewer.
     """
 
-    def __init__(self, lanes: Sequence[Lane], piece: int) -> None:
+    def __init__(self, copies: Sequence[Copy], piece: int) -> None:
         self.piece = piece
         # for as long as the engine lives: OpenVINO gives each thread that ever called it a place among its streams
-        self._pool = ThreadPoolExecutor(len(lanes))
-        self._free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
-        for lane in lanes:
-            self._free.put(lane)
+        self._pool = ThreadPoolExecutor(len(copies))
+        self._free: queue.SimpleQueue[Copy] = queue.SimpleQueue()
+        for copy in copies:
+            self._free.put(copy)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Returns float32 features [B, ...] of images [B, 3, H, W], uint8 or float32, on the CPU."""
@@ -59,11 +59,11 @@ class SideBySide:
         return torch.from_numpy(np.concatenate(list(self._pool.map(self._compute, parts))))
 
     def _compute(self, part: NDArray[np.generic]) -> NDArray[np.float32]:
-        lane = self._free.get()
+        copy = self._free.get()
         try:
-            return lane(np.ascontiguousarray(part, dtype=np.float32))
+            return copy(np.ascontiguousarray(part, dtype=np.float32))
         finally:
-            self._free.put(lane)
+            self._free.put(copy)
 
 
 class OpenVinoEngine:
@@ -76,13 +76,13 @@ class OpenVinoEngine:
     """
 
     name = NAME
-    at_once = 2  # a lane that is idle at the end of one call serves the next
+    at_once = 2  # a copy that is idle at the end of one call serves the next
 
     def __init__(self, net: nn.Module, size: tuple[int, int, int], precision: str) -> None:
         threads = min(cores.count(), torch.get_num_threads())
-        lanes = min(threads, LANES)
-        compiled = _compile(folded(net), size, precision, threads, lanes)
-        self._run = SideBySide([_lane(compiled) for _ in range(lanes)], IMAGES)
+        copies = min(threads, COPIES)
+        compiled = _compile(folded(net), size, precision, threads, copies)
+        self._run = SideBySide([_copy(compiled) for _ in range(copies)], IMAGES)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Returns float32 features [B, ...] on the CPU."""
@@ -100,20 +100,20 @@ def _core() -> Any:
     return importlib.import_module("openvino").Core()
 
 
-def _compile(net: nn.Module, size: tuple[int, int, int], precision: str, threads: int, lanes: int) -> Any:
+def _compile(net: nn.Module, size: tuple[int, int, int], precision: str, threads: int, copies: int) -> Any:
     ov: Any = importlib.import_module("openvino")  # its stubs lack what it exports
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of torch.jit.trace, which is OpenVINO's affair
+        warnings.simplefilter("ignore", FutureWarning)  # of torch.jit.trace, which OpenVINO calls
         model = ov.convert_model(net, example_input=torch.zeros(2, *size), input=[-1, *size])
     options = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
-        "NUM_STREAMS": lanes,
+        "NUM_STREAMS": copies,
         "INFERENCE_NUM_THREADS": threads,
     }
     return _core().compile_model(model, "CPU", options)
 
 
-def _lane(compiled: Any) -> Lane:
+def _copy(compiled: Any) -> Copy:
     request = compiled.create_infer_request()
 
     def compute(pixels: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -36,7 +36,7 @@ def folded(net: nn.Module) -> nn.Module:
     """Returns a copy of ``net`` in eval mode with every BatchNorm folded that the data flow allows.
 
     A pair is folded where the convolution's output goes to the BatchNorm and nowhere else, and both are used
-    once. A net that can't be traced is copied as it is: slower, and as right.
+    once. A net that can't be traced is copied as it is: slower, with the same results.
     """
     copied = copy.deepcopy(net).eval()
     with torch.no_grad():
