@@ -109,7 +109,7 @@ def why_not_read(suffix: str) -> str | None:
     return "this format is not read: save it as PNG or JPEG" if suffix in OTHERS else None
 
 
-def kind_of(path: Path) -> str | None:
+def content_kind(path: Path) -> str | None:
     """Returns the kind of image that a file's first bytes show; None for any other file, and for one that is gone."""
     try:
         with path.open("rb") as file:

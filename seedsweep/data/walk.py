@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seedsweep.data.image_formats import kind_of, suffixes, why_not_read
+from seedsweep.data.image_formats import content_kind, suffixes, why_not_read
 from seedsweep.errors import DamagedError
 from seedsweep.names import cell, of_cell, open_csv, printable
 from seedsweep.whole import replacing
@@ -221,10 +221,8 @@ def _file(entry: os.DirEntry[str], label: str, found: Walked) -> None:
     elif entry.name.startswith("."):
         if readable or reason:
             leave_out("hidden")
-    elif readable and (
-        _is(entry.is_file) or entry.is_symlink()
-    ):  # a link to nothing is reported when it is read
-        found.images.append(path)
+    elif readable and (_is(entry.is_file) or entry.is_symlink()):
+        found.images.append(path)  # a link to nothing is reported when it is read
     elif not _is(entry.is_file):
         if entry.is_symlink():
             leave_out("link(s)", "it leads to nothing")
@@ -232,6 +230,6 @@ def _file(entry: os.DirEntry[str], label: str, found: Walked) -> None:
             leave_out("special file(s)", "no regular file: a pipe, socket or device")
     elif reason:
         leave_out(suffix, reason)
-    elif kind := kind_of(path):
+    elif kind := content_kind(path):
         named = f"{suffix} that is" if suffix else "without a suffix,"
         leave_out(f"{named} {kind}", "rename it to have the suffix of its format")

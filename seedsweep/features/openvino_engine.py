@@ -39,7 +39,7 @@ class SideBySide:
     """Computes with several copies of a net; may be called from several threads.
 
     Args:
-        copies: the copies: float32 pixels [b, 3, H, W], contiguous, to features [b, ...] in memory of their own; each
+        copies: of the net: float32 pixels [b, 3, H, W], contiguous, to features [b, ...] in memory of their own; each
             is called by one thread at a time, and computes outside Python's lock.
         piece: images of a call; the last of a batch may have fewer.
     """
