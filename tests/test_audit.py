@@ -15,7 +15,7 @@ from seedsweep.data.demo import ensure_demo
 from seedsweep.data.images import read_image
 from seedsweep.data.walk import sentences
 from seedsweep.diagnosis.audited import FileFacts, guess_grouping, measure_grouping, thumbnails
-from seedsweep.diagnosis.charts import Photograph, draw_sheet
+from seedsweep.diagnosis.charts import draw_sheet
 from seedsweep.diagnosis.checks import imbalance, label_errors
 from seedsweep.diagnosis.checks import photographs as photographs_check
 from seedsweep.diagnosis.checks.data_files import left_out
@@ -421,7 +421,7 @@ def test_a_sheet_of_strange_names(tmp_path: Path):
     Image.new("RGB", (30, 20), "red").save(tmp_path / "$x_{.png")
     (tmp_path / "no.jpg").write_text("no image")
     draw_sheet(
-        [Photograph(tmp_path / "$x_{.png", ("$a$", "<script> " * 9)), Photograph(tmp_path / "no.jpg", ())],
+        [(tmp_path / "$x_{.png", ("$a$", "<script> " * 9)), (tmp_path / "no.jpg", ())],
         tmp_path / "sheet.png",
     )
     assert Image.open(tmp_path / "sheet.png").size[0] > 500

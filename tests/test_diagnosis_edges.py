@@ -38,7 +38,7 @@ from seedsweep.diagnosis.opening import (
     of_run,
     repeat_split,
 )
-from seedsweep.diagnosis.probes import STRENGTHS, Probe, Worth, floor_of
+from seedsweep.diagnosis.probes import STRENGTHS, Probe, Worth, floor_of, paired_error
 from seedsweep.diagnosis.remedy import saved_settings
 from seedsweep.diagnosis.run_checks import diagnose
 from seedsweep.diagnosis.subject import Subject
@@ -173,11 +173,9 @@ def test_few_validation_images_clear_no_gap(
 
 
 def modes(n: int, batch_right: int, stored_right: int) -> Modes:
-    labels = np.zeros(n, dtype=np.int64)
-    return Modes(
-        (np.arange(n) >= batch_right).astype(np.int64), (np.arange(n) >= stored_right).astype(np.int64),
-        labels, 0.5, 1.0,
-    )  # fmt: skip
+    batch, stored = ((np.arange(n) >= correct).astype(np.int64) for correct in (batch_right, stored_right))
+    error = paired_error(batch, stored, np.zeros(n, dtype=np.int64))
+    return Modes(batch_right / n, stored_right / n, 0.5, 1.0, error)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +276,7 @@ def test_settings_of_this_machine_replace_the_runs():
     here = settings("data=folder", *given[1:2], "paths.cache=/cache", "optim.lr=1")
     saved = settings("data=folder", "data.root=/there", "trainer.accelerator=cuda", "paths.outputs=/kept")
     saved.data.manifest = "theirs.csv"
-    local_settings(here, given).lay_over(saved)
+    repeat_split(saved, Path("no run"), local_settings(here, given))
     assert (saved.data.root, saved.data.manifest) == ("/here", "theirs.csv")
     assert (saved.paths.cache, saved.paths.outputs) == ("/cache", "/kept")
     assert saved.trainer.accelerator == "cpu"

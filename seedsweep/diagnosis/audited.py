@@ -20,7 +20,7 @@ from seedsweep.data.image_formats import open_image, orientation
 from seedsweep.data.images import SIDEWAYS
 from seedsweep.data.manifest import ImageTable
 from seedsweep.data.prepare import PreparedImages
-from seedsweep.diagnosis.charts import Photograph, draw_sheet
+from seedsweep.diagnosis.charts import draw_sheet
 from seedsweep.diagnosis.stored_features import EVAL_BATCH
 
 EXAMPLES = 20  # of a list in the evidence; the rest is counted
@@ -101,8 +101,8 @@ class Audited:
             marked: the first lines are in the colour of a fault.
         """
         paths = self.table.paths
-        shown = [Photograph(paths[row], (*lines, paths[row].name), marked) for row, lines in captions]
-        draw_sheet(shown, path, self.prepared.pixels.how)
+        shown = [(paths[row], (*lines, paths[row].name)) for row, lines in captions]
+        draw_sheet(shown, path, self.prepared.pixels.how, marked)
 
 
 def why_split_is_fixed(facts: Audited, manifest: str | None) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -35,49 +34,37 @@ def saved(made: Figure, folder: Path, name: str) -> Path:
     return Path(name)
 
 
-@dataclass(frozen=True)
-class Photograph:
-    """One thumbnail; ``lines`` stand below it, the first one in the colour of a fault if ``marked``."""
-
-    path: Path
-    lines: tuple[str, ...]
-    marked: bool = False
-
-
-def draw_sheet(photographs: list[Photograph], path: Path, how: Reading = DEFAULT) -> None:
-    """Draws thumbnails, row by row; a file that can't be read is an empty frame.
+def draw_sheet(
+    photographs: list[tuple[Path, tuple[str, ...]]], path: Path, how: Reading = DEFAULT, marked: bool = False
+) -> None:
+    """Draws thumbnails, row by row, with lines of text below each; a file that can't be read is an empty frame.
 
     Args:
-        photographs: in order.
+        photographs: file and lines of each.
         path: of the PNG.
         how: the data set's images are read.
+        marked: the first lines are in the colour of a fault.
     """
     down = max(1, -(-len(photographs) // ACROSS))
-    below = CELL + LINE * max((len(photograph.lines) for photograph in photographs), default=1) + GAP
+    below = CELL + LINE * max((len(lines) for _, lines in photographs), default=1) + GAP
     width, height = CELL * ACROSS, below * down
     made = figure(width, height)
     made.set_layout_engine("none")  # the text would shrink the photographs
-    for number, photograph in enumerate(photographs):
+    for number, (file, lines) in enumerate(photographs):
         left = CELL * (number % ACROSS) + GAP / 2
         bottom = height - below * (number // ACROSS) - CELL
         side = CELL - GAP
         axes = made.add_axes((left / width, bottom / height, side / width, side / height))
         axes.set_axis_off()
         try:
-            pixels = read_image(photograph.path, (SIDE, SIDE), how).permute(1, 2, 0).numpy()
-            axes.imshow(pixels, aspect="auto")
+            axes.imshow(read_image(file, (SIDE, SIDE), how).permute(1, 2, 0).numpy(), aspect="auto")
         except BadImageError:
             axes.text(0.5, 0.5, "unreadable", ha="center", va="center", color=GREY, transform=axes.transAxes)
-        for place, line in enumerate(photograph.lines):
-            made.text(
-                left / width,
-                (bottom - 0.02 - LINE * place) / height,
-                _short(printable(line)),
-                fontsize=6.5,
-                va="top",
-                color=TRAP if photograph.marked and place == 0 else INK,
-                parse_math=False,  # a file may be called $x$
-            )
+        for place, line in enumerate(lines):
+            y = (bottom - 0.02 - LINE * place) / height
+            colour = TRAP if marked and place == 0 else INK
+            text = made.text(left / width, y, _short(printable(line)), fontsize=6.5, va="top", color=colour)
+            text.set_parse_math(False)  # a file may be called $x$
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # letters that the font lacks are drawn as boxes
         save(made, path)

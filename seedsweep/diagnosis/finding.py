@@ -96,17 +96,7 @@ class Check:
         picture: Path | None = None,
         title: str = "",
     ) -> Finding:
-        """Returns a finding of this check; see :class:`Finding`.
-
-        Args:
-            verdict: what it comes to.
-            sentence: what was found.
-            evidence: numbers behind the sentence.
-            remedy: overrides that fix it.
-            cost: accuracy that the fault is measured to cost.
-            picture: relative to the diagnosis folder.
-            title: of a check with several findings; default: the check's own.
-        """
+        """Returns a finding of this check, see :class:`Finding`; ``title`` where it has several."""
         return Finding(
             self.name,
             title or self.title,
@@ -153,12 +143,5 @@ class Diagnosis:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what diagnosis.json holds."""
-        return {
-            "headline": self.headline,
-            "healthy": self.healthy,
-            "kind": self.kind,
-            "numbers": self.numbers,
-            "findings": [finding.as_dict() for finding in self.findings],
-            "combinations": self.combinations,
-            "picture": self.picture,
-        }
+        found = [finding.as_dict() for finding in self.findings]
+        return asdict(self) | {"healthy": self.healthy, "findings": found}

@@ -68,31 +68,25 @@ def of_keras(path: Path, config: ArmSettings, limit: int = 1000) -> Subject:
 
 def _check_head(path: Path, read: KerasClassifier, backbone: ArmBackbone, advice: str) -> None:
     """Refuses a head that ours can't compute; of a file of weights alone the log says what it is taken for."""
+    head, features = head_of(path), backbone.net.num_features
+    why = None
     if len(read.dense) > MOST:
-        raise SeedsweepError(
-            f"{path} has {len(read.dense)} Dense layers, and a head here has {MOST} at most: {advice}."
+        why = f" has {len(read.dense)} Dense layers, and a head here has {MOST} at most"
+    elif read.sizes[-1] == 1:
+        last = head[-1] if head else "Dense(1)"
+        why = f" ends in a single unit ({last}), and a head here has a unit for each class, with softmax"
+    elif head is not None and not is_ours(head):
+        allowed = f"{POOLING}, Dense with relu (or without this one), Dense with softmax"
+        why = f" has the head {', '.join(map(str, head))}, and here it can only be {allowed}"
+    elif further := _further(read, backbone.net):
+        why = f" has {further} beside its backbone and its Dense layers, which a head here can't have"
+    elif read.sizes[0] != features:
+        why = (
+            f": its first Dense layer reads {read.sizes[0]} numbers, and {backbone.name} gives {features} "
+            "after average pooling (a Flatten layer is not understood)"
         )
-    head = head_of(path)
-    if read.sizes[-1] == 1:
-        raise SeedsweepError(
-            f"{path} ends in a single unit ({head[-1] if head else 'Dense(1)'}), and a head here has a unit for each "
-            f"class, with softmax: {advice}."
-        )
-    if head is not None and not is_ours(head):
-        raise SeedsweepError(
-            f"{path} has the head {', '.join(map(str, head))}, and here it can only be {POOLING}, Dense with relu (or "
-            f"without this one), Dense with softmax: {advice}."
-        )
-    if further := _further(read, backbone.net):
-        raise SeedsweepError(
-            f"{path} has {further} beside its backbone and its Dense layers, which a head here can't have: {advice}."
-        )
-    features = backbone.net.num_features
-    if read.sizes[0] != features:
-        raise SeedsweepError(
-            f"{path}: its first Dense layer reads {read.sizes[0]} numbers, and {backbone.name} gives {features} "
-            f"after average pooling (a Flatten layer is not understood): {advice}."
-        )
+    if why:
+        raise SeedsweepError(f"{path}{why}: {advice}.")
     if head is None:
         log.info(
             "%s holds weights alone: taken for %s, %sDense(%d, softmax)",

@@ -19,41 +19,26 @@ from seedsweep.diagnosis.stored_features import EVAL_BATCH, Material
 
 @dataclass(frozen=True)
 class Modes:
-    """Predictions and cross-entropy on the same images, BatchNorm on the batch's and on the stored statistics.
+    """A net on the same images, BatchNorm on the batch's and on the stored statistics.
 
     Attributes:
-        predicted_batch: classes, [n].
-        predicted_stored: classes, [n].
-        labels: [n].
+        acc_batch: accuracy.
+        acc_stored: accuracy.
         loss_batch: mean cross-entropy.
         loss_stored: mean cross-entropy.
+        error: standard error of the difference of the accuracies.
     """
 
-    predicted_batch: NDArray[np.int64]
-    predicted_stored: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    acc_batch: float
+    acc_stored: float
     loss_batch: float
     loss_stored: float
-
-    @property
-    def acc_batch(self) -> float:
-        """Accuracy with the batch's statistics."""
-        return float((self.predicted_batch == self.labels).mean())
-
-    @property
-    def acc_stored(self) -> float:
-        """Accuracy with the stored statistics."""
-        return float((self.predicted_stored == self.labels).mean())
+    error: float
 
     @property
     def gap(self) -> float:
         """Accuracy with the batch's statistics less that with the stored ones."""
         return self.acc_batch - self.acc_stored
-
-    @property
-    def error(self) -> float:
-        """Standard error of :attr:`gap`."""
-        return paired_error(self.predicted_batch, self.predicted_stored, self.labels)
 
 
 @dataclass(frozen=True)
@@ -88,12 +73,13 @@ def two_modes(net: nn.Module, material: Material, positions: Tensor, batch_size:
         stored = logits(EVAL_BATCH)
     with batch_statistics(net):
         batch = logits(batch_size)
+    by_batch, by_stored = batch.argmax(1), stored.argmax(1)
     return Modes(
-        batch.argmax(1).numpy(),
-        stored.argmax(1).numpy(),
-        labels.numpy(),
+        float((by_batch == labels).double().mean()),
+        float((by_stored == labels).double().mean()),
         float(functional.cross_entropy(batch, labels)),
         float(functional.cross_entropy(stored, labels)),
+        paired_error(by_batch.numpy(), by_stored.numpy(), labels.numpy()),
     )
 
 

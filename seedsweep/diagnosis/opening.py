@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from seedsweep.data.pin import values_beside
 from seedsweep.data.prepare import PreparedImages, prepare_images
-from seedsweep.data.value_ranges import Ranges, read_ranges
+from seedsweep.data.value_ranges import read_ranges
 from seedsweep.diagnosis.remedy import CommandLine, saved_settings
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
@@ -28,43 +28,23 @@ LOCAL = ("data.root", "data.manifest", "paths", "trainer.accelerator")
 """What may differ between the machine of the training and this one; all else is the run's own."""
 
 
-@dataclass(frozen=True)
-class LocalSettings:
-    """Settings that were given explicitly.
-
-    Attributes:
-        config: of the command line.
-        keys: of ``LOCAL`` or below.
-    """
-
-    config: ArmSettings
-    keys: tuple[str, ...]
-
-    def lay_over(self, saved: ArmSettings) -> None:
-        """Replaces those of ``saved``, in place."""
-        for key in self.keys:
-            *path, name = key.split(".")
-            theirs: Any = saved
-            ours: Any = self.config
-            for part in path:
-                theirs, ours = getattr(theirs, part), getattr(ours, part)
-            setattr(theirs, name, getattr(ours, name))
-
-
-def local_settings(config: ArmSettings, overrides: list[str]) -> LocalSettings:
-    """Picks the local settings among the overrides of a command line.
+def local_settings(config: ArmSettings, overrides: list[str]) -> dict[str, Any]:
+    """Picks the settings of this machine among the overrides of a command line.
 
     Args:
         config: composed of them.
         overrides: such as ``data.root=~/seeds``.
+
+    Returns:
+        Values of ``LOCAL`` or below, by key.
     """
     given = [key_of(line) for line in overrides]
     keys = [key for key in given if any(f"{key}.".startswith(f"{local}.") for local in LOCAL)]
-    return LocalSettings(config, tuple(keys))
+    return {key: attrgetter(key)(config) for key in keys}
 
 
 def of_run(
-    folder: Path, limit: int = 1000, here: LocalSettings | None = None, said: CommandLine | None = None
+    folder: Path, limit: int = 1000, here: dict[str, Any] | None = None, said: CommandLine | None = None
 ) -> Subject:
     """Opens a finished (or interrupted) run.
 
@@ -89,9 +69,7 @@ def of_run(
         raise SeedsweepError(
             f"diagnose.run={folder} is no finished run: its metrics.json and checkpoints/best.ckpt are needed."
         )
-    config = saved_settings(folder)
-    given = repeat_split(config, folder, here)
-    prepared = prepare_images(config.data, config.cache_dir, known=_ranges_of(folder))
+    config, prepared, given = _as_trained(folder, here)
     if diverged:
         log.warning(
             "the run in %s %s: what is examined are the weights of epoch %d, the best before",
@@ -120,7 +98,7 @@ def of_checkpoint(
     path: Path,
     config: ArmSettings,
     limit: int = 1000,
-    here: LocalSettings | None = None,
+    here: dict[str, Any] | None = None,
     said: CommandLine | None = None,
 ) -> Subject:
     """Opens a checkpoint: of a run of ours (with its own settings, where they lie beside it), or another.
@@ -136,11 +114,11 @@ def of_checkpoint(
         SeedsweepError: no such file, or it doesn't fit the settings.
     """
     check_checkpoint(path)
-    folder, given, known = path.resolve().parents[1], config.data.manifest, None
+    folder = path.resolve().parents[1]
     if (folder / ".hydra" / "config.yaml").is_file():
-        config = saved_settings(folder)
-        given, known = repeat_split(config, folder, here), _ranges_of(folder)
-    prepared = prepare_images(config.data, config.cache_dir, known=known)
+        config, prepared, given = _as_trained(folder, here)
+    else:
+        prepared, given = prepare_images(config.data, config.cache_dir), config.data.manifest
     net = load_net(config, prepared, path)
     return Subject("checkpoint", config, prepared, net, net, limit=limit, given_manifest=given, said=said)
 
@@ -190,13 +168,13 @@ def load_net(config: ArmSettings, prepared: PreparedImages, checkpoint: Path) ->
     return built.classifier.eval()
 
 
-def repeat_split(config: ArmSettings, folder: Path, here: LocalSettings | None) -> str | None:
+def repeat_split(config: ArmSettings, folder: Path, here: dict[str, Any] | None) -> str | None:
     """Has a run's images split as they were, by the manifest.csv that it left, unless this machine's settings differ.
 
     Args:
         config: the run's own; changed in place.
         folder: of the run.
-        here: settings that replace the run's own.
+        here: settings that replace the run's own, by key.
 
     Returns:
         The manifest that the user gave, now or to the run; None: the run made its split itself.
@@ -204,13 +182,17 @@ def repeat_split(config: ArmSettings, folder: Path, here: LocalSettings | None) 
     given, own = config.data.manifest, folder / "manifest.csv"
     if own.is_file():
         config.data.manifest = str(own)
-    if here is not None:
-        here.lay_over(config)
+    for key, value in (here or {}).items():
+        section, _, name = key.rpartition(".")
+        setattr(attrgetter(section)(config) if section else config, name, value)
     used = config.data.manifest
     return given if used is not None and path_of(used).resolve() == own.resolve() else used
 
 
-def _ranges_of(folder: Path) -> Ranges | None:
-    """Returns how a run's images of more than 8 bits were scaled; None if its folder does not say."""
-    path = values_beside(folder / "manifest.csv")
-    return read_ranges(path) if path.is_file() else None
+def _as_trained(folder: Path, here: dict[str, Any] | None) -> tuple[ArmSettings, PreparedImages, str | None]:
+    """Returns a run's settings, its images with the split and the scaling that it had, and the user's manifest."""
+    config = saved_settings(folder)
+    given = repeat_split(config, folder, here)
+    ranges = values_beside(folder / "manifest.csv")  # of images of more than 8 bits
+    known = read_ranges(ranges) if ranges.is_file() else None
+    return config, prepare_images(config.data, config.cache_dir, known=known), given

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -115,16 +114,8 @@ class Material:
             SeedsweepError: the net or its weights can't be had, or features can't be stored.
         """
         batchwise = config.batchnorm.training_statistics == "batch"
-        key = json.dumps(
-            [
-                asdict(config.backbone),
-                asdict(config.preprocess),
-                asdict(config.batchnorm),
-                config.data.image_size,
-                config.data.batch_size if batchwise else 0,
-            ],
-            allow_nan=False,
-        )
+        parts = (config.backbone, config.preprocess, config.batchnorm, config.data.image_size)
+        key = repr((*parts, config.data.batch_size if batchwise else 0))
         if key not in self._features:
             made = self._batchwise(config) if batchwise else None
             self._features[key] = made or self._stored(config)
@@ -141,6 +132,7 @@ class Material:
         every = source.plain[torch.arange(len(self.images.table.paths))]  # type: ignore[attr-defined]
         return FrozenFeatures([every[: self.n_train]], every[: self.n_train], every[self.n_train :])
 
+    @torch.no_grad()
     def _batchwise(self, config: ArmSettings) -> FrozenFeatures | None:
         """Passes the training images in training's batches, and then all images in eval mode."""
         backbone = backbone_as_set(config)
@@ -171,12 +163,6 @@ def _some(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int6
     return drawn_by_class(labels, lambda n: max(1, round(share * n)), np.random.default_rng(seed))
 
 
-class _Features(FeatureNet):
-    @torch.inference_mode()
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images).clone()
-
-
 def feature_net(backbone: ArmBackbone) -> FeatureNet:
-    """Returns pixels to pooled features, without gradients, in the fastest memory layout."""
-    return _Features(backbone.preprocess, backbone.net).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    """Returns a net from pixels to pooled features, in the fastest memory layout."""
+    return FeatureNet(backbone.preprocess, backbone.net).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -146,15 +146,7 @@ class Subject:
         """
         steps = math.ceil(self.material.n_train / config.data.batch_size)
         epochs = min(config.trainer.max_epochs, max(3, max_steps // steps))
-        parts = (
-            config.backbone,
-            config.preprocess,
-            config.batchnorm,
-            config.head,
-            config.optim,
-            config.trainer,
-        )
-        key = repr((*parts, config.data.batch_size, config.data.image_size, config.seed, epochs))
+        key = repr((config, epochs))
         if key not in self._rehearsals:
             features = self.material.features(config)
             self._rehearsals[key] = rehearse(config, self.material, features, epochs)

@@ -14,7 +14,7 @@ from seedsweep.diagnosis.probes import STRENGTHS, Floor, Worth, floor_of, standa
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.drawing import GREY, TRAP, VAL, figure, tidy
 from seedsweep.errors import DamagedError
-from seedsweep.runs.record import FINISHED, read_metrics, read_switches
+from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.switches import Switches
 
 log = logging.getLogger(__name__)
@@ -104,19 +104,19 @@ def _siblings(subject: Subject) -> dict[str, list[float]]:
     if subject.folder is None or (images := _images_of(subject.metrics)) is None:
         return found
     own = subject.folder.resolve()
-    for folder in sorted(path.parent for path in own.parent.glob("*/metrics.json")):
+    for path in sorted(own.parent.glob("*/metrics.json")):
+        run = RunResult(path.parent)
         try:
-            metrics = read_metrics(folder)
+            acc, switches = run.accuracy("val"), run.switches
         except DamagedError as error:
             log.warning("a run beside this one is not compared: %s", error)
             continue
-        switches = read_switches(folder, metrics)
-        if folder == own or metrics.get("status") != FINISHED or switches is None:
+        if run.folder == own or not run.is_finished or switches is None or acc is None:
             continue
-        if _images_of(metrics) == images and metrics.get("val"):
-            random = (metrics.get("weights") or {}).get("source") == "none"
+        if _images_of(run.metrics) == images:
+            random = (run.metrics.get("weights") or {}).get("source") == "none"
             kind = "from scratch" if random else _kind(switches)
-            found.setdefault(kind, []).append(float(metrics["val"]["acc"]))
+            found.setdefault(kind, []).append(acc)
     return found
 
 

@@ -78,6 +78,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     return CHECK.found(verdict, text, evidence, picture=picture)
 
 
+@torch.no_grad()
 def _probes(subject: Subject, config: ArmSettings, net: torch.nn.Module) -> tuple[float, float, int]:
     """Returns the probe's accuracies on images as they are and swapped, and which is clearly better (1: the first)."""
     material = subject.material
