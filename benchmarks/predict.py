@@ -16,9 +16,9 @@ from extraction import ours
 from shared import Row, cache_dir, config, interleaved, quotients, rounds, small
 
 from seedsweep.data.prepare import prepare_images
-from seedsweep.export.arguments import table_of
+from seedsweep.export.classify import Predictor, predict_folder
 from seedsweep.export.load import Trained
-from seedsweep.export.predict import Answer, predict_folder
+from seedsweep.export.tables import open_table
 from seedsweep.features.engines import build_engine
 from seedsweep.models.build import add_head
 from seedsweep.models.classifier import FeatureNet
@@ -45,8 +45,8 @@ def figures() -> Iterator[Row]:
     built = add_head(backbone, len(prepared.table.classes), cfg.head, cfg.seed)
     card = card_of(cfg, built, prepared.table.classes, {})
     trained = Trained(built.classifier.eval(), prepared.table.classes, (SIDE, SIDE), card, Path("none"), "")
-    answer = Answer(trained, cfg)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    predictor = Predictor(trained, cfg.features, device)
     engine = build_engine(
         FeatureNet(backbone.preprocess, backbone.net).eval(), (3, SIDE, SIDE), cfg.features, device
     )
@@ -55,8 +55,8 @@ def figures() -> Iterator[Row]:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder, "predictions.csv")
             started = time.perf_counter()
-            with table_of(out).open_table(out, trained.classes) as add:
-                found = predict_folder(paths, root, trained, answer, add, cfg.features.batch_size)
+            with open_table(out, trained.classes) as add:
+                found = predict_folder(paths, root, trained, predictor, add, cfg.features.batch_size)
             seconds = time.perf_counter() - started
             assert found.n == len(paths)
         return seconds
@@ -66,6 +66,6 @@ def figures() -> Iterator[Row]:
     )
     what = f"{NET} {SIDE}x{SIDE}, {len(paths)} images"
     yield Row(
-        f"predict / extraction ({answer.engine.name}), speed, {what}", ">= 0.9", quotients(passes, answers)
+        f"predict / extraction ({predictor.engine.name}), speed, {what}", ">= 0.9", quotients(passes, answers)
     )
     yield Row(f"predict, images/s, {what}", "", [len(paths) / seconds for seconds in answers])

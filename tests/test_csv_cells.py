@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from seedsweep.data.walk import LeftOut, read_left_out, write_left_out
-from seedsweep.export.predict import write_unreadable
-from seedsweep.export.tables import csv_table
+from seedsweep.export.classify import write_unreadable
+from seedsweep.export.tables import open_table
 from seedsweep.names import cell, of_cell
 from seedsweep.runs.csv_files import read_predictions, write_predictions
 
@@ -49,7 +49,7 @@ def test_a_runs_predictions(tmp_path: Path):
 def test_answers_and_lists_of_files(tmp_path: Path):
     import numpy as np
 
-    with csv_table.open_table(tmp_path / "a.csv", ["=a", "b"]) as add:
+    with open_table(tmp_path / "a.csv", ["=a", "b"]) as add:
         add(["=x.png", "y.png"], np.array([[0.5, 0.5], [0.1, 0.9]]))
     assert harmless(tmp_path / "a.csv")
     assert "'=x.png" in cells(tmp_path / "a.csv")

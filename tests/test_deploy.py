@@ -20,8 +20,8 @@ from seedsweep.cli.main import main
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.images import read_image
 from seedsweep.errors import SeedsweepError
-from seedsweep.export import export as exporting
-from seedsweep.export.arguments import find_checkpoint
+from seedsweep.export import write_net as exporting
+from seedsweep.export.given_files import find_checkpoint
 from seedsweep.export.load import load_trained
 from seedsweep.models.checkpoint import read_checkpoint, write_checkpoint
 

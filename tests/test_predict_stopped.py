@@ -1,5 +1,6 @@
 """Ctrl-C while a folder is answered."""
 
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,9 +10,9 @@ import pytest
 from seedsweep.cli.main import main
 from seedsweep.data.images import DEFAULT
 from seedsweep.data.walk import Walked
-from seedsweep.export import arguments as given
+from seedsweep.export import classify as deploy
+from seedsweep.export import given_files as given
 from seedsweep.export import load
-from seedsweep.export import predict as deploy
 
 
 def test_half_a_table_leaves_the_whole_one(in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
@@ -19,9 +20,7 @@ def test_half_a_table_leaves_the_whole_one(in_tmp: Path, monkeypatch: pytest.Mon
 
     def answer(images, root, trained, net, add, batch, how) -> deploy.Predicted:
         add(["a.jpg"] if stop else ["a.jpg", "b.jpg"], np.array([[0.9, 0.1]] * (1 if stop else 2)))
-        found = deploy.Predicted(interrupted=stop)
-        found.counts.update(["good"])
-        return found
+        return deploy.Predicted(Counter(["good"]), [], 1.0, stop)
 
     trained = SimpleNamespace(described="", classes=["good", "bad"])
     monkeypatch.setattr(given, "find_checkpoint", lambda _: Path("best.ckpt"))

@@ -12,7 +12,7 @@ from test_cli import Stub
 from seedsweep.cli.config.schema import Config
 from seedsweep.cli.main import main
 from seedsweep.errors import SeedsweepError
-from seedsweep.export.arguments import find_images
+from seedsweep.export.given_files import find_images
 from seedsweep.training import run as training
 
 # of each mistake, the sentence's advice that is tried; a capital word in it is filled in

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from seedsweep.data.image_formats import BadImageError
 from seedsweep.data.images import DEFAULT, Reading, read_image, thumbnail
 from seedsweep.errors import SeedsweepError
-from seedsweep.export.arguments import find_checkpoint
+from seedsweep.export.given_files import find_checkpoint
 from seedsweep.export.load import load_trained
 from seedsweep.models.backbone import Backbone
 

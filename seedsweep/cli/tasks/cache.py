@@ -18,9 +18,6 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     Args:
         config: ``paths.cache`` and ``cache`` are read.
-        folder: not used: nothing is written but to the cache.
-        label: not used.
-        resume: not used.
 
     Raises:
         SeedsweepError: ``cache.key`` names no features, or others are being written.

@@ -46,9 +46,6 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     Args:
         config: ``dashboard``, ``paths`` and ``storage`` are read.
-        folder: not used.
-        label: not used.
-        resume: not used.
 
     Raises:
         SeedsweepError: there is nothing to show, no port is free, or the study's storage can't be opened.

@@ -18,8 +18,6 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     Args:
         config: a run's own saved settings replace it, but for where images, cache and accelerator are, if given.
         folder: of this job; the diagnosis of a run goes into the run's ``diagnosis/``.
-        label: not used.
-        resume: not used.
 
     Raises:
         SeedsweepError: no such run or checkpoint, or its images can't be had.

@@ -18,23 +18,21 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     Args:
         config: ``checkpoint``, ``export`` and ``data.root`` (images to compare on; none: random ones) are read.
         folder: of this job; the files go there unless ``export.out`` says otherwise.
-        label: not used.
-        resume: not used.
 
     Raises:
         SeedsweepError: no checkpoint, a missing package, or probabilities that differ.
     """
-    from seedsweep.export.arguments import find_checkpoint, find_images
+    from seedsweep.export.given_files import find_checkpoint, find_images
 
     checkpoint = find_checkpoint(config.checkpoint)
     files = find_images(config.data.root)[1].images if config.data.root else []
 
     import torch  # takes seconds
 
-    from seedsweep.export import export as deploy
+    from seedsweep.export import write_net
     from seedsweep.export.load import load_trained
 
-    chosen = deploy.formats_of(config.export.format)
+    chosen = write_net.formats_of(config.export.format)
     trained = load_trained(checkpoint)
     log.info("%s: %s", checkpoint, trained.described)
     out = path_of(config.export.out) if config.export.out else folder / "model"
@@ -42,12 +40,12 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SeedsweepError(f"export.out={out} can't be written ({error.strerror or error}).") from error
-    images, own = deploy.check_images(trained, files, config.export.images)
+    images, own = write_net.check_images(trained, files, config.export.images)
     kinds = [f"{own} of {config.data.root}"] if own else []
     kinds += [f"{len(images) - own} random ones"] if own < len(images) else []
     for module in chosen:
-        path = deploy.file_of(out, module)
-        difference = deploy.export(trained, module, path, getattr(torch, config.export.input), images)
+        path = write_net.file_of(out, module)
+        difference = write_net.export(trained, module, path, getattr(torch, config.export.input), images)
         log.info(
             "predicts as the checkpoint does on %d images (%s; largest difference of a probability %.1e)  ->  %s",
             len(images), " and ".join(kinds), difference, path,

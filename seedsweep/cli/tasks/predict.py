@@ -13,31 +13,30 @@ log = logging.getLogger(__name__)
 
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
-    """Predictions every image below ``data.root`` into ``predict.out``.
+    """Classifies every image below ``data.root``, and writes the table ``predict.out``.
 
     Args:
         config: ``checkpoint``, ``predict``, ``data.root``, ``features`` and ``trainer.accelerator`` are read; classes,
             image size and scaling are the checkpoint's.
         folder: of this job; predictions.csv goes there unless ``predict.out`` says otherwise.
-        label: not used.
-        resume: not used.
 
     Raises:
         SeedsweepError: no checkpoint, no images, or a table that can't be written.
         KeyboardInterrupt: the user stopped it; the images until then are in a table called ..._partial.
     """
-    from seedsweep.export import arguments as given
+    from seedsweep.export import given_files as given
+    from seedsweep.export import tables
 
     checkpoint = given.find_checkpoint(config.checkpoint)
     out = path_of(config.predict.out) if config.predict.out else folder / "predictions.csv"
-    table = given.table_of(out)
+    tables.check_table(out)
     root, walked = given.find_images(config.data.root)
     images = walked.images
 
     from rich.console import Console  # torch and the engine take seconds
 
     from seedsweep.data.walk import log_left_out, write_left_out
-    from seedsweep.export import predict as deploy
+    from seedsweep.export import classify
     from seedsweep.export.load import load_trained
     from seedsweep.models.input_scaling import flush_denormals
     from seedsweep.training.assemble import device_of
@@ -46,13 +45,13 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     trained = load_trained(checkpoint)
     log.info("%s: %s", checkpoint, trained.described)
     log_left_out(walked.left_out)
-    how = deploy.reading_of(images, trained, config.data.image_gib, config.data.workers)
-    predictor = deploy.Predictor(trained, config.features, device_of(config))
+    how = classify.reading_of(images, trained, config.data.image_gib, config.data.workers)
+    predictor = classify.Predictor(trained, config.features, device_of(config))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = out.with_name(f"{out.stem}_partial{out.suffix}")
-        with table.open_table(part, trained.classes) as add:
-            found = deploy.predict_folder(
+        with tables.open_table(part, trained.classes) as add:
+            found = classify.predict_folder(
                 images, root, trained, predictor, add, config.features.batch_size, how
             )
         if found.interrupted:
@@ -60,7 +59,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         else:
             part.replace(out)
         bad = out.with_name(f"{out.stem}_unreadable.csv")
-        deploy.write_unreadable(bad, found.unreadable)
+        classify.write_unreadable(bad, found.unreadable)
         others = out.with_name(f"{out.stem}_left_out.csv")
         others.unlink(missing_ok=True)
         write_left_out(walked.left_out, root, others)

@@ -16,9 +16,6 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     Args:
         config: ``storage`` and ``paths`` are read.
-        folder: not used.
-        label: not used.
-        resume: not used.
 
     Raises:
         SeedsweepError: the storage can't be opened, or the address is taken.

@@ -18,9 +18,6 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     Args:
         config: ``report`` is read.
-        folder: not used.
-        label: not used.
-        resume: not used.
 
     Raises:
         SeedsweepError: ``report.dir`` is not given, is no folder, or holds no results; or it can't be written.

@@ -18,8 +18,6 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     Args:
         config: the whole configuration.
         folder: of this job; the study's own is ``<paths.outputs>/studies/<study.name>``.
-        label: not used.
-        resume: not used: a study always goes on where it stopped.
 
     Raises:
         SeedsweepError: bad settings, no storage, or no trial that works.

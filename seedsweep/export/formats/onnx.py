@@ -42,13 +42,13 @@ def write(net: nn.Module, example: Tensor, about: dict[str, str], path: Path) ->
 
 
 def reader(path: Path) -> Callable[[Tensor], Tensor]:
-    """Returns what answers with the file alone."""
+    """Returns what computes probabilities with the file alone."""
     runtime: Any = importlib.import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = cores.count()
     session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
-    def answer(images: Tensor) -> Tensor:
+    def probabilities_of(images: Tensor) -> Tensor:
         return torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
 
-    return answer
+    return probabilities_of

@@ -15,7 +15,7 @@ ABOUT = "seedsweep.json"  # name of the metadata in the file
 
 
 def check() -> None:
-    """Nothing can be missing."""
+    """Does nothing: PyTorch alone writes and reads it."""
 
 
 def write(net: nn.Module, example: Tensor, about: dict[str, str], path: Path) -> None:
@@ -35,12 +35,12 @@ def program(net: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
 
 
 def reader(path: Path) -> Callable[[Tensor], Tensor]:
-    """Returns what answers with the file alone."""
+    """Returns what computes probabilities with the file alone."""
     net: Any = torch.export.load(path).module()
 
-    def answer(images: Tensor) -> Tensor:
+    def probabilities_of(images: Tensor) -> Tensor:
         with torch.inference_mode():
             probabilities: Tensor = net(images)
         return probabilities
 
-    return answer
+    return probabilities_of

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from seedsweep.data.images import DEFAULT, Reading, empty_batch, read_image
 from seedsweep.data.threads import image_bar, in_threads, load_and_compute
 from seedsweep.data.value_ranges import log_range
 from seedsweep.export.load import Trained
-from seedsweep.export.tables.columns import Add
+from seedsweep.export.tables import Add
 from seedsweep.features.engines import Engine, build_engine
 from seedsweep.features.options import FeaturesConfig
 from seedsweep.models.classifier import FeatureNet
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 Loaded = tuple[list[Path], Tensor | None, list[tuple[Path, str]]]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Predicted:
     """What came of the images of a folder.
 
@@ -44,10 +44,10 @@ class Predicted:
         interrupted: by Ctrl-C; the table holds the images until then.
     """
 
-    counts: Counter[str] = field(default_factory=Counter)
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
-    seconds: float = 0.0
-    interrupted: bool = False
+    counts: Counter[str]
+    unreadable: list[tuple[str, str]]
+    seconds: float
+    interrupted: bool
 
     @property
     def n(self) -> int:
@@ -127,7 +127,9 @@ def predict_folder(
         batch: images a pass.
         how: images are read.
     """
-    found = Predicted()
+    counts: Counter[str] = Counter()
+    unreadable: list[tuple[str, str]] = []
+    interrupted = False
     started = time.perf_counter()
 
     def load(some: Sequence[Path]) -> Loaded:
@@ -151,17 +153,14 @@ def predict_folder(
         try:
             results = load_and_compute(images, load, batch, scored, predictor.engine.at_once)
             for some, (good, _, bad), probabilities in results:
-                found.unreadable += [
-                    (printable(path.relative_to(root).as_posix()), reason) for path, reason in bad
-                ]
+                unreadable += [(printable(path.relative_to(root).as_posix()), reason) for path, reason in bad]
                 if probabilities is not None:
                     add([path.relative_to(root).as_posix() for path in good], probabilities)
-                    found.counts.update(trained.classes[number] for number in probabilities.argmax(1))
+                    counts.update(trained.classes[number] for number in probabilities.argmax(1))
                 progress.advance(bar, len(some))
         except KeyboardInterrupt:
-            found.interrupted = True
-    found.seconds = time.perf_counter() - started
-    return found
+            interrupted = True
+    return Predicted(counts, unreadable, time.perf_counter() - started, interrupted)
 
 
 def write_unreadable(path: Path, unreadable: Sequence[tuple[str, str]]) -> None:

@@ -1,16 +1,12 @@
-"""What the command line names: a checkpoint, a folder of images, a table. Without torch, which takes seconds."""
+"""Finds the checkpoint and the images that the command line names, without torch, which takes seconds."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from pathlib import Path
-from types import ModuleType
 
 from seedsweep.data.image_formats import listed, suffixes
 from seedsweep.data.walk import Walked, sentences, walk
 from seedsweep.errors import SeedsweepError
-from seedsweep.export import tables
 from seedsweep.names import path_of
 
 BEST = Path("checkpoints") / "best.ckpt"
@@ -28,13 +24,13 @@ def find_checkpoint(given: str | None) -> Path:
         )
     path = path_of(given)
     if path.is_dir():
-        found = path / BEST if (path / BEST).is_file() else path / BEST.name
-        if found.is_file():
-            return found
-        if any(path.glob(f"*/{BEST}")):
+        for found in (path / BEST, path / BEST.name):
+            if found.is_file():
+                return found
+        if runs := sorted(path.glob(f"*/{BEST}"), key=lambda file: file.stat().st_mtime):
             raise SeedsweepError(
                 f"checkpoint={given} holds several runs: give the folder of one of them, such as "
-                f"{max(path.glob(f'*/{BEST}'), key=lambda file: file.stat().st_mtime).parents[1]}, the newest."
+                f"{runs[-1].parents[1]}, the newest."
             )
         raise SeedsweepError(
             f"checkpoint={given} holds no {BEST}: give the folder of a finished run, or the file."
@@ -64,21 +60,3 @@ def find_images(root: str | None) -> tuple[Path, Walked]:
             f"data.root={root} holds no images at any depth: {listed()} files are read{others}."
         )
     return folder, found
-
-
-def table_of(path: Path) -> ModuleType:
-    """Returns the kind of table that a file's suffix asks for.
-
-    Raises:
-        SeedsweepError: none has that suffix, or its package is missing.
-    """
-    kinds = {}
-    for module in pkgutil.iter_modules(tables.__path__):
-        kind = importlib.import_module(f"{tables.__name__}.{module.name}")
-        if hasattr(kind, "SUFFIX"):
-            kinds[kind.SUFFIX] = kind
-    if path.suffix.lower() not in kinds:
-        raise SeedsweepError(f"predict.out={path} must end in {' or '.join(sorted(kinds))}.")
-    chosen = kinds[path.suffix.lower()]
-    chosen.check()
-    return chosen

@@ -27,23 +27,6 @@ TOLERANCE = 1e-4  # largest difference of a probability
 BATCH = 32
 
 
-class Answering(nn.Module):
-    """Pixels 0..255 to probabilities.
-
-    Args:
-        net: pixels to logits; left as it is.
-    """
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Returns float32 probabilities [B, N] of pixels [B, 3, H, W], RGB, 0..255."""
-        probabilities: Tensor = self.net(pixels).softmax(1)
-        return probabilities
-
-
 def file_of(out: Path, module: ModuleType) -> Path:
     """Returns ``out`` with the format's suffix, in the place of another format's or at its end."""
     known = {each.SUFFIX for each in _formats().values()}
@@ -114,10 +97,12 @@ def export(trained: Trained, module: ModuleType, path: Path, kind: torch.dtype, 
     Raises:
         SeedsweepError: the net can't be written in this format, or predicts otherwise in it.
     """
-    net = Answering(trained.net).eval()
+    net = nn.Sequential(trained.net, nn.Softmax(1)).eval()
     part = path.with_name(f"{path.stem}.part{path.suffix}")
     try:
-        written = Answering(folded(trained.net)).eval()  # half the nodes: written, read and run in less time
+        written = nn.Sequential(
+            folded(trained.net), nn.Softmax(1)
+        ).eval()  # half the nodes: written, read and run in less time
         with torch.no_grad():
             module.write(written, images[:2].to(kind), about(trained, kind), part)
         difference = _difference(net, module.reader(part), images.to(kind))
@@ -150,7 +135,7 @@ def _difference(net: nn.Module, predict: Callable[[Tensor], Tensor], images: Ten
 
 
 def about(trained: Trained, kind: torch.dtype) -> dict[str, str]:
-    """Returns what the file tells its users; every value is text."""
+    """Returns the metadata for those who use the file; every value is text."""
     height, width = trained.image_size
     name = str(kind).removeprefix("torch.")
     ranges = trained.ranges.as_dict()
