@@ -18,7 +18,7 @@ from seedsweep.drawing import GREY, INK, TRAP, VAL, beside, figure, plain, save,
 from seedsweep.report.ladder_steps import PUT_BACK, RUNG, Arm, Ladder, Level, Step, TwoByTwo
 from seedsweep.runs.held_out import HeldOut
 from seedsweep.runs.run_result import RunResult
-from seedsweep.runs.settings import policy_of, saved_settings, scaling_of
+from seedsweep.runs.settings import names_of, saved_settings
 from seedsweep.whole import write_json
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,8 @@ def read_ladder(folder: Path, results: list[RunResult]) -> Ladder | None:
             continue
         name = result.experiment
         others = {key: value for key, value in config.items() if key not in NOT_COMPARED}
-        found = {"preprocess": scaling_of(config), "batchnorm": policy_of(config), **others}
+        names = names_of(config, {})
+        found = {"preprocess": names["preprocess"], "batchnorm": names["batchnorm"], **others}
         if (first := settings.setdefault(name, found)) != found:
             differing = ", ".join(key for key in first | found if first.get(key) != found.get(key))
             log.warning(

@@ -1,1 +1,1 @@
-"""What a run leaves of itself: one record, written at its end and read by everything that speaks of it."""
+"""What a run leaves in its folder, and how it is read: the record, tables, jobs of a grid, command lines."""

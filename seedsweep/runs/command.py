@@ -39,6 +39,6 @@ def _as_typed(key: str, text: str) -> str:
 
 
 def shown(path: Path) -> Path:
-    """Returns ``path`` as it is best told: from the working directory on, where it lies below it."""
+    """Returns ``path`` as messages show it: from the working directory on, where it lies below it."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

@@ -51,8 +51,8 @@ def held_out(folder: Path, metrics: dict[str, Any], first_val: str | None = None
         metrics: what its metrics.json holds.
         first_val: path of its first validation image, from which the folder of the images is known.
     """
-    told = {split: (metrics.get("images") or {}).get(split) or {} for split in HELD_OUT}
-    counts = {split: sum(by_class.values()) for split, by_class in told.items()}
+    numbers = {split: (metrics.get("images") or {}).get(split) or {} for split in HELD_OUT}
+    counts = {split: sum(by_class.values()) for split, by_class in numbers.items()}
     about = ", ".join(f"{n} {HELD_OUT[split]} images" for split, n in counts.items() if n)
     try:
         rows = [row for row in read_manifest(folder / "manifest.csv") if row.split in HELD_OUT]
@@ -61,7 +61,7 @@ def held_out(folder: Path, metrics: dict[str, Any], first_val: str | None = None
             log.warning(
                 "the images that %s was judged by are known by their numbers alone: %s", folder, error
             )
-        return HeldOut(_digest([json.dumps(told, sort_keys=True, allow_nan=False)]), about)
+        return HeldOut(_digest([json.dumps(numbers, sort_keys=True, allow_nan=False)]), about)
     digest = _digest("\0".join((row.path, row.label, row.split, row.digest or "")) for row in rows)
     root = _root(rows, first_val)
     return HeldOut(

@@ -92,7 +92,7 @@ def has_jobs(folder: Path | None) -> TypeGuard[Path]:
 def has_tasks(folder: Path | None) -> bool:
     """Says whether a job of the grid did another task than training: Hydra tells of none that a swept file chooses."""
     for path in folder.glob(f"*/{JOB}") if folder is not None else ():
-        with suppress(DamagedError):  # told by the table
+        with suppress(DamagedError):  # the table says so
             if read_json(path).get("task"):
                 return True
     return False

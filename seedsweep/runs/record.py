@@ -16,14 +16,7 @@ from typing import Any
 from seedsweep import __version__
 from seedsweep.errors import DamagedError, DivergedError, SeedsweepError
 from seedsweep.overrides import key_of
-from seedsweep.runs.settings import (
-    UNKNOWN,
-    augment_of,
-    batchnorm_of,
-    preprocess_of,
-    saved_settings,
-    switches_of,
-)
+from seedsweep.runs.settings import names_of, saved_settings, switches_of
 from seedsweep.runs.switches import Switches
 from seedsweep.whole import read_json, write_json
 
@@ -129,39 +122,25 @@ class RunRecord:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what metrics.json holds: the switches, and names of theirs that are true for readers of one word."""
-        s = self.switches
+        switches = self.switches
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "scores"}
         return {
             "version": VERSION,
-            "experiment": self.experiment,
-            "departures": self.departures,
-            "label": self.label,
-            "seed": self.seed,
-            "status": self.status,
+            **own,
             "diverged_at": self.diverged.epoch + 1 if self.diverged else None,
             "diverged": self.diverged.what if self.diverged else None,
-            "backbone": s.backbone.name,
-            "backbone_fallback": self.backbone_fallback,
-            "weights": self.weights,
-            "frozen": s.backbone.freeze,
-            "train_from": s.backbone.train_from,
-            "batchnorm": s.batchnorm.policy,
-            "norm_layers": s.batchnorm.layers,
-            "preprocess": s.preprocess.name,
-            "augment": s.augment.name,
-            "image_size": self.image_size,
-            "values": self.values,
-            "batch_size": s.trainer.batch_size,
-            "switches": s.as_dict(),
+            "backbone": switches.backbone.name,
+            "frozen": switches.backbone.freeze,
+            "train_from": switches.backbone.train_from,
+            "batchnorm": switches.batchnorm.policy,
+            "norm_layers": switches.batchnorm.layers,
+            "preprocess": switches.preprocess.name,
+            "augment": switches.augment.name,
+            "batch_size": switches.trainer.batch_size,
+            "switches": switches.as_dict(),
             "features": asdict(self.features),
-            "trained_in": self.trained_in,
-            "images": self.images,
             "digests": asdict(self.digests),
-            "epochs": self.epochs,
-            "best_epoch": self.best_epoch,
             **self.scores,
-            "train_images": self.train_images,
-            "versions": self.versions,
-            "wall_seconds": self.wall_seconds,
         }
 
 
@@ -181,15 +160,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     content = read_json(folder / NAME)
     if not content or "version" in content:
         return content
-    settings = saved_settings(folder)
-    batchnorm, preprocess, augment = (
-        batchnorm_of(settings, content), preprocess_of(settings), augment_of(settings),
-    )  # fmt: skip
-    return content | {
-        "batchnorm": batchnorm.policy if batchnorm else UNKNOWN,
-        "preprocess": preprocess.name if preprocess else UNKNOWN,
-        "augment": augment.name if augment else UNKNOWN,
-    }
+    return content | names_of(saved_settings(folder), content)
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -257,9 +228,9 @@ def is_finished(folder: Path) -> bool:
 
 def with_departures(name: str, departed: list[str], *, code: bool = False) -> str:
     """Returns ``name``, and the settings that the experiment's file says otherwise, but for those that it tells."""
-    told = name.split()
-    groups = {key_of(word) for word in told if "=" in word}
-    further = " ".join(s for s in departed if s not in told and key_of(s).split(".")[0] not in groups)
+    words = name.split()
+    groups = {key_of(word) for word in words if "=" in word}
+    further = " ".join(s for s in departed if s not in words and key_of(s).split(".")[0] not in groups)
     mark = "`" if code else ""
     return f"{mark}{name}{mark}" + (f" (with {mark}{further}{mark})" if further else "")
 

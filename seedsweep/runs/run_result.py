@@ -75,8 +75,8 @@ class RunResult:
     @property
     def reason(self) -> str | None:
         """Why it failed or diverged; None: it did not."""
-        told = self.failure["reason"] if self.failure is not None else divergence_of(self.metrics)
-        return None if told is None else str(told)
+        reason = self.failure["reason"] if self.failure is not None else divergence_of(self.metrics)
+        return None if reason is None else str(reason)
 
     @property
     def _about(self) -> Mapping[str, Any]:

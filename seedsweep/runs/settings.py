@@ -109,19 +109,22 @@ def saved_settings(folder: Path) -> dict[str, Any]:
     return {str(key): value for key, value in saved.items()} if isinstance(saved, dict) else {}
 
 
-def policy_of(settings: dict[str, Any]) -> str:
-    """Returns the BatchNorm policy that a run's saved settings come to, or unknown."""
-    found = batchnorm_of(settings, {})
-    return found.policy if found else UNKNOWN
+def names_of(settings: dict[str, Any], record: dict[str, Any]) -> dict[str, str]:
+    """Returns what a run's BatchNorm policy, input scaling and augmentation are called, or ``unknown``.
+
+    Args:
+        settings: saved beside it.
+        record: what its metrics.json holds; empty: not known.
+    """
+    batchnorm, preprocess, augment = _batchnorm(settings, record), _preprocess(settings), _augment(settings)
+    return {
+        "batchnorm": batchnorm.policy if batchnorm else UNKNOWN,
+        "preprocess": preprocess.name if preprocess else UNKNOWN,
+        "augment": augment.name if augment else UNKNOWN,
+    }
 
 
-def scaling_of(settings: dict[str, Any]) -> str:
-    """Returns what the input scaling of a run's saved settings is called, or unknown."""
-    found = preprocess_of(settings)
-    return found.name if found else UNKNOWN
-
-
-def batchnorm_of(settings: dict[str, Any], content: dict[str, Any]) -> BatchNormSwitches | None:
+def _batchnorm(settings: dict[str, Any], content: dict[str, Any]) -> BatchNormSwitches | None:
     """Returns what a run's settings made of its BatchNorm layers; ``content`` is its record. None: not known."""
     layers = content.get("norm_layers")
     if layers == 0:
@@ -145,7 +148,7 @@ def batchnorm_of(settings: dict[str, Any], content: dict[str, Any]) -> BatchNorm
     )
 
 
-def preprocess_of(settings: dict[str, Any]) -> PreprocessSwitches | None:
+def _preprocess(settings: dict[str, Any]) -> PreprocessSwitches | None:
     """Returns what a run's settings made of its inputs; None: not known."""
     try:
         config = PreprocessConfig(**settings["preprocess"])
@@ -154,7 +157,7 @@ def preprocess_of(settings: dict[str, Any]) -> PreprocessSwitches | None:
     return PreprocessSwitches(preprocess_called(config), config.normalise, config.rescale)
 
 
-def augment_of(settings: dict[str, Any]) -> AugmentSwitches | None:
+def _augment(settings: dict[str, Any]) -> AugmentSwitches | None:
     """Returns what a run's settings made of its training images; None: not known."""
     try:
         config = AugmentConfig(**settings["augment"])
@@ -169,9 +172,7 @@ def switches_of(settings: dict[str, Any], content: dict[str, Any]) -> Switches |
     Raises:
         KeyError, TypeError, AttributeError: settings are missing.
     """
-    batchnorm, preprocess, augment = (
-        batchnorm_of(settings, content), preprocess_of(settings), augment_of(settings),
-    )  # fmt: skip
+    batchnorm, preprocess, augment = _batchnorm(settings, content), _preprocess(settings), _augment(settings)
     if batchnorm is None or preprocess is None or augment is None:
         return None
     backbone, head, optim, trainer = (settings[key] for key in ("backbone", "head", "optim", "trainer"))

@@ -47,8 +47,8 @@ def _journal(path: Path) -> optuna.storages.BaseStorage:
     try:
         return open_journal(path)
     except OSError as error:
-        if told := disk.sentence(error, {"storage.path": path.parent}):
-            raise DiskError(told) from error
+        if full := disk.sentence(error, {"storage.path": path.parent}):
+            raise DiskError(full) from error
         raise SeedsweepError(
             f"the study's journal {path} can't be used ({error.strerror or error}): give another storage.path."
         ) from error
