@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from seedsweep.data.prepare import prepare_images
-from seedsweep.diagnosis.opening import check_checkpoint
+from seedsweep.diagnosis.options import check_checkpoint
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import ArmBackbone

@@ -10,6 +10,7 @@ from typing import Any
 from seedsweep.data.pin import values_beside
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.data.value_ranges import read_ranges
+from seedsweep.diagnosis.options import check_checkpoint, check_run
 from seedsweep.diagnosis.remedy import CommandLine, saved_settings
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
@@ -60,15 +61,7 @@ def of_run(
     metrics = read_metrics(folder)
     best, last = (folder / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
     diverged = divergence_of(metrics)
-    if diverged and not best.is_file():
-        raise SeedsweepError(
-            f"diagnose.run={folder} {diverged}; no epoch was finished before, so there is no net to examine. Give its "
-            "settings with a smaller optim.lr to task=diagnose, or train them."
-        )
-    if not (folder / "metrics.json").is_file() or not best.is_file():
-        raise SeedsweepError(
-            f"diagnose.run={folder} is no finished run: its metrics.json and checkpoints/best.ckpt are needed."
-        )
+    check_run(folder)
     config, prepared, given = _as_trained(folder, here)
     if diverged:
         log.warning(
@@ -138,12 +131,6 @@ def of_plan(config: ArmSettings, limit: int = 1000, said: CommandLine | None = N
     subject = Subject("plan", config, prepared, limit=limit, given_manifest=config.data.manifest, said=said)
     _ = subject.frozen_config  # now, before a minute of checks
     return subject
-
-
-def check_checkpoint(path: Path) -> None:
-    """Raises SeedsweepError where ``path`` is no file."""
-    if not path.is_file():
-        raise SeedsweepError(f"diagnose.checkpoint={path} is no file; give a checkpoint.")
 
 
 def load_net(config: ArmSettings, prepared: PreparedImages, checkpoint: Path) -> Classifier:

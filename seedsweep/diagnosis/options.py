@@ -1,10 +1,13 @@
-"""Settings of the diagnosis."""
+"""Settings of the diagnosis, and whether what they name is there: without torch, which takes seconds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from seedsweep.bounds import MOST_IMAGES, at_least
+from seedsweep.errors import SeedsweepError
+from seedsweep.runs.record import divergence_of, read_metrics
 
 
 @dataclass
@@ -17,3 +20,23 @@ class DiagnoseConfig:
 
     def __post_init__(self) -> None:
         at_least("diagnose.images", self.images, 20, MOST_IMAGES)
+
+
+def check_run(folder: Path) -> None:
+    """Raises SeedsweepError where ``diagnose.run`` names no run whose best checkpoint was kept."""
+    best = folder / "checkpoints" / "best.ckpt"
+    if (diverged := divergence_of(read_metrics(folder))) and not best.is_file():
+        raise SeedsweepError(
+            f"diagnose.run={folder} {diverged}; no epoch was finished before, so there is no net to examine. Give its "
+            "settings with a smaller optim.lr to task=diagnose, or train them."
+        )
+    if not (folder / "metrics.json").is_file() or not best.is_file():
+        raise SeedsweepError(
+            f"diagnose.run={folder} is no finished run: its metrics.json and checkpoints/best.ckpt are needed."
+        )
+
+
+def check_checkpoint(path: Path) -> None:
+    """Raises SeedsweepError where ``diagnose.checkpoint`` names no file."""
+    if not path.is_file():
+        raise SeedsweepError(f"diagnose.checkpoint={path} is no file; give a checkpoint.")

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from seedsweep.cli.config.schema import Config
+from seedsweep.diagnosis.options import check_checkpoint, check_run
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
 
@@ -27,6 +28,10 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         raise SeedsweepError(
             "diagnose.run and diagnose.checkpoint are two things to examine: give one of them."
         )
+    if options.run is not None:
+        check_run(path_of(options.run))
+    if options.checkpoint is not None:
+        check_checkpoint(path_of(options.checkpoint))
 
     from seedsweep.cli.config.compose import command_line_here, command_line_of
     from seedsweep.diagnosis import opening
