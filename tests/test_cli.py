@@ -5,8 +5,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
@@ -400,3 +402,35 @@ def test_only_an_empty_folder_of_ours_is_removed(in_tmp: Path, monkeypatch: pyte
     assert [path.name for path in (in_tmp / "outputs").iterdir()] == ["earlier"]
     assert main(["task=report", "hydra.run.dir=mine"]) == 0
     assert (in_tmp / "mine/.hydra").is_dir()
+
+
+def test_a_single_command_composes_its_settings_once(in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
+    composed: list[tuple[str, ...]] = []
+    compose = ConfigLoaderImpl.load_configuration
+
+    def count(loader: ConfigLoaderImpl, config_name: str, overrides: list[str], *args: Any, **named: Any):
+        composed.append(tuple(overrides))
+        return compose(loader, config_name, overrides, *args, **named)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", count)
+    monkeypatch.setattr("seedsweep.cli.tasks.report.run", lambda *_, **__: None)
+    assert main(["task=report", "report.dir=.", "+experiment=frozen_bn"]) == 0
+    assert len(composed) == 1
+
+
+def test_a_tilde_in_a_file_is_the_users_home(in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
+    """Hydra makes folders of runs and of grids, and takes a ~ for a name."""
+    monkeypatch.setenv("HOME", str(in_tmp / "home"))
+    Path("mine/experiment").mkdir(parents=True)
+    Path("mine/experiment/mine.yaml").write_text(
+        "# @package _global_\nexperiment: {name: mine}\npaths: {outputs: ~/results, multirun: ~/grids}\n"
+    )
+    folders: list[Path] = []
+    monkeypatch.setattr("seedsweep.cli.tasks.report.run", lambda config, folder, **_: folders.append(folder))
+    line = ["task=report", "report.dir=.", "+experiment=mine", "--config-dir", "mine"]
+    assert main(line) == 0
+    assert main(["-m", *line, "seed=1,2"]) == 0
+    home = in_tmp / "home"
+    assert folders[0].parent == home / "results/mine"
+    assert {folder.parents[1] for folder in folders[1:]} == {home / "grids/grid"}
+    assert not Path("~").exists()
