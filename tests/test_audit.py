@@ -143,9 +143,9 @@ def test_everything_planted_is_found(tmp_path: Path):
     assert (copies["pairs"], copies["exact"]) == (3, 2)
     assert ["train/cracked/anew.jpg", f"train/cracked/{train[2].name}"] in [e[:2] for e in copies["examples"]]
     assert "Size alone tells mouldy" in findings["Shortcuts"].sentence
-    accused = {example[0] for example in findings["Label errors"].evidence["examples"]}
-    assert len(accused & flipped) >= 0.5 * len(accused)
-    assert len(accused & flipped) >= 0.25 * len(flipped)
+    doubted = {example[0] for example in findings["Label errors"].evidence["examples"]}
+    assert len(doubted & flipped) >= 0.5 * len(doubted)
+    assert len(doubted & flipped) >= 0.25 * len(flipped)
 
 
 def test_files_that_are_not_used_are_in_the_diagnosis(tmp_path: Path):
@@ -216,7 +216,7 @@ def test_blank_images_are_no_near_duplicates():
 
 
 def test_only_flipped_labels_are_doubted():
-    """Six clusters: no right label is accused, and the true class is suggested."""
+    """Six clusters: no correct label is doubted, and the true class is suggested."""
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 6, 900)
     features = (rng.normal(0, 1, (900, 16)) + 9 * np.eye(6, 16)[truth]).astype(np.float32)
@@ -272,7 +272,7 @@ def test_groups_that_nothing_can_be_learned_from_are_one_sentence(owners: list[i
         folds_of(labels, [str(each) for each in photographs])
 
 
-def test_a_class_of_one_group_is_not_accused():
+def test_a_class_of_one_group_is_not_doubted():
     labels = np.repeat([0, 1, 2], 48)
     photographs = np.where(labels == 2, 12, np.arange(144) // 8)
     groups = [str(each) for each in photographs]
@@ -284,7 +284,7 @@ def test_a_class_of_one_group_is_not_accused():
     assert {doubt.given for doubt in find_doubts(made, votes, labels)} <= {1}
 
 
-def test_nobody_is_told_to_be_of_a_class_that_was_not_asked():
+def test_no_class_is_suggested_that_the_probe_never_met():
     """The third class lies in one group: what it gets itself, nothing, is no threshold for others."""
     labels = np.repeat([0, 1, 2], 40)
     made = np.eye(3)[labels] * 0.9 + 0.05

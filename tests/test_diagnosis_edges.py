@@ -293,7 +293,7 @@ def test_settings_of_this_machine_replace_the_runs():
         ("theirs.csv", "now.csv", "now.csv", "now.csv"),
     ],
 )
-def test_a_runs_own_manifest_is_nobodys_choice(
+def test_a_runs_own_manifest_is_not_the_users(
     saved: str | None, now: str | None, given: str | None, used: str, in_tmp: Path
 ):
     Path("run").mkdir()

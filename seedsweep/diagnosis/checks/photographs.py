@@ -27,7 +27,7 @@ TORN = 0.2
 
 It is judged apart from the gap, which is already a mean over all images, those that are alone in their photograph too.
 A split by photographs tears none apart, but for some names that are misread. A random one tears at least 0.3: names
-are believed from two images a photograph on, so that at least half the images have others, and with our shares at
+count from two images a photograph on, so that at least half the images have others, and with our shares at
 least 0.6 of those find one of them in training.
 """
 FEW = 0.1  # below it few photographs are torn apart, from it to TORN some
