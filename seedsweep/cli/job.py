@@ -219,7 +219,7 @@ def _run_in_grid(config: Config, grid: Path, folder: Path, label: str) -> None:
     for ended in (False, True):
         if ended:
             _run_task(config, folder, label, resume=True)
-        record.write_task(folder, config.task, label, ended=ended, study=study, leads=config.study.job == 0)
+        record.write_task(folder, config.task, label, ended=ended, study=study, is_main=config.study.job == 0)
 
 
 def _is_done(grid: Path, folder: Path, digest: str) -> bool:

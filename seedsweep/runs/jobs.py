@@ -192,7 +192,9 @@ def write_failure(folder: Path, experiment: str, seed: int, label: str, reason: 
     )
 
 
-def write_task(folder: Path, task: str, label: str, *, ended: bool, study: Path | None, leads: bool) -> None:
+def write_task(
+    folder: Path, task: str, label: str, *, ended: bool, study: Path | None, is_main: bool
+) -> None:
     """Notes what a job of a grid does that trains no run of its own, and whether it came to its end.
 
     Args:
@@ -201,7 +203,7 @@ def write_task(folder: Path, task: str, label: str, *, ended: bool, study: Path 
         label: its name in tables.
         ended: whether it came to its end.
         study: the folder of the study that it works on; None: it does another task.
-        leads: of a study, whether it is its main process.
+        is_main: of a study, whether it is its main process.
     """
     note = {"label": label, "task": task, "ended": ended}
-    write_json(folder / JOB, note | ({"study": str(study), "leads": leads} if study else {}))
+    write_json(folder / JOB, note | ({"study": str(study), "leads": is_main} if study else {}))

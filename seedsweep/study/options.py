@@ -79,7 +79,8 @@ class StudyConfig:
     finalists: int = 3  # best settings that are trained again
     finalist_seeds: int = 3  # fresh seeds each
     workers: int = 1  # processes on this machine; 1: in this process, and repeatable
-    job: int = 0  # of several machines: 0 leads and closes the study, the others only work
+    # of several machines: 0 is the main process, which closes the study; the others only run trials
+    job: int = 0
     seed: int = 0  # of the sampler
     heartbeat: float = 10.0  # seconds between a worker's signs of life
     grace: float = 120.0  # seconds without one after which a worker on another machine counts as dead
