@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -28,6 +28,7 @@ from seedsweep.names import path_of
 from seedsweep.runs import jobs as record
 from seedsweep.runs.command import command, typed
 from seedsweep.runs.recorded import arm_label, count, varied
+from seedsweep.session import Session
 from seedsweep.training.options import run_digest
 from seedsweep.whole import read_json
 
@@ -135,9 +136,11 @@ class GridJob:
 
     Attributes:
         process: the command line's; a launcher's workers have others.
+        session: shared by the jobs of one process.
     """
 
     process: int
+    session: Session = field(default_factory=Session)
 
     def __call__(self, cfg: DictConfig) -> None:
         """Runs the job.
@@ -175,7 +178,7 @@ class GridJob:
             with record.alone(folder) as ours:
                 if ours:
                     notes.write(cfg)
-                    _run_in_grid(config, grid, folder, label)
+                    _run_in_grid(config, grid, folder, label, self.session)
                 else:
                     log.info("another process is at it: left alone")
         except DivergedError as caught:  # its metrics.json says so
@@ -206,13 +209,13 @@ class GridJob:
         _give_memory_back()
 
 
-def _run_in_grid(config: Config, grid: Path, folder: Path, label: str) -> None:
+def _run_in_grid(config: Config, grid: Path, folder: Path, label: str, session: Session) -> None:
     """Trains a run that is still to go; another task (a study, or one of its workers) knows itself what is done."""
     if config.task == "train":
         digest = run_digest(config)
         if not _is_done(grid, folder, digest):
             record.write_run(folder, digest, label, record.shared_manifest(grid, config.data))
-            _run_task(config, folder, label, resume=True)
+            _run_task(config, folder, label, resume=True, session=session)
         return
     study = config.study_dir if config.task == "study" else None
     (folder / "failure.json").unlink(missing_ok=True)
@@ -252,10 +255,10 @@ def _digest(folder: Path) -> str | None:
     return None
 
 
-def _run_task(config: Config, folder: Path, label: str, resume: bool) -> None:
-    """Runs the file of ``seedsweep/cli/tasks`` that ``task=`` names."""
+def _run_task(config: Config, folder: Path, label: str, resume: bool, **shared: Session) -> None:
+    """Runs the file of ``seedsweep/cli/tasks`` that ``task=`` names; ``shared`` is for training runs alone."""
     task = importlib.import_module(f"seedsweep.cli.tasks.{config.task}")
-    task.run(config, folder, label=label, resume=resume)
+    task.run(config, folder, label=label, resume=resume, **shared)
 
 
 def _fail(folder: Path, config: Config | DictConfig, label: str, reason: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from seedsweep.batchnorm.batches import check_single_images
+from seedsweep.data.checked import FileChecks
 from seedsweep.data.epoch import length
 from seedsweep.data.manifest import write_manifest
 from seedsweep.data.pin import Pin, values_beside
@@ -96,7 +97,7 @@ def train(
     with _log_file(run_dir / "run.log"):
         flush_denormals()
         pl.seed_everything(config.seed, verbose=False)
-        prepared = given.prepared or _images(config, run_dir, given.pin, resume)
+        prepared = given.prepared or _images(config, run_dir, given, resume)
         _write_what_was_read(prepared, run_dir)
         # a checkpoint brings its own statistics, but only online: the stored route goes by the backbone
         backbone = given.session.of(SharedBackbone).of(config, prepared)
@@ -198,24 +199,24 @@ def _check_batches(config: ArmSettings, backbone: ArmBackbone, prepared: Prepare
         )  # fmt: skip
 
 
-def _images(config: ArmSettings, run_dir: Path, pin: Pin | None, resume: bool) -> PreparedImages:
+def _images(config: ArmSettings, run_dir: Path, given: Given, resume: bool) -> PreparedImages:
     """Goes on with the images that the run began with, or else those that the runs beside it began with.
 
     Raises:
         RefusedError: it was trained, and nothing says any more with which split.
     """
-    own = Pin.of_run(run_dir)
+    own, pin, checks = Pin.of_run(run_dir), given.pin, given.session.of(FileChecks)
     trained = (run_dir / "metrics.json").is_file() or (run_dir / "checkpoints").is_dir()
     if resume and trained and own.path.is_file():
-        return prepare_images(config.data, config.cache_dir, own)
+        return prepare_images(config.data, config.cache_dir, own, checks=checks)
     if pin is not None and (pin.path.is_file() or not (resume and trained)):
-        return pinned_images(config.data, config.cache_dir, pin)
+        return pinned_images(config.data, config.cache_dir, pin, checks)
     if resume and trained and config.data.manifest is None:
         raise RefusedError(
             f"{own.path} is missing: a new split could put images into test that the run was trained on; put back a "
             f"copy of it, or {own.anew}."
         )
-    return prepare_images(config.data, config.cache_dir)
+    return prepare_images(config.data, config.cache_dir, checks=checks)
 
 
 def _what_is_trained(config: ArmSettings, built: BuiltModel) -> str:

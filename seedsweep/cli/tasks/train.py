@@ -8,12 +8,20 @@ from pathlib import Path
 from seedsweep.cli.config.schema import Config
 from seedsweep.errors import DivergedError
 from seedsweep.runs.command import command
+from seedsweep.session import Session
 
 log = logging.getLogger(__name__)
 
 
-def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
+def run(config: Config, folder: Path, *, label: str, resume: bool, session: Session | None = None) -> None:
     """Trains the arm of ``config`` in ``folder``, and writes its report.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        label: the arm's name in tables.
+        resume: go on from the last checkpoint, if there is one.
+        session: shared by the jobs of a grid in this process.
 
     Raises:
         SeedsweepError: bad input, before any training.
@@ -33,7 +41,10 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     shared = pin_of(folder)
     given = Given(
-        pin=Pin.of_grid(shared) if shared else None, departures=tuple(departures(config)), draw=draw_run
+        pin=Pin.of_grid(shared) if shared else None,
+        departures=tuple(departures(config)),
+        draw=draw_run,
+        session=session or Session(),
     )
     metrics = train(config, folder, label=label, resume=resume, given=given)
     gap = (metrics.get("train_images") or {}).get("bn_gap_last", 0.0)
