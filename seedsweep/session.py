@@ -1,4 +1,4 @@
-"""What the runs of one process share, such as the jobs of a grid: the images and the net that were used last."""
+"""What the runs of one process share, such as the trials of a study: the net that was used last."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class Session:
-    """Holds one object of each class, handed from one run to the next. Made by the command line, and passed down.
+    """Holds one object of each class, handed from one run to the next by whoever starts them.
 
     Example:
         >>> class LastNet:

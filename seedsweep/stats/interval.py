@@ -57,7 +57,7 @@ def t_interval(mean: float, error: float, freedom: float, over: str) -> Interval
 def group_numbers(groups: ArrayLike | None, n: int) -> tuple[Labels, int]:
     """Returns the number of each of ``n`` images' group, [n], and how many groups there are.
 
-    One group alone says nothing about others: then, and without groups, each image is its own.
+    Without groups, and where all images are of one group, each image counts as its own.
     """
     if groups is not None:
         names, group_of = np.unique(np.asarray(groups), return_inverse=True)
@@ -102,7 +102,7 @@ def over_images(
     group_of, n_groups = group_numbers(groups, len(labels))
     over = "images" if n_groups == len(labels) else "groups of images"
     acc, f1 = _scores(cells, np.bincount(cell_of, minlength=len(cells))[None].astype(float))
-    if acc[0] in (0.0, 1.0):  # every draw is like every other: the bootstrap knows no more
+    if acc[0] in (0.0, 1.0):  # all draws are equal: a bootstrap would have no width
         hits = round(float(acc[0]) * n_groups)
         return {
             "acc": wilson(hits, n_groups, over),

@@ -139,7 +139,7 @@ def checkpoint_to_resume(folder: Path, state: dict[str, Tensor]) -> Path | None:
 
 
 def _check_best(path: Path, epoch: int, best: int, state: dict[str, Tensor]) -> int | None:
-    """Sees that best.ckpt is what the history of another checkpoint says, before any training.
+    """Checks before any training that best.ckpt is of the epoch that the history of another checkpoint names.
 
     ``epoch`` is that of the other checkpoint at ``path``, ``best`` the best of its history. Where the two are one,
     best.ckpt is written anew if need be. Returns the epoch of best.ckpt where it is a later one, from which training

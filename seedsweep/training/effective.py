@@ -85,7 +85,7 @@ def name_by_values(config: ArmSettings) -> None:
 def card_of(
     config: ArmSettings, built: BuiltModel, classes: list[str], values: dict[str, list[float]]
 ) -> dict[str, Any]:
-    """Returns what a checkpoint tells beside its weights, so that the file alone can be moved and used.
+    """Returns what a checkpoint holds beside its weights, so that the file alone can be moved and used.
 
     It holds plain numbers, strings, lists and dicts, which torch reads without running code.
 
@@ -118,7 +118,7 @@ def card_of(
 def batchnorm_of(backbone: nn.Module, *, recalibrated: bool) -> BatchNormSwitches:
     """Returns the switches of the BatchNorm layers of ``backbone``.
 
-    Layers that a cut holds to what they are differ from those behind it: they are counted, and the others are told.
+    Layers before a cut, which stay as they are, are counted; the switches are those of the layers behind it.
 
     Args:
         backbone: under its policy.

@@ -81,8 +81,8 @@ class ArmRun:
 def finish_run(run: ArmRun, outcome: Outcome) -> dict[str, Any]:
     """Scores the checkpoint chosen on validation on every split, once, and writes the results.
 
-    A run that was interrupted, or diverged, never meets the test images. One that diverged in its first epoch has no
-    checkpoint, and no scores.
+    A run that was interrupted, or diverged, has no test scores. One that diverged in its first epoch has no checkpoint,
+    and no scores at all.
 
     Args:
         run: its module has the weights of that checkpoint.
@@ -136,7 +136,7 @@ def finish_run(run: ArmRun, outcome: Outcome) -> dict[str, Any]:
 def score_test(config: ArmSettings, run_dir: Path, pin: Pin) -> dict[str, Any] | None:
     """Scores the test images with a finished run's checkpoint, and adds the scores to its metrics.json.
 
-    Only once: a run that has met them keeps its scores.
+    A run that has such scores keeps them: they are measured once.
 
     Args:
         config: the run's own.

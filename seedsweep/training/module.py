@@ -145,7 +145,7 @@ class Source(Protocol):
     prepared: PreparedImages
 
     def logits(self, net: nn.Module, rows: Tensor, device: torch.device) -> Tensor:
-        """Returns what ``net``, a Classifier, answers to the un-augmented images of ``rows`` (int64 [n])."""
+        """Returns the logits [n, N] of ``net``, a Classifier, for the un-augmented images of ``rows`` (int64 [n])."""
 
 
 def predict(module: ArmModule, images: Source, rows: Tensor, batch_size: int) -> Tensor:

@@ -209,7 +209,7 @@ def fit_stored(images: FeatureImages, module: ArmModule, how: Fitting) -> Outcom
         interrupted = True
     except DivergedError as error:
         diverged = error
-    # it may have come between an epoch and its row: weights of which no row tells are not kept
+    # an interruption may come between an epoch and its row: weights without a row are not kept
     if fit.best_epoch < len(recorder.rows):
         best = (fit.best_epoch, fit.best_state)
     if best[1]:

@@ -203,7 +203,7 @@ def _images(config: ArmSettings, run_dir: Path, given: Given, resume: bool) -> P
     """Goes on with the images that the run began with, or else those that the runs beside it began with.
 
     Raises:
-        RefusedError: it was trained, and nothing says any more with which split.
+        RefusedError: it was trained, and the file of its split is gone.
     """
     own, pin, checks = Pin.of_run(run_dir), given.pin, given.session.of(FileChecks)
     trained = (run_dir / "metrics.json").is_file() or (run_dir / "checkpoints").is_dir()

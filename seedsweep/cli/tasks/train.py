@@ -34,10 +34,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool, session: Sess
     from seedsweep.runs.grid import GAP
     from seedsweep.runs.jobs import pin_of
     from seedsweep.runs.record import divergence_of
-    from seedsweep.training.run import (
-        Given,
-        train,  # torch takes seconds
-    )
+    from seedsweep.training.run import Given, train  # torch takes seconds
 
     shared = pin_of(folder)
     given = Given(
