@@ -110,6 +110,16 @@ def test_features_are_extracted_once(cache: str, tmp_path: Path, monkeypatch: py
     train(other, tmp_path / "b", pictures=False)
 
 
+def test_the_runs_of_one_session_read_the_files_once(
+    cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, given = quick(cache, "augment=none"), training.Given()
+    first = training._images(config, tmp_path / "a", given, resume=False)
+    monkeypatch.setattr("seedsweep.data.checked.digest_of", lambda _: pytest.fail("read again"))
+    second = training._images(config, tmp_path / "b", given, resume=False)
+    assert second.table.digests == first.table.digests
+
+
 def test_an_interrupted_run_on_stored_features_begins_anew_and_says_so(
     cache: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,7 +17,7 @@ from seedsweep.whole import replacing
 
 log = logging.getLogger(__name__)
 
-NAME = "left_out.csv"
+LEFT_OUT = "left_out.csv"
 COLUMNS = ("path", "class", "what", "why")
 CLASSES = 5  # that a sentence names
 LITTER_FOLDERS = frozenset({

@@ -19,8 +19,7 @@ from seedsweep.data.manifest import write_manifest
 from seedsweep.data.pin import Pin, values_beside
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.value_ranges import write_ranges
-from seedsweep.data.walk import NAME as LEFT_OUT
-from seedsweep.data.walk import write_left_out
+from seedsweep.data.walk import LEFT_OUT, write_left_out
 from seedsweep.errors import RefusedError
 from seedsweep.models.build import ArmBackbone, BuiltModel, write_model_summary
 from seedsweep.models.input_scaling import flush_denormals

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seedsweep.data.walk import NAME, read_left_out, sentences
+from seedsweep.data.walk import LEFT_OUT, read_left_out, sentences
 from seedsweep.report.blocks import Block, Section, Text
 from seedsweep.report.contents import Material
 from seedsweep.runs.grid import by_data, data_title, has_several
@@ -25,11 +25,11 @@ def section(material: Material) -> Section | None:
 
 
 def _of_run(run: RunResult, of: str) -> list[Block]:
-    if not (left_out := read_left_out(run.folder / NAME, run.folder)):
+    if not (left_out := read_left_out(run.folder / LEFT_OUT, run.folder)):
         return []
     n = len(left_out)
     blocks: list[Block] = [Text(f"{n} {'file' if n == 1 else 'files'} below the folder of images{of}:")]
     blocks += [Text(line) for line in sentences(left_out)]
     where = f" (`{run.folder.name}`)" if of else ""
-    blocks.append(Text(f"Each of them is listed in `{NAME}` of the run{where}.", small=True))
+    blocks.append(Text(f"Each of them is listed in `{LEFT_OUT}` of the run{where}.", small=True))
     return blocks
