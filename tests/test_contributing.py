@@ -25,10 +25,8 @@ TINY = ["data.demo.n_images=70", "data.image_size=[64,64]", "trainer.max_epochs=
 # in one process, which imports torch once; the other checks have tests of their own
 SCRIPT = """
 import sys
-from composed import config_of
 
 from seedsweep.cli.main import main
-from seedsweep.cli.config.departures import departures
 from seedsweep.diagnosis import run_checks
 
 assert main([*sys.argv[1:], "hydra.run.dir=run"]) == 0
