@@ -191,8 +191,10 @@ def listed(words: Sequence[str]) -> str:
 
 
 def seconds(value: float) -> str:
-    """Returns ``4.2 s``, ``42 s`` or ``3 min 12 s``."""
+    """Returns ``4.2 s``, ``42 s``, ``3 min 12 s`` or ``2 h 5 min``."""
     if value < 10:
         return f"{value:.1f} s"
-    whole = round(value)
-    return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if value >= 100 else f"{value:.0f} s"

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 CommandLineOf = Callable[[Path], CommandLine | None]
 RUN, SWEEP, STUDY = "run", "sweep", "study"
-GRADCAM = 8  # mistakes that are explained, where the settings don't say
+GRADCAM = 8  # mistakes that are shown, and explained where the settings don't say otherwise
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,20 @@ class Diagnosed:
     picture: str | None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Material:
     """A folder's results.
 
     Attributes:
         kind: run | sweep | study.
         folder: absolute.
-        runs: all that finished; of a study the finalists.
+        runs: all that finished; of a study those of its best trials, trained again.
         rows: the arms of a sweep, best first, with their standing.
         best: the run shown in detail: the run itself; of a sweep the median seed of the best arm (of the first data
             set, where there are several); of a study the first run of the winner.
         result: of a study, its result.json.
         gradcam: photographs to explain; None: what the run's settings say.
-        said: of a run, its command line; None: not known.
+        command_line: of a run; None: not known.
     """
 
     kind: str
@@ -68,7 +68,7 @@ class Material:
     best: RunResult | None = None
     result: dict[str, Any] = field(default_factory=dict)
     gradcam: int | None = None
-    said: CommandLine | None = None
+    command_line: CommandLine | None = None
 
     @property
     def title(self) -> str:
@@ -145,8 +145,8 @@ def read_material(
     if (folder / "result.json").is_file() and (folder / "trials.csv").is_file():
         return _study(folder, gradcam)
     if (run := read_run(folder)) is not None:
-        said = command_line_of(folder) if command_line_of else None
-        return Material(RUN, folder, [run], best=run, gradcam=gradcam, said=said)
+        line = command_line_of(folder) if command_line_of else None
+        return Material(RUN, folder, [run], best=run, gradcam=gradcam, command_line=line)
     if results := collect(folder):
         return _sweep(folder, results, gradcam)
     raise SeedsweepError(
@@ -155,12 +155,11 @@ def read_material(
 
 
 def _sweep(folder: Path, results: list[RunResult], gradcam: int | None) -> Material:
-    runs = [result for result in results if result.is_finished]
-    material = Material(SWEEP, folder, runs, arms(results), gradcam=gradcam)
-    if runs and material.rows[0].mean is not None:
-        of_best = sorted(material.of_row(material.rows[0]), key=lambda run: run.accuracy("val") or 0.0)
-        material.best = of_best[(len(of_best) - 1) // 2]
-    return material
+    runs, rows = [result for result in results if result.is_finished], arms(results)
+    of_best = [run for run in runs if (run.label, run.held_out) == (rows[0].label, rows[0].held_out)]
+    of_best.sort(key=lambda run: run.accuracy("val") or 0.0)
+    best = of_best[(len(of_best) - 1) // 2] if of_best else None
+    return Material(SWEEP, folder, runs, rows, best, gradcam=gradcam)
 
 
 def _study(folder: Path, gradcam: int | None) -> Material:

@@ -16,7 +16,6 @@ from rich.table import Table
 
 from seedsweep.drawing import GREY, INK, TRAP, VAL, beside, figure, plain, save, sideways
 from seedsweep.report.ladder_steps import PUT_BACK, RUNG, Arm, Ladder, Level, Step, TwoByTwo
-from seedsweep.runs.held_out import HeldOut
 from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.settings import names_of, saved_settings
 from seedsweep.whole import write_json
@@ -25,6 +24,7 @@ log = logging.getLogger(__name__)
 
 FILES = ("ladder.png", "ladder.json", "ladder.csv")
 NOT_COMPARED = ("experiment", "rung", "seed", "paths", "preprocess", "batchnorm", "checkpoint", "resume")
+Job = tuple[RunResult, dict[str, Any]]  # with its saved settings
 HALF = 0.31  # of a bar's thickness
 ROW = 0.44  # inches
 
@@ -54,56 +54,59 @@ def close_ladder(folder: Path, results: list[RunResult], console: Console) -> tu
 
 def read_ladder(folder: Path, results: list[RunResult]) -> Ladder | None:
     """Reads the arms of a grid's folder; None if they are no rungs, or of more than one net, setting or data set."""
-    arms: dict[str, Arm] = {}
-    settings: dict[str, dict[str, Any]] = {}
-    data: set[HeldOut | None] = set()
+    jobs: dict[str, list[Job]] = {}
     for result in results:
-        config = saved_settings(result.folder)
-        if not (rung := config.get("rung") or {}).get("kind"):
-            continue
-        name = result.experiment
-        others = {key: value for key, value in config.items() if key not in NOT_COMPARED}
-        names = names_of(config, {})
-        found = {"preprocess": names["preprocess"], "batchnorm": names["batchnorm"], **others}
-        if (first := settings.setdefault(name, found)) != found:
-            differing = ", ".join(key for key in first | found if first.get(key) != found.get(key))
+        settings = saved_settings(result.folder)
+        if (settings.get("rung") or {}).get("kind"):
+            jobs.setdefault(result.experiment, []).append((result, settings))
+    for name, those in jobs.items():
+        first, *others = (_compared(settings) for _, settings in those)
+        if differing := [
+            key for other in others for key in first | other if first.get(key) != other.get(key)
+        ]:
             log.warning(
                 "no ladder is drawn: the rung %s was run with more than one setting of something else (%s); give that "
-                "one value, and climb again for the other.", name, differing,
+                "one value, and climb again for the other.", name, ", ".join(dict.fromkeys(differing)),
             )  # fmt: skip
             return None
-        label, change = rung.get("label") or name, rung.get("change") or name
-        made = Arm(
-            name,
-            rung["kind"],
-            rung.get("after", ""),
-            label,
-            change,
-            found["preprocess"],
-            found["batchnorm"],
-            others,
-        )
-        arm = arms.setdefault(name, made)
-        if result.is_finished:
-            _add(arm, result)
-            data.add(result.held_out)
-    if len(data) > 1:
+    if len({result.held_out for those in jobs.values() for result, _ in those if result.is_finished}) > 1:
         log.warning(
             "no ladder is drawn: its rungs were judged by different images, so that no step between them is a change "
             "of settings alone; climb again on one data set.",
         )  # fmt: skip
         return None
-    return Ladder(list(arms.values())) if any(arm.kind == RUNG for arm in arms.values()) else None
+    ladder = Ladder([_arm(name, those) for name, those in jobs.items()])
+    return ladder if ladder.rungs else None
 
 
-def _add(arm: Arm, result: RunResult) -> None:
-    metrics = result.metrics
-    arm.scaling, arm.policy = metrics["preprocess"], metrics["batchnorm"]  # what the run really did
-    arm.accs[result.seed] = metrics["val"]["acc"]
-    if metrics["test"]:
-        arm.test_accs.append(metrics["test"]["acc"])
-    arm.bn_gaps.append(metrics["train_images"].get("bn_gap_last", metrics["train_images"]["bn_gap"]))
-    arm.images = metrics["images"]["val"]
+def _compared(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings that all jobs of an arm must share, scaling and policy by what they come to."""
+    others = {key: value for key, value in settings.items() if key not in NOT_COMPARED}
+    names = names_of(settings, {})
+    return {"preprocess": names["preprocess"], "batchnorm": names["batchnorm"], **others}
+
+
+def _arm(name: str, jobs: list[Job]) -> Arm:
+    settings = jobs[0][1]
+    rung, others = settings["rung"], _compared(settings)
+    asked = {key: others.pop(key) for key in ("preprocess", "batchnorm")}
+    done = [(result.seed, result.metrics) for result, _ in jobs if result.is_finished]
+    last = done[-1][1] if done else {}
+    gaps = [metrics["train_images"] for _, metrics in done]
+    return Arm(
+        name=name,
+        kind=rung["kind"],
+        after=rung.get("after", ""),
+        label=rung.get("label") or name,
+        change=rung.get("change") or name,
+        scaling=last.get("preprocess", asked["preprocess"]),  # what the runs really did
+        policy=last.get("batchnorm", asked["batchnorm"]),
+        others=others,
+        accs={seed: metrics["val"]["acc"] for seed, metrics in done},
+        test_accs=[metrics["test"]["acc"] for _, metrics in done if metrics["test"]],
+        bn_gaps=[gap.get("bn_gap_last", gap["bn_gap"]) for gap in gaps],
+        images=last["images"]["val"] if done else {},
+    )
 
 
 def as_dict(ladder: Ladder) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from seedsweep.stats.interval import over_seeds
@@ -15,7 +15,7 @@ SCALINGS = {"rescale_twice": "inputs scaled twice", "auto": "inputs scaled once"
 POLICIES = {"batch_stats": "batch statistics in training", "inference": "stored statistics always"}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Arm:
     """A rung, or an arm beside the ladder, over its seeds; accuracies are shares of the validation images, 0..1.
 
@@ -42,10 +42,10 @@ class Arm:
     scaling: str
     policy: str
     others: dict[str, Any]
-    accs: dict[int, float] = field(default_factory=dict)
-    test_accs: list[float] = field(default_factory=list)
-    bn_gaps: list[float] = field(default_factory=list)
-    images: dict[str, int] = field(default_factory=dict)
+    accs: dict[int, float]
+    test_accs: list[float]
+    bn_gaps: list[float]
+    images: dict[str, int]
 
     @property
     def mean(self) -> float | None:
@@ -114,7 +114,7 @@ class TwoByTwo:
     sentence: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Ladder:
     """All arms in the order of their jobs."""
 
@@ -244,7 +244,7 @@ def _level(values: list[float], *, accuracy: bool = False) -> Level:
 
 def _together(interaction: Level) -> str:
     if interaction.low is None or interaction.high is None:
-        return "one seed, so whether one fault hides the other is not told from noise"
+        return "one seed, so it is not known whether one fault hides the other"
     if interaction.low > 0:
         return "inputs scaled twice hide what BatchNorm costs"
     if interaction.high < 0:

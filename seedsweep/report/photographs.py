@@ -83,7 +83,7 @@ def _grad_cam(maps: Tensor, head: nn.Module, classes: Tensor) -> Tensor:
     return (weights * maps).sum(1).relu().detach()
 
 
-def lit(image: Image.Image, heat: NDArray[np.float64]) -> Image.Image:
+def brightened(image: Image.Image, heat: NDArray[np.float64]) -> Image.Image:
     """Leaves light and colour where a heat map [h, w] is hottest, and darkens where it is coldest.
 
     The map is stretched to the photograph, as the photograph was to the net. No colours are laid over it: they would

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import cell
+from seedsweep.report.blocks import seconds
 
 COLUMNS = ("trial", "slot", "state", "value", "epochs", "seconds", "reason")
 STATES = {
@@ -213,15 +214,14 @@ def _table(trials: Trials, shown: list[FrozenTrial], *, columns: bool) -> Table:
 
 def _time_taken(study: optuna.Study) -> str:
     """Returns the time from the first start to the last end, and the trials' own together."""
-    trials = study.get_trials(deepcopy=False)
-    ended = [
-        (t.datetime_start, t.datetime_complete) for t in trials if t.datetime_start and t.datetime_complete
-    ]
+    ended = [trial for trial in study.get_trials(deepcopy=False) if trial.duration]
     if not ended:
         return ""
-    first, last = min(start for start, _ in ended), max(end for _, end in ended)
-    together = sum(_seconds(trial) or 0.0 for trial in trials if trial.datetime_complete)
-    return f"; {_span((last - first).total_seconds())} from first to last, trials together {_span(together)}"
+    first = min(trial.datetime_start for trial in ended if trial.datetime_start)
+    last = max(trial.datetime_complete for trial in ended if trial.datetime_complete)
+    together = sum(_seconds(trial) or 0.0 for trial in ended)
+    whole = (last - first).total_seconds()
+    return f"; {seconds(whole)} from first to last, trials together {seconds(together)}"
 
 
 def _seconds(trial: FrozenTrial) -> float | None:
@@ -229,10 +229,3 @@ def _seconds(trial: FrozenTrial) -> float | None:
     if "seconds" in trial.user_attrs:
         return round(float(trial.user_attrs["seconds"]), 2)
     return round(trial.duration.total_seconds(), 2) if trial.duration else None
-
-
-def _span(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -27,7 +27,9 @@ def sentences(material: Material) -> list[str]:
         return _of_sweep(material) + _random(material)
     run = material.best
     assert run is not None
-    why = of_diverged(run) if run.is_diverged else _diagnosed(material) or of_modes(run, material.said)
+    why = (
+        of_diverged(run) if run.is_diverged else _diagnosed(material) or of_modes(run, material.command_line)
+    )
     return [lead_of(run), why, *_random(material)]
 
 

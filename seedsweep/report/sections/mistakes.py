@@ -16,15 +16,14 @@ from seedsweep.data.value_ranges import read_ranges
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import printable
 from seedsweep.report.blocks import Block, Photo, Photos, Section, Text, percent, seconds
-from seedsweep.report.contents import Material
-from seedsweep.report.photographs import attention, jpeg_uri, lit, photograph
+from seedsweep.report.contents import GRADCAM, Material
+from seedsweep.report.photographs import attention, brightened, jpeg_uri, photograph
 from seedsweep.runs.csv_files import Predictions
 from seedsweep.runs.held_out import HELD_OUT
 
 log = logging.getLogger(__name__)
 
 ORDER = 70
-SHOWN = 8  # mistakes, where none is explained
 Heat = NDArray[np.float64]
 
 
@@ -39,7 +38,7 @@ def section(material: Material) -> Section | None:
     if not len(wrong):
         text = f"`{run.label}`, seed {run.seed}, classifies all {len(answers.paths)} {kind} images correctly."
         return Section("mistakes", "Worst mistakes", [Text(text)])
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][: material.n_gradcam or SHOWN]
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][: material.n_gradcam or GRADCAM]
     how = Reading(read_ranges(values_beside(run.folder / "manifest.csv")))
     photographs = {int(at): photograph(Path(answers.paths[at]), how=how) for at in worst}
     there = [at for at, image in photographs.items() if image is not None]
@@ -90,7 +89,7 @@ def _photo(answers: Predictions, at: int, image: Image.Image | None, heat: Heat 
             name if image is not None else f"{name}, not found any more",
         ],
         uri=jpeg_uri(image) if image is not None else "",
-        heat_uri=jpeg_uri(lit(image, heat)) if image is not None and heat is not None else "",
+        heat_uri=jpeg_uri(brightened(image, heat)) if image is not None and heat is not None else "",
         alt=f"{name}: {true}, taken for {said}",
         heat_alt=f"What in {name} speaks for {said}",
     )
