@@ -16,8 +16,7 @@ from seedsweep.data.images import read_image
 from seedsweep.data.walk import sentences
 from seedsweep.diagnosis.audited import FileFacts, guess_grouping, measure_grouping, thumbnails
 from seedsweep.diagnosis.charts import draw_sheet
-from seedsweep.diagnosis.checks import imbalance, label_errors
-from seedsweep.diagnosis.checks import photographs as photographs_check
+from seedsweep.diagnosis.checks import imbalance, label_errors, photograph_split
 from seedsweep.diagnosis.checks.data_files import left_out
 from seedsweep.diagnosis.checks.duplicates import find_pairs
 from seedsweep.diagnosis.checks.label_errors import Doubt, find_doubts
@@ -358,7 +357,7 @@ def test_the_split_in_use_is_judged(
     seen = SimpleNamespace(parts=components(clouds(labels, photographs)), labels=labels, rows=np.arange(240))
     manifest = "theirs.csv" if "manifest" in split else None
     subject = SimpleNamespace(given_manifest=manifest, audited=facts, out_of_fold=seen)
-    finding = findings_of(photographs_check, subject, tmp_path)[0]
+    finding = findings_of(photograph_split, subject, tmp_path)[0]
     assert finding.verdict is verdict
     assert said in finding.sentence
     assert ("The folders" in finding.sentence) == (split == "folders")
@@ -392,10 +391,10 @@ def test_gap_and_torn_share_are_judged_apart(
     joined = np.where((np.arange(240) < gap)[:, None], 1 - sure, sure)
     facts = SimpleNamespace(table=table, grouping=grouping)
     monkeypatch.setattr(
-        photographs_check, "outside_fold", lambda _, __, groups, ___: sure if groups is None else joined
+        photograph_split, "outside_fold", lambda _, __, groups, ___: sure if groups is None else joined
     )
     subject = SimpleNamespace(given_manifest=None, audited=facts, out_of_fold=seen)
-    finding = photographs_check.check(subject, tmp_path)
+    finding = photograph_split.check(subject, tmp_path)
     assert finding.verdict is verdict
     assert said in finding.sentence
 
