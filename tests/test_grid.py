@@ -51,6 +51,7 @@ class Trainer:
 def trainer(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
     stub, module = Trainer(), types.ModuleType("seedsweep.training.run")
     monkeypatch.setattr(module, "train", stub, raising=False)
+    monkeypatch.setattr(module, "Given", dict, raising=False)
     monkeypatch.setitem(sys.modules, "seedsweep.training.run", module)
     return stub
 

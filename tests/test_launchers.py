@@ -60,6 +60,7 @@ STUB = """
 
     sys.modules["seedsweep.training.run"] = types.ModuleType("seedsweep.training.run")
     sys.modules["seedsweep.training.run"].train = train
+    sys.modules["seedsweep.training.run"].Given = dict
 """
 
 
