@@ -17,7 +17,7 @@ from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.value_ranges import FLOAT, SIXTEEN, Measured, Ranges, decide
 from seedsweep.errors import DamagedError
-from seedsweep.report.photographs import photograph
+from seedsweep.report.embedded_images import photograph
 from seedsweep.training.assemble import _train_digest
 
 GREY = np.tile(np.arange(0, 240, 3, dtype=np.uint8), (60, 1))

@@ -24,7 +24,7 @@ from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.errors import SeedsweepError
 from seedsweep.models import timm_model
 from seedsweep.models.backbone import IMAGENET, Backbone
-from seedsweep.report import photographs
+from seedsweep.report import embedded_images
 from seedsweep.report.blocks import Section
 from seedsweep.report.contents import read_material
 from seedsweep.report.sections.in_words import sentences
@@ -310,9 +310,9 @@ def test_heat_is_where_the_answer_comes_from(monkeypatch: pytest.MonkeyPatch, tm
     net.preprocess.forward = lambda images: images.float()
     net.head.weight.data = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
     trained = SimpleNamespace(net=net, classes=["a", "b"], image_size=(32, 32), card=CARD, ranges={})
-    monkeypatch.setattr(photographs, "find_checkpoint", lambda _: tmp_path)
-    monkeypatch.setattr(photographs, "load_trained", lambda _: trained)
-    a, b = photographs.attention(tmp_path, [tmp_path / "p.png"] * 2, ["a", "b"])
+    monkeypatch.setattr(embedded_images, "find_checkpoint", lambda _: tmp_path)
+    monkeypatch.setattr(embedded_images, "load_trained", lambda _: trained)
+    a, b = embedded_images.attention(tmp_path, [tmp_path / "p.png"] * 2, ["a", "b"])
     assert np.unravel_index(b.argmax(), b.shape) == (3, 0)
     assert np.count_nonzero(b) == 1
     assert a[0].all()
@@ -334,10 +334,10 @@ def test_tokens_are_put_in_their_places(
     net = SimpleNamespace(preprocess=nn.Identity(), backbone=backbone, head=head)
     net.preprocess.forward = lambda images: images.float() / 255
     trained = SimpleNamespace(net=net, classes=["a", "b"], image_size=(side, side), card=CARD, ranges={})
-    monkeypatch.setattr(photographs, "find_checkpoint", lambda _: tmp_path)
-    monkeypatch.setattr(photographs, "load_trained", lambda _: trained)
+    monkeypatch.setattr(embedded_images, "find_checkpoint", lambda _: tmp_path)
+    monkeypatch.setattr(embedded_images, "load_trained", lambda _: trained)
     paths = [tmp_path / "0.png", tmp_path / "1.png"]
-    heat = photographs.attention(tmp_path, paths, ["a", "b"])
+    heat = embedded_images.attention(tmp_path, paths, ["a", "b"])
     assert [each.shape for each in heat] == [grid, grid]
     images = torch.stack([read_image(path) for path in paths]).float() / 255
     with torch.no_grad():
@@ -368,10 +368,10 @@ def test_no_map_where_features_have_no_places(
     parts = SimpleNamespace(preprocess=nn.Identity(), backbone=backbone, head=nn.Linear(3, 2))
     parts.preprocess.forward = lambda images: images.float()
     trained = SimpleNamespace(net=parts, classes=["a", "b"], image_size=(32, 32), card=CARD, ranges={})
-    monkeypatch.setattr(photographs, "find_checkpoint", lambda _: tmp_path)
-    monkeypatch.setattr(photographs, "load_trained", lambda _: trained)
+    monkeypatch.setattr(embedded_images, "find_checkpoint", lambda _: tmp_path)
+    monkeypatch.setattr(embedded_images, "load_trained", lambda _: trained)
     with pytest.raises(SeedsweepError, match=said):
-        photographs.attention(tmp_path, [tmp_path / "p.png"], ["a"])
+        embedded_images.attention(tmp_path, [tmp_path / "p.png"], ["a"])
 
 
 def test_sections_are_found_and_one_that_fails_is_left_out(

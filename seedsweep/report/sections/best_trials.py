@@ -25,7 +25,7 @@ from seedsweep.report.blocks import (
     with_sign,
 )
 from seedsweep.report.contents import STUDY, Material
-from seedsweep.report.photographs import png_uri
+from seedsweep.report.embedded_images import png_uri
 from seedsweep.runs.record import METRICS
 from seedsweep.stats.interval import over_seeds
 from seedsweep.stats.pairs import compare

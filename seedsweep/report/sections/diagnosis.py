@@ -7,7 +7,7 @@ from pathlib import Path
 from seedsweep.diagnosis.finding import Verdict
 from seedsweep.report.blocks import Block, Figure, Figures, Findings, Folded, Section, Text
 from seedsweep.report.contents import RUN, Material
-from seedsweep.report.photographs import png_uri
+from seedsweep.report.embedded_images import png_uri
 
 ORDER = 30
 

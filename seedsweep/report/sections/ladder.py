@@ -21,7 +21,7 @@ from seedsweep.report.blocks import (
     with_sign,
 )
 from seedsweep.report.contents import Material
-from seedsweep.report.photographs import png_uri
+from seedsweep.report.embedded_images import png_uri
 
 ORDER = 12
 Entry = dict[str, Any]  # a step, as ladder.json holds it

@@ -17,7 +17,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.names import printable
 from seedsweep.report.blocks import Block, Photo, Photos, Section, Text, percent, seconds
 from seedsweep.report.contents import GRADCAM, Material
-from seedsweep.report.photographs import attention, brightened, jpeg_uri, photograph
+from seedsweep.report.embedded_images import attention, brightened, jpeg_uri, photograph
 from seedsweep.runs.csv_files import Predictions
 from seedsweep.runs.held_out import HELD_OUT
 
