@@ -375,6 +375,7 @@ def test_the_split_in_use_is_judged(
         (12, 0, Verdict.SUSPECT, "keeps photographs together"),
         (96, 2, Verdict.FAULT, "tears them apart: 18%"),  # of 40 points
         (6, 10, Verdict.FINE, "they do not matter much"),
+        (20, 10, Verdict.UNKNOWN, "the 4.2 points between them can be chance"),
     ],
 )
 def test_gap_and_torn_share_are_judged_apart(
@@ -389,6 +390,8 @@ def test_gap_and_torn_share_are_judged_apart(
     seen = SimpleNamespace(parts=None, labels=labels, rows=np.arange(240))
     sure = np.eye(2)[labels] * 0.8 + 0.1
     joined = np.where((np.arange(240) < gap)[:, None], 1 - sure, sure)
+    if verdict is Verdict.UNKNOWN:
+        sure[200:210] = 1 - sure[200:210]  # as many the other way but for ten
     facts = SimpleNamespace(table=table, grouping=grouping)
     monkeypatch.setattr(
         photograph_split, "outside_fold", lambda _, __, groups, ___: sure if groups is None else joined

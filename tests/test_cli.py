@@ -287,7 +287,9 @@ def test_a_finished_run_keeps_its_record(stub: Stub, in_tmp: Path, capsys: pytes
     assert main(["resume=here", "optim.lr=0.5"]) == 2
     assert "(optim.lr was 0.001 and is 0.5)" in capsys.readouterr().err
     assert main(["resume=here", "trainer.max_epochs=3"]) == 0
-    assert "nothing to do" in capsys.readouterr().out
+    assert (
+        "nothing to do (trainer.max_epochs was 25 and is 3: that needs a new run)" in capsys.readouterr().out
+    )
     for task in ("predict", "export", "report", "diagnose"):
         assert main(["resume=here", f"task={task}"]) == 2
         assert f"here is of task=train, and task={task} would overwrite" in capsys.readouterr().err

@@ -188,3 +188,16 @@ def test_a_link_back_is_not_followed(tmp_path: Path):
         ("loop", "link(s)"),
         ("self", "link(s)"),
     ]
+
+
+def test_a_root_that_is_a_level_too_high_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    for kind, names in (("coffee", ("green", "sour")), ("wheat", ("whole", "broken"))):
+        make(tmp_path / kind, dict.fromkeys(names, 4))
+    assert prepare(tmp_path).table.classes == ["coffee", "wheat"]
+    assert (
+        "coffee, wheat are taken as classes, but hold folders of images (coffee: green, sour)" in caplog.text
+    )
+    assert f"give data.root={tmp_path / 'coffee'}" in caplog.text
+    caplog.clear()
+    prepare(tmp_path / "coffee")
+    assert "taken as classes" not in caplog.text

@@ -124,7 +124,7 @@ def test_any_nesting_and_files_that_are_no_images(
     (root / "text.png").write_text("no image")
     (root / "notes.txt").write_text("not looked at")
     line = ["task=predict", f"checkpoint={online}", f"data.root={root}", "predict.out=deep/er/p.parquet"]
-    assert main([*line, TORCH]) == 0
+    assert main([*line, TORCH, "data.image_size=[32,32]", "augment=none"]) == 0
     table = pq.read_table("deep/er/p.parquet").to_pydict()
     expected = {images[0].name, f"a/b/c/{images[1].name}", f"ümlaut, comma/{images[2].name}", "grey.png"}
     assert set(table["path"]) == expected
@@ -133,6 +133,7 @@ def test_any_nesting_and_files_that_are_no_images(
     bad = read(Path("deep/er/p_unreadable.csv"))
     assert {row["path"]: bool(row["reason"]) for row in bad} == {"cut off.jpg": True, "text.png": True}
     out = capsys.readouterr().out
+    assert "the checkpoint's own settings and does not read data.image_size, augment\n" in out
     assert "2 files can't be read" in out
     assert "4 of 6 images" in out
 

@@ -410,3 +410,13 @@ class Told(Watch):
             "stored": self.stored,
         }
         torch.save(seen, self.folder / f"{trainer.global_rank}.pt")
+
+
+def test_bn_gap_refuses_what_no_accuracy_can_be_told_from():
+    model = Conv()
+    x, y = model.images(), torch.zeros(8, dtype=torch.long)
+    with pytest.raises(SeedsweepError, match="NaN or infinite logits"):
+        ss.bn_gap(model, [(x * math.nan, y)])
+    for wrong in (y - 1, y + 1000):
+        with pytest.raises(SeedsweepError, match="Class numbers must be 0 to"):
+            ss.bn_gap(model, [(x, wrong)])

@@ -217,3 +217,18 @@ def test_head_classifier_says_what_is_wrong():
         SeedsweepError, match="diverged at epoch 1: the training loss became NaN; take a smaller lr"
     ):
         ss.HeadClassifier(lr=1e30).fit(x * 1e10, y)
+
+
+class Scaled(nn.Module):
+    def __init__(self, k: float) -> None:
+        super().__init__()
+        self.k = k
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1) * self.k
+
+
+def test_a_model_with_another_attribute_has_other_features(tmp_path: Path):
+    batches = [(torch.ones(2, 3, 4, 4), torch.zeros(2, dtype=torch.long))]
+    found = [ss.extract_features(Scaled(k), batches, tmp_path, "torch").x.mean() for k in (1, 100, 1)]
+    assert found == [1, 100, 1]

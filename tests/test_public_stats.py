@@ -75,3 +75,15 @@ def test_groups_and_seeds_are_taken_as_they_are_given():
 def test_bad_input_is_one_sentence(call, words):
     with pytest.raises(SeedsweepError, match=words):
         call()
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_units_that_all_agree_are_no_proof_if_they_are_few(seeds: int):
+    right = np.ones((seeds, 8))
+    few = ss.stats.compare(right, 0 * right, groups=[0] * 4 + [1] * 4)
+    assert (few.p, few.difference.high) == (0.5, 1)
+    assert few.difference.low < 0, "as two groups that agree by chance"
+    many = ss.stats.compare(np.ones((seeds, 400)), np.zeros((seeds, 400)), groups=np.arange(400) // 4)
+    assert many.p < 1e-9
+    assert 0.9 < many.difference.low < 1
+    assert ss.stats.compare(right, right, groups=[0] * 4 + [1] * 4).p == 1

@@ -70,6 +70,16 @@ def test_two_modes_that_agree_clear_batchnorm_only_where_it_normalises_alike(
         assert "in both modes within 5 points (bn_gap 0.0)" in second
 
 
+def test_a_random_net_whose_statistics_were_never_measured_is_not_cleared(tmp_path: Path):
+    write_run(tmp_path / "r", "arm", 1, 0.8, batchnorm="inference")
+    images = {"val": {"a": 30, "b": 30}}
+    amend(tmp_path / "r", train={"acc": 0.79}, weights={"source": "none", "note": ""}, images=images)
+    second = sentences(read_material(tmp_path / "r", command_line_of))[1]
+    assert "neither overfitting nor BatchNorm" not in second
+    assert "mean 0 and variance 1 that a random net begins with" in second
+    assert "compare with `batchnorm=train`" in second
+
+
 def test_a_run_at_the_largest_class_is_held_back_by_something(tmp_path: Path):
     write_run(tmp_path / "r", "arm", 1, 0.75)  # of the validation images the largest class makes 75 %
     amend(tmp_path / "r", train={"acc": 0.74})

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from report_folders import write_run
 from rich.console import Console
 from sklearn.metrics import f1_score, log_loss, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -16,7 +17,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import nn
 
 from seedsweep.drawing import save
-from seedsweep.report.grid_results import draw_comparison, print_table, write_results_csv
+from seedsweep.report.grid_results import draw_comparison, explained, print_table, write_results_csv
 from seedsweep.report.run_pictures import confusion_figure, curves_figure, draw_run
 from seedsweep.runs.csv_files import write_history
 from seedsweep.runs.grid import ArmRow, arms, collect
@@ -114,6 +115,14 @@ def test_pictures_are_drawn(grid: Path, tmp_path: Path):
         pixels = np.asarray(Image.open(tmp_path / f"{name}.png").convert("L"))
         assert pixels.shape[1] > 400
         assert 5 < pixels.std() < 110, name
+
+
+def test_a_legend_says_which_arm_was_compared_how(tmp_path: Path):
+    for label, seed in (("a", 1), ("a", 2), ("b", 1), ("b", 2), ("c", 1)):
+        write_run(tmp_path / f"{label}{seed}", label, seed, 0.8)
+    said = " ".join(explained(arms(collect(tmp_path))))
+    assert "Intervals: 95 %, over images and seeds (a, b), images (c)." in said
+    assert "McNemar's exact test (c)" in said
 
 
 def test_a_picture_grows_with_the_names_of_the_arms(tmp_path: Path):

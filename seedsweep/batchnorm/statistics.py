@@ -67,8 +67,8 @@ def bn_gap(model: nn.Module, loader: Iterable[Any], device: torch.device | str |
         device: that the batches are moved to; None: the model's.
 
     Raises:
-        SeedsweepError: the loader is empty, gives no labels, or has a batch too small for batch statistics; or the
-            model does not give logits.
+        SeedsweepError: the loader is empty, gives no labels or others than the model's classes, or has a batch too
+            small for batch statistics; or the model does not give finite logits.
     """
     target = device_of_net(model) if device is None else device
     hits: list[Tensor] = []  # [2, B] a batch
@@ -106,6 +106,13 @@ def _hits(logits: Any, y: Tensor) -> Tensor:
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(y):
         shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise SeedsweepError(f"The model must give logits [B, N] for {len(y)} inputs, but gave {shape}.")
+    if not torch.isfinite(logits).all():
+        raise SeedsweepError("The model gives NaN or infinite logits: no class can be told from them.")
+    if len(y) and not 0 <= int(y.min()) <= int(y.max()) < logits.shape[1]:
+        raise SeedsweepError(
+            f"Class numbers must be 0 to {logits.shape[1] - 1}, as the model gives {logits.shape[1]} logits, but "
+            f"they are {int(y.min())} to {int(y.max())}."
+        )
     return logits.argmax(1) == y
 
 

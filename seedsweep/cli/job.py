@@ -25,11 +25,13 @@ from seedsweep.cli.config.schema import Config
 from seedsweep.cli.notes import JobNotes, remove_if_empty
 from seedsweep.errors import DamagedError, DiskError, DivergedError, GridEnd, SeedsweepError
 from seedsweep.names import path_of
+from seedsweep.overrides import key_of
 from seedsweep.runs import jobs as record
 from seedsweep.runs.command import command, typed
 from seedsweep.runs.recorded import arm_label, count, varied
+from seedsweep.runs.settings import other_settings
 from seedsweep.session import Session
-from seedsweep.training.options import run_digest
+from seedsweep.training.options import run_digest, what_counts
 from seedsweep.whole import read_json
 
 log = logging.getLogger(__name__)
@@ -58,7 +60,9 @@ def run_single(cfg: DictConfig, places: disk.Places) -> None:
     folder = Path(hydra.runtime.output_dir)
     try:
         if cfg.resume and record.is_finished(folder):
-            log.info("%s is finished already: nothing to do", folder)
+            others = other_settings(folder, what_counts(to_config(cfg)))
+            new = f" ({others}: that needs a new run)" if others else ""
+            log.info("%s is finished already: nothing to do%s", folder, new)
             return
         if not cfg.resume and record.holds_run(folder):
             raise SeedsweepError(
@@ -258,6 +262,16 @@ def _digest(folder: Path) -> str | None:
 def _run_task(config: Config, folder: Path, label: str, resume: bool, **shared: Session) -> None:
     """Runs the file of ``seedsweep/cli/tasks`` that ``task=`` names; ``shared`` is for training runs alone."""
     task = importlib.import_module(f"seedsweep.cli.tasks.{config.task}")
+    reads: tuple[str, ...] = getattr(task, "READS", ())
+    sections = tuple(each for each in reads if each.endswith("."))
+    keys = [key_of(word) for word in HydraConfig.get().overrides.task]
+    unread = [key for key in keys if reads and key not in reads and not key.startswith(sections)]
+    if unread:
+        log.warning(
+            "task=%s goes by the checkpoint's own settings and does not read %s",
+            config.task,
+            ", ".join(unread),
+        )
     task.run(config, folder, label=label, resume=resume, **shared)
 
 

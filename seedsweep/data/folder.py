@@ -21,6 +21,7 @@ SPLIT_NAMES = {
     "test": ("test", "testing", "test_set"),
 }
 NO_CLASS = "it lies in no class folder"
+MOST_NAMES = 6  # of folders in a warning
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def scan_folder(root: Path) -> Scan:
         for folder, below in top.items():
             found += [Found(path, class_of(folder.name), None) for path in below.images]
         _log_forms([class_of(folder.name) for folder in top])
+        _warn_of_folders_within(root, top)
         empty = {class_of(folder.name) for folder in top} - {each.label for each in found}
         if found and empty:
             names = ", ".join(sorted(empty))
@@ -171,6 +173,25 @@ def _of_splits(
                 f"The classes of {printable(str(root))} differ between train and {split}: {', '.join(lacks)}."
             )
     return found, left_out
+
+
+def _warn_of_folders_within(root: Path, top: dict[Path, Walked]) -> None:
+    """Warns where each class holds folders of images and none beside them: the root may be a level too high."""
+    within = {
+        folder: sorted({path.relative_to(folder).parts[0] for path in below.images if path.parent != folder})
+        for folder, below in top.items()
+        if below.images
+    }
+    direct = any(path.parent == folder for folder, below in top.items() for path in below.images)
+    if direct or not any(len(folders) > 1 for folders in within.values()):
+        return
+    first = max(within, key=lambda folder: len(within[folder]))
+    names = [*within[first][:MOST_NAMES], *["..."] * (len(within[first]) > MOST_NAMES)]
+    log.warning(
+        "%s are taken as classes, but hold folders of images (%s: %s); if those are the classes, give data.root=%s",
+        ", ".join(printable(folder.name) for folder in within), printable(first.name),
+        ", ".join(map(printable, names)), printable(str(first)),
+    )  # fmt: skip
 
 
 def _log_forms(classes: list[str]) -> None:

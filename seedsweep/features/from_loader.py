@@ -60,10 +60,11 @@ def extract_features(
     it was.
 
     With ``cache`` the features are kept on disk, in a folder below it for each model. That folder's name covers all
-    parameters and buffers of the model (names, types, values), the printed form of its layers, the shape of an input,
-    the engine and the device's kind. Each row is known by the digest of its input's values, type and shape, not by
-    its id: a changed image gets new features, and the loader is read in any case. Not covered are the code of
-    ``forward`` and tensors that are no parameters or buffers: after a change there, take another folder.
+    parameters and buffers of the model (names, types, values), the printed form of its layers, their attributes that
+    are numbers, texts or lists of such, the shape of an input, the engine and the device's kind. Each row is known by
+    the digest of its input's values, type and shape, not by its id: a changed image gets new features, and the loader
+    is read in any case. Not covered are the code of ``forward``, and tensors and objects that are no parameters,
+    buffers or layers: after a change there, take another folder.
 
     Example:
         >>> import tempfile, torch, seedsweep as ss
@@ -167,13 +168,30 @@ class _Mean(nn.Module):
         return maps.mean((2, 3))
 
 
+def _described(model: nn.Module) -> str:
+    """Returns a model's printed form, with its layers' classes and those of their attributes that are plain values."""
+    parts = [repr(model)]
+    for name, layer in model.named_modules():
+        plain = {
+            key: value for key, value in sorted(vars(layer).items()) if key != "training" and _is_plain(value)
+        }
+        parts.append(f"{name} {type(layer).__module__}.{type(layer).__qualname__} {plain}")
+    return "\n".join(parts)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | complex | str)
+
+
 class _Store:
     """Features on disk, by the digests of their inputs."""
 
     def __init__(self, root: Path, model: nn.Module, engine: str) -> None:
         self._root = root
         self._identity = {
-            "net": digest_of_net(model), "layers": hashlib.sha256(repr(model).encode()).hexdigest(),
+            "net": digest_of_net(model), "layers": hashlib.sha256(_described(model).encode()).hexdigest(),
             "engine": engine, "device": device_of_net(model).type,
         }  # fmt: skip
         # by the shape of inputs: what is stored, and what waits for it

@@ -42,14 +42,15 @@ def mark(row: ArmRow) -> str:
 
 def explained(rows: list[ArmRow]) -> list[str]:
     """Returns sentences on what the intervals and the marks of these arms mean; none without intervals."""
-    found = [row.standing for row in rows if row.standing]
+    found = {row.label: row.standing for row in rows if row.standing}
     if not found:
         return []
-    sentences = [f"Intervals: 95 %, over {found[0].interval.over}."]
-    compared = next((standing.behind for standing in found if standing.behind), None)
-    if compared is not None:
-        sentences.append(f"{SAME} {SAME_MEANS} ({compared.method}, Holm-corrected, p > 0.05).")
-    if any(standing.undecided for standing in found):
+    over = _by_what({label: standing.interval.over for label, standing in found.items()})
+    sentences = [f"Intervals: 95 %, over {over}."]
+    methods = {label: standing.behind.method for label, standing in found.items() if standing.behind}
+    if methods:
+        sentences.append(f"{SAME} {SAME_MEANS} ({_by_what(methods)}; Holm-corrected, p > 0.05).")
+    if any(standing.undecided for standing in found.values()):
         sentences.append(f"{UNDECIDED} {UNDECIDED_MEANS}.")
     alone = [row.label for row in rows if row.mean is not None and row.standing is None]
     if alone:
@@ -57,6 +58,16 @@ def explained(rows: list[ArmRow]) -> list[str]:
             f"Not compared, for no predictions of the same images are there: {', '.join(alone)}."
         )
     return sentences
+
+
+def _by_what(said: dict[str, str]) -> str:
+    """Returns what is said of all labels, or of which: ``images (a, b), images and seeds (c)``."""
+    labels: dict[str, list[str]] = {}
+    for label, what in said.items():
+        labels.setdefault(what, []).append(label)
+    if len(labels) == 1:
+        return next(iter(labels))
+    return ", ".join(f"{what} ({', '.join(those)})" for what, those in labels.items())
 
 
 def majority_of(rows: list[ArmRow]) -> float | None:

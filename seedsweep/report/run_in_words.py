@@ -118,13 +118,34 @@ def _is_clear(run: RunResult) -> bool:
     if run.switches is None:
         return False
     policy = run.switches.batchnorm
-    return policy.layers == 0 or not (policy.uses_batch or policy.train_affine or policy.recalibrate)
+    if policy.layers == 0:
+        return True
+    return not (policy.uses_batch or policy.train_affine or policy.recalibrate or _never_measured(run))
+
+
+def _never_measured(run: RunResult) -> bool:
+    """Says whether a net that began at random normalises with the statistics that it began with."""
+    if run.switches is None or not _began_at_random(run):
+        return False
+    policy = run.switches.batchnorm
+    return policy.layers != 0 and not (policy.uses_batch or policy.update_statistics or policy.recalibrate)
+
+
+def _began_at_random(run: RunResult) -> bool:
+    return bool((run.metrics.get("weights") or {}).get("source") == "none")
 
 
 def _unclear(run: RunResult, said: CommandLine | None) -> str:
     """Returns why BatchNorm is not ruled out: statistics that moved are the same in both modes, but may be worse."""
     under = f"BatchNorm under `{run.switches.batchnorm.policy}`" if run.switches else "BatchNorm"
-    if (run.metrics.get("weights") or {}).get("source") == "none":
+    if _never_measured(run):
+        remedy = proved(["batchnorm=train"], saved_whole(run.folder), said)
+        rival = f": compare with `{' '.join(remedy)}`" if remedy else ""
+        return (
+            "its BatchNorm layers normalise with the mean 0 and variance 1 that a random net begins with, which no "
+            f"image was measured for{rival}"
+        )
+    if _began_at_random(run):
         rival = "another `data.batch_size`"
     else:
         remedy = proved(["batchnorm=inference"], saved_whole(run.folder), said)

@@ -80,7 +80,7 @@ def refuse_other_settings(folder: Path, now: dict[str, Any]) -> None:
         )
 
 
-def other_settings(folder: Path, now: dict[str, Any], may_change: tuple[str, ...]) -> str:
+def other_settings(folder: Path, now: dict[str, Any], may_change: tuple[str, ...] = ()) -> str:
     """Returns which settings differ from those that a run began with; empty if none does.
 
     Args:

@@ -10,7 +10,15 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.stats.interval import RESAMPLES, Floats, Interval, group_numbers, percentiles, t_interval
+from seedsweep.stats.interval import (
+    LEVEL,
+    RESAMPLES,
+    Floats,
+    Interval,
+    group_numbers,
+    percentiles,
+    t_interval,
+)
 
 
 def correct_answers(correct: ArrayLike, groups: ArrayLike | None = None) -> Floats:
@@ -49,13 +57,17 @@ class CrossedMean:
     freedom: float
 
     def interval(self, over: str = "images and seeds") -> Interval:
-        """Returns the t interval."""
+        """Returns the t interval; units that all agree could still be chance (Clopper and Pearson's bound)."""
+        if self.error == 0 and self.mean != 0:
+            share = ((1 - LEVEL) / 2) ** (1 / (self.freedom + 1))  # of units, if all of so many agree
+            end = self.mean * (2 * share - 1)  # the others lie as far on the other side
+            return Interval(self.mean, min(self.mean, end), max(self.mean, end), over)
         return t_interval(self.mean, self.error, self.freedom, over)
 
     def p_value(self) -> float:
-        """Returns the two-sided p of a mean of zero."""
+        """Returns the two-sided p of a mean of zero; the sign test's where all units agree."""
         if self.error == 0:
-            return 1.0 if self.mean == 0 else 0.0
+            return 1.0 if self.mean == 0 else float(0.5**self.freedom)
         return float(2 * stats.t.sf(abs(self.mean) / self.error, self.freedom))
 
 
@@ -193,10 +205,12 @@ def compare(a: ArrayLike, b: ArrayLike, groups: ArrayLike | None = None) -> Comp
     over = drawn(first, difference)
     found = crossed_mean(difference)
     if len(difference) > 1:
-        return Comparison(found.interval(over=over).clipped(-1), found.p_value(), "crossed t test")
-    interval = paired_bootstrap(difference[0], over=over)
+        method = "crossed t test" if found.error else "sign test"
+        return Comparison(found.interval(over=over).clipped(-1), found.p_value(), method)
+    interval = paired_bootstrap(difference[0], over=over) if found.error else found.interval(over=over)
     if over != "images":
-        return Comparison(interval, found.p_value(), "paired t test over groups")
+        method = "paired t test over groups" if found.error else "sign test over groups"
+        return Comparison(interval.clipped(-1), found.p_value(), method)
     return Comparison(interval, mcnemar(first[0], second[0]), "McNemar's exact test")
 
 

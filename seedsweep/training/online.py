@@ -28,6 +28,7 @@ from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.data.manifest import ImageTable
 from seedsweep.errors import DivergedError, SeedsweepError
 from seedsweep.models.checkpoint import BEST, PREVIOUS
+from seedsweep.training.assemble import device_of
 from seedsweep.training.checkpoints import CheckpointFiles, KeepBestAndLast, checkpoint_to_resume, read_best
 from seedsweep.training.module import ArmModule, predict
 from seedsweep.training.options import ArmSettings
@@ -153,6 +154,10 @@ def _bar(config: ArmSettings) -> bool:
 
 def _trainer(config: ArmSettings, run_dir: Path, callbacks: list[Callback]) -> pl.Trainer:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    if (
+        config.trainer.precision == "16-mixed" and device_of(config).type == "cpu"
+    ):  # Lightning takes bfloat16 then
+        raise SeedsweepError("trainer.precision=16-mixed needs a GPU: on a CPU take bf16-mixed or 32-true.")
     try:
         return pl.Trainer(
             max_epochs=config.trainer.max_epochs,

@@ -11,6 +11,16 @@ from seedsweep.names import path_of
 
 log = logging.getLogger(__name__)
 
+READS = (
+    "task",
+    "experiment.name",
+    "checkpoint",
+    "export.",
+    "data",
+    "data.root",
+    "paths.",
+)  # settings, and sections of them
+
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     """Writes the net of ``checkpoint`` in ``export.format``, and compares its probabilities with the checkpoint's.

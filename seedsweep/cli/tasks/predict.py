@@ -11,6 +11,11 @@ from seedsweep.names import path_of
 
 log = logging.getLogger(__name__)
 
+READS = (  # settings, and sections of them
+    "task", "experiment.name", "checkpoint", "predict.", "data", "data.root", "data.image_gib", "data.workers",
+    "features", "features.", "paths.", "trainer.accelerator",
+)  # fmt: skip
+
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     """Classifies every image below ``data.root``, and writes the table ``predict.out``.

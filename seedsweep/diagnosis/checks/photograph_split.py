@@ -73,9 +73,15 @@ def check(subject: Subject, folder: Path) -> Finding:
     if not asked.all():
         numbers += f", without the {(~asked).sum()} images of classes that too few photographs show"
     apart_from = f"{grouping.count} groups of images are told apart, and"
-    if gap < max(GAP, ERRORS * error):
+    if gap < GAP:
         text = f"{apart_from} they do not matter much: {numbers}."
         return CHECK.found(Verdict.FINE, text, evidence)
+    if gap < ERRORS * error:
+        text = (
+            f"{apart_from} {numbers}. With {len(alone)} images the {100 * gap:.1f} points between them can be chance: "
+            "more images would decide it."
+        )
+        return CHECK.found(Verdict.UNKNOWN, text, evidence)
     if torn < TORN and gap * torn < GAP:
         verdict, text = Verdict.FINE, f"{apart_from} {numbers}: {_kept_by(torn)}."
         if grouping.told - grouping.expected >= HINT:
