@@ -70,7 +70,7 @@ def _no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     if request.module.__name__ in ("test_grid", "test_launchers", *COMMAND_LINE):
         monkeypatch.setattr("seedsweep.report.write_report.write_at_end", lambda *_, **__: None)
     if request.module.__name__ in ("test_grid", *COMMAND_LINE) and "table" not in request.node.name:
-        monkeypatch.setattr("seedsweep.cli.finish.draw_comparison", lambda *_: None)
+        monkeypatch.setattr("seedsweep.cli.close_grid.draw_comparison", lambda *_: None)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -217,7 +217,7 @@ def test_a_job_killed_without_a_word_counts_as_failed(
     assert main(["resume=a grid"]) == 0
     assert trainer.names()[2:] == ["1_scratch_s2"]
     Path("a grid/1_scratch_s2/metrics.json").unlink()
-    from seedsweep.cli.finish import finish_grid
+    from seedsweep.cli.close_grid import finish_grid
 
     assert finish_grid(Path("a grid"), interrupted=False) == 1
     assert "1_scratch_s2: ended without a result" in capsys.readouterr().out
@@ -229,7 +229,7 @@ def test_a_table_that_fails_is_no_success(
     def broken(*_: object) -> None:
         raise ValueError("no ink")
 
-    monkeypatch.setattr("seedsweep.cli.finish.draw_comparison", broken)
+    monkeypatch.setattr("seedsweep.cli.close_grid.draw_comparison", broken)
     assert main(["-m", "seed=1,2", "hydra.sweep.dir=g"]) == 3
     assert "ValueError: no ink" in capsys.readouterr().err
     assert Path("g/error.log").is_file()

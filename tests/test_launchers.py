@@ -304,7 +304,7 @@ def test_a_job_that_runs_is_left_alone(grid: Path, capsys: pytest.CaptureFixture
 
 
 def test_jobs_that_leave_nothing_here_are_no_success(grid: Path, capsys: pytest.CaptureFixture[str]):
-    from seedsweep.cli.finish import finish_grid
+    from seedsweep.cli.close_grid import finish_grid
 
     assert main(line("basic")) == 0
     for path in sorted((grid / "1_frozen_bn_s2").rglob("*"), reverse=True):

@@ -113,7 +113,7 @@ def test_the_jobs_of_one_study_leave_its_end_to_the_leader(
         (["+experiment=frozen_bn", "storage.path=a.journal,b.journal"], "_${storage.path}'."),
         (["+experiment=frozen_bn", "seed=1,2", "storage.path=a.journal", "paths.outputs=${seed}"], "_${seed}'."),
         (["+experiment=frozen_bn", "study.n_trials=3,5", "hydra/launcher=workers"],
-         "two jobs at once would lead the study head_frozen_bn (study.n_trials=3 and study.n_trials=5): "),
+         "two jobs at once would be the main process of head_frozen_bn (study.n_trials=3 and study.n_trials=5): "),
     ],
 )  # fmt: skip
 def test_two_studies_of_one_name(

@@ -52,7 +52,7 @@ def run_single(cfg: DictConfig, places: disk.Places) -> None:
         places: that it writes into.
 
     Raises:
-        SeedsweepError: what the user can mend.
+        SeedsweepError: what the user can fix.
         DefectError: our own fault.
         KeyboardInterrupt: it was stopped; how to go on was said.
     """
@@ -81,9 +81,9 @@ def run_single(cfg: DictConfig, places: disk.Places) -> None:
             signals.check()
         if isinstance(caught, SeedsweepError):
             raise
-        if told := disk.sentence(caught, places):
+        if text := disk.sentence(caught, places):
             _say_stopped(cfg, folder)
-            raise SeedsweepError(told) from caught
+            raise SeedsweepError(text) from caught
         raise DefectError(record.reason_of(caught), record.write_error_log(folder)) from caught
     finally:
         remove_if_empty(hydra, str(cfg.task), path_of(cfg.paths.outputs))
@@ -197,19 +197,19 @@ class GridJob:
                 if launchers.is_requeue(hydra.launcher, caught):
                     raise
             ours_to_say = isinstance(caught, SeedsweepError)
-            told = (
+            text = (
                 str(caught) if ours_to_say else disk.sentence(caught, disk.places_of(grid, config.cache_dir))
             )
-            if told and (full or not ours_to_say):
+            if text and (full or not ours_to_say):
                 if os.getpid() == self.process:
-                    raise GridEnd(told) from caught
+                    raise GridEnd(text) from caught
                 with suppress(OSError):  # in a process of a launcher only this job ends
                     notes.put_back()
-                    _fail(folder, config, label, told)
-                raise DiskError(told) from caught
+                    _fail(folder, config, label, text)
+                raise DiskError(text) from caught
             record.write_error_log(folder)
             notes.put_back()
-            _fail(folder, config, label, told or record.reason_of(caught))
+            _fail(folder, config, label, text or record.reason_of(caught))
         _give_memory_back()
 
 

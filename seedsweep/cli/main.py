@@ -37,12 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             if stop.number:  # what a library made of the interruption
                 return stop.code
             if isinstance(error, SeedsweepError):
-                told = str(error)
+                text = str(error)
             elif isinstance(error, OSError) and error.filename is not None:
-                told = disk.sentence(error, {}) or f"{error.filename}: {error.strerror}."
+                text = disk.sentence(error, {}) or f"{error.filename}: {error.strerror}."
             else:
                 raise
-            lines = (line.strip() for line in told.splitlines())
+            lines = (line.strip() for line in text.splitlines())
             print(f"seedsweep: {' '.join(lines)}", file=sys.stderr)
             return SOME_FAILED if isinstance(error, DivergedError) else USER_ERROR
 

@@ -35,7 +35,7 @@ def single(composed: DictConfig) -> None:
         composed: its settings with Hydra's own among them.
 
     Raises:
-        SeedsweepError: what the user can mend.
+        SeedsweepError: what the user can fix.
         DefectError: our own fault.
         KeyboardInterrupt: it was stopped.
     """
@@ -81,7 +81,7 @@ def grid(composed: DictConfig) -> int:
         How many jobs have no result.
 
     Raises:
-        SeedsweepError: what the user can mend.
+        SeedsweepError: what the user can fix.
         DefectError: the table failed by our own fault.
         KeyboardInterrupt: it was stopped; the table is of the jobs until then.
     """
@@ -147,20 +147,20 @@ def _in_words(error: Exception, composed: DictConfig, places: disk.Places) -> Se
     """Returns what the user can do about an error outside of the jobs; None: that is not known."""
     if isinstance(error, (HydraException, OmegaConfBaseException)):  # what could not be checked before
         return SeedsweepError(sentence(error, [str(line) for line in composed.hydra.overrides.task]))
-    told = disk.sentence(error, places)
-    return SeedsweepError(told) if told else None
+    text = disk.sentence(error, places)
+    return SeedsweepError(text) if text else None
 
 
 def _closed(folder: Path, of_runs: bool, interrupted: bool, stopped: str | None) -> int:
     """Writes and prints a grid's table; returns how many jobs have no result."""
     try:
-        from seedsweep.cli.finish import finish_grid, finish_tasks
+        from seedsweep.cli.close_grid import finish_grid, finish_tasks
 
         finish: Callable[..., int] = finish_grid if of_runs else finish_tasks
         missing = finish(folder, interrupted=interrupted, stopped=stopped)
     except Exception as error:
-        if told := disk.sentence(error, {"hydra.sweep.dir": folder}):
-            raise SeedsweepError(told) from error
+        if text := disk.sentence(error, {"hydra.sweep.dir": folder}):
+            raise SeedsweepError(text) from error
         reason = f"the jobs are done, but their table failed: {reason_of(error)}"
         raise DefectError(reason, write_error_log(folder)) from error
     if interrupted:  # the table is of the jobs so far

@@ -65,16 +65,7 @@ def shadowed(lines: Sequence[str], compose: Composer) -> dict[str, Shadow]:
 
 
 def refuse_shadowed(found: dict[str, Shadow], lines: Sequence[str], compose: Composer) -> None:
-    """Stops where a choice changes nothing, with the settings to write instead.
-
-    Args:
-        found: of :func:`shadowed`.
-        lines: as there.
-        compose: as there.
-
-    Raises:
-        SeedsweepError: ``found`` is not empty.
-    """
+    """Raises SeedsweepError, with the settings to write instead, where ``found`` of :func:`shadowed` is not empty."""
     if not found:
         return
     sets = " ".join(setting for each in found.values() for setting in each.sets)

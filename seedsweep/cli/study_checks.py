@@ -88,8 +88,8 @@ def check_names(jobs: Sequence[Job], *, at_once: bool) -> None:
         other = parts.setdefault((job.config.study_dir, job.config.study.job), job)
         if at_once and other is not job:
             raise SeedsweepError(
-                f"two jobs at once would lead the study {job.config.study.name} ({_differences(other, job)}): call "
-                "them one after the other, or let them share it: 'study.job=range(0,2)'."
+                f"two jobs at once would be the main process of {job.config.study.name} ({_differences(other, job)}): "
+                "call them one after the other, or let them share it: 'study.job=range(0,2)'."
             )
 
 

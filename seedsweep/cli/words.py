@@ -168,8 +168,8 @@ def as_setting(option: str, args: list[str]) -> str | None:
         args: the command line, where its value may follow.
     """
     name = option.lstrip("-").replace("-", "_")
-    if told := not_yet(name):
-        return f"{name}=..., but {told}"
+    if text := not_yet(name):
+        return f"{name}=..., but {text}"
     named = [key for key in kinds() if key.rpartition(".")[2] == name and not key.startswith("hydra.")]
     exact = name if name in kinds() else None
     key = exact or AS_OPTIONS.get(name) or OTHER_NAMES.get(name) or (named[0] if len(named) == 1 else None)
