@@ -259,7 +259,7 @@ class Campaign:
         code = process.wait(PATIENCE)
         # 0: it was through; -15: Python itself had not begun
         assert code in ((-9, 0) if sent == signal.SIGKILL else (143, -15, 0)), (code, said(place))
-        _, alive = psutil.wait_procs(children, timeout=60)
+        _, alive = psutil.wait_procs(children, timeout=300)
         assert not alive, f"left behind: {alive}"
 
     def table(self) -> str:

@@ -374,5 +374,20 @@ def test_switches_that_contradict_each_other_are_refused(overrides: list[str], s
 def test_a_momentum_that_nothing_uses_is_refused(in_tmp: Path, capsys: pytest.CaptureFixture[str]):
     from seedsweep.cli.main import main
 
-    assert main(["optim.momentum=0.5"]) == 2
-    assert "optim.momentum is given, but optim.name=adam has none to set" in capsys.readouterr().err
+    for line in (
+        ["optim.momentum=0.5"],
+        ["-m", "optim.momentum=0.5,0.9"],
+        ["-m", "optim.momentum=0.5", "seed=1,2"],
+    ):
+        assert main(line) == 2
+        assert "optim.momentum is given, but optim.name=adam has none to set" in capsys.readouterr().err
+    space = "+study.space.m={key: optim.momentum, low: 0.1, high: 0.9}"
+    assert main(["+study=head", "+experiment=frozen_bn", space]) == 2
+    assert "study.space: optim.name=adam has no optim.momentum to search" in capsys.readouterr().err
+
+
+def test_a_grid_over_a_name_alone_is_refused(in_tmp: Path, capsys: pytest.CaptureFixture[str]):
+    from seedsweep.cli.main import main
+
+    assert main(["-m", "batchnorm.name=inference,batch_stats"]) == 2
+    assert "changes what batchnorm is called, and no setting: take batchnorm=..." in capsys.readouterr().err

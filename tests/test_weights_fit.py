@@ -402,3 +402,4 @@ def test_impossible_values_are_refused_or_said(tmp_path: Path, caplog: pytest.Lo
         load(state, tmp_path / "w.pth")
     load({name: torch.zeros_like(value) for name, value in behind("").items()}, tmp_path / "w.pth")
     assert "every weight that it gives tiny is 0" in caplog.text
+    assert "every running variance that it gives tiny is 0" in caplog.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from seedsweep.training.options import what_counts
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
 PARTS = ("run", "sweep", "sweeper", "launcher", "job", "runtime", "callbacks", "overrides")  # of hydra
 NAMES = ("experiment.name", "study.name")
+ONLY_NAMED = ("batchnorm", "preprocess", "augment")  # sections whose name is no setting
 WITH_IMAGES = ("train", "study")  # tasks that read them; a diagnosis does where it has nothing but settings
 
 
@@ -88,7 +89,7 @@ def check(parsed: Namespace, compose: Composer) -> Checked:
     if config.task == "study":
         check_space(compose, config, lines, set())
     if config.task == "train" and not config.resume:
-        _refuse_idle(config, overrides)
+        _refuse_idle([config], [override.key_or_group for override in overrides])
     if not parsed.cfg and not parsed.info:
         _check_images(config)
         _refuse_used_folder(composed, config)
@@ -120,6 +121,7 @@ def _check_grid(compose: Composer, composed: DictConfig, overrides: list[Overrid
     here = str(composed.hydra.launcher.get("_target_")).endswith(".BasicLauncher")
     choices = {key: values_of(override) for key, override in by_key.items()}
     check_size(list(choices.values()))
+    _refuse_names_alone(choices)
     for name in NAMES:  # all of them: a folder is made by each
         for line in choices.get(name, ()):
             file_name(name, text_of(line.partition("=")[2]))
@@ -134,6 +136,8 @@ def _check_grid(compose: Composer, composed: DictConfig, overrides: list[Overrid
             if choices_of(key) or key.split(".")[0] in OF_THE_STUDY:
                 with_space.append(jobs[-1])
     trained = [job for job in jobs if job.config.task == "train"]
+    if trained:
+        _refuse_idle([job.config for job in trained], choices)
     grid = _folder(trained[0].composed, "sweep") if trained else None
     compared: set[Path] = set()
     for job in jobs if here else ():  # another launcher's machines may see other disks
@@ -168,13 +172,24 @@ def _folder(composed: DictConfig, of: str) -> Path | None:
         return None
 
 
-def _refuse_idle(config: Config, given: list[Override]) -> None:
-    """Stops where a setting is given that the run has no use for; in a grid another arm may have."""
-    if config.optim.name != "sgd" and any(override.key_or_group == "optim.momentum" for override in given):
+def _refuse_idle(configs: list[Config], given: Iterable[str]) -> None:
+    """Stops where a setting is given that none of the runs has a use for."""
+    if "optim.momentum" in given and all(config.optim.name != "sgd" for config in configs):
         raise SeedsweepError(
-            f"optim.momentum is given, but optim.name={config.optim.name} has none to set: leave it out, or take "
+            f"optim.momentum is given, but optim.name={configs[0].optim.name} has none to set: leave it out, or take "
             "optim=sgd."
         )
+
+
+def _refuse_names_alone(choices: dict[str, list[str]]) -> None:
+    """Stops a grid over what a section is called: its arms would differ in nothing else."""
+    for key, values in choices.items():
+        section, _, last = key.partition(".")
+        if len(values) > 1 and last == "name" and section in ONLY_NAMED:
+            lines = ",".join(value.partition("=")[2] for value in values)
+            raise SeedsweepError(
+                f"{key}={lines} changes what {section} is called, and no setting: take {section}=..."
+            )
 
 
 def _check_images(config: Config) -> None:

@@ -53,7 +53,14 @@ def check_space(
     from seedsweep.study.space import probes
 
     theirs = [o for o in overrides if key_of(o).split(".")[0] not in OF_THE_STUDY]
-    for lines in probes(as_meant_in(config.study)):
+    tried = list(probes(as_meant_in(config.study)))
+    keys = {key_of(line) for lines in tried for line in lines}
+    if "optim.momentum" in keys and config.optim.name != "sgd" and not keys & {"optim", "optim.name"}:
+        raise SeedsweepError(
+            f"study.space: optim.name={config.optim.name} has no optim.momentum to search: leave it out, or take "
+            "optim=sgd."
+        )
+    for lines in tried:
         for group, _, choice in (line.lstrip("+").partition("=") for line in lines):
             try:
                 check_choice(group, text_of(choice))

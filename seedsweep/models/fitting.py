@@ -213,7 +213,7 @@ def _without_beginning(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_whole(net: nn.Module, given: dict[str, Tensor], name: str, path: Path) -> None:
-    """Fills a net whole, or not at all; warns where every weight is 0.
+    """Fills a net whole, or not at all; warns where every weight, or every variance, is 0.
 
     Raises:
         SeedsweepError: a value is not finite, or a variance is below 0.
@@ -229,6 +229,11 @@ def load_whole(net: nn.Module, given: dict[str, Tensor], name: str, path: Path) 
     if kernels and not any(value.any() for value in kernels):
         log.warning(
             "%s: every weight that it gives %s is 0, so the net is the same for all images", path, name
+        )
+    variances = [value for key, value in floats.items() if key.endswith(VARIANCE)]
+    if variances and not any(value.any() for value in variances):
+        log.warning(
+            "%s: every running variance that it gives %s is 0: at inference its features explode", path, name
         )
     net.load_state_dict(state)
 

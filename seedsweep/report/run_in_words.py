@@ -58,8 +58,8 @@ def trap(run: RunResult) -> str:
     train, evaluated = run.last_modes
     return (
         f"classifies {percent(train)} % of its training images correctly in train mode and {percent(evaluated)} % of "
-        "the same images in eval mode, because its BatchNorm layers normalise with other statistics at inference than "
-        "in training"
+        f"the same images in eval mode{_when(run)}, because its BatchNorm layers normalise with other statistics at "
+        "inference than in training"
     )
 
 
@@ -77,7 +77,8 @@ def of_modes(run: RunResult, said: CommandLine | None) -> str:
         return "Accuracy on the training images was not measured, so what holds the run back is not known."
     found = f"It classifies {percent(train)} % of its training images correctly"
     if gap is not None:
-        found += f", the same in both modes within {100 * GAP:.0f} points (bn_gap {with_sign(gap)})"
+        when = ", after the last epoch" if _when(run) else ""
+        found += f", the same in both modes within {100 * GAP:.0f} points (bn_gap {with_sign(gap)}{when})"
     if train - val > OVERFITTED:
         found += f", which is {percent(train - val)} points above validation: it overfits, or has too few photographs"
         clear = ", and BatchNorm has no part in it."
@@ -110,7 +111,15 @@ def _of_gap(run: RunResult, gap: float) -> str:
         why = "its BatchNorm layers normalise alike in both, so there is another reason; `task=diagnose` looks for it"
     train, evaluated = map(percent, run.last_modes)
     found = f"It classifies {train} % of its training images correctly in train mode and {evaluated} % in eval mode"
-    return f"{found}: {why}."
+    return f"{found}{_when(run)}: {why}."
+
+
+def _when(run: RunResult) -> str:
+    """Says that the two modes were measured with other weights than those that were kept; empty where they were not."""
+    kept, epochs = run.metrics.get("best_epoch"), run.metrics.get("epochs")
+    if kept is None or epochs is None or kept + 1 == epochs:
+        return ""
+    return f" after the last epoch (epoch {kept + 1} was kept)"
 
 
 def _is_clear(run: RunResult) -> bool:
