@@ -12,6 +12,8 @@ from absl import logging as absl_logging
 from composed_once import remember
 from matplotlib.figure import Figure
 
+from seedsweep.session import Session
+
 # OpenVINO loads absl, whose log handler closes the stderr it was loaded with (here pytest's) once Hydra sets up logging
 absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes test at once; read when torch is loaded
@@ -46,6 +48,24 @@ def _no_fsync() -> Iterator[None]:
     """A killed process loses nothing that it wrote: to wait for the disk is a seventh of a study's time here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_session(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The runs of a module's tests share the last net, as the jobs of a grid do: to build it takes .2 s."""
+    held: dict[type, object] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        if request.module.__name__ != "test_study_processes":  # what was held can't go into another process
+            patch.setattr(Session, "__init__", lambda session: setattr(session, "_held", held))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _memory_stays() -> Iterator[None]:
+    """No garbage is collected after each job of a grid: to look through a test process's objects takes .15 s."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seedsweep.cli.job._give_memory_back", lambda: None)
         yield
 
 
