@@ -1,6 +1,7 @@
 """Diagnosis where little can be measured: sorted tables, few images, nets that are yet to be trained, moved images."""
 
 import csv
+import dataclasses
 import math
 import shutil
 from pathlib import Path
@@ -263,6 +264,16 @@ def test_only_what_costs_is_a_cause():
     assert "Also: D." in two
     assert "C is set wrongly" in two
     assert headline(("D", None), ("C", 0.0)).startswith("D: D is so. Do this: `a=b`. C is set wrongly")
+
+
+def test_what_can_not_be_told_is_not_called_healthy():
+    subject: Any = SimpleNamespace(kind="run")
+    numbers = {"val_acc": 0.9, "reachable": 0.9, "majority": 0.2, "lost": 0.0, "standard_error": 0.01}
+    fine = dataclasses.replace(fault("A", None), verdict=Verdict.FINE)
+    unknown = dataclasses.replace(fault("Photographs", None), verdict=Verdict.UNKNOWN)
+    assert headline_of(subject, [fine], numbers).startswith("Healthy: no check found a fault.")
+    said = headline_of(subject, [unknown, fine], numbers)
+    assert said.startswith("No check found a fault; can't tell: Photographs. The net classifies 90%")
 
 
 def test_settings_of_this_machine_replace_the_runs():

@@ -92,9 +92,12 @@ def _without_fault(ranked: list[Finding], numbers: dict[str, float]) -> str:
     if numbers["lost"] > max(SMALL, 2 * numbers["standard_error"]):
         look = f" Look at: {named}." if named else ""
         return f"No check found a fault, yet {_points(numbers['lost'])} are missing.{look}"
+    if named:
+        return f"No check found a fault that costs accuracy here.{worth}"
+    open_ones = ", ".join(finding.title for finding in ranked if finding.verdict is Verdict.UNKNOWN)
     return (
-        f"No check found a fault that costs accuracy here.{worth}"
-        if named
+        f"No check found a fault; can't tell: {open_ones}."
+        if open_ones
         else "Healthy: no check found a fault."
     )
 
