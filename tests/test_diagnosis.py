@@ -95,7 +95,7 @@ def test_no_false_alarm_on_a_healthy_net(tmp_path: Path):
     diagnosis = of_settings(tmp_path, only=[*CAUSES, "channels"], limit=300)
     assert [f.check for f in diagnosis.findings if f.verdict in (Verdict.FAULT, Verdict.SUSPECT)] == []
     assert diagnosis.healthy
-    assert diagnosis.headline.startswith("Healthy")
+    assert diagnosis.headline.startswith(("Healthy", "No check found a fault; can't tell: "))
 
 
 def test_faults_that_hide_each_other_are_all_named(tmp_path: Path):
