@@ -18,8 +18,8 @@ from seedsweep.training import finish
 
 arm = study_stub.arm  # the fixture
 
-GRID = ["-m", "+study=head", "backbone=efficientnet_lite0", "trainer.max_epochs=6", "study.n_trials=4",
-        "study.finalists=1", "hydra.sweep.dir=a grid"]  # fmt: skip
+GRID = ["-m", "+study=head", "backbone=efficientnet_lite0", "trainer.max_epochs=3", "study.n_trials=2",
+        "study.finalists=1", "study.finalist_seeds=1", "hydra.sweep.dir=a grid"]  # fmt: skip
 BOTH = "+experiment=frozen_bn,frozen_inception"
 
 
@@ -28,7 +28,7 @@ def rows() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_studies_stand_side_by_side(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+def test_studies_stand_side_by_side_and_ctrl_c_keeps_what_they_found(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*GRID, BOTH, "study.finalist_seeds=2"]) == 0
     out = capsys.readouterr().out
     end = out[out.index("2 studies finished, 0 failed") :]
@@ -42,8 +42,18 @@ def test_studies_stand_side_by_side(arm: Arm, capsys: pytest.CaptureFixture[str]
         assert float(row["mean"]) == result["winner"]["mean"]
         assert (row["experiment"], row["seed"]) == (name.removeprefix("head_"), "1")
         assert row["settings"] == ", ".join(result["winner"]["settings"])
-        assert (row["finished_trials"], row["seeds"], row["test_acc"]) == ("4", "2", "0.8")
+        assert (row["finished_trials"], row["seeds"], row["test_acc"]) == ("2", "2", "0.8")
         assert Path(row["config"]).is_file()
+
+    def act(config: Config) -> None:
+        raise KeyboardInterrupt
+
+    arm.act = act
+    assert main(["resume=a grid", "study.n_trials=3"]) == 130
+    out = capsys.readouterr().out
+    assert "(of an earlier call)" in out
+    assert "stopped; the same command goes on with it: 2 of 3 trials are done\n" in out
+    assert {row["study"] for row in rows()} == {"head_frozen_bn", "head_frozen_inception"}
 
 
 def test_the_best_study_stands_first(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +80,7 @@ def test_a_study_that_fails_costs_the_others_nothing(arm: Arm, capsys: pytest.Ca
     assert [row["study"] for row in rows()] == ["head_frozen_bn"]
     arm.calls.clear()
     arm.act = lambda config: None
-    assert main(["resume=a grid", "study.n_trials=5"]) == 0
+    assert main(["resume=a grid", "study.n_trials=3"]) == 0
     assert "2 studies finished, 0 failed" in capsys.readouterr().out
     assert {c.experiment.name for c in arm.calls} == {"frozen_bn", "frozen_inception"}
 
@@ -136,8 +146,8 @@ def test_ctrl_c_among_the_finalists_says_so(arm: Arm, capsys: pytest.CaptureFixt
             raise KeyboardInterrupt
 
     arm.act = act
-    assert study_stub.run(n=3) == 130
-    assert "3 of 3 trials are done (but not the re-evaluation of the best)" in capsys.readouterr().out
+    assert study_stub.run(n=1) == 130
+    assert "1 of 1 trials are done (but not the re-evaluation of the best)" in capsys.readouterr().out
 
 
 def test_studies_of_two_seeds_share_no_fresh_seed() -> None:
@@ -201,32 +211,18 @@ def test_a_study_ends_with_its_leader(
         return close(study, finals, plan, started)
 
     monkeypatch.setattr(main_process, "close_study", fails)
-    assert main(["resume=a grid", "study.n_trials=5"]) == 1
+    assert main(["resume=a grid", "study.n_trials=3"]) == 1
     assert "3 jobs finished, 1 failed" in capsys.readouterr().out
     assert [row["study"] for row in rows()] == ["head_frozen_inception"], (
         "the other's result is an earlier call's"
     )
 
 
-def test_ctrl_c_keeps_what_earlier_calls_found(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*GRID, BOTH]) == 0
-
-    def act(config: Config) -> None:
-        raise KeyboardInterrupt
-
-    arm.act = act
-    assert main(["resume=a grid", "study.n_trials=6"]) == 130
-    out = capsys.readouterr().out
-    assert "(of an earlier call)" in out
-    assert "stopped; the same command goes on with it: 4 of 6 trials are done\n" in out
-    assert {row["study"] for row in rows()} == {"head_frozen_bn", "head_frozen_inception"}
-
-
 def test_a_finished_study_begins_no_workers(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert study_stub.run(n=3) == 0
+    assert study_stub.run(*study_stub.FEW, n=1) == 0
     monkeypatch.setattr(processes, "preload", lambda *_: None)
     monkeypatch.setattr(processes.Workers, "work", lambda *_: pytest.fail("there is nothing to do"))
-    assert study_stub.run("study.workers=2", n=3) == 0
+    assert study_stub.run(*study_stub.FEW, "study.workers=2", n=1) == 0
 
 
 def test_the_test_images_are_met_once(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,8 +236,8 @@ def test_the_test_images_are_met_once(in_tmp: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_one_study_may_be_called_with_more_trials(arm: Arm) -> None:
-    assert main([*GRID, "+experiment=frozen_bn", "study.n_trials=3,5"]) == 0
-    assert len(study_stub.study("head_frozen_bn").trials) == 5
+    assert main([*GRID, "+experiment=frozen_bn", "study.n_trials=1,2"]) == 0
+    assert len(study_stub.study("head_frozen_bn").trials) == 2
 
 
 def test_a_grid_of_other_tasks_counts_jobs(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from dataclasses import fields as dataclass_fields
+from functools import cache
 from typing import Any, cast
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.bounds import at_least, between, file_name, one_of, positive
@@ -51,12 +52,18 @@ class ParamConfig:
         between(f"{name}.points", self.points, 2, 1000)
 
 
+@cache
+def _dimension() -> DictConfig:
+    """Returns the schema of one dimension: made anew for each, it takes as long as all other settings of a trial."""
+    return cast(DictConfig, OmegaConf.structured(ParamConfig))
+
+
 def _param(name: str, value: Any) -> ParamConfig:
     """Types one dimension; here, for Hydra can't add to a dictionary of dataclasses from the command line."""
     if isinstance(value, ParamConfig):
         return value
     try:
-        typed = OmegaConf.merge(OmegaConf.structured(ParamConfig), value)
+        typed = OmegaConf.merge(_dimension(), value)
         return cast(ParamConfig, OmegaConf.to_object(typed))
     except (OmegaConfBaseException, TypeError, ValueError) as error:
         fields = ", ".join(each.name for each in dataclass_fields(ParamConfig))
