@@ -19,7 +19,10 @@ from seedsweep.study.plan import Plan
 from seedsweep.training import run as training
 
 STUDY = ["+study=head", "+experiment=frozen_bn", "backbone=efficientnet_lite0", "trainer.max_epochs=6"]
-FEW = ["study.finalists=1", "study.finalist_seeds=1"]  # what comes after the trials, where it is not what is tested
+FEW = [
+    "study.finalists=1",
+    "study.finalist_seeds=1",
+]  # what comes after the trials, where it is not what is tested
 SCORES = {"acc": 0.8, "macro_f1": 0.7, "loss": 0.5}
 
 

@@ -28,7 +28,9 @@ def rows() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_studies_stand_side_by_side_and_ctrl_c_keeps_what_they_found(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
+def test_studies_stand_side_by_side_and_ctrl_c_keeps_what_they_found(
+    arm: Arm, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*GRID, BOTH, "study.finalist_seeds=2"]) == 0
     out = capsys.readouterr().out
     end = out[out.index("2 studies finished, 0 failed") :]

@@ -28,7 +28,9 @@ UNLABELLED = ("seed", "experiment", "rung", "sweep", "resume")  # swept keys tha
 
 Read = TypeVar("Read")
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, ten times as fast; not every build of PyYAML has it
+LOADER = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)  # in C, ten times as fast; not every build of PyYAML has it
 
 
 @dataclass(frozen=True)
