@@ -105,7 +105,7 @@ def test_no_false_alarm_on_any_demo(seed: int, n: int, tmp_path: Path):
 
 def test_everything_planted_is_found(tmp_path: Path):
     """One set with all of it: copies across classes and splits, a JPEG saved anew, a torn file, sizes, labels."""
-    whole = demo(1, 420, tmp_path / "whole")
+    whole = demo(1, 280, tmp_path / "whole")
     root, rng = tmp_path / "data", np.random.default_rng(0)
     flipped = set()
     for folder in sorted(whole.iterdir()):
@@ -195,7 +195,7 @@ def test_a_class_in_another_light_is_told_by_its_colour(tmp_path: Path):
 
 @pytest.mark.parametrize(("quality", "scale"), [(90, 1.0), (40, 1.0), (85, 0.6), (85, 1.5)])
 def test_saved_anew_is_a_near_duplicate(quality: int, scale: float, tmp_path: Path):
-    root = demo(3, 70, tmp_path / "data")
+    root = demo(0, 70, tmp_path / "data")
     paths = sorted(root.rglob("*.jpg"))
     copies = []
     for path in paths[:20]:
@@ -454,5 +454,5 @@ def test_thresholds_are_told_by_their_value(
 
 
 def test_the_checks_take_their_place_in_a_diagnosis(tmp_path: Path):
-    diagnose(of_plan(settings("data.demo.n_images=140")), tmp_path, only=["data_files", "duplicates"])
+    diagnose(of_plan(settings("data.demo.n_images=70")), tmp_path, only=["data_files", "duplicates"])
     assert "Copies across splits" in (tmp_path / "diagnosis.json").read_text()

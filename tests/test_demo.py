@@ -18,7 +18,7 @@ def photographs() -> list[tuple[int, np.ndarray]]:
     return [
         (label, render_seed(name, np.random.default_rng([7, label, number])))
         for label, name in enumerate(CLASSES)
-        for number in range(demo_counts(350)[name])
+        for number in range(demo_counts(210)[name])
     ]
 
 
