@@ -25,7 +25,7 @@ from seedsweep.export.given_files import find_checkpoint
 from seedsweep.export.load import load_trained
 from seedsweep.models.checkpoint import read_checkpoint, write_checkpoint
 
-N = 200
+N = 70
 SMALL = [
     f"data.demo.n_images={N}", "data.image_size=[48,64]", "trainer.max_epochs=1", "trainer.probe_images=8",
     "head.dropout=0.5", "features.engine=torch", "report.write=false",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from test_training import small
+from tiny_net import tiny_net
 from torch import nn
 
 from seedsweep.cli.config.schema import Config
@@ -25,6 +26,7 @@ from seedsweep.training.heads import HeadFit
 from seedsweep.training.route import open_features
 from seedsweep.training.run import train
 
+LITE0 = ["backbone=efficientnet_lite0", "backbone.weights=auto"]
 INCEPTION = ["backbone=inception_v3", "data.image_size=[75,75]", "backbone.weights=none"]
 VGG = ["backbone=vgg16", "batchnorm=batch_stats", "backbone.weights=none"]  # no BatchNorm: any policy serves
 
@@ -42,15 +44,16 @@ def cache(tmp_path: Path) -> str:
 
 
 def quick(*overrides: str) -> Config:
-    """Plain PyTorch as the engine: converting a net for OpenVINO takes seconds."""
-    return small("features=auto", "features.engine=torch", *overrides)
+    """A tiny net unless another is named, and plain PyTorch as the engine: to convert a net takes seconds."""
+    net = [] if any(override.startswith("backbone=") for override in overrides) else tiny_net()
+    return small(*net, "features=auto", "features.engine=torch", *overrides)
 
 
 def both(folder: Path, *overrides: str) -> tuple[Path, Path]:
     """Trains online and on stored features."""
     runs, where = (folder / "online", folder / "stored"), f"paths.cache={with_photographs(folder)}"
     for run, mode in zip(runs, ("off", "required"), strict=True):
-        train(small(f"features={mode}", "features.engine=torch", where, *overrides), run)
+        train(quick(f"features={mode}", where, *overrides), run)
     return runs
 
 
@@ -62,8 +65,8 @@ def history(run: Path) -> list[dict[str, float]]:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["augment=none", "trainer.max_epochs=3", "trainer.patience=2"],
-        pytest.param(["augment=none", "features.engine=auto"], marks=pytest.mark.slow),
+        [*LITE0, "augment=none", "trainer.max_epochs=3", "trainer.patience=2"],
+        pytest.param([*LITE0, "augment=none", "features.engine=auto"], marks=pytest.mark.slow),
         ["augment=question", "head.class_weights=balanced"],
         ["augment=none", "batchnorm=recalibrate"],
         ["augment=none", "preprocess=rescale_twice", "head.width=0", "optim=sgd"],
@@ -358,7 +361,7 @@ def test_the_cache_is_listed_verified_and_cleared(
     assert main(["task=cache", cache]) == 0
     page = capsys.readouterr().out
     assert f"{space.key}" in page
-    assert "efficientnet_lite0" in page
+    assert "test_resnet" in page
     array = next(space.folder.glob("plain/*.npy"))
     array.write_bytes(array.read_bytes()[:-1])
     assert main(["task=cache", "cache.action=verify", cache]) == 0

@@ -8,6 +8,7 @@ import pytest
 import torch
 from test_features import history, with_photographs
 from test_training import small
+from tiny_net import tiny_net
 from torch import Tensor
 
 from seedsweep.batchnorm.policy import depends_on_batch, follows_stored, norm_layers
@@ -32,6 +33,9 @@ NETS = {
     "deit_tiny_patch16_224": 224,
 }
 
+LITE0 = ["backbone=efficientnet_lite0", "backbone.train_from=blocks.5"]
+N_NORM = 15  # of the tiny net
+
 
 @cache
 def net(name: str) -> Backbone:
@@ -40,13 +44,14 @@ def net(name: str) -> Backbone:
 
 
 def upper(folder: Path, *overrides: str) -> Config:
-    """EfficientNet-Lite0, its last two stages trained."""
+    """A tiny net, its last two stages trained, unless another is named."""
     store = folder / "cache"
     if not store.exists():
         with_photographs(folder)
+    named = any(override.startswith("backbone=") for override in overrides)
     return small(
+        *([] if named else [*tiny_net(), "backbone.train_from=layer3"]),
         "backbone.freeze=false",
-        "backbone.train_from=blocks.5",
         "optim.lr=1e-4",
         "augment=none",
         "features=required",
@@ -60,10 +65,10 @@ def upper(folder: Path, *overrides: str) -> Config:
     ("name", "where"),
     [
         ("efficientnet_lite0", "blocks.5"),
-        ("efficientnet_lite0", "0.7"),
+        pytest.param("efficientnet_lite0", "0.7", marks=pytest.mark.slow),
         ("inception_v3", "Mixed_7a"),
         ("vgg16", "features.24"),
-        ("resnet18", "layer4"),
+        pytest.param("resnet18", "layer4", marks=pytest.mark.slow),
         ("deit_tiny_patch16_224", "blocks.6"),
     ],
 )
@@ -156,7 +161,7 @@ def test_below_the_cut_nothing_is_trained_or_moves(policy: str, tmp_path: Path) 
     built = backbone_as_set(upper(tmp_path, f"batchnorm={policy}"))
     cut, backbone = built.cut, built.net
     assert cut is not None
-    assert len(norm_layers(backbone)) == 49
+    assert len(norm_layers(backbone)) == N_NORM
     whole_net = policy in ("batch_stats", "update_stats")  # their fault is not mended by the cut
     assert depends_on_batch(built.lower) == whole_net
     before = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
@@ -180,13 +185,21 @@ def test_below_the_cut_nothing_is_trained_or_moves(policy: str, tmp_path: Path) 
     [
         ["batchnorm=inference"],
         pytest.param(
-            ["batchnorm=train", "augment=light", "optim=sgd", "optim.lr=1e-3", "data.image_size=[64,64]"],
+            [
+                *LITE0,
+                "batchnorm=train",
+                "augment=light",
+                "optim=sgd",
+                "optim.lr=1e-3",
+                "data.image_size=[64,64]",
+            ],
             marks=pytest.mark.slow,
         ),
     ],
     ids=["inference", "train, augmented"],
 )
 def test_stored_equals_online(overrides: list[str], tmp_path: Path) -> None:
+    where, n_norm = ("blocks.5", 49) if LITE0[0] in overrides else ("layer3", N_NORM)
     runs = tmp_path / "online", tmp_path / "stored"
     for run, mode in zip(runs, ("off", "required"), strict=True):
         train(
@@ -202,7 +215,8 @@ def test_stored_equals_online(overrides: list[str], tmp_path: Path) -> None:
     metrics = [json.loads((run / "metrics.json").read_text()) for run in runs]
     assert [m["features"]["stored"] for m in metrics] == [False, True]
     for m in metrics:
-        assert (m["train_from"], m["frozen"], m["norm_layers"]) == ("blocks.5", False, 49)
+        assert (m["train_from"], m["frozen"]) == (where, False)
+        assert m["norm_layers"] == n_norm
     for split in ("train", "val", "test"):
         assert metrics[1][split]["acc"] == metrics[0][split]["acc"]
         assert metrics[1][split]["loss"] == pytest.approx(metrics[0][split]["loss"], rel=2e-3)
@@ -237,7 +251,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
-        (["features.budget_gib=1e-4"], r"activations of 112x2x2 .* more than features.budget_gib"),
+        (["features.budget_gib=1e-4"], r"activations of 48x4x4 .* more than features.budget_gib"),
         (["batchnorm=update_stats"], "batchnorm=update_stats normalises with each batch's statistics"),
     ],
 )
@@ -247,7 +261,7 @@ def test_why_online(overrides: list[str], reason: str, tmp_path: Path) -> None:
     assert not metrics["features"]["stored"]
     log = (tmp_path / "run" / "run.log").read_text()
     assert metrics["features"]["reason"] in log
-    assert metrics["train_from"] == "blocks.5"
+    assert metrics["train_from"] == "layer3"
     with pytest.raises(SeedsweepError, match=f"features=required, but {reason}"):
         train(upper(tmp_path, *overrides), tmp_path / "other")
 
@@ -276,10 +290,10 @@ def extracted(config: Config, change: str = "") -> tuple[int, PreparedImages, Ac
 def test_only_what_stands_before_the_cut_matters(tmp_path: Path) -> None:
     config = upper(tmp_path)
     assert extracted(config)[0] == 70
-    assert extracted(config, "net.blocks.5.0.conv_pw.weight")[0] == 0
+    assert extracted(config, "net.model.layer3.0.conv1.weight")[0] == 0
     assert extracted(upper(tmp_path, "seed=9", "head.width=8", "batchnorm=train"))[0] == 0
-    assert extracted(upper(tmp_path, "backbone.train_from=blocks.6"))[0] == 70
-    assert extracted(config, "net.blocks.4.0.conv_pw.weight")[0] == 70
+    assert extracted(upper(tmp_path, "backbone.train_from=layer4"))[0] == 70
+    assert extracted(config, "net.model.layer2.0.conv1.weight")[0] == 70
 
 
 def test_activations_that_do_not_fit_stay_on_disk(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def loader(x: Tensor, *more: object, batch_size: int = 6) -> DataLoader:
     return DataLoader(list(zip(x, y, *more, strict=True)), batch_size=batch_size)
 
 
-@pytest.mark.parametrize("engine", ["auto", "torch", "openvino"])
+@pytest.mark.parametrize("engine", ["auto", "torch", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_features_are_the_pooled_maps_at_inference(engine):
     if engine == "openvino" and not openvino_engine.available():
         pytest.skip("needs OpenVINO")

@@ -13,6 +13,7 @@ import torch
 from composed import config_of
 from optuna import TrialPruned
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_net import tiny_net
 
 from seedsweep.cli.config.schema import Config
 from seedsweep.errors import SeedsweepError
@@ -162,7 +163,7 @@ def test_ctrl_c_keeps_what_was_trained(tmp_path: Path, monkeypatch: pytest.Monke
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(ArmModule, "training_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train(small(), tmp_path / "run")
+        train(small(*tiny_net()), tmp_path / "run")
     assert signal.getsignal(signal.SIGINT) == before
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["status"] == "interrupted"
@@ -172,13 +173,15 @@ def test_ctrl_c_keeps_what_was_trained(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_two_modes_are_one_under_inference(tmp_path: Path):
-    metrics = train(small("batchnorm=inference"), tmp_path)
+    metrics = train(small(*tiny_net(), "batchnorm=inference"), tmp_path)
     assert metrics["train_images"]["bn_gap"] == 0
 
 
 def test_balanced_class_weights_change_the_loss(tmp_path: Path):
-    plain = train(small("trainer.max_epochs=1"), tmp_path / "a")
-    balanced = train(small("trainer.max_epochs=1", "head.class_weights=balanced"), tmp_path / "b")
+    plain = train(small(*tiny_net(), "trainer.max_epochs=1"), tmp_path / "a")
+    balanced = train(
+        small(*tiny_net(), "trainer.max_epochs=1", "head.class_weights=balanced"), tmp_path / "b"
+    )
     assert plain["train"]["loss"] != balanced["train"]["loss"]
 
 
@@ -203,7 +206,7 @@ def test_a_pruned_run_keeps_its_row_of_the_hparams_table(features: str, tmp_path
     def prune(epoch: int, row: dict[str, float]) -> None:
         raise TrialPruned
 
-    config = small(f"features={features}", "augment=none")
+    config = small(*tiny_net(), f"features={features}", "augment=none")
     with pytest.raises(TrialPruned):
         train(config, tmp_path, label="trial 3", on_epoch=prune, pictures=False, meet_test=False)
     events = EventAccumulator(str(tmp_path / "tb/val")).Reload()
