@@ -22,7 +22,8 @@ STUDY = ["+study=head", "+experiment=frozen_bn", "backbone=efficientnet_lite0", 
 FEW = [
     "study.finalists=1",
     "study.finalist_seeds=1",
-]  # what comes after the trials, where it is not what is tested
+]  # where they are not what is tested
+ALL = ["study.finalists=3", "study.finalist_seeds=3"]  # the default
 SCORES = {"acc": 0.8, "macro_f1": 0.7, "loss": 0.5}
 
 
@@ -92,7 +93,7 @@ def arm(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Arm:
 
 
 def run(*overrides: str, name: str = "s", n: int = 8) -> int:
-    return main([*STUDY, f"study.name={name}", f"study.n_trials={n}", *overrides])
+    return main([*STUDY, *FEW, f"study.name={name}", f"study.n_trials={n}", *overrides])
 
 
 def study(name: str = "s") -> optuna.Study:

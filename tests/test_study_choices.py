@@ -35,8 +35,7 @@ def test_every_kind_of_choice_comes_to_a_winner(sampler: str, key: str, arm: Arm
     if key == "backbone.train_from":
         space.append("backbone.freeze=false")
     line = f"+study.space.it={{key: {key}, choices: {KINDS[key]}}}"
-    short = ["study.first=[]", "study.finalists=1", "study.finalist_seeds=1"]
-    assert run(*space, line, *short, f"sampler={sampler}", n=5) == 0
+    assert run(*space, line, "study.first=[]", f"sampler={sampler}", n=5) == 0
     assert len(result()["finalists"]) == 1
     assert all(trial.state == optuna.trial.TrialState.COMPLETE for trial in study().trials)
     best = Path("outputs/studies/s/conf/experiment/best_of_s.yaml").read_text()
@@ -50,7 +49,7 @@ def test_every_kind_of_choice_comes_to_a_winner(sampler: str, key: str, arm: Arm
 def test_a_trial_may_begin_with_a_list(arm: Arm, in_tmp: Path):
     line = "+study.space.it={key: data.image_size, choices: [[48,48],[64,64]]}"
     first = "study.first=[['data.image_size=[64,64]']]"
-    assert run(line, first, "study.finalists=1", "study.finalist_seeds=1", n=1) == 0
+    assert run(line, first, n=1) == 0
     assert list(arm.calls[0].data.image_size) == [64, 64]
 
 

@@ -8,7 +8,7 @@ import optuna
 import pytest
 import study_stub
 from omegaconf import OmegaConf
-from study_stub import SCORES, Arm, result, run, study
+from study_stub import ALL, SCORES, Arm, result, run, study
 
 from seedsweep.cli.config.schema import Config
 from seedsweep.cli.main import main
@@ -20,7 +20,7 @@ arm = study_stub.arm  # the fixture
 
 
 def test_the_winner_runs_as_it_is(arm: Arm) -> None:
-    assert run() == 0
+    assert run(*ALL, n=4) == 0
     name = result()["winner"]
     best = OmegaConf.load("outputs/studies/s/conf/experiment/best_of_s.yaml")
     settings = dict(setting.split("=") for setting in name["settings"])
@@ -52,14 +52,14 @@ def test_a_finalist_of_a_shorter_study_stays_one(
         return [SCORES for _ in winner.seeds]
 
     monkeypatch.setattr(close, "meet_test", meet)
-    assert run("study.finalists=1", n=5) == 0
+    assert run(*ALL, "study.finalists=1", n=5) == 0
     earlier, known = result()["winner"]["trial"], {trial.params["optim.lr"] for trial in study().trials}
     assert result()["winner"]["test"]["met_before_by"] == []
     assert "on the test images, met once" in capsys.readouterr().out
     goal, fresh = arm.goal, 0.05 if better else -0.5
     more = lambda config: 0 if config.optim.lr in known else 0.2 if config.seed == 1 else fresh  # noqa: E731
     monkeypatch.setattr(arm, "goal", lambda config: goal(config) + more(config))
-    assert run("study.finalists=1", n=9) == 0
+    assert run(*ALL, "study.finalists=1", n=9) == 0
     found = result()
     assert sorted(finalist["trial"] < 5 for finalist in found["finalists"]) == [False, True, True]
     assert all(len(finalist["values"]) == 3 for finalist in found["finalists"])
@@ -69,19 +69,19 @@ def test_a_finalist_of_a_shorter_study_stays_one(
 
 
 def test_a_deleted_study_leaves_no_finalists(arm: Arm) -> None:
-    assert run("study.finalist_seeds=1", n=9) == 0
+    assert run("study.finalists=3", n=6) == 0
     lock = Path("outputs/studies/s/study.journal.lock")
     assert not lock.exists(), "Optuna alone would wait for whoever holds it"
     optuna.delete_study(study_name="s", storage=study()._storage)
-    assert run("study.finalist_seeds=1", n=4) == 0
-    assert all(finalist["trial"] < 4 for finalist in result()["finalists"])
+    assert run("study.finalists=3", n=3) == 0
+    assert all(finalist["trial"] < 3 for finalist in result()["finalists"])
 
 
 def test_a_setting_is_a_finalist_once(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
     """A later trial of the same setting that was worth a little more is no other finalist."""
     space = ["~study.space.lr", "~study.space.dropout", "~study.space.width"]
     space += ["+study.space.only={key: optim.lr, choices: [1e-4]}", "study.first=[]"]
-    options = [*space, "sampler=random", "study.finalists=1", "study.finalist_seeds=1"]
+    options = [*space, "sampler=random"]
     assert run(*options, n=1) == 0
     goal = arm.goal
     monkeypatch.setattr(arm, "goal", lambda config: goal(config) + 0.01)
@@ -90,7 +90,7 @@ def test_a_setting_is_a_finalist_once(arm: Arm, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_one_seed_has_no_spread(arm: Arm, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("study.finalist_seeds=1", n=1) == 0
+    assert run(n=1) == 0
     out = capsys.readouterr().out
     assert "±" not in out
     assert "accuracy 0.800, macro-F1 0.700" in out

@@ -165,9 +165,9 @@ def test_finals_keep_the_seeds_that_an_earlier_version_gave_them(
 ) -> None:
     with monkeypatch.context() as earlier:
         earlier.setattr(reevaluation, "fresh_seed", lambda seed, number: seed + 1000 + number)
-        assert study_stub.run("seed=2", n=3) == 0
+        assert study_stub.run(*study_stub.ALL, "seed=2", n=3) == 0
     arm.calls.clear()
-    assert study_stub.run("seed=2", n=3) == 0
+    assert study_stub.run(*study_stub.ALL, "seed=2", n=3) == 0
     assert not arm.calls
     assert study_stub.result()["winner"]["seeds"] == [1002, 1003, 1004]
 
@@ -221,10 +221,10 @@ def test_a_study_ends_with_its_leader(
 
 
 def test_a_finished_study_begins_no_workers(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert study_stub.run(*study_stub.FEW, n=1) == 0
+    assert study_stub.run(n=1) == 0
     monkeypatch.setattr(processes, "preload", lambda *_: None)
     monkeypatch.setattr(processes.Workers, "work", lambda *_: pytest.fail("there is nothing to do"))
-    assert study_stub.run(*study_stub.FEW, "study.workers=2", n=1) == 0
+    assert study_stub.run("study.workers=2", n=1) == 0
 
 
 def test_the_test_images_are_met_once(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:

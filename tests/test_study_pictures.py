@@ -84,8 +84,45 @@ def study():
     return fake_study()
 
 
-def test_every_picture_is_drawn(study, tmp_path):
-    written = draw_study(study, tmp_path / "plots", "macro-F1")
+@pytest.fixture(scope="module")
+def drawn(study, tmp_path_factory):
+    """Draws the study; returns the files, what stood on each picture's first axes, and what pyplot was, and is."""
+    found = {}
+
+    def read(path):
+        axes = plt.gcf().axes[0]
+        bars = {} if path.stem != "importances" else [bar.get_width() for bar in axes.patches]
+        names = [tick.get_text() for tick in axes.get_yticklabels()]
+        found[path.stem] = {
+            "bars": dict(zip(names, bars, strict=False)), "axes": (axes.get_xlabel(), axes.get_ylabel()),
+            "scales": (axes.get_xscale(), axes.get_yscale()),
+            "lines": [(line.get_label(), list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines],
+        }  # fmt: skip
+        save(path)
+
+    def state():
+        return dict(plt.rcParams), plt.get_fignums(), optuna.logging.get_verbosity()
+
+    save, before = pictures._save, state()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "_save", read)
+        written = draw_study(study, tmp_path_factory.mktemp("study") / "plots", "macro-F1")
+    return written, found, before, state()
+
+
+@pytest.fixture
+def shown(drawn):
+    return drawn[1]
+
+
+@pytest.fixture
+def unsaved(monkeypatch):
+    """Pictures are laid out, but not written."""
+    monkeypatch.setattr(pictures, "_save", lambda path: None)
+
+
+def test_every_picture_is_drawn(drawn):
+    written, *_ = drawn
     assert [path.stem for path in written] == ALL
     for path in written:
         with Image.open(path) as image:
@@ -102,7 +139,7 @@ def test_every_picture_is_drawn(study, tmp_path):
         (dict(n=12, names=("optim.lr", "experiment")), ALL[1:]),
     ],
 )
-def test_what_cannot_be_drawn_is_left_out_with_a_word(given, left, tmp_path, caplog):
+def test_what_cannot_be_drawn_is_left_out_with_a_word(given, left, tmp_path, unsaved, caplog):
     with caplog.at_level(logging.INFO):
         written = draw_study(fake_study(**given), tmp_path, "accuracy")
     assert [path.stem for path in written] == left
@@ -113,7 +150,7 @@ def test_what_cannot_be_drawn_is_left_out_with_a_word(given, left, tmp_path, cap
     assert "could not be drawn" not in caplog.text
 
 
-def test_equal_values_and_only_failed_trials_are_borne(tmp_path, caplog):
+def test_equal_values_and_only_failed_trials_are_borne(tmp_path, unsaved, caplog):
     equal, failed = (optuna.create_study(direction="maximize") for _ in range(2))
     for number in range(20):
         params = {"optim.lr": 10 ** (-5 + number / 10), "head.width": 32 + number}
@@ -135,42 +172,20 @@ def test_a_picture_that_breaks_does_not_take_the_others_along(study, tmp_path, m
     def breaks(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setitem(pictures.PICTURES, "contour", breaks)
-    assert [path.stem for path in draw_study(study, tmp_path / "plots", "x")] == ALL[1:]
+    few = {"contour": breaks, "history": pictures.PICTURES["history"]}
+    monkeypatch.setattr(pictures, "PICTURES", few)
+    assert [path.stem for path in draw_study(study, tmp_path / "plots", "x")] == ["history"]
     assert "contour.png could not be drawn" in caplog.text
 
 
-def test_pyplot_is_left_as_it_was(study, tmp_path):
-    before, figures = dict(plt.rcParams), plt.get_fignums()
-    verbosity = optuna.logging.get_verbosity()
-    draw_study(study, tmp_path, "x")
-    assert (dict(plt.rcParams), plt.get_fignums()) == (before, figures)
-    assert optuna.logging.get_verbosity() == verbosity
+def test_pyplot_is_left_as_it_was(drawn):
+    *_, before, after = drawn
+    assert after == before
 
 
 def test_a_study_that_minimises_is_refused(tmp_path):
     with pytest.raises(SeedsweepError, match="does not maximise"):
         draw_study(optuna.create_study(direction="minimize", study_name="s"), tmp_path, "x")
-
-
-@pytest.fixture
-def shown(study, tmp_path, monkeypatch):
-    """Returns what stands on each picture's first axes as it is saved."""
-    found = {}
-
-    def read(path):
-        axes = plt.gcf().axes[0]
-        bars = {} if path.stem != "importances" else [bar.get_width() for bar in axes.patches]
-        names = [tick.get_text() for tick in axes.get_yticklabels()]
-        found[path.stem] = {
-            "bars": dict(zip(names, bars, strict=False)), "axes": (axes.get_xlabel(), axes.get_ylabel()),
-            "scales": (axes.get_xscale(), axes.get_yscale()),
-            "lines": [(line.get_label(), list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines],
-        }  # fmt: skip
-
-    monkeypatch.setattr(pictures, "_save", read)
-    draw_study(study, tmp_path, "macro-F1")
-    return found
 
 
 def test_importances_name_what_matters(shown):

@@ -22,7 +22,7 @@ arm = study_stub.arm  # the fixture
 
 
 def test_pruned_trials_cost_their_epochs(arm: Arm) -> None:
-    assert run("pruner=median", "sampler=random", n=20) == 0
+    assert run("pruner=median", "sampler=random", n=12) == 0
     pruned = [t for t in study().trials if t.state.name == "PRUNED"]
     assert pruned
     assert all(3 < len(t.intermediate_values) < 6 for t in pruned), "after the warm-up, before the end"
@@ -31,7 +31,7 @@ def test_pruned_trials_cost_their_epochs(arm: Arm) -> None:
 
 def test_killed_while_a_trial_is_pruned(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker ends after the pruner noted a rung, and before anybody acts on it."""
-    options = ["pruner=hyperband", "study.finalists=1", "study.finalist_seeds=1"]
+    options = ["pruner=hyperband"]
     real = optuna.storages.JournalStorage.set_trial_system_attr
     ends: list[int] = []
 
@@ -49,7 +49,7 @@ def test_killed_while_a_trial_is_pruned(arm: Arm, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("sampler", ["tpe", pytest.param("random", marks=pytest.mark.slow)])
 def test_killed_between_two_draws(sampler: str, arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was drawn stays, and the rest is drawn anew; the trials before are as they were."""
-    options = [f"sampler={sampler}", "study.finalists=1", "study.finalist_seeds=1"]
+    options = [f"sampler={sampler}"]
     assert run(*options, n=15) == 0
     whole = told()
     shutil.rmtree("outputs")
@@ -131,7 +131,7 @@ def test_conditions_and_whole_arms(arm: Arm) -> None:
     linear = [c for c in arm.calls if c.head.width == 0]
     assert linear
     arm.calls.clear()
-    arms = ["+study=arms", "backbone=efficientnet_lite0", "trainer.max_epochs=2", "study.n_trials=8"]
+    arms = ["+study=arms", "backbone=efficientnet_lite0", "trainer.max_epochs=2", "study.n_trials=5"]
     assert main([*arms, "study.name=arms", "study.finalists=1", "study.finalist_seeds=1"]) == 0
     assert len({config.experiment.name for config in arm.calls}) > 1
     assert {c.batchnorm.name for c in arm.calls if c.experiment.name == "frozen_bn"} <= {"inference"}
