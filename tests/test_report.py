@@ -66,7 +66,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("real") / "run"
     line = [
-        "+experiment=frozen_bn", "backbone=efficientnet_lite0", "data.demo.n_images=105", "data.image_size=[64,64]",
+        "+experiment=frozen_bn", "backbone=efficientnet_lite0", "data.demo.n_images=70", "data.image_size=[64,64]",
         "trainer.max_epochs=2", "trainer.probe_images=32", f"hydra.run.dir={folder}",
     ]  # fmt: skip
     assert main(line) == 0
