@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from composed import config_of
+from fewer import mostly_slow
 
 from seedsweep.diagnosis.keras_model import of_keras
 from seedsweep.diagnosis.subject import Subject
@@ -101,10 +103,24 @@ def photographs() -> np.ndarray:
     return np.random.default_rng(3).integers(0, 256, (2, SIDE, SIDE, 3)).astype(np.float32)
 
 
+class Inception:
+    """Files of one net in every layout, each written when it is first asked for, and what Keras answers."""
+
+    def __init__(
+        self, folder: Path, map_: np.ndarray, probabilities: np.ndarray, save: Callable[[Path], None]
+    ):
+        self.folder, self.map, self.probabilities, self._save = folder, map_, probabilities, save
+
+    def file(self, kind: str) -> Path:
+        """Returns the file of that name, one of ``KINDS`` or ``PAST``."""
+        path = self.folder / kind
+        if not path.exists():
+            self._save(path)
+        return path
+
+
 @pytest.fixture(scope="module")
-def inception(keras: Any, photographs: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Files of one net in every layout, what Keras answers (map, probabilities), and the folder."""
-    folder = tmp_path_factory.mktemp("keras")
+def inception(keras: Any, photographs: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Inception:
     base = randomised(
         keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3))
     )
@@ -113,18 +129,25 @@ def inception(keras: Any, photographs: np.ndarray, tmp_path_factory: pytest.Temp
     randomised(flat, 1)
     nested.layers[-1].set_weights(flat.layers[-1].get_weights())
     nested.layers[-2].set_weights(flat.layers[-2].get_weights())
-    flat.save(folder / "flat.h5")
-    flat.save(folder / "flat.keras")
-    base.save_weights(folder / "notop.weights.h5")
-    for layer in base.layers[:249]:  # as the tutorial fine-tunes: the file has the trainable weights first
-        layer.trainable = False
-    nested.save(folder / "nested.h5")
-    nested.save(folder / "nested.keras")
-    past_any_head(keras, base, nested=True).save(folder / "past.h5")
-    past_any_head(keras, base, nested=False).save(folder / "past.keras")
-    as_downloaded(folder / "flat.h5", folder / "keras2.h5")
+
+    def save(path: Path) -> None:
+        layout = path.name.partition(".")[0]
+        # as the tutorial fine-tunes: the file has the trainable weights first
+        for layer in base.layers[:249]:
+            layer.trainable = layout not in ("nested", "past")
+        if layout == "notop":
+            base.save_weights(path)
+        elif layout == "keras2":
+            as_downloaded(made.file("flat.h5"), path)
+        elif layout == "past":
+            past_any_head(keras, base, nested=path.suffix == ".h5").save(path)
+        else:
+            {"flat": flat, "nested": nested}[layout].save(path)
+
     scaled = keras.applications.inception_v3.preprocess_input(photographs.copy())
-    return folder, base.predict(scaled, verbose=0), flat.predict(scaled, verbose=0)
+    answers = keras.Model(flat.input, [base.output, flat.output]).predict(scaled, verbose=0)
+    made = Inception(tmp_path_factory.mktemp("keras"), *answers, save)
+    return made
 
 
 def features(net: Any, photographs: np.ndarray) -> torch.Tensor:
@@ -136,24 +159,21 @@ def features(net: Any, photographs: np.ndarray) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     "kind",
-    [
-        pytest.param(kind, marks=[] if kind in ("nested.h5", "past.keras") else pytest.mark.slow)
-        for kind in KINDS + PAST
-    ],
+    mostly_slow(KINDS + PAST, ["nested.h5", "past.keras"]),
 )
-def test_inception_answers_as_keras_does(inception: Any, photographs: np.ndarray, kind: str) -> None:
-    folder, wanted, _ = inception
-    built = build_backbone(BackboneConfig(name="inception_v3", weights=str(folder / kind)))
+def test_inception_answers_as_keras_does(inception: Inception, photographs: np.ndarray, kind: str) -> None:
+    wanted = inception.map
+    built = build_backbone(BackboneConfig(name="inception_v3", weights=str(inception.file(kind))))
     assert (built.weights.source, built.weights.keras) == ("file", True)
     found = features(built.net, photographs).numpy()
     assert np.abs(wanted).max() > 0.5
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
 
 
-def test_without_keras_padding_the_answer_is_another(inception: Any, photographs: np.ndarray) -> None:
-    folder, wanted, _ = inception
+def test_without_keras_padding_the_answer_is_another(inception: Inception, photographs: np.ndarray) -> None:
+    wanted = inception.map
     net = inception_v3.build()
-    keras_twin.fit_keras(net.net, folder / "flat.h5", "inception_v3", inception_v3.KERAS)
+    keras_twin.fit_keras(net.net, inception.file("flat.h5"), "inception_v3", inception_v3.KERAS)
     usual = digest_of_net(net)
     assert np.abs(features(net, photographs).numpy() - wanted).max() > 1e-2
     keras_twin.behave_as_keras(net, inception_v3.KERAS)
@@ -161,43 +181,48 @@ def test_without_keras_padding_the_answer_is_another(inception: Any, photographs
     assert digest_of_net(net) != usual  # or stored features of the one would serve the other
 
 
-def test_the_engines_take_it(inception: Any, photographs: np.ndarray) -> None:
+def test_the_engines_take_it(inception: Inception, photographs: np.ndarray) -> None:
     from seedsweep.features.torch_engine import folded
 
-    folder, wanted, _ = inception
-    net = build_backbone(BackboneConfig(name="inception_v3", weights=str(folder / "flat.h5"))).net
+    wanted = inception.map
+    net = build_backbone(BackboneConfig(name="inception_v3", weights=str(inception.file("flat.h5")))).net
     np.testing.assert_allclose(features(folded(net), photographs).numpy(), wanted, rtol=0, atol=1e-4)
 
 
-def test_the_whole_classifier(inception: Any, photographs: np.ndarray) -> None:
-    folder, wanted, answer = inception
-    for kind in ("flat.h5", "flat.keras", "nested.h5"):
-        read = dense_of(read_keras(folder / kind))
-        assert read is not None
-        assert is_ours(head_of(folder / kind) or []), head_of(folder / kind)
-        assert read.sizes == (2048, 1024, 7)
-        (first, bias), (last, offset) = read.dense
-        pooled = torch.tensor(wanted).mean((1, 2))
-        logits = torch.relu(pooled @ first.T + bias) @ last.T + offset
-        np.testing.assert_allclose(logits.softmax(1).numpy(), answer, rtol=0, atol=1e-4)
-    assert dense_of(read_keras(folder / "notop.weights.h5")) is None
+# .keras in every suite: past.keras above, and the heads below
+@pytest.mark.parametrize(
+    "kind", mostly_slow(["flat.h5", "flat.keras", "nested.h5"], ["flat.h5", "nested.h5"])
+)
+def test_the_whole_classifier(inception: Inception, kind: str) -> None:
+    read = dense_of(read_keras(inception.file(kind)))
+    assert read is not None
+    assert is_ours(head_of(inception.file(kind)) or [])
+    assert read.sizes == (2048, 1024, 7)
+    (first, bias), (last, offset) = read.dense
+    pooled = torch.tensor(inception.map).mean((1, 2))
+    logits = torch.relu(pooled @ first.T + bias) @ last.T + offset
+    np.testing.assert_allclose(logits.softmax(1).numpy(), inception.probabilities, rtol=0, atol=1e-4)
 
 
-def test_the_whole_classifier_is_diagnosed(inception: Any, photographs: np.ndarray) -> None:
+def test_a_file_without_a_head_has_no_dense_layers(inception: Inception) -> None:
+    assert dense_of(read_keras(inception.file("notop.weights.h5"))) is None
+
+
+def test_the_whole_classifier_is_diagnosed(inception: Inception, photographs: np.ndarray) -> None:
     """As ``task=diagnose diagnose.checkpoint=flat.h5`` opens it; the demo has seven classes, as the question had."""
-    folder, _, answer = inception
+    flat = inception.file("flat.h5")
     config = config_of("backbone=inception_v3", f"data.image_size=[{SIDE},{SIDE}]", "data.demo.n_images=70")
-    subject = of_keras(folder / "flat.h5", config)
+    subject = of_keras(flat, config)
     assert subject.net is not None
-    assert (subject.config.head.width, subject.config.backbone.weights) == (1024, str(folder / "flat.h5"))
+    assert (subject.config.head.width, subject.config.backbone.weights) == (1024, str(flat))
     with torch.no_grad():
         found = subject.net(torch.tensor(photographs).permute(0, 3, 1, 2)).softmax(1)
-    np.testing.assert_allclose(found.numpy(), answer, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found.numpy(), inception.probabilities, rtol=0, atol=1e-4)
     with pytest.raises(SeedsweepError, match=r"no Dense layers .*train a new head .*backbone=inception_v3"):
-        of_keras(folder / "notop.weights.h5", config)
+        of_keras(inception.file("notop.weights.h5"), config)
     config.backbone.name = "vgg16"
     with pytest.raises(SeedsweepError, match="doesn't fit vgg16"):
-        of_keras(folder / "flat.h5", config)
+        of_keras(flat, config)
 
 
 @pytest.mark.slow
