@@ -5,6 +5,7 @@ import pytest
 import torch
 import yaml
 from test_training import SMALL
+from tiny_net import tiny_net
 
 import seedsweep as ss
 from seedsweep.cli.main import main
@@ -61,7 +62,7 @@ def test_the_command_line_resumes_and_explains_a_run_from_python(trained, capsys
 
 
 def test_a_stopped_run_goes_on(tmp_path, monkeypatch):
-    config = ss.compose(*SMALL, "trainer.max_epochs=2")
+    config = ss.compose(*SMALL, *tiny_net(), "trainer.max_epochs=2")
     folder = tmp_path / "run"
 
     def stop(*_: object) -> None:

@@ -27,7 +27,8 @@ from seedsweep.training.route import why_online
 from seedsweep.whole import strict, write_json
 
 SMALL = [
-    "backbone=efficientnet_lite0", "backbone.weights=none", "data.demo.n_images=70", "data.image_size=[48,48]",
+    "backbone=timm", "backbone.name=test_resnet", "backbone.weights=none", "data.demo.n_images=70",
+    "data.image_size=[48,48]",
     "data.workers=1", "head.width=8", "trainer.max_epochs=2", "trainer.probe_images=16", "trainer.accelerator=cpu",
     "trainer.progress_bar=false", "features.engine=torch", "report.write=false",
 ]  # fmt: skip
@@ -271,7 +272,7 @@ def test_a_checkpoint_beside_another_runs_record_is_told(folder: Path, caplog: p
 
 
 def test_the_json_of_a_run_that_diverged_is_strict(tmp_path: Path):
-    line = ["optim.lr=1e30", "optim=sgd", "+experiment=frozen_bn", f"hydra.run.dir={tmp_path / 'run'}"]
+    line = ["optim.lr=1e38", "optim=sgd", "+experiment=frozen_bn", f"hydra.run.dir={tmp_path / 'run'}"]
     assert main([*SMALL, *line]) == 1
     metrics = parsed(tmp_path / "run" / "metrics.json")
     assert metrics["status"] == "diverged"

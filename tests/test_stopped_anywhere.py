@@ -25,7 +25,8 @@ ROUTES = {
     "online": ["features=off", "trainer.probe_images=8"],
 }
 RUN = [
-    "+experiment=frozen_bn", "backbone=efficientnet_lite0", "data.image_size=[32,32]", "data.demo.n_images=70",
+    "+experiment=frozen_bn", "backbone=timm", "backbone.name=test_resnet", "backbone.weights=none",
+    "data.image_size=[32,32]", "data.demo.n_images=70",
     "trainer.max_epochs=2", "report.write=false", "trainer.accelerator=cpu",
 ]  # fmt: skip
 
