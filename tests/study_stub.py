@@ -56,7 +56,7 @@ class Arm:
 
     def goal(self, config: Config) -> float:
         lr = (math.log10(config.optim.lr) - math.log10(3e-4)) ** 2
-        width = (math.log2(config.head.width) - 8) ** 2 / 50
+        width = (math.log2(max(1, config.head.width)) - 8) ** 2 / 50
         return 0.9 - 0.1 * lr - 0.1 * width - 0.1 * config.head.dropout + (config.seed % 7) / 1000
 
     def __call__(self, config: Config, run_dir: Path, *, on_epoch: Any, **options: Any) -> dict[str, Any]:
