@@ -134,7 +134,7 @@ def _reason(
         what = "features" if len(shape) == 1 else f"activations of {'x'.join(map(str, shape))}"
         fewer = " (features.views=8 needs fewer)" if rows > n_images and views > 8 else ""
         return (
-            f"{what} of {rows:,} images and views would take {need:.1f} GiB, more than "
+            f"{what} of {rows:,} images and views would take {need:.2g} GiB, more than "
             f"features.budget_gib={config.features.budget_gib:g}{fewer}"
         )
     return None
