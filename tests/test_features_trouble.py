@@ -189,7 +189,7 @@ def test_what_is_evicted_meanwhile_stays_readable_and_comes_again(cache: str) ->
     assert torch.equal(images.training_features(0)[torch.arange(TRAIN)], drawn)
     assert images.extracted == extracted + 2 * TRAIN
     assert [space.about["backbone"] for space in budget.spaces_in(images.space.folder.parent)] == [
-        "efficientnet_lite0"
+        "test_resnet"
     ]
 
 
