@@ -138,6 +138,21 @@ def test_what_a_launcher_makes_of_it_leaves_the_table(
     assert "1 not begun" in out
 
 
+def test_a_grid_stopped_while_pytorch_is_imported_can_be_gone_on_with(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer.act = lambda config: signal.raise_signal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "seedsweep.cli.close_grid", None)  # its import raises ImportError
+        assert main(["-m", "+experiment=scratch,frozen_bn", "hydra.sweep.dir=g"]) == 143
+    said = capsys.readouterr()
+    assert "go on with: " in said.out
+    assert "resume=" in said.out
+    assert "defect" not in said.out + said.err
+    trainer.act = lambda config: None
+    assert main(["resume=g"]) == 0
+
+
 def test_the_handler_of_the_first_call_is_not_the_second_ones(trainer: Trainer) -> None:
     trainer.act = lambda config: signal.raise_signal(signal.SIGTERM)
     assert main(["+experiment=scratch", "hydra.run.dir=r"]) == 143

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,6 +27,8 @@ from seedsweep.names import path_of
 from seedsweep.runs.command import command, shown
 from seedsweep.runs.jobs import has_jobs, has_tasks, reason_of, settle_grid, settle_run, write_error_log
 from seedsweep.runs.recorded import write_copy
+
+log = logging.getLogger(__name__)
 
 
 def single(composed: DictConfig) -> None:
@@ -159,9 +162,14 @@ def _closed(folder: Path, of_runs: bool, interrupted: bool, stopped: str | None)
         finish: Callable[..., int] = finish_grid if of_runs else finish_tasks
         missing = finish(folder, interrupted=interrupted, stopped=stopped)
     except Exception as error:
+        if interrupted and isinstance(
+            error, ImportError
+        ):  # of PyTorch, half imported: it can't be imported again
+            log.info("stopped before there was a table; go on with: %s", command(("resume", folder)))
+            raise KeyboardInterrupt from error
         if text := disk.sentence(error, {"hydra.sweep.dir": folder}):
             raise SeedsweepError(text) from error
-        reason = f"the jobs are done, but their table failed: {reason_of(error)}"
+        reason = f"the table of the jobs failed: {reason_of(error)}"
         raise DefectError(reason, write_error_log(folder)) from error
     if interrupted:  # the table is of the jobs so far
         raise KeyboardInterrupt
