@@ -74,3 +74,19 @@ def test_the_control_keeps_its_net(in_tmp: Path, capsys: pytest.CaptureFixture[s
     code, page = shown(["+experiment=frozen_vgg16", "backbone.name=efficientnet_lite0"], capsys)
     assert code == 0, page
     assert OmegaConf.create(page).backbone.name == "efficientnet_lite0"
+
+
+@pytest.mark.parametrize("arm", [[], ["+experiment=frozen_bn"]])
+def test_a_choice_without_effect_beside_a_backbones_recipe(
+    arm: list[str], in_tmp: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = in_tmp / "mine/backbone"
+    folder.mkdir(parents=True)
+    recipe = "# @package _global_\nbackbone: {name: vgg16, library: own}\noptim: {name: adamw, lr: 3.0e-4}\n"
+    (folder / "own.yaml").write_text(recipe)
+    words = ["--config-dir", "mine", "backbone=own", *arm]
+    code, said = shown([*words, "optim=sgd"], capsys)
+    assert code == 2
+    assert said.startswith("seedsweep: backbone=own sets optim.name=adamw optim.lr=0.0003 itself, so optim=sgd can't")
+    code, said = shown([*words, *said.partition(" write ")[2].split()], capsys)
+    assert (code, OmegaConf.create(said).optim.name) == (0, "sgd")

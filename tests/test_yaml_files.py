@@ -39,7 +39,7 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     "refers": ("head: {width: '${head.gone}'}\n", "line 2"),
     "bomb": (BOMB, "values"),
     "itself": ("head: &a {width: *a}\n", "itself"),
-    "deep": ("seed: " + "[" * 1200 + "\n", "nested too deeply"),
+    "deep": ("seed: " + "[" * 3000 + "\n", "nested too deeply"),
     "kind": ("seed: 1\noptim: {lr: high}\n", "must be a number. It stands in mine/experiment/kind.yaml, line 3"),
     "unknown": ("seed: 1\noptim:\n  lrr: 1\n", "optim.lr? It stands in mine/experiment/unknown.yaml, line 4"),
     "top": ("sed: 2\n", "did you mean seed?"),

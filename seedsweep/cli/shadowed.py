@@ -1,4 +1,4 @@
-"""Choices of groups that change nothing, for the file of an experiment sets the same settings itself."""
+"""Choices of groups that change nothing, for the file of an experiment or a backbone sets the same settings itself."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from seedsweep.cli.sentences import choices_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import APPENDED, key_of, short_setting, text_of
 
+SET_OTHERS = (*APPENDED, "backbone")  # groups whose files are read last, and may set values of other groups
 BY_NAME_ALONE = ("data",)  # an experiment sets a batch size of its own for the images of any folder
 
 
@@ -35,7 +36,7 @@ def shadowed(lines: Sequence[str], compose: Composer) -> dict[str, Shadow]:
         What there is to say of each such choice.
     """
     found: dict[str, Shadow] = {}
-    if not any(key_of(line) in APPENDED for line in lines):
+    if not any(key_of(line) in SET_OTHERS for line in lines):
         return found
     composed = compose(lines)
     typed = tuple(f"{key_of(line)}." for line in lines)
@@ -70,7 +71,9 @@ def refuse_shadowed(found: dict[str, Shadow], lines: Sequence[str], compose: Com
         return
     sets = " ".join(setting for each in found.values() for setting in each.sets)
     instead = " ".join(setting for each in found.values() for setting in each.instead)
-    bodies = [line for line in lines if key_of(line) in APPENDED and key_of(line) != "sweep"]
+    bodies = [
+        line for line in lines if key_of(line) in SET_OTHERS and key_of(line) != "sweep" and line not in found
+    ]
     by = [body for body in bodies if found.keys() - _without(body, lines, compose).keys()] or bodies
     choices = " ".join(found)
     raise SeedsweepError(
