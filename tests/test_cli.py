@@ -271,7 +271,7 @@ def test_resume_and_advice_keep_the_name_of_the_config(stub: Stub, in_tmp: Path)
     made = said.composed(["optim.lr=1e-3"])
     assert made is not None
     assert (made.seed, made.optim.lr) == (7, 1e-3)
-    assert main([*options, "-m", "batchnorm=train", "hydra.sweep.dir=grid"]) == 0
+    assert main([*options, "-m", "batchnorm=train,inference", "hydra.sweep.dir=grid"]) == 0
     assert read_recorded(in_tmp / "grid/multirun.yaml").options[2:] == ["--config-name", "other"]
 
 
@@ -348,7 +348,7 @@ def test_a_wrong_path_is_told_before_pytorch_is_loaded(tmp_path: Path):
     """PyTorch takes seconds, ten where the disk is slow; another process, for here it is loaded already."""
     code = (
         "import sys; from seedsweep.cli.main import main; line = ['data=folder', 'data.root=nowhere']; "
-        "codes = [main(line), main(['-m', 'seed=1,2', *line])]; "
+        "codes = [main(line), main(['task=diagnose', *line]), main(['-m', 'seed=1,2', *line])]; "
         "codes += [main(named.split()) for named in sys.argv[1:]]; "
         "sys.exit(f'{codes} {\"torch\" in sys.modules}')"
     )
@@ -363,9 +363,9 @@ def test_a_wrong_path_is_told_before_pytorch_is_loaded(tmp_path: Path):
     command = [sys.executable, "-c", code, *named]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     *said, end = done.stderr.splitlines()
-    assert end == f"{[2] * 7} False"
-    assert all("nowhere is no folder" in line for line in said[:2])
-    assert all(there in line for there, line in zip(named.values(), said[2:], strict=True))
+    assert end == f"{[2] * 8} False"
+    assert all("nowhere is no folder" in line for line in said[:3])
+    assert all(there in line for there, line in zip(named.values(), said[3:], strict=True))
     assert list(tmp_path.iterdir()) == [tmp_path / "x"]
 
 
@@ -431,7 +431,7 @@ def test_a_tilde_in_a_file_is_the_users_home(in_tmp: Path, monkeypatch: pytest.M
     monkeypatch.setattr("seedsweep.cli.tasks.report.run", lambda config, folder, **_: folders.append(folder))
     line = ["task=report", "report.dir=.", "+experiment=mine", "--config-dir", "mine"]
     assert main(line) == 0
-    assert main(["-m", *line, "seed=1"]) == 0
+    assert main(["-m", *line, "seed=1,2"]) == 0
     home = in_tmp / "home"
     assert folders[0].parent == home / "results/mine"
     assert {folder.parents[1] for folder in folders[1:]} == {home / "grids/grid"}

@@ -121,12 +121,18 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    "few", [("batchnorm", "scaling", "baselines"), pytest.param((), marks=pytest.mark.slow, id="all checks")]
+)
 def test_a_finished_run(
-    run_folder: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    few: tuple[str, ...],
+    run_folder: Path,
+    in_tmp: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
-    """Three checks: a healthy net meets the other causes, and the README's test those of the data."""
-    few = ("batchnorm", "scaling", "baselines")
-    modules = [module for module in found_checks() if module.CHECK.name in few]
+    """In every suite three checks: a healthy net meets the other causes, and the README's test those of the data."""
+    modules = [module for module in found_checks() if not few or module.CHECK.name in few]
     monkeypatch.setattr(run, "found_checks", lambda: modules)
     assert (
         main(["task=diagnose", f"diagnose.run={run_folder}", "diagnose.images=100", "report.write=false"])

@@ -162,7 +162,7 @@ def test_other_settings_are_refused_before_anything_is_written(
     trainer.calls.clear()
     before = content_of("a grid")
     capsys.readouterr()
-    for changed in (["trainer.max_epochs=3"], ["optim.lr=0.5", "seed=1,2,3"]):
+    for changed in (["optim.lr=0.5"], ["trainer.max_epochs=3"], ["optim.lr=0.5", "seed=1,2,3"]):
         assert main(["resume=a grid", *changed]) == 2
         key, _, value = changed[0].partition("=")
         said = capsys.readouterr().err
@@ -235,10 +235,10 @@ def test_a_table_that_fails_is_no_success(
 
 
 def test_labels_name_what_varies(trainer: Trainer) -> None:
-    line = ["-m", "+experiment=frozen_bn", "batchnorm=inference,batch_stats", "head.width=0", "seed=1"]
+    line = ["-m", "+experiment=frozen_bn", "batchnorm=inference,batch_stats", "head.width=0", "seed=1,2"]
     assert main(line) == 0
     labels = ["frozen_bn batchnorm=inference", "frozen_bn batchnorm=batch_stats"]
-    assert [label for _, label, _ in trainer.calls] == labels
+    assert [label for _, label, _ in trainer.calls] == [name for name in labels for _ in range(2)]
 
 
 def test_arm_label() -> None:

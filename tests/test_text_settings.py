@@ -89,7 +89,7 @@ def test_a_folder_called_null_is_one(in_tmp: Path):
     assert read(arrange(["data.root=null"])[0]) == "null"
 
 
-@settings(FEW, max_examples=10)
+@FEW
 @given(ANY_NAME)
 @example("${x")
 def test_a_printed_setting_is_read_as_it_was(name: str):
@@ -139,7 +139,7 @@ def test_a_list_is_a_grid_of_texts(stub: Stub):
 def test_a_folder_with_a_comma_is_one_folder(stub: Stub, capsys: pytest.CaptureFixture[str]):
     folders("a,b")
     assert main(["data.root=a,b", "hydra.run.dir=first"]) == 0
-    assert main(["-m", "seed=1", "data.root=a,b"]) == 0
+    assert main(["-m", "seed=1,2", "data.root=a,b"]) == 0
     assert {call[0].data.root for call in stub.calls} == {"a,b"}
     folders("a", "b")
     assert main(["data.root=a,b"]) == 2
@@ -287,9 +287,9 @@ def test_one_number_is_both_sides_and_1e3_a_whole_number(stub: Stub):
 
 
 def test_numbers_inside_choice_are_written_likewise(stub: Stub):
-    assert main(["-m", "data.image_size=choice(96, 128)", "data.batch_size=choice(1e1)"]) == 0
+    assert main(["-m", "data.image_size=choice(96, 128)", "data.batch_size=choice(1e1,2e1)"]) == 0
     found = [(tuple(call[0].data.image_size), call[0].data.batch_size) for call in stub.calls]
-    assert found == [((96, 96), 10), ((128, 128), 10)]
+    assert found == [((96, 96), 10), ((96, 96), 20), ((128, 128), 10), ((128, 128), 20)]
 
 
 def test_as_text_leaves_plain_words_alone():
