@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+SHOWN = 3  # of many names, in a sentence
 _FORMULA = re.compile(r"[=+\-@\t\r']")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -15,6 +17,17 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 def printable(name: str) -> str:
     r"""Returns a file's name as text that every file and terminal takes; bytes that are no UTF-8 become ``\xe9``."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def some(names: Sequence[str], most: int = SHOWN, between: str = ", ") -> str:
+    """Returns the first few names as :func:`printable` text, and ``...`` if there are more."""
+    return between.join([*map(printable, names[:most]), *["..."] * (len(names) > most)])
+
+
+def and_more(names: Sequence[str], most: int = SHOWN) -> str:
+    """Returns the first few of the names for a sentence, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def one_form(name: str) -> str:

@@ -11,7 +11,7 @@ from seedsweep.data.image_formats import listed
 from seedsweep.data.options import DataConfig
 from seedsweep.data.walk import LeftOut, Walked, folders_in, loose_files, sentences, walk
 from seedsweep.errors import SeedsweepError
-from seedsweep.names import class_of, path_of, printable
+from seedsweep.names import class_of, path_of, printable, some
 
 log = logging.getLogger(__name__)
 
@@ -186,11 +186,10 @@ def _warn_of_folders_within(root: Path, top: dict[Path, Walked]) -> None:
     if direct or not any(len(folders) > 1 for folders in within.values()):
         return
     first = max(within, key=lambda folder: len(within[folder]))
-    names = [*within[first][:MOST_NAMES], *["..."] * (len(within[first]) > MOST_NAMES)]
     log.warning(
         "%s are taken as classes, but hold folders of images (%s: %s); if those are the classes, give data.root=%s",
         ", ".join(printable(folder.name) for folder in within), printable(first.name),
-        ", ".join(map(printable, names)), printable(str(first)),
+        some(within[first], MOST_NAMES), printable(str(first)),
     )  # fmt: skip
 
 

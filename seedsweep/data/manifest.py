@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from seedsweep.data.folder import SPLIT_NAMES
 from seedsweep.errors import SeedsweepError
-from seedsweep.names import open_csv, printable
+from seedsweep.names import open_csv, some
 from seedsweep.whole import replacing
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,6 @@ COLUMNS = ("path", "class", "split", "group", "digest")
 NEEDED = ("path", "class", "split")  # group and digest may be missing
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 UTF_8 = "UTF-8"
-SHOWN = 3  # of many names
 
 
 @dataclass
@@ -278,10 +277,5 @@ def warn_of_copies(rows: list[Row], digests: list[str], name: str) -> None:
         log.warning(
             "%s has the same image, byte for byte, in two splits %d %s (%s): scores of these do not tell how a model "
             "does on new images",
-            name, len(pairs), "time" if len(pairs) == 1 else "times", some(pairs, "; "),
+            name, len(pairs), "time" if len(pairs) == 1 else "times", some(pairs, between="; "),
         )  # fmt: skip
-
-
-def some(names: list[str], between: str = ", ") -> str:
-    """Returns the first few names, and ``...`` if there are more."""
-    return between.join(map(printable, names[:SHOWN])) + (f"{between}..." if len(names) > SHOWN else "")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedsweep.data.folder import scan_folder
-from seedsweep.data.manifest import Row, read_manifest, some
+from seedsweep.data.manifest import Row, read_manifest
 from seedsweep.data.walk import LeftOut, walk
 from seedsweep.errors import RefusedError, SeedsweepError
-from seedsweep.names import path_of
+from seedsweep.names import path_of, some
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from seedsweep.data.manifest import (
     Row,
     check_manifest,
     read_manifest,
-    some,
     warn_of_copies,
     write_manifest_once,
 )
@@ -29,7 +28,7 @@ from seedsweep.data.split import groups_of, joined, split_images
 from seedsweep.data.value_ranges import Ranges, read_ranges, write_ranges
 from seedsweep.data.walk import LeftOut, log_left_out, read_left_out, write_left_out
 from seedsweep.errors import SeedsweepError
-from seedsweep.names import path_of, printable
+from seedsweep.names import path_of, printable, some
 
 log = logging.getLogger(__name__)
 

@@ -16,13 +16,14 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import and_more
 
 COUNTER = "num_batches_tracked"  # files of before 2018 lack it, and no output depends on it
 MASK = "_mask"  # of a pruning, behind the name of the tensor that it was made for
@@ -30,7 +31,6 @@ CLASSIFIERS = ("fc.", "AuxLogits.", "classifier.", "head.fc.", "_fc.")
 AVERAGED = {"ema", "swa", "averaged", "teacher"}
 SLOW = {"k", "momentum", "target"}  # encoder_k, momentum_encoder, target_network
 VARIANCE = "running_var"
-SHOWN = 3  # names in a sentence
 
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def fit_by_name(
     )
     if len(serving) == 1:
         return ""
-    return f"took {taken.label} of {some([place.label for place in serving], most=6)}"
+    return f"took {taken.label} of {and_more([place.label for place in serving], most=6)}"
 
 
 def _places(wanted: dict[str, Tensor], tensors: dict[str, Tensor], aside: tuple[str, ...]) -> list[_Place]:
@@ -155,9 +155,8 @@ def _why_not(places: list[_Place], wanted: dict[str, Tensor], tensors: dict[str,
     if not tensors:
         return "it holds no tensors"
     if not places:
-        return (
-            f"it lacks all {len(needed)} tensors of the net ({some(needed)}), and holds {some(list(tensors))}"
-        )
+        lacks = f"it lacks all {len(needed)} tensors of the net ({and_more(needed)})"
+        return f"{lacks}, and holds {and_more(list(tensors))}"
     near = max(places, key=lambda place: (place.filled, -len(place.further), -place.prefix.count(".")))
     behind = f" behind the prefix {near.prefix}" if near.prefix else ""
     of_net = f"of the net's {len(needed)} tensors{behind}"
@@ -165,13 +164,13 @@ def _why_not(places: list[_Place], wanted: dict[str, Tensor], tensors: dict[str,
     others = [key for key in tensors if key not in used]
     reasons = []
     if near.missing:
-        beside = f", and holds {some(others)} beside the others" if others else ""
-        reasons.append(f"it lacks {len(near.missing)} {of_net} ({some(near.missing)}){beside}")
+        beside = f", and holds {and_more(others)} beside the others" if others else ""
+        reasons.append(f"it lacks {len(near.missing)} {of_net} ({and_more(near.missing)}){beside}")
     if near.shapes:
-        reasons.append(f"it has {len(near.shapes)} {of_net} otherwise ({some(near.shapes)})")
+        reasons.append(f"it has {len(near.shapes)} {of_net} otherwise ({and_more(near.shapes)})")
     if near.further:
         further = f"{len(near.further)} tensors{behind} that the net has no place for"
-        reasons.append(f"it has {further} ({some(near.further)})")
+        reasons.append(f"it has {further} ({and_more(near.further)})")
     return "; ".join(reasons)
 
 
@@ -222,9 +221,11 @@ def load_whole(net: nn.Module, given: dict[str, Tensor], name: str, path: Path) 
     state = {key: value.to(wanted[key].dtype) for key, value in given.items()}
     floats = {key: value for key, value in state.items() if value.is_floating_point()}
     if broken := [key for key, value in floats.items() if not value.isfinite().all()]:
-        raise SeedsweepError(f"{path} can't be used for {name}: not all values of {some(broken)} are finite.")
+        raise SeedsweepError(
+            f"{path} can't be used for {name}: not all values of {and_more(broken)} are finite."
+        )
     if negative := [key for key, value in floats.items() if key.endswith(VARIANCE) and (value < 0).any()]:
-        raise SeedsweepError(f"{path} can't be used for {name}: {some(negative)} has variances below 0.")
+        raise SeedsweepError(f"{path} can't be used for {name}: {and_more(negative)} has variances below 0.")
     kernels = [value for value in floats.values() if value.ndim > 1]
     if kernels and not any(value.any() for value in kernels):
         log.warning(
@@ -236,9 +237,3 @@ def load_whole(net: nn.Module, given: dict[str, Tensor], name: str, path: Path) 
             "%s: every running variance that it gives %s is 0: at inference its features explode", path, name
         )
     net.load_state_dict(state)
-
-
-def some(names: Sequence[str], most: int = SHOWN) -> str:
-    """Returns the first names for a sentence, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"

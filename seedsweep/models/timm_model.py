@@ -15,7 +15,8 @@ from torch import Tensor, fx, nn
 
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.backbone import Backbone, CellLayout, InputSpec, Source
-from seedsweep.models.fitting import WeightsMisfitError, some
+from seedsweep.models.fitting import WeightsMisfitError
+from seedsweep.names import and_more
 
 
 class TimmNet(nn.Module):
@@ -145,7 +146,7 @@ def converted(model: str, tensors: dict[str, Tensor], name: str, path: Path) -> 
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsMisfitError(f"{path} doesn't fit {name} ({reason}).") from error
     if left := [key for key, v in reached.items() if v.is_floating_point() and not v.isnan().all()]:
-        raise WeightsMisfitError(f"{path} doesn't fit {name}: it lacks {some(left)}.")
+        raise WeightsMisfitError(f"{path} doesn't fit {name}: it lacks {and_more(left)}.")
     return loaded
 
 

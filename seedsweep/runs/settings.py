@@ -18,6 +18,7 @@ from seedsweep.data.options import AugmentConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.called import augment_called, batchnorm_called, preprocess_called
 from seedsweep.models.options import PreprocessConfig
+from seedsweep.names import and_more
 from seedsweep.runs.switches import (
     NONE,
     AugmentSwitches,
@@ -59,8 +60,7 @@ def differences(begun: dict[str, Any], now: dict[str, Any]) -> str:
         now: likewise.
     """
     keys = [key for key in sorted(begun.keys() | now.keys()) if begun.get(key) != now.get(key)]
-    shown = ", ".join(f"{key} was {begun.get(key)} and is {now.get(key)}" for key in keys[:3])
-    return shown + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+    return and_more([f"{key} was {begun.get(key)} and is {now.get(key)}" for key in keys])
 
 
 def refuse_other_settings(folder: Path, now: dict[str, Any]) -> None:

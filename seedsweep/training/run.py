@@ -23,7 +23,7 @@ from seedsweep.data.walk import LEFT_OUT, write_left_out
 from seedsweep.errors import RefusedError
 from seedsweep.models.build import ArmBackbone, BuiltModel, write_model_summary
 from seedsweep.models.input_scaling import flush_denormals
-from seedsweep.names import printable
+from seedsweep.names import some
 from seedsweep.runs.record import SPLITS, with_departures
 from seedsweep.runs.switches import batchnorm_summary, random_and_frozen
 from seedsweep.session import Session
@@ -186,9 +186,8 @@ def _write_what_was_read(prepared: PreparedImages, run_dir: Path) -> None:
     splits = ", ".join(f"{n} {split}" for n, split in counts if n)
     groups = len(set(table.groups))
     grouped = f", in {groups} groups" if groups < len(table.paths) else ""
-    names = [*table.classes[:MOST_NAMES], *["..."] * (len(table.classes) > MOST_NAMES)]
-    said = ", ".join(map(printable, names))
-    log.info("%s images of %d classes (%s)%s", splits, len(table.classes), said, grouped)
+    classes = some(table.classes, MOST_NAMES)
+    log.info("%s images of %d classes (%s)%s", splits, len(table.classes), classes, grouped)
 
 
 def _check_batches(config: ArmSettings, backbone: ArmBackbone, prepared: PreparedImages) -> None:

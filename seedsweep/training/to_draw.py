@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seedsweep.data.manifest import some
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import some
 from seedsweep.training.recorder import Recorder
 
 if TYPE_CHECKING:

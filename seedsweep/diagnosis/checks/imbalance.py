@@ -10,6 +10,7 @@ from seedsweep.diagnosis.charts import saved
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict, capital
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.drawing import GREY, TRAP, VAL, figure, tidy
+from seedsweep.names import and_more
 
 CHECK = Check(
     "imbalance",
@@ -65,8 +66,7 @@ def check(subject: Subject, folder: Path) -> Finding:
 
 def _have(names: list[str]) -> str:
     """Returns the first names with their verb; empty if there are none."""
-    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return f"{listed} {'has' if len(names) == 1 else 'have'}" if names else ""
+    return f"{and_more(names, 5)} {'has' if len(names) == 1 else 'have'}" if names else ""
 
 
 def _draw(classes: list[str], train: np.ndarray, val: np.ndarray, folder: Path) -> Path:
