@@ -384,6 +384,14 @@ def test_a_momentum_that_nothing_uses_is_refused(in_tmp: Path, capsys: pytest.Ca
     space = "+study.space.m={key: optim.momentum, low: 0.1, high: 0.9}"
     assert main(["+study=head", "+experiment=frozen_bn", space]) == 2
     assert "study.space: optim.name=adam has no optim.momentum to search" in capsys.readouterr().err
+    Path("mine/experiment").mkdir(parents=True)
+    with_sgd = (
+        "# @package _global_\ndefaults: [frozen_bn, {override /optim: sgd}]\nexperiment: {name: with_sgd}\n"
+    )
+    Path("mine/experiment/with_sgd.yaml").write_text(with_sgd)
+    arms = "+study.space.e={key: experiment, choices: [frozen_bn, with_sgd]}"
+    words = ["--config-dir", "mine", "+study=head", "+experiment=frozen_bn", space, arms, "--cfg", "job"]
+    assert main(words) == 0, capsys.readouterr().err
 
 
 def test_a_grid_over_a_name_alone_is_refused(in_tmp: Path, capsys: pytest.CaptureFixture[str]):

@@ -87,6 +87,8 @@ def test_a_choice_without_effect_beside_a_backbones_recipe(
     words = ["--config-dir", "mine", "backbone=own", *arm]
     code, said = shown([*words, "optim=sgd"], capsys)
     assert code == 2
-    assert said.startswith("seedsweep: backbone=own sets optim.name=adamw optim.lr=0.0003 itself, so optim=sgd can't")
+    assert said.startswith(
+        "seedsweep: backbone=own sets optim.name=adamw optim.lr=0.0003 itself, so optim=sgd can't"
+    )
     code, said = shown([*words, *said.partition(" write ")[2].split()], capsys)
     assert (code, OmegaConf.create(said).optim.name) == (0, "sgd")

@@ -28,6 +28,7 @@ from seedsweep.runs.command import typed
 from seedsweep.runs.jobs import holds_run, is_named_by_clock
 from seedsweep.runs.recorded import GRID
 from seedsweep.runs.settings import refuse_other_settings, saved_settings
+from seedsweep.runs.switches import WITH_MOMENTUM
 from seedsweep.study.options import OF_THE_STUDY
 from seedsweep.training.options import what_counts
 
@@ -174,7 +175,7 @@ def _folder(composed: DictConfig, of: str) -> Path | None:
 
 def _refuse_idle(configs: list[Config], given: Iterable[str]) -> None:
     """Stops where a setting is given that none of the runs has a use for."""
-    if "optim.momentum" in given and all(config.optim.name != "sgd" for config in configs):
+    if "optim.momentum" in given and not any(config.optim.name in WITH_MOMENTUM for config in configs):
         raise SeedsweepError(
             f"optim.momentum is given, but optim.name={configs[0].optim.name} has none to set: leave it out, or take "
             "optim=sgd."

@@ -13,6 +13,7 @@ from seedsweep.cli.composing import Composer, check_choice
 from seedsweep.cli.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import key_of, merged, text_of
+from seedsweep.runs.switches import WITH_MOMENTUM
 from seedsweep.study.options import OF_THE_STUDY
 from seedsweep.training.options import what_counts
 
@@ -53,14 +54,9 @@ def check_space(
     from seedsweep.study.space import probes
 
     theirs = [o for o in overrides if key_of(o).split(".")[0] not in OF_THE_STUDY]
-    tried = list(probes(as_meant_in(config.study)))
-    keys = {key_of(line) for lines in tried for line in lines}
-    if "optim.momentum" in keys and config.optim.name != "sgd" and not keys & {"optim", "optim.name"}:
-        raise SeedsweepError(
-            f"study.space: optim.name={config.optim.name} has no optim.momentum to search: leave it out, or take "
-            "optim=sgd."
-        )
-    for lines in tried:
+    keys: set[str] = set()
+    optimisers: set[str] = set()
+    for lines in probes(as_meant_in(config.study)):
         for group, _, choice in (line.lstrip("+").partition("=") for line in lines):
             try:
                 check_choice(group, text_of(choice))
@@ -70,6 +66,13 @@ def check_space(
         if together not in composed:
             check_same_split(config, compose.config(together))
             composed.add(together)
+        keys.update(map(key_of, lines))
+        optimisers.add(str(compose(together).optim.name))
+    if "optim.momentum" in keys and optimisers.isdisjoint(WITH_MOMENTUM):
+        raise SeedsweepError(
+            f"study.space: optim.name={config.optim.name} has no optim.momentum to search: leave it out, or take "
+            "optim=sgd."
+        )
 
 
 def check_names(jobs: Sequence[Job], *, at_once: bool) -> None:

@@ -182,9 +182,7 @@ def switches_of(settings: dict[str, Any], content: dict[str, Any]) -> Switches |
         augment,
         BackboneSwitches(content["backbone"], backbone["library"], content["frozen"], content.get("train_from")),
         HeadSwitches(**{key: head[key] for key in ("width", "dropout", "class_weights", "label_smoothing")}),
-        OptimSwitches(
-            optim["name"], optim["lr"], optim["weight_decay"], optim["momentum"] if optim["name"] == "sgd" else None
-        ),
+        OptimSwitches.of(optim["name"], optim["lr"], optim["weight_decay"], optim["momentum"]),
         TrainerSwitches(
             trainer["max_epochs"], trainer["patience"], content["batch_size"], trainer["precision"],
             trainer["accelerator"], trainer["channels_last"],

@@ -98,6 +98,9 @@ class HeadSwitches:
     label_smoothing: float
 
 
+WITH_MOMENTUM = ("sgd",)  # optimisers that have one to set
+
+
 @dataclass(frozen=True)
 class OptimSwitches:
     """Of the optimiser; ``momentum`` is None where it has none to set."""
@@ -106,6 +109,11 @@ class OptimSwitches:
     lr: float
     weight_decay: float
     momentum: float | None
+
+    @classmethod
+    def of(cls, name: str, lr: float, weight_decay: float, momentum: float) -> OptimSwitches:
+        """Returns what settings of the optimiser come to."""
+        return cls(name, lr, weight_decay, momentum if name in WITH_MOMENTUM else None)
 
 
 @dataclass(frozen=True)

@@ -61,9 +61,7 @@ def effective(config: ArmSettings, built: BuiltModel) -> Switches:
             config.head.class_weights,
             config.head.label_smoothing,
         ),
-        optim=OptimSwitches(
-            optim.name, optim.lr, optim.weight_decay, optim.momentum if optim.name == "sgd" else None
-        ),
+        optim=OptimSwitches.of(optim.name, optim.lr, optim.weight_decay, optim.momentum),
         trainer=TrainerSwitches(
             trainer.max_epochs,
             trainer.patience,
