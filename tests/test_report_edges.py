@@ -382,3 +382,14 @@ def test_curves_say_what_acted_in_training(changes: dict[str, Any], says: str, t
     section = curves.section(read_material(tmp_path / "r", command_line_of))
     assert section is not None
     assert says in next(block.text for block in section.blocks if isinstance(block, Text))
+
+
+def test_a_class_that_is_never_predicted_has_no_precision():
+    labels = np.repeat([0, 1], [6, 4])
+    run = RunResult(Path())
+    answers = Predictions(["a", "b"], [str(n) for n in range(10)], labels, 0 * labels, np.full((10, 2), 0.5))
+    run.__dict__["predictions"] = {"test": answers}
+    section = confusion.section(Material("run", Path(), [run], best=run))
+    assert section is not None
+    table = next(block for block in section.blocks if isinstance(block, Table) and not block.matrix)
+    assert {row[0]: row[3] for row in table.rows} == {"a": "60.0", "b": "–"}

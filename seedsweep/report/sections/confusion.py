@@ -58,12 +58,15 @@ def _per_class(answers: Predictions, kind: str) -> Table:
         answers.labels, answers.predicted, labels=numbers, zero_division=0.0
     )
     precision, recall, f1, count = (np.asarray(each).tolist() for each in scores)
+    predicted = np.bincount(answers.predicted, minlength=len(answers.classes))
     rows: list[list[Cell]] = []
     for number in sorted(numbers, key=lambda number: recall[number]):
         bar: Cell = Bar(recall[number], *_ends(answers, number)) if count[number] else ""
         share = percent(recall[number]) if count[number] else "–"
-        others = [percent(precision[number]), percent(f1[number]), str(count[number])]
-        rows.append([answers.classes[number], bar, share, *others])
+        of_predicted = percent(precision[number]) if predicted[number] else "–"
+        rows.append(
+            [answers.classes[number], bar, share, of_predicted, percent(f1[number]), str(count[number])]
+        )
     columns = [
         Column("class"),
         Column("recall", drawn=True),
