@@ -23,6 +23,7 @@ from seedsweep.cli.shadowed import refuse_shadowed, shadowed
 from seedsweep.cli.study_checks import Job, check_names, check_space
 from seedsweep.data.folder import check_root
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import path_of
 from seedsweep.overrides import text_of
 from seedsweep.runs.command import typed
 from seedsweep.runs.jobs import holds_run, is_named_by_clock
@@ -197,6 +198,11 @@ def _check_images(config: Config) -> None:
     plan = config.task == "diagnose" and config.diagnose.run is None and config.diagnose.checkpoint is None
     if config.task in WITH_IMAGES or plan:
         check_root(config.data)
+        given = config.data.corrections
+        if given and not config.resume and not path_of(given).is_file():
+            raise SeedsweepError(
+                f"data.corrections={given} is no file: give the corrections.csv that review.html saved."
+            )
 
 
 def _refuse_used_folder(composed: DictConfig, config: Config) -> None:

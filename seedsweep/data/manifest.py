@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import hashlib
-import io
 import logging
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedsweep.data.folder import SPLIT_NAMES
+from seedsweep.data.given_csv import Kind, Line, read_csv
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import open_csv, some
 from seedsweep.whole import replacing
@@ -25,9 +24,12 @@ log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 COLUMNS = ("path", "class", "split", "group", "digest")
-NEEDED = ("path", "class", "split")  # group and digest may be missing
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-UTF_8 = "UTF-8"
+KIND = Kind(
+    "manifest",
+    ("path", "class", "split"),
+    "the columns path, class, split, and may have group and digest",
+    "give the manifest.csv of an earlier run",
+)
 
 
 @dataclass
@@ -58,6 +60,18 @@ class ImageTable:
             }
             for split in SPLITS
         }
+
+    def part(self, rows: Sequence[int]) -> ImageTable:
+        """Returns the table of some rows, in their order."""
+        at = np.asarray(rows, dtype=np.int64)
+        return replace(
+            self,
+            paths=[self.paths[row] for row in rows],
+            labels=self.labels[at],
+            splits=self.splits[at],
+            groups=[self.groups[row] for row in rows],
+            digests=[self.digests[row] for row in rows],
+        )
 
     def names(self) -> list[str]:
         """Returns each path as it is written in a manifest: relative to ``root`` where it lies below it."""
@@ -139,70 +153,12 @@ def read_manifest(path: Path, name: str | None = None, root: Path | None = None)
         SeedsweepError: no such file, or not a manifest; says which line.
     """
     name = name or str(path)
-    if not path.is_file():
-        raise SeedsweepError(f"{name} is no file; give the manifest.csv of an earlier run.")
-    try:
-        texts = _texts(path.read_bytes())
-        if any("\0" in text for text in texts.values()):
-            raise SeedsweepError(f"{name} is damaged, or no text: it holds zero bytes.")
-        read = {encoding: list(_rows(text, name)) for encoding, text in texts.items()}
-    except OSError as error:
-        raise SeedsweepError(f"{name} can't be read ({error.strerror}).") from error
-    except csv.Error as error:
-        raise SeedsweepError(f"{name} is damaged, or no CSV file ({error}).") from error
-    encoding = next(iter(read))
-    if root is not None and len(read) > 1:
-        encoding = max(read, key=lambda each: sum(os.path.isfile(Path(root, row.path)) for row in read[each]))
-    if root is not None:
-        if encoding != UTF_8:
-            log.info("%s is read as %s", name, encoding)
-        if (delimiter := _delimiter(texts[encoding])) != ",":
-            log.info("%s: its columns are separated by %s", name, DELIMITERS[delimiter])
-    if not read[encoding]:
-        raise SeedsweepError(f"{name} has no rows: a manifest has one for each image.")
-    return read[encoding]
+    return [_row(line, f"{name}, line {line.number}") for line in read_csv(path, name, KIND, root)]
 
 
-def _texts(content: bytes) -> dict[str, str]:
-    """Returns the content as text, by encoding: one, or two where bytes are no UTF-8."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return {"UTF-16": content.decode("utf-16", "replace")}
-    try:
-        return {UTF_8: content.decode("utf-8-sig")}
-    except UnicodeDecodeError:  # names of files that are no UTF-8, or a spreadsheet's file
-        raw = content.decode("utf-8", "surrogateescape")
-        return {
-            "bytes that are no UTF-8, as in the names of its files": raw,
-            "Latin-1": content.decode("latin-1"),
-        }
-
-
-def _delimiter(text: str) -> str:
-    return max(DELIMITERS, key=text.split("\n", 1)[0].count)
-
-
-def _rows(text: str, name: str) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
-    columns = [cell.strip().lower() for cell in next(reader, [])]
-    if lacking := [column for column in NEEDED if column not in columns]:
-        raise SeedsweepError(
-            f"{name} is no manifest: its first line lacks {', '.join(lacking)}; a manifest has the columns path, "
-            "class, split, and may have group and digest."
-        )
-    for cells in reader:
-        if any(cells):
-            yield _row(cells, columns, f"{name}, line {reader.line_num}", reader.line_num)
-
-
-def _row(cells: list[str], columns: list[str], where: str, line: int) -> Row:
-    if len(cells) != len(columns):
-        few = "few" if len(cells) < len(columns) else "many"
-        raise SeedsweepError(
-            f"{where}, has too {few} cells: {len(cells)}, where its first line names {len(columns)} columns "
-            "(a name with a comma needs quotes)."
-        )
-    cell = dict(zip(columns, cells, strict=True))
-    for column in NEEDED:
+def _row(line: Line, where: str) -> Row:
+    cell = line.cells
+    for column in KIND.needed:
         if not cell[column].strip():
             raise SeedsweepError(f"{where}: the cell {column} is empty.")
     given = cell["split"].strip().lower()
@@ -210,7 +166,7 @@ def _row(cells: list[str], columns: list[str], where: str, line: int) -> Row:
     if split is None:
         raise SeedsweepError(f"{where}: {cell['split']} is no split; it must be one of {', '.join(SPLITS)}.")
     digest = (cell.get("digest") or "").strip().lower() or None
-    return Row(cell["path"], cell["class"], split, cell.get("group") or None, digest, line)
+    return Row(cell["path"], cell["class"], split, cell.get("group") or None, digest, line.number)
 
 
 def check_manifest(rows: list[Row], root: Path, name: str) -> None:

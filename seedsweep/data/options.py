@@ -43,6 +43,8 @@ class DataConfig:
     group_regex: str | None = field(default=None, metadata=SPLIT)
     # manifest.csv of an earlier run: use exactly that split
     manifest: str | None = field(default=None, metadata=SPLIT)
+    # corrections.csv, as review.html saves it: other labels, and images to leave out
+    corrections: str | None = field(default=None, metadata=SPLIT)
     # a file that can't be read stops the run, or is left out
     on_bad_image: str = field(default="error", metadata=SPLIT)
     annotations: str = field(default="ask", metadata=SPLIT)  # images that look like masks: ask | skip | keep

@@ -63,6 +63,11 @@ class Pin:
         return self.path.with_name(self.path.name.replace("manifest", "left_out"))
 
     @property
+    def corrections(self) -> Path:
+        """The record, beside the manifest, of the corrections that were applied to it; none without any."""
+        return self.path.with_name(self.path.name.replace("manifest", "corrections"))
+
+    @property
     def values(self) -> Path:
         """The record, beside the manifest, of how images of more than 8 bits are scaled; none without such images."""
         return values_beside(self.path)

@@ -10,6 +10,16 @@ import numpy as np
 
 from seedsweep.data.annotations import Annotation, find_annotations, refuse, same_object
 from seedsweep.data.checked import CheckedFile, FileChecks
+from seedsweep.data.corrections import (
+    WHY,
+    Corrected,
+    apply_corrections,
+    left_out_by,
+    read_given,
+    told,
+    undone,
+    write_corrections,
+)
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.folder import Found, check_root, scan_folder
 from seedsweep.data.manifest import (
@@ -40,6 +50,7 @@ class PreparedImages:
     table: ImageTable
     pixels: Pixels
     left_out: list[LeftOut] = field(default_factory=list)
+    corrected: Corrected | None = None  # what data.corrections did to them
 
     def changed(self) -> list[str]:
         """Returns the images whose files have another content now, or are gone."""
@@ -83,10 +94,11 @@ def prepare_images(
     checks = checks or FileChecks()
     rows, left_out = None, list[LeftOut]()
     given = Pin.given(config.manifest) if config.manifest and pin is None else None
+    corrections = read_given(config.corrections, root, pin) if config.corrections else []
     if pin is not None:
-        rows = read_pin(pin, root)
+        rows = undone(read_pin(pin, root), corrections, root)
         known = known or read_ranges(pin.values)
-        left_out = read_left_out(pin.left_out, root)
+        left_out = [each for each in read_left_out(pin.left_out, root) if each.why != WHY]
     elif given is not None:
         rows = read_manifest(given.path, given.name, root)
         check_manifest(rows, root, given.name)
@@ -128,7 +140,13 @@ def prepare_images(
     files, checked = [file for file, _ in pairs], [each for _, each in pairs]
     pixels = checks.scaled(checked, known or Ranges(), config.workers)
     table = _table(config, root, pairs, rows, same_object(files, annotations))
-    return PreparedImages(table, pixels, left_out)
+    if not corrections:
+        return PreparedImages(table, pixels, left_out)
+    name = f"data.corrections={config.corrections}"
+    table, pixels, corrected = apply_corrections(table, pixels, corrections, name)
+    _refuse_lacking(table, f": {name} leaves it none.")
+    log.info("%s: %s; the files are as they were", name, told(**corrected.counts))
+    return PreparedImages(table, pixels, left_out + left_out_by(corrected), corrected)
 
 
 def pinned_images(
@@ -153,6 +171,7 @@ def pinned_images(
         pin.path.parent.mkdir(parents=True, exist_ok=True)
         # before the manifest, which others wait for
         write_left_out(prepared.left_out, prepared.table.root, pin.left_out)
+        write_corrections(prepared.corrected, pin.corrections)
         if write_manifest_once(prepared.table, pin.path):
             # until then others decide alike by the same files
             write_ranges(prepared.pixels.how.ranges, pin.values)
@@ -206,6 +225,13 @@ def _table(
     else:
         splits = np.asarray([file.split for file in files])
     table = ImageTable(root, classes, paths, labels, splits, groups, [each.digest for _, each in pairs])
+    few = ": its images fall into too few groups (data.group_regex)." if config.group_regex else "."
+    _refuse_lacking(table, few)
+    return table
+
+
+def _refuse_lacking(table: ImageTable, why: str) -> None:
+    """Raises SeedsweepError where a class has no image in training or validation; ``why`` ends the sentence."""
     lacking = [
         f"Class {name} has no image in the {split} split"
         for split in SPLITS[:2]
@@ -213,6 +239,4 @@ def _table(
         if count == 0
     ]
     if lacking:
-        why = ": its images fall into too few groups (data.group_regex)." if config.group_regex else "."
         raise SeedsweepError("; ".join(lacking) + why)
-    return table

@@ -173,7 +173,10 @@ def repeat_split(config: ArmSettings, folder: Path, here: dict[str, Any] | None)
         section, _, name = key.rpartition(".")
         setattr(attrgetter(section)(config) if section else config, name, value)
     used = config.data.manifest
-    return given if used is not None and path_of(used).resolve() == own.resolve() else used
+    if used is None or path_of(used).resolve() != own.resolve():
+        return used
+    config.data.corrections = None  # the labels there are as corrected
+    return given
 
 
 def _as_trained(folder: Path, here: dict[str, Any] | None) -> tuple[ArmSettings, PreparedImages, str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -60,17 +60,8 @@ def drawn_by_class(
 
 def part_of(prepared: PreparedImages, rows: NDArray[np.int64]) -> PreparedImages:
     """Returns the images of ``rows`` alone, in their order."""
-    table = prepared.table
     listed = rows.tolist()
-    part = replace(
-        table,
-        paths=[table.paths[row] for row in listed],
-        labels=table.labels[rows],
-        splits=table.splits[rows],
-        groups=[table.groups[row] for row in listed],
-        digests=[table.digests[row] for row in listed],
-    )
-    return PreparedImages(part, prepared.pixels.select(listed))
+    return PreparedImages(prepared.table.part(listed), prepared.pixels.select(listed))
 
 
 class Material:

@@ -16,6 +16,7 @@ from typing import Any
 from seedsweep import __version__
 from seedsweep.errors import DamagedError, DivergedError, SeedsweepError
 from seedsweep.overrides import key_of
+from seedsweep.runs.label_gain import LabelGain
 from seedsweep.runs.settings import names_of, saved_settings, switches_of
 from seedsweep.runs.switches import Switches
 from seedsweep.whole import read_json, write_json
@@ -96,6 +97,7 @@ class RunRecord:
         wall_seconds: it took.
         values: of images of more than 8 bits, the lowest and the highest, which became 0 and 255, by kind.
         diverged: in which epoch its loss became NaN or infinite, and what was seen; None: it did not.
+        corrections: what data.corrections did to it; None: it has none, or did not finish.
     """
 
     experiment: str
@@ -119,6 +121,7 @@ class RunRecord:
     wall_seconds: float = 0.0
     values: dict[str, list[float]] = field(default_factory=dict)
     diverged: DivergedError | None = None
+    corrections: LabelGain | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what metrics.json holds: the switches, and names of theirs that are true for readers of one word."""
@@ -140,6 +143,7 @@ class RunRecord:
             "switches": switches.as_dict(),
             "features": asdict(self.features),
             "digests": asdict(self.digests),
+            "corrections": self.corrections.as_dict() if self.corrections else None,
             **self.scores,
         }
 
@@ -187,6 +191,7 @@ def read_record(folder: Path) -> RunRecord:
                 "scores": {split: content[split] for split in SPLITS},
                 "backbone_fallback": content["backbone_fallback"],
                 "diverged": divergence_of(content),
+                "corrections": LabelGain.from_dict(gain) if (gain := content.get("corrections")) else None,
             }
         )
     except (KeyError, TypeError, AttributeError) as error:

@@ -36,6 +36,7 @@ from seedsweep.runs.record import (
 from seedsweep.runs.switches import Switches
 from seedsweep.stats.scores import score
 from seedsweep.training.assemble import backbone_of, build_module
+from seedsweep.training.label_gain_of import label_gain_of
 from seedsweep.training.module import ArmModule, predict
 from seedsweep.training.options import ArmSettings
 from seedsweep.training.recorder import Outcome, Recorder
@@ -108,6 +109,10 @@ def finish_run(run: ArmRun, outcome: Outcome) -> dict[str, Any]:
             predictions += _prediction_rows(run.images, split, indices, logits[split])
     write_predictions(folder / "predictions.csv", predictions)
     record = _record(run, outcome, status, scores)
+    if status == FINISHED:
+        held_out = {split: logits[split] for split in logits if split != "train"}
+        gain = label_gain_of(run.config, run.images, run.built.backbone, held_out, measure=run.pictures)
+        record = replace(record, corrections=gain)
     board.run_ended(run.switches, run.label, run.config.seed, _at_the_end(scores, rows[-1]["bn_gap"]))
     metrics = write_record(folder, record)  # before the pictures, which may fail
     if run.pictures:
@@ -130,6 +135,8 @@ def finish_run(run: ArmRun, outcome: Outcome) -> dict[str, Any]:
         rows[best]["bn_gap"],
         folder,
     )
+    if record.corrections is not None and run.pictures:
+        log.info("corrections: %s", record.corrections.sentence)
     return metrics
 
 

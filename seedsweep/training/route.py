@@ -190,20 +190,14 @@ def fit_stored(images: FeatureImages, module: ArmModule, how: Fitting) -> Outcom
     if how.resume and (recorder.folder / "history.csv").is_file():
         log.info("on stored features a run takes seconds: it begins anew")
     recorder.board.start_anew()
-    device, trainer, size = device_of(config), config.trainer, config.data.batch_size
-    module.to(device)
-    head = module.classifier.head
-    bfloat16 = takes_bfloat16(config.features.head_precision, device, size)
-    schedule = HeadSchedule(trainer.max_epochs, trainer.patience, size, config.seed, bfloat16)
-    data = head_data(config, images, device)
-    fit = HeadFit(head, data, config.optim, schedule, module.class_weights, module.label_smoothing)
+    fit = head_fit(config, images, module)
     interrupted, diverged = False, None
     best: tuple[int, dict[str, Tensor]] = (-1, {})
     try:
         while not fit.done:
             signals.check()
             recorder.start()
-            recorder.record(fit.next_epoch, trainer.max_epochs, fit.epoch(), config.optim.lr)
+            recorder.record(fit.next_epoch, config.trainer.max_epochs, fit.epoch(), config.optim.lr)
             best = (fit.best_epoch, fit.best_state)
     except KeyboardInterrupt:
         interrupted = True
@@ -213,9 +207,19 @@ def fit_stored(images: FeatureImages, module: ArmModule, how: Fitting) -> Outcom
     if fit.best_epoch < len(recorder.rows):
         best = (fit.best_epoch, fit.best_state)
     if best[1]:
-        head.load_state_dict(best[1])
+        module.classifier.head.load_state_dict(best[1])
         _save_best(module, recorder.folder / "checkpoints" / BEST, best[0], whole=how.whole)
-    return Outcome(best[0], interrupted, "bfloat16" if bfloat16 else "float32", diverged)
+    return Outcome(best[0], interrupted, "bfloat16" if fit.schedule.bfloat16 else "float32", diverged)
+
+
+def head_fit(config: ArmSettings, images: FeatureImages, module: ArmModule) -> HeadFit:
+    """Returns the training of the head of ``module`` on stored features, ready to begin; moves it to its device."""
+    device, trainer, size = device_of(config), config.trainer, config.data.batch_size
+    module.to(device)
+    bfloat16 = takes_bfloat16(config.features.head_precision, device, size)
+    schedule = HeadSchedule(trainer.max_epochs, trainer.patience, size, config.seed, bfloat16)
+    data, head = head_data(config, images, device), module.classifier.head
+    return HeadFit(head, data, config.optim, schedule, module.class_weights, module.label_smoothing)
 
 
 def fit_upper(images: ActivationDataModule, module: ArmModule, how: Fitting) -> Outcome:

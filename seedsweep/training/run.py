@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 
 from seedsweep.batchnorm.batches import check_single_images
 from seedsweep.data.checked import FileChecks
+from seedsweep.data.corrections import write_corrections
 from seedsweep.data.epoch import length
 from seedsweep.data.manifest import write_manifest
 from seedsweep.data.pin import Pin, values_beside
@@ -180,6 +181,7 @@ def _write_what_was_read(prepared: PreparedImages, run_dir: Path) -> None:
     """Writes the images' split, values and what was left out into the run's folder; says how many they are."""
     table, ranges = prepared.table, prepared.pixels.how.ranges
     write_left_out(prepared.left_out, table.root, run_dir / LEFT_OUT)
+    write_corrections(prepared.corrected, Pin.of_run(run_dir).corrections)
     write_ranges(ranges, values_beside(run_dir / "manifest.csv"))
     write_manifest(table, run_dir / "manifest.csv")
     counts = [(len(table.indices(split)), split) for split in SPLITS]

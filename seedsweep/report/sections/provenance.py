@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from seedsweep.overrides import key_of
 from seedsweep.report.blocks import Block, Code, Facts, Folded, Section, Text, seconds
 from seedsweep.report.contents import RUN, STUDY, SWEEP, Material
 from seedsweep.runs.command import by
+from seedsweep.runs.label_gain import LabelGain
 from seedsweep.runs.recorded import GRID, SINGLE, read_recorded
 from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.switches import batchnorm_summary
@@ -78,6 +80,7 @@ def _facts(run: RunResult) -> list[tuple[str, str]]:
         ("digest of the split", str(digests.get("split") or "")[:DIGITS]),
         ("digest of the images", str(digests.get("images") or "")[:DIGITS]),
         ("digest of best.ckpt", str(digests.get("checkpoint") or "")[:DIGITS]),
+        ("corrected labels", _corrections(m.get("corrections"))),
         ("image size", " x ".join(map(str, size)) if size else ""),
         ("departs from its experiment by", " ".join(run.departures)),
         ("BatchNorm", norm),
@@ -90,6 +93,13 @@ def _facts(run: RunResult) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{name} {number}" for name, number in (m.get("versions") or {}).items())),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def _corrections(content: dict[str, Any] | None) -> str:
+    """Returns what corrected labels did to a run; empty where it had none, or they can't be read."""
+    with suppress(TypeError, KeyError, AttributeError):
+        return LabelGain.from_dict(content).sentence if content else ""
+    return ""
 
 
 def _features(features: dict[str, Any]) -> str:

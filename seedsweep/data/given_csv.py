@@ -1,0 +1,120 @@
+"""Reads a CSV file that a person gives: UTF-8, UTF-16 or Latin-1, separated by commas, semicolons or tabs."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from seedsweep.errors import SeedsweepError
+
+log = logging.getLogger(__name__)
+
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+UTF_8 = "UTF-8"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file, for sentences.
+
+    Attributes:
+        called: such as ``manifest``.
+        needed: columns that its first line must name.
+        columns: which columns it has: ``the columns path and class, and may have action``.
+        give: what is given in its place: ``give the manifest.csv of an earlier run``.
+    """
+
+    called: str
+    needed: tuple[str, ...]
+    columns: str
+    give: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """The cells of a line by column, and its number in the file."""
+
+    cells: dict[str, str]
+    number: int
+
+
+def read_csv(path: Path, name: str, kind: Kind, root: Path | None = None) -> list[Line]:
+    """Reads the lines of a file that has a column ``path`` among others.
+
+    Args:
+        path: of the file.
+        name: what sentences call it.
+        kind: of file that it must be.
+        root: where its relative paths begin: of two readings of a file that is no UTF-8, the one is taken whose images
+            are there.
+
+    Raises:
+        SeedsweepError: no such file, or not of that kind; says which line.
+    """
+    if not path.is_file():
+        raise SeedsweepError(f"{name} is no file; {kind.give}.")
+    try:
+        texts = _texts(path.read_bytes())
+        if any("\0" in text for text in texts.values()):
+            raise SeedsweepError(f"{name} is damaged, or no text: it holds zero bytes.")
+        read = {encoding: list(_lines(text, name, kind)) for encoding, text in texts.items()}
+    except OSError as error:
+        raise SeedsweepError(f"{name} can't be read ({error.strerror}).") from error
+    except csv.Error as error:
+        raise SeedsweepError(f"{name} is damaged, or no CSV file ({error}).") from error
+    encoding = next(iter(read))
+    if root is not None and len(read) > 1:
+        encoding = max(
+            read, key=lambda each: sum(os.path.isfile(Path(root, line.cells["path"])) for line in read[each])
+        )
+    if root is not None:
+        if encoding != UTF_8:
+            log.info("%s is read as %s", name, encoding)
+        if (delimiter := _delimiter(texts[encoding])) != ",":
+            log.info("%s: its columns are separated by %s", name, DELIMITERS[delimiter])
+    if not read[encoding]:
+        raise SeedsweepError(f"{name} has no rows: a {kind.called} has one for each image.")
+    return read[encoding]
+
+
+def _texts(content: bytes) -> dict[str, str]:
+    """Returns the content as text, by encoding: one, or two where bytes are no UTF-8."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return {"UTF-16": content.decode("utf-16", "replace")}
+    try:
+        return {UTF_8: content.decode("utf-8-sig")}
+    except UnicodeDecodeError:  # names of files that are no UTF-8, or a spreadsheet's file
+        raw = content.decode("utf-8", "surrogateescape")
+        return {
+            "bytes that are no UTF-8, as in the names of its files": raw,
+            "Latin-1": content.decode("latin-1"),
+        }
+
+
+def _delimiter(text: str) -> str:
+    return max(DELIMITERS, key=text.split("\n", 1)[0].count)
+
+
+def _lines(text: str, name: str, kind: Kind) -> Iterator[Line]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
+    columns = [cell.strip().lower() for cell in next(reader, [])]
+    if lacking := [column for column in kind.needed if column not in columns]:
+        raise SeedsweepError(
+            f"{name} is no {kind.called}: its first line lacks {', '.join(lacking)}; a {kind.called} has "
+            f"{kind.columns}."
+        )
+    for cells in reader:
+        if any(cells):
+            if len(cells) != len(columns):
+                few = "few" if len(cells) < len(columns) else "many"
+                raise SeedsweepError(
+                    f"{name}, line {reader.line_num}, has too {few} cells: {len(cells)}, where its first line names "
+                    f"{len(columns)} columns (a name with a comma needs quotes)."
+                )
+            yield Line(dict(zip(columns, cells, strict=True)), reader.line_num)
