@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from seedsweep.cli.config.schema import Config
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.images import read_image
 from seedsweep.data.walk import sentences
-from seedsweep.diagnosis.audited import FileFacts, guess_grouping, measure_grouping, thumbnails
+from seedsweep.diagnosis.audited import FileFacts, thumbnails
 from seedsweep.diagnosis.charts import draw_sheet
 from seedsweep.diagnosis.checks import imbalance, label_errors, photograph_split
 from seedsweep.diagnosis.checks.data_files import left_out
@@ -22,6 +23,7 @@ from seedsweep.diagnosis.checks.duplicates import find_pairs
 from seedsweep.diagnosis.checks.label_errors import Doubt, find_doubts
 from seedsweep.diagnosis.checks.shortcuts import cue_tables, measure_cue
 from seedsweep.diagnosis.finding import Finding, Verdict
+from seedsweep.diagnosis.grouping import measure_grouping
 from seedsweep.diagnosis.opening import of_plan
 from seedsweep.diagnosis.out_of_fold import (
     OutOfFold,
@@ -351,7 +353,7 @@ def test_the_split_in_use_is_judged(
     facts = SimpleNamespace(
         table=table,
         group_regex=None,  # a manifest's groups, or a regex since then taken out: the split itself counts
-        grouping=measure_grouping("^(x)", groups, labels),
+        grouping=replace(measure_grouping("^(x)", groups, labels), regex="^(x)"),
         name=lambda row: table.paths[row].relative_to(tmp_path).as_posix(),
     )
     seen = SimpleNamespace(parts=components(clouds(labels, photographs)), labels=labels, rows=np.arange(240))
@@ -400,22 +402,6 @@ def test_gap_and_torn_share_are_judged_apart(
     finding = photograph_split.check(subject, tmp_path)
     assert finding.verdict is verdict
     assert said in finding.sentence
-
-
-def test_photographs_are_read_from_names():
-    rng = np.random.default_rng(0)
-    photograph = rng.integers(0, 40, 400)
-    labels = photograph % 4  # each photograph holds one class
-    names = [f"IMG_2016_{photo:03d}_{row}.jpg" for row, photo in enumerate(photograph)]
-    guessed = guess_grouping(names, labels)
-    assert guessed is not None
-    assert (guessed.count, guessed.pure, guessed.several) == (40, 40, 40)
-    assert guessed.told == 1
-    assert guessed.expected < 0.5
-    mixed = measure_grouping("x", guessed.groups, rng.integers(0, 4, 400))
-    assert abs(mixed.told - mixed.expected) < 0.1
-    assert guess_grouping([f"class{label}_{row}.jpg" for row, label in enumerate(labels)], labels) is None
-    assert guess_grouping([f"{row}.jpg" for row in range(400)], labels) is None
 
 
 @pytest.mark.usefixtures("full_pictures")

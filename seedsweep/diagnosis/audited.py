@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import ExifTags, Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,16 +22,13 @@ from seedsweep.data.images import SIDEWAYS
 from seedsweep.data.manifest import ImageTable
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.diagnosis.charts import draw_sheet
+from seedsweep.diagnosis.grouping import Grouping, guess_grouping, measure_grouping
+from seedsweep.diagnosis.nearness import Neighbours
 from seedsweep.diagnosis.stored_features import EVAL_BATCH
+from seedsweep.names import class_of
 
 EXAMPLES = 20  # of a list in the evidence; the rest is counted
 SIDE = 32  # pixels of a thumbnail
-NAMINGS = (
-    r"^(.+)[_-]\d+\.\w+$",  # the last number counts the pieces of one photograph
-    r"^(\D*\d+)\d[_-]\d+\.\w+$",  # and photographs taken one after the other show the same objects
-)
-FEWEST = 2.0  # images a group in the mean
-MORE = 2  # groups, for each class: with fewer a name is but the class's own
 
 
 class Audited:
@@ -39,11 +37,18 @@ class Audited:
     Args:
         prepared: the run's images.
         group_regex: ``data.group_regex``.
+        neighbours: finds the images that are alike by a net's features; None: names alone tell of photographs.
     """
 
-    def __init__(self, prepared: PreparedImages, group_regex: str | None) -> None:
+    def __init__(
+        self,
+        prepared: PreparedImages,
+        group_regex: str | None,
+        neighbours: Callable[[], Neighbours] | None = None,
+    ) -> None:
         self.prepared = prepared
         self.group_regex = group_regex
+        self._neighbours = neighbours
 
     @property
     def table(self) -> ImageTable:
@@ -64,11 +69,21 @@ class Audited:
 
     @cached_property
     def grouping(self) -> Grouping | None:
-        """The photographs that the images come from: as ``data.group_regex`` says, or as the names suggest."""
+        """The photographs that the images come from: as ``data.group_regex`` says, or as names and times suggest."""
         labels = self.table.labels
         if self.group_regex is not None:
-            return measure_grouping(self.group_regex, self.table.groups, labels)
-        return guess_grouping([path.name for path in self.table.paths], labels)
+            given = measure_grouping(self.group_regex, self.table.groups, labels)
+            return replace(given, regex=self.group_regex)
+        below = [self._below_class(row) for row in range(len(labels))]
+        times = [file.taken for file in self.files]
+        return guess_grouping(below, labels, times, None if self._neighbours is None else self._neighbours())
+
+    def _below_class(self, row: int) -> str:
+        """Returns an image's path below the folder of its class; a manifest's whole path where there is none."""
+        folders = self.name(row).split("/")[:-1]
+        label = self.class_of(row)
+        place = next((place for place, name in enumerate(folders[:2]) if class_of(name) == label), -1)
+        return "/".join([*folders[place + 1 :], self.table.paths[row].name])
 
     @cached_property
     def groups(self) -> list[str]:
@@ -135,12 +150,14 @@ class FileFacts:
         height: likewise.
         kind: format and mode, such as "JPEG RGB".
         quantisation: mean of a JPEG's first quantisation table (small: high quality); 0 for other formats.
+        taken: when the photograph was taken, as EXIF says, in seconds; None: it does not say.
     """
 
     width: int
     height: int
     kind: str
     quantisation: float
+    taken: float | None = None
 
 
 def read_facts(path: Path) -> FileFacts:
@@ -151,80 +168,17 @@ def read_facts(path: Path) -> FileFacts:
             width, height = height, width
         tables: dict[int, Any] = getattr(image, "quantization", None) or {}
         mean = float(np.mean(next(iter(tables.values())))) if tables else 0.0
-        return FileFacts(width, height, f"{image.format} {image.mode}", mean)
+        return FileFacts(width, height, f"{image.format} {image.mode}", mean, _taken(image))
 
 
-@dataclass(frozen=True)
-class Grouping:
-    """Groups of images, such as those of one photograph, and what they tell about classes.
-
-    Attributes:
-        pattern: the regular expression that makes the groups.
-        groups: [N] names.
-        count: of groups.
-        pure: groups of at least two images that hold one class only.
-        several: groups of at least two images.
-        told: share of images whose class is the most frequent one of the others of their group; images without
-            others count as not told.
-        expected: the same for groups of these sizes filled at random.
-    """
-
-    pattern: str
-    groups: list[str]
-    count: int
-    pure: int
-    several: int
-    told: float
-    expected: float
-
-
-def measure_grouping(pattern: str, groups: Sequence[str], labels: NDArray[np.int64]) -> Grouping:
-    """Counts how often a group's other images tell an image's class."""
-    numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
-    content = _content(numbers, labels)
-    sizes = content.sum(1)
-    several = sizes > 1
-    pure = (content.max(1) == sizes) & several
-    rng = np.random.default_rng(0)
-    drawn = [_told(numbers, rng.permutation(labels)) for _ in range(5)]
-    return Grouping(
-        pattern,
-        list(groups),
-        len(sizes),
-        int(pure.sum()),
-        int(several.sum()),
-        _told(numbers, labels),
-        float(np.mean(drawn)),
-    )
-
-
-def guess_grouping(names: Sequence[str], labels: NDArray[np.int64]) -> Grouping | None:
-    """Looks for photographs in the files' names; None where the names show none that is more than the class's name.
-
-    Args:
-        names: of the files.
-        labels: [N] class numbers.
-    """
-    found = []
-    for pattern in NAMINGS:
-        regex = re.compile(pattern)
-        groups = [match.group(1) if (match := regex.match(name)) else name for name in names]
-        count = len(set(groups))
-        if len(names) / count >= FEWEST and count >= MORE * (int(labels.max()) + 1):
-            found.append(measure_grouping(pattern, groups, labels))
-    return max(found, key=lambda grouping: grouping.told - grouping.expected, default=None)
-
-
-def _content(numbers: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Counts the images of each group and class."""
-    content = np.zeros((int(numbers.max()) + 1, int(labels.max()) + 1), dtype=np.int64)
-    np.add.at(content, (numbers, labels), 1)
-    return content
-
-
-def _told(numbers: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
-    rows = np.arange(len(labels))
-    others = _content(numbers, labels)[numbers]
-    others[rows, labels] -= 1
-    own = others[rows, labels]
-    return float(((own == others.max(1)) & (own > 0)).mean())
+def _taken(image: Image.Image) -> float | None:
+    """Returns the time in EXIF, in seconds, where it can be read without decoding the opened file."""
+    if "exif" not in image.info:
+        return None
+    text = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal)
+    try:
+        return (
+            datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S") - datetime(1970, 1, 1)
+        ).total_seconds()
+    except ValueError:
+        return None

@@ -12,9 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
 
-from seedsweep.data.manifest import ImageTable
 from seedsweep.diagnosis.audited import Audited
-from seedsweep.diagnosis.stored_features import FrozenFeatures
 from seedsweep.errors import SeedsweepError
 
 FOLDS = 5
@@ -54,28 +52,26 @@ class OutOfFold:
         return float((self.probabilities.argmax(1) == self.labels)[self.asked].mean())
 
 
-def out_of_fold(facts: Audited, clean: FrozenFeatures, part: ImageTable) -> OutOfFold:
+def out_of_fold(facts: Audited, parts: NDArray[np.float64], rows: NDArray[np.int64]) -> OutOfFold:
     """Predicts the classes of images by a linear probe out of fold, and by their nearest neighbours.
 
     Args:
         facts: about all images.
-        clean: features of ``part``: training images, then validation images.
-        part: the images that are looked at.
+        parts: :func:`components` of the features of those that are looked at, [n, count].
+        rows: [n] of the whole table.
 
     Raises:
         SeedsweepError: there are too few groups.
     """
-    parts = components(np.concatenate([clean.train.numpy(), clean.val.numpy()]))
-    place = {path: row for row, path in enumerate(facts.table.paths)}
-    rows = np.asarray([place[path] for path in part.paths], dtype=np.int64)
+    labels = facts.table.labels[rows]
     groups = [facts.groups[row] for row in rows]
     classes = len(facts.table.classes)
     return OutOfFold(
         parts,
         rows,
-        part.labels,
-        outside_fold(parts, part.labels, groups, classes),
-        neighbour_votes(parts, part.labels, groups, classes),
+        labels,
+        outside_fold(parts, labels, groups, classes),
+        neighbour_votes(parts, labels, groups, classes),
     )
 
 

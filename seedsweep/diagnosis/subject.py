@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.diagnosis.audited import Audited
-from seedsweep.diagnosis.out_of_fold import OutOfFold, out_of_fold
+from seedsweep.diagnosis.nearness import Neighbours
+from seedsweep.diagnosis.out_of_fold import OutOfFold, components, out_of_fold
 from seedsweep.diagnosis.probes import Probe, Rehearsal, fit_probe, rehearse
 from seedsweep.diagnosis.remedy import CommandLine, apply
 from seedsweep.diagnosis.stored_features import EVAL_BATCH, FrozenFeatures, Material
@@ -71,7 +72,14 @@ class Subject:
     @cached_property
     def audited(self) -> Audited:
         """Facts about all images."""
-        return Audited(self.prepared, self.config.data.group_regex)
+        return Audited(self.prepared, self.config.data.group_regex, lambda: Neighbours.of(*self._looked_at))
+
+    @cached_property
+    def _looked_at(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The rows [n] of :attr:`material` in the whole table, and components of its clean features [n, count]."""
+        place = {path: row for row, path in enumerate(self.prepared.table.paths)}
+        rows = np.asarray([place[path] for path in self.material.images.table.paths], dtype=np.int64)
+        return rows, components(np.concatenate([self.clean.train.numpy(), self.clean.val.numpy()]))
 
     @cached_property
     def out_of_fold(self) -> OutOfFold:
@@ -80,7 +88,8 @@ class Subject:
         Raises:
             SeedsweepError: net, weights or store can't be had.
         """
-        return out_of_fold(self.audited, self.clean, self.material.images.table)
+        rows, parts = self._looked_at
+        return out_of_fold(self.audited, parts, rows)
 
     @cached_property
     def _frozen(self) -> tuple[ArmSettings, ArmBackbone]:

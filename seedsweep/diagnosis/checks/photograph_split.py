@@ -39,7 +39,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     facts = subject.audited
     grouping = facts.grouping
     if grouping is None:
-        text = "The files' names show no photographs that several images come from."
+        text = "Neither the files' names, folders nor capture times show photographs that several images come from."
         return CHECK.found(Verdict.FINE, text)
     seen = subject.out_of_fold
     groups = [grouping.groups[row] for row in seen.rows]
@@ -95,7 +95,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     )
     if fixed := why_split_is_fixed(facts, subject.given_manifest):
         text += f" {fixed}, so that each photograph's images are in one split."
-    remedy = [] if fixed else [f"data.group_regex='{grouping.pattern}'"]
+    remedy = [] if fixed or grouping.regex is None else [f"data.group_regex='{grouping.regex}'"]
     return CHECK.found(Verdict.FAULT, text, evidence, remedy)
 
 
