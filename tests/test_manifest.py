@@ -88,7 +88,8 @@ def test_a_name_that_is_no_utf_8_is_no_latin_1(root: Path, tmp_path: Path):
         (folder / label).mkdir(parents=True)
         for number in range(6):
             name = f"x{number}\udce9.png"  # the byte E9 alone
-            (folder / label / name).write_bytes((root / "gut" / NAMES[number % 4]).read_bytes())
+            content = (root / "gut" / NAMES[number % 4]).read_bytes() + f"{label}{number}".encode()
+            (folder / label / name).write_bytes(content)
     config = DataConfig(name="folder", root=str(folder), image_size=[16, 16])
     first = prepare_images(config, tmp_path)
     write_manifest(first.table, tmp_path / "m.csv")

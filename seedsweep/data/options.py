@@ -45,6 +45,10 @@ class DataConfig:
     manifest: str | None = field(default=None, metadata=SPLIT)
     # corrections.csv, as review.html saves it: other labels, and images to leave out
     corrections: str | None = field(default=None, metadata=SPLIT)
+    # equal files: together (on one side of the split) | apart (as chance has it); only where we split
+    equal_files: str = field(default="together", metadata=SPLIT)
+    # images of which an equal file is in another class: train (left out of validation and test) | keep
+    contradictions: str = field(default="train", metadata=SPLIT)
     # a file that can't be read stops the run, or is left out
     on_bad_image: str = field(default="error", metadata=SPLIT)
     annotations: str = field(default="ask", metadata=SPLIT)  # images that look like masks: ask | skip | keep
@@ -67,6 +71,8 @@ class DataConfig:
         between("data.test_fraction", self.test_fraction, 0.0, 0.9)
         between("data.val_fraction + data.test_fraction", self.val_fraction + self.test_fraction, 0, 0.95)
         one_of("data.on_bad_image", self.on_bad_image, ("error", "skip"))
+        one_of("data.equal_files", self.equal_files, ("together", "apart"))
+        one_of("data.contradictions", self.contradictions, ("train", "keep"))
         one_of("data.annotations", self.annotations, ("ask", "skip", "keep"))
         at_least("data.cache_gib", self.cache_gib, 0)
         between("data.image_gib", self.image_gib, 0.01, 1024)

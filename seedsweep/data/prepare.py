@@ -21,6 +21,7 @@ from seedsweep.data.corrections import (
     write_corrections,
 )
 from seedsweep.data.demo import ensure_demo
+from seedsweep.data.equal_files import equal_pairs, leave_out_contradicting
 from seedsweep.data.folder import Found, check_root, scan_folder
 from seedsweep.data.manifest import (
     SPLITS,
@@ -140,13 +141,21 @@ def prepare_images(
     files, checked = [file for file, _ in pairs], [each for _, each in pairs]
     pixels = checks.scaled(checked, known or Ranges(), config.workers)
     table = _table(config, root, pairs, rows, same_object(files, annotations))
-    if not corrections:
-        return PreparedImages(table, pixels, left_out)
-    name = f"data.corrections={config.corrections}"
-    table, pixels, corrected = apply_corrections(table, pixels, corrections, name)
-    _refuse_lacking(table, f": {name} leaves it none.")
-    log.info("%s: %s; the files are as they were", name, told(**corrected.counts))
-    return PreparedImages(table, pixels, left_out + left_out_by(corrected), corrected)
+    corrected = None
+    if corrections:
+        name = f"data.corrections={config.corrections}"
+        table, pixels, corrected = apply_corrections(table, pixels, corrections, name)
+        _refuse_lacking(table, f": {name} leaves it none.")
+        log.info("%s: %s; the files are as they were", name, told(**corrected.counts))
+        left_out = left_out + left_out_by(corrected)
+    if rows is None and config.contradictions == "train":
+        table, pixels, out = leave_out_contradicting(table, pixels)
+        log_left_out(out)
+        left_out = left_out + out
+        _refuse_lacking(
+            table, ": equal files in two classes are left out (data.contradictions=keep uses them)."
+        )
+    return PreparedImages(table, pixels, left_out, corrected)
 
 
 def pinned_images(
@@ -217,6 +226,13 @@ def _table(
                 "each goes into the split of the other",
                 len(same), "image shows" if len(same) == 1 else "images show",
             )  # fmt: skip
+        if rows is None and files[0].split is None and config.equal_files == "together":
+            equal = equal_pairs([each.digest for _, each in pairs])
+            made = joined(made, equal)
+            if equal:
+                log.info(
+                    "%d %s to another: each goes into the split of the other", len(equal), _equal(len(equal))
+                )
         groups = [group or other for group, other in zip(groups, made, strict=True)]
     if files[0].split is None:
         val, test = config.val_fraction, config.test_fraction
@@ -228,6 +244,10 @@ def _table(
     few = ": its images fall into too few groups (data.group_regex)." if config.group_regex else "."
     _refuse_lacking(table, few)
     return table
+
+
+def _equal(n: int) -> str:
+    return "file is equal" if n == 1 else "files are equal"
 
 
 def _refuse_lacking(table: ImageTable, why: str) -> None:

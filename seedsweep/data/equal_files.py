@@ -1,0 +1,72 @@
+"""Files that are equal byte by byte: their side of a split, and what becomes of two labels for one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedsweep.data.manifest import ImageTable
+from seedsweep.data.pixels import Pixels
+from seedsweep.data.walk import LeftOut
+
+TWO_LABELS = "image(s) with two labels"  # of what is left out
+WHY = (
+    "an equal file is in another class, so that no answer is right: out of validation and test, unless "
+    "data.contradictions=keep"
+)
+
+
+def equal_pairs(digests: Sequence[str]) -> list[tuple[int, int]]:
+    """Returns the rows of equal files, each with the first of its kind."""
+    first: dict[str, int] = {}
+    return [
+        (first[digest], row) for row, digest in enumerate(digests) if first.setdefault(digest, row) != row
+    ]
+
+
+def contradicting(digests: Sequence[str], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Says which images have an equal file in another class.
+
+    Args:
+        digests: of N files.
+        labels: [N] class numbers.
+
+    Returns:
+        [N].
+    """
+    pairs = [(a, b) for a, b in equal_pairs(digests) if labels[a] != labels[b]]
+    found = {digests[a] for a, _ in pairs}
+    return np.asarray([digest in found for digest in digests], dtype=bool)
+
+
+def leave_out_contradicting(table: ImageTable, pixels: Pixels) -> tuple[ImageTable, Pixels, list[LeftOut]]:
+    """Takes images with two labels out of validation and test: whatever a net answers, one of the labels says no.
+
+    Returns:
+        The table and the pixels without them, and what was left out.
+    """
+    out = contradicting(table.digests, table.labels) & (table.splits != "train")
+    if not out.any():
+        return table, pixels, []
+    keep = np.flatnonzero(~out)
+    kept = replace(
+        table,
+        paths=[table.paths[row] for row in keep],
+        labels=table.labels[keep],
+        splits=table.splits[keep],
+        groups=[table.groups[row] for row in keep],
+        digests=[table.digests[row] for row in keep],
+    )
+    gone = [
+        LeftOut(
+            table.paths[row],
+            table.classes[int(table.labels[row])],
+            TWO_LABELS,
+            WHY,
+        )
+        for row in np.flatnonzero(out)
+    ]
+    return kept, pixels.select(keep.tolist()), gone
