@@ -19,11 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from planting import chosen  # noqa: E402
-from running import Places, measure  # noqa: E402
-from scoring import read_results, score, tables  # noqa: E402
-
-HELD_SEED = 2
+from running import Places, measure
+from scenario import chosen
+from scoring import read_results, score, tables
 
 
 def main() -> int:
@@ -54,7 +52,7 @@ def main() -> int:
         commit = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
         ).stdout.strip()
-        for scenario, seed in chosen(asked.names, asked.part or "all", asked.seeds, HELD_SEED):
+        for scenario, seed in chosen(asked.names, asked.part or "all", asked.seeds):
             if (scenario.name, seed) in read_results(places.results) and not asked.again:
                 continue
             row = measure(scenario, seed, places, asked.keep) | {"commit": commit}
@@ -63,7 +61,7 @@ def main() -> int:
             first = row["findings"][0]["title"] if row["findings"] else "nothing"
             right = "failed" if row["error"] else "right" if score(row, scenario)["first"] else "-"
             print(f"{scenario.name} {seed}: {first}, {right}, {row.get('seconds', 0):.0f} CPU s", flush=True)
-    print(tables(read_results(places.results), HELD_SEED))
+    print(tables(read_results(places.results)))
     return 0
 
 

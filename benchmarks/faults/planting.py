@@ -5,79 +5,22 @@ Only numpy, Pillow and PyYAML are needed, so that other tools look at the same f
 
 from __future__ import annotations
 
-import io
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import yaml
-from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from altering import ALTERS, OF_CLASS, Alter, draw_parts
+from PIL import Image, ImageOps
+from scenario import GROUPS, IMAGES, Scenario
 
-HERE = Path(__file__).resolve().parent
 SPLITS = {"train": 0.5, "val": 0.2, "test": 0.3}
-IMAGES = 1100
-GROUPS = {"coffee": r"^(IMG_\d+)\d_\d+", "wheat": r"^(.+)_\d+", "parts": None}
 LEFT_OUT = (
     "grain_covered",
 )  # of wheat: four photographs hold all of them, too few for a split by photograph
-COLOURS = ((220, 40, 40), (40, 200, 60), (50, 80, 230), (230, 210, 40), (200, 60, 210), (40, 210, 210))
-Alter = Callable[[Image.Image], Image.Image]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """An entry of ``faults`` in scenarios.yaml, where its fields are explained."""
-
-    kind: str
-    plant: list[list[str | float]] = field(default_factory=list)
-    settings: list[str] = field(default_factory=list)
-    answers: list[str] = field(default_factory=list)
-    remedy: list[str] = field(default_factory=list)
-    n: int = IMAGES
-    layout: str = "one"
-    ungrouped: bool = False
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A run that is diagnosed: on which images, which net, and what is wrong."""
-
-    data: str
-    arm: str
-    faults: dict[str, Fault]
-    held_out: bool
-
-    @property
-    def name(self) -> str:
-        return f"{self.data}-{self.arm}-{'+'.join(self.faults)}"
-
-    @property
-    def kind(self) -> str:
-        """Single faults are of their own kind, several are a combination."""
-        return "combination" if len(self.faults) > 1 else next(iter(self.faults.values())).kind
-
-    @property
-    def layout(self) -> str:
-        return "split" if any(fault.layout == "split" for fault in self.faults.values()) else "one"
-
-    @property
-    def group_regex(self) -> str | None:
-        ungrouped = any(fault.ungrouped for fault in self.faults.values())
-        return None if ungrouped or self.layout == "split" else GROUPS[self.data]
-
-
-def read_scenarios() -> list[Scenario]:
-    content = yaml.safe_load((HERE / "scenarios.yaml").read_text())
-    faults = {name: Fault(**values) for name, values in content["faults"].items()}
-    return [
-        Scenario(data, arm, {name: faults[name] for name in names.split("+")}, part == "held_out")
-        for part, lines in content["runs"].items()
-        for data, arm, names in map(str.split, lines)
-    ]
 
 
 @dataclass(frozen=True)
@@ -171,69 +114,6 @@ def split_by_group(items: list[Item], rng: np.random.Generator) -> list[Item]:
 
 def classes_of(items: list[Item]) -> list[str]:
     return sorted({item.truth for item in items})
-
-
-# what is done to one image
-
-
-def _saved(image: Image.Image) -> Image.Image:
-    """Is a copy as another program makes it: a tenth smaller, saved with more loss."""
-    image = image.resize((max(8, image.width * 9 // 10), max(8, image.height * 9 // 10)))
-    return _quality(image, 70)
-
-
-def _quality(image: Image.Image, quality: int) -> Image.Image:
-    image.info["quality"] = quality
-    return image
-
-
-def _crop(image: Image.Image) -> Image.Image:
-    width, height = image.size
-    return image.crop((width // 4, height // 4, width - width // 4, height - height // 4))
-
-
-def _channels(image: Image.Image) -> Image.Image:
-    return Image.merge("RGB", image.split()[::-1])
-
-
-ALTERS: dict[str, Alter] = {
-    "exact": lambda image: image,
-    "saved": _saved,
-    "mirror": ImageOps.mirror,
-    "dark": lambda image: image.point(lambda value: value * 0.4),
-    "blur": lambda image: image.filter(ImageFilter.GaussianBlur(max(image.size) / 40)),
-    "crop": _crop,
-    "channels": _channels,
-}
-
-
-def _border(image: Image.Image, k: int, _: int) -> Image.Image:
-    width = max(2, min(image.size) // 16)
-    ImageDraw.Draw(image).rectangle((0, 0, *image.size), outline=COLOURS[k % len(COLOURS)], width=width)
-    return image
-
-
-def _marker(image: Image.Image, k: int, n: int) -> Image.Image:
-    """Draws a small square on the left rim, whose height tells the class."""
-    side = max(4, min(image.size) // 10)
-    top = round((image.height - side) * k / max(1, n - 1))
-    ImageDraw.Draw(image).rectangle((2, top, 2 + side, top + side), fill=(230, 60, 200))
-    return image
-
-
-def _shrunk(image: Image.Image, k: int, n: int) -> Image.Image:
-    side = 60 + 20 * k
-    return image.resize((side, side + 8))
-
-
-OF_CLASS: dict[str, Callable[[Image.Image, int, int], Image.Image]] = {
-    "border": _border,
-    "marker": _marker,
-    "quality": lambda image, k, n: _quality(image, 30 + 60 * k // max(1, n - 1)),
-    "shrunk": _shrunk,
-    "bright": lambda image, k, n: image.point(lambda value: value * (0.35 + 0.65 * k / max(1, n - 1))),
-    "smooth": lambda image, k, n: image.filter(ImageFilter.GaussianBlur(max(image.size) / 30 * (k % 3) / 2)),
-}
 
 
 # what is done to the images of a scenario; each takes them, a generator, and its arguments
@@ -343,10 +223,14 @@ def contradict(items: list[Item], rng: np.random.Generator, how: str, share: flo
     return items + added
 
 
-def _copy(item: Item, place: int, how: str, **changes: str) -> Item:
-    alters = () if how == "exact" else (*item.alters, ALTERS[how])
+def _copy(item: Item, place: int, how: str, split: str = "", label: str = "") -> Item:
+    path = Path(item.name)
     return replace(
-        item, name=f"{Path(item.name).stem}9{place}{Path(item.name).suffix}", alters=alters, **changes
+        item,
+        name=f"{path.stem}9{place}{path.suffix}",
+        alters=() if how == "exact" else (*item.alters, ALTERS[how]),
+        split=split or item.split,
+        label=label or item.label,
     )
 
 
@@ -360,56 +244,3 @@ PLANTERS: dict[str, Callable[..., list[Item]]] = {
         alter, by_class, relabel, noise, half_filed, class_cut, shrink, classes, copies, contradict, unreadable,
     )
 }  # fmt: skip
-
-
-def draw_parts(folder: Path, each: int = 420, side: int = 112) -> None:
-    """Draws aligned parts: one template, and small defects that make the class."""
-    if folder.is_dir():
-        return
-    rng = np.random.default_rng(7)
-    for label in ("good", "scratch", "hole_missing", "dent"):
-        (folder / label).mkdir(parents=True)
-        for number in range(each):
-            buffer = io.BytesIO()
-            _part(label, side, rng).save(buffer, "PNG")
-            (folder / label / f"part{number:04d}_{label[0]}.png").write_bytes(buffer.getvalue())
-
-
-def _part(label: str, side: int, rng: np.random.Generator) -> Image.Image:
-    image = Image.new("RGB", (side, side), (52, 56, 60))
-    draw = ImageDraw.Draw(image)
-    x, y = rng.integers(-1, 2, 2).tolist()
-    draw.rounded_rectangle(
-        (14 + x, 18 + y, 98 + x, 94 + y), 12, fill=(168, 172, 176), outline=(110, 112, 118), width=3
-    )
-    holes = [(30, 34), (82, 34), (30, 78), (82, 78)]
-    missing = int(rng.integers(4)) if label == "hole_missing" else -1
-    for place, (cx, cy) in enumerate(holes):
-        if place != missing:
-            draw.ellipse((cx - 6 + x, cy - 6 + y, cx + 6 + x, cy + 6 + y), fill=(40, 42, 46))
-    cx, cy = (rng.integers(44, 69, 2) + [x, y]).tolist()
-    if label == "scratch":
-        dx, dy = rng.integers(-14, 15, 2).tolist()
-        draw.line((cx - dx, cy - dy - 5, cx + dx, cy + dy + 5), fill=(225, 228, 232), width=2)
-    if label == "dent":
-        draw.ellipse((cx - 6, cy - 5, cx + 6, cy + 5), fill=(128, 130, 136), outline=(200, 204, 208))
-    pixels = np.asarray(image, dtype=np.float64) * rng.uniform(0.94, 1.06)
-    pixels += rng.normal(0, 3, pixels.shape)
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-
-
-def chosen(names: list[str], part: str, seeds: list[int], held_seed: int) -> Iterator[tuple[Scenario, int]]:
-    """Yields scenarios and seeds of a part: tuned, held-out or all.
-
-    A name that is no scenario's own stands for all whose names hold it.
-    """
-    every = read_scenarios()
-    whole = {scenario.name for scenario in every} & set(names)
-    for seed in seeds:
-        for scenario in every:
-            held = scenario.held_out or seed == held_seed
-            if part != "all" and held != (part == "held-out"):
-                continue
-            matches = any(name in scenario.name for name in names if name not in whole)
-            if not names or scenario.name in whole or matches:
-                yield scenario, seed

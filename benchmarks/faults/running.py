@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from planting import Scenario, build, read_scenarios
+from planting import build
+from scenario import Scenario, read_scenarios
 
 from seedsweep.cli.main import main as seedsweep
 
@@ -24,8 +25,9 @@ ARMS = {
 }
 VGG16 = "vgg16_imagenet_features.safetensors"
 COMMON = [
-    "data=folder", "data.image_size=[96,96]", "data.val_fraction=0.2", "data.test_fraction=0.3", "trainer.max_epochs=15",
-    "head.width=256", "trainer.progress_bar=false", "trainer.accelerator=cpu", "report.write=false",
+    "data=folder", "data.image_size=[96,96]", "data.val_fraction=0.2", "data.test_fraction=0.3",
+    "trainer.max_epochs=15", "head.width=256", "trainer.progress_bar=false", "trainer.accelerator=cpu",
+    "report.write=false",
 ]  # fmt: skip
 NAMED = ("fault", "suspect")
 INTERRUPTED = 128  # exit statuses from here on tell the signal that ended the command
@@ -114,7 +116,7 @@ def measure(scenario: Scenario, seed: int, places: Places, keep: bool) -> dict[s
 
     def gain(remedy: list[str], name: str) -> list[float] | None:
         """Returns what a remedy adds to the accuracy on test, and its standard error; None: the run failed."""
-        if call(merged([*lines, *remedy]) + [f"hydra.run.dir={folder / name}"], log):
+        if call([*merged([*lines, *remedy]), f"hydra.run.dir={folder / name}"], log):
             return None
         after = correct(folder / name, truth, images)
         both = [path for path in before if path in after]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from planting import Scenario, read_scenarios
+from scenario import HELD_SEED, Scenario, read_scenarios
 
 Row = dict[str, Any]
 KINDS = ("claimed", "new", "validation", "combination", "healthy")
@@ -53,7 +53,7 @@ def score(row: Row, scenario: Scenario) -> dict[str, bool]:
     }
 
 
-def tables(results: dict[tuple[str, int], Row], held_seed: int) -> str:
+def tables(results: dict[tuple[str, int], Row]) -> str:
     """Returns Markdown: a table for the tuned part and one for the part held out, what was promised, and the misses."""
     scenarios = {scenario.name: scenario for scenario in read_scenarios()}
     rows = [(row, scenarios[name]) for (name, _), row in results.items() if name in scenarios]
@@ -63,7 +63,7 @@ def tables(results: dict[tuple[str, int], Row], held_seed: int) -> str:
         part = [
             (row, scenario)
             for row, scenario in done
-            if (scenario.held_out or row["seed"] == held_seed) == held
+            if (scenario.held_out or row["seed"] == HELD_SEED) == held
         ]
         if part:
             parts.append(
@@ -134,13 +134,8 @@ def mean(values: Iterable[float]) -> float:
 
 def misses(done: list[tuple[Row, Scenario]]) -> str:
     lines = ["| run | seed | should be named | was named |", "|---|---|---|---|"]
-    wrong: Callable[[Row, Scenario], bool] = lambda row, scenario: (
-        not (  # noqa: E731
-            (found := score(row, scenario))["all"] and found["first"]
-        )
-    )
     for row, scenario in sorted(done, key=lambda each: (each[1].name, each[0]["seed"])):
-        if scenario.kind != "healthy" and wrong(row, scenario):
+        if scenario.kind != "healthy" and not (score(row, scenario)["all"] and score(row, scenario)["first"]):
             should = " and ".join(" or ".join(answers) for answers in answers_of(scenario))
             said = ", ".join(f"{f['title']} ({f['verdict']})" for f in row["findings"][:4]) or "nothing"
             lines.append(f"| {row['name']} | {row['seed']} | {should} | {said} |")
