@@ -28,6 +28,7 @@ INTRODUCTION = """# Benchmarks
 
 `make bench` measures all, `python benchmarks NAME` a section. Each figure is a ratio taken in one run, both sides in
 turn, pair by pair: the median, and the range. On an older processor, which takes other ways: [avx2.md](avx2.md).
+Which planted faults the diagnosis names is a benchmark of its own: [faults](faults/README.md).
 """
 HEADER = "| figure | goal | measured | range |\n|---|---|---|---|"
 PACKAGES = (

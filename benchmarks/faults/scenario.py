@@ -69,15 +69,17 @@ def read_scenarios() -> list[Scenario]:
 def chosen(names: list[str], part: str, seeds: list[int]) -> Iterator[tuple[Scenario, int]]:
     """Yields scenarios and seeds of a part: tuned, held-out or all.
 
-    A name that is no scenario's own stands for all whose names hold it.
+    They come in the order of the names; one that is no scenario's own stands for all whose names hold it.
     """
     every = read_scenarios()
-    whole = {scenario.name for scenario in every} & set(names)
+    whole = {scenario.name for scenario in every}
+    picked = {
+        scenario.name: scenario
+        for name in names or [""]
+        for scenario in every
+        if scenario.name == name or (name not in whole and name in scenario.name)
+    }
     for seed in seeds:
-        for scenario in every:
-            held = scenario.held_out or seed == HELD_SEED
-            if part != "all" and held != (part == "held-out"):
-                continue
-            matches = any(name in scenario.name for name in names if name not in whole)
-            if not names or scenario.name in whole or matches:
+        for scenario in picked.values():
+            if part == "all" or (scenario.held_out or seed == HELD_SEED) == (part == "held-out"):
                 yield scenario, seed
