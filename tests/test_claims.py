@@ -245,3 +245,27 @@ def test_a_reliability_svg_counts_by_confidence():
     assert list(found.count) == [0, 0, 0, 0, 0, 1, 0, 0, 0, 2]
     assert found.accuracy[9] == 0.5
     assert found.accuracy[5] == 1
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_one_accuracy_has_one_interval_wherever_it_is_shown(grouped):
+    random = rng(5)
+    labels = random.integers(0, 5, 137)
+    predicted = np.where(random.random(137) < 0.5, labels, random.integers(0, 5, 137))
+    groups = random.integers(0, 40, 137).astype(str) if grouped else None
+    of_run = over_images(labels, predicted, groups)["acc"]
+    assert of_run == accuracy(labels == predicted, groups)
+    assert of_run == standings({"a": {1: labels == predicted}}, "a", groups)["a"].interval
+    assert of_run.over == ("groups of images" if grouped else "images")
+
+
+def test_an_arm_that_is_ahead_on_the_shared_seeds_is_not_called_worse():
+    best = {seed: np.repeat([1, 0], [hits, 100 - hits]) for seed, hits in ((1, 30), (2, 95), (3, 95))}
+    found = standings({"best": best, "other": {1: np.repeat([1, 0], [60, 40])}}, "best")["other"]
+    assert (found.behind, found.p, found.same) == (None, None, None)
+
+
+def test_a_single_image_decides_nothing():
+    for shape in (1, (3, 1)):
+        found = compare(np.ones(shape), np.zeros(shape))
+        assert found.p == 1.0 and found.difference.low < 0 < found.difference.high

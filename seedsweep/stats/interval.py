@@ -78,6 +78,29 @@ def over_seeds(values: ArrayLike) -> Interval | None:
     return t_interval(float(scores.mean()), float(scores.std(ddof=1)) / math.sqrt(n), n - 1, "seeds")
 
 
+def over_correct(
+    correct: ArrayLike, groups: ArrayLike | None = None, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """Returns an accuracy with its percentile bootstrap interval (Efron 1979); Wilson's where a bootstrap has no width.
+
+    Images of one group (photographs of one object) are drawn together: they are not independent.
+
+    Args:
+        correct: [N], 1 or True where an image is classified correctly.
+        groups: [N] names; None: every image is its own.
+        resamples: draws.
+        seed: of the draws.
+    """
+    hits = np.asarray(correct).astype(np.int64)
+    group_of, n_groups = group_numbers(groups, len(hits))
+    over = "images" if n_groups == len(hits) else "groups of images"
+    share = float(hits.mean())
+    if share in (0.0, 1.0):  # all draws are equal
+        return wilson(round(share * n_groups), n_groups, over)
+    counts = _drawn(hits, 2, group_of, n_groups, resamples, seed)
+    return percentiles(share, counts[:, 1] / counts.sum(1), over)
+
+
 def over_images(
     labels: Labels,
     predicted: Labels,
@@ -87,8 +110,8 @@ def over_images(
 ) -> dict[str, Interval]:
     """Returns percentile bootstrap intervals of ``acc`` and ``macro_f1`` (Efron 1979).
 
-    Only the confusion matrix matters to both, so its occupied cells are drawn in place of the images. Images of one
-    group (photographs of one object) are drawn together: they are not independent.
+    Of accuracy see :func:`over_correct`. Only the confusion matrix matters to macro-F1, so its occupied cells are drawn
+    in place of the images.
 
     Args:
         labels: [N] class numbers.
@@ -100,16 +123,12 @@ def over_images(
     cells, cell_of = np.unique(np.stack([labels, predicted], 1), axis=0, return_inverse=True)
     cell_of = cell_of.reshape(-1)
     group_of, n_groups = group_numbers(groups, len(labels))
-    over = "images" if n_groups == len(labels) else "groups of images"
-    acc, f1 = _scores(cells, np.bincount(cell_of, minlength=len(cells))[None].astype(float))
-    if acc[0] in (0.0, 1.0):  # all draws are equal: a bootstrap would have no width
-        hits = round(float(acc[0]) * n_groups)
-        return {
-            "acc": wilson(hits, n_groups, over),
-            "macro_f1": _macro_f1_at_the_edge(labels, bool(acc[0]), over),
-        }
-    accs, f1s = _scores(cells, _drawn(cell_of, len(cells), group_of, n_groups, resamples, seed))
-    return {"acc": percentiles(acc[0], accs, over), "macro_f1": percentiles(f1[0], f1s, over)}
+    acc = over_correct(labels == predicted, groups, resamples, seed)
+    if acc.value in (0.0, 1.0):
+        return {"acc": acc, "macro_f1": _macro_f1_at_the_edge(labels, bool(acc.value), acc.over)}
+    f1 = _macro_f1(cells, np.bincount(cell_of, minlength=len(cells))[None].astype(float))
+    f1s = _macro_f1(cells, _drawn(cell_of, len(cells), group_of, n_groups, resamples, seed))
+    return {"acc": acc, "macro_f1": percentiles(f1[0], f1s, acc.over)}
 
 
 def _macro_f1_at_the_edge(labels: Labels, perfect: bool, over: str) -> Interval:
@@ -137,8 +156,8 @@ def _drawn(
     return np.asarray(times @ held, dtype=float)
 
 
-def _scores(cells: Labels, counts: Floats) -> tuple[Floats, Floats]:
-    """Returns accuracy and macro-F1 [B] of counts [B, cells]; a class that does not occur has no F1."""
+def _macro_f1(cells: Labels, counts: Floats) -> Floats:
+    """Returns macro-F1 [B] of counts [B, cells]; a class that does not occur has no F1."""
     n = int(cells.max()) + 1
     true = counts @ np.eye(n)[cells[:, 0]]
     named = counts @ np.eye(n)[cells[:, 1]]
@@ -146,4 +165,4 @@ def _scores(cells: Labels, counts: Floats) -> tuple[Floats, Floats]:
     hits = counts[:, correct] @ np.eye(n)[cells[correct, 0]]
     total = true + named
     f1 = np.divide(2 * hits, total, out=np.zeros_like(total), where=total > 0)
-    return hits.sum(1) / counts.sum(1), f1.sum(1) / (total > 0).sum(1)
+    return np.asarray(f1.sum(1) / (total > 0).sum(1))

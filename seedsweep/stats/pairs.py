@@ -82,11 +82,13 @@ def crossed_mean(values: Floats) -> CrossedMean:
     nothing.
 
     Args:
-        values: what is averaged, such as 1 for a correct prediction and 0 for a wrong one; at least two images.
+        values: what is averaged, such as 1 for a correct prediction and 0 for a wrong one.
     """
     values = np.asarray(values, dtype=float)
     n_seeds, n_images = values.shape
     mean = float(values.mean())
+    if n_images == 1:  # nothing shows how images differ
+        return CrossedMean(mean, 0.0, 0.0)
     of_images = n_seeds * float(values.mean(0).var(ddof=1))
     terms = [(of_images, n_images - 1.0)]
     if n_seeds > 1:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.stats.interval import LEVEL, Floats, Interval, wilson
+from seedsweep.stats.interval import LEVEL, Floats, Interval, over_correct, wilson
 from seedsweep.stats.pairs import (
     Comparison,
     by_group,
@@ -18,10 +18,10 @@ from seedsweep.stats.pairs import (
     crossed_mean,
     drawn,
     holm,
-    paired_bootstrap,
 )
 
 Seeds = Mapping[int, ArrayLike]
+ROUNDING = 1e-9
 NEAR = 0.05  # a lead of so many points is not called the same for want of images
 
 
@@ -31,7 +31,8 @@ class Standing:
 
     Attributes:
         interval: of its accuracy.
-        behind: the best arm's accuracy less its own; None for the best itself, and where it classified other images.
+        behind: the best arm's accuracy less its own; None for the best itself, where it classified other images, and
+            where it is ahead on the seeds that both have: then the order is by different seeds.
         p: of no difference, Holm-corrected over the table; None likewise.
         same: as good as the best as far as these images and seeds can tell, and no more than ``NEAR`` behind; False
             where it is worse beyond chance; None where neither can be said.
@@ -68,14 +69,14 @@ def accuracy(correct: ArrayLike, groups: ArrayLike | None = None) -> Interval:
         SeedsweepError: there are other values than 0 and 1, or the shapes don't fit together.
     """
     values = correct_answers(correct, groups)
+    if len(values) == 1:
+        return over_correct(values[0], groups)
     units = by_group(values, groups)
     over = drawn(values, units)
     share = float(values.mean())
     if share in (0.0, 1.0):
         n = units.shape[1]
         return wilson(round(share * n), n, over=over)
-    if len(values) == 1:
-        return paired_bootstrap(units[0], over=over).clipped()
     return crossed_mean(units).interval(over=over).clipped()
 
 
@@ -99,6 +100,7 @@ def standings(
         for label, runs in arms.items()
         if label in comparable - {best}
     }
+    behind = {label: found for label, found in behind.items() if found.difference.value > -ROUNDING}
     corrected = dict(zip(behind, holm([found.p for found in behind.values()]).tolist(), strict=True))
     result = {}
     for label, runs in arms.items():
