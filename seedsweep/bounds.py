@@ -59,6 +59,8 @@ def file_name(name: str, value: str) -> None:
         wrong = "is no name of a folder of its own"
     elif "/" in value:
         wrong = "holds a '/'"
+    elif any("\ud800" <= char <= "\udfff" for char in value):
+        wrong = "holds bytes that are no UTF-8"
     elif any(ord(char) < 32 or ord(char) == 127 for char in value):
         wrong = "holds a control character"
     elif len(os.fsencode(value)) > LONGEST_NAME:

@@ -107,7 +107,10 @@ def _replace(fd: int, name: str) -> None:
     new = io.TextIOWrapper(
         io.BufferedWriter(_Protected(fd, name)),
         encoding=getattr(old, "encoding", None) or "utf-8",
-        errors=getattr(old, "errors", None) or "backslashreplace",
+        # a letter that the terminal has not, or a name that is no text, is written as its number
+        errors=errors
+        if (errors := getattr(old, "errors", None)) not in (None, "strict")
+        else "backslashreplace",
         line_buffering=fd == 2
         or getattr(old, "line_buffering", False)
         or getattr(old, "write_through", False),

@@ -134,6 +134,25 @@ def test_a_plan_that_trains_its_net_is_not_measured(few: Path, tmp_path: Path, o
     assert f"reaches {diagnosis.numbers['probe']:.0%}" in diagnosis.headline
 
 
+@pytest.mark.parametrize(
+    ("overrides", "remedy"),
+    [
+        (["backbone.weights=none", "backbone.freeze=false"], ["batchnorm=train"]),
+        (["backbone.weights=none"], ["batchnorm=recalibrate"]),
+        (["backbone.weights=none", "batchnorm=recalibrate"], None),
+        ([], None),
+    ],
+)
+def test_statistics_that_no_image_was_measured_for_are_not_fine(
+    overrides: list[str], remedy: list[str] | None
+):
+    subject = SimpleNamespace(config=settings("batchnorm=inference", *overrides), kind="run")
+    verdict, sentence, advice = batchnorm_regime._judge(subject, None, None)
+    assert verdict is (Verdict.SUSPECT if remedy else Verdict.FINE)
+    assert ("mean 0 and variance 1" in sentence) == bool(remedy)
+    assert advice == (remedy or [])
+
+
 def test_no_losses_no_judgement():
     assert learning_rate._of_training("unknown", 1e-4)[0] is Verdict.UNKNOWN
     assert learning_rate._of_training("falling", 1e-4)[0] is Verdict.FINE

@@ -257,6 +257,13 @@ def test_all_views_of_a_run_share_an_engine(cache: str, monkeypatch: pytest.Monk
     assert len(built) == 1
 
 
+def test_a_name_of_an_augmentation_leads_out_of_no_folder(cache: str) -> None:
+    images = opened(quick(cache, "augment.name=../../../x", "augment.rotation=20", "features.views=1"))
+    images.training_features(0)
+    (view,) = (path for path in images.space.folder.iterdir() if path.is_dir() and path.name != "plain")
+    assert view.name.startswith("custom-")
+
+
 def test_fewer_views_than_epochs(cache: str) -> None:
     config = quick(cache, "augment=light", "features.views=2", "trainer.max_epochs=9")
     images = opened(config)

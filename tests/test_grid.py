@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import sys
 import types
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
+from seedsweep.bounds import file_name
 from seedsweep.cli.config.schema import Config
 from seedsweep.cli.main import main
 from seedsweep.errors import SeedsweepError
-from seedsweep.runs.recorded import arm_label
+from seedsweep.runs.recorded import arm_label, count, read_recorded, varied
 
 GRID = ["-m", "+experiment=scratch,frozen_bn", "seed=1,2", "hydra.sweep.dir=a grid"]
 SMALL = ["-m", "+experiment=scratch", "seed=1,2", "hydra.sweep.dir=a grid"]
@@ -245,6 +248,18 @@ def test_arm_label() -> None:
     overrides = ["+experiment=scratch", "seed=2", "optim.lr=1e-4", "data.root='a b'", "head=linear"]
     swept = {"experiment", "seed", "optim.lr", "head"}
     assert arm_label("scratch", overrides, swept) == "scratch optim.lr=0.0001 head=linear"
+
+
+def test_a_folder_whose_name_is_no_utf8(tmp_path: Path) -> None:
+    root = os.fsdecode(b"/im/d\xe9")
+    assert arm_label("scratch", [f'data.root="{root}"'], {"data.root"}) == 'scratch data.root="/im/d\\xe9"'
+    overrides = {"task": [f'data.root="{root}",b'], "hydra": []}
+    hydra = {"overrides": overrides, "sweeper": {"params": None}, "runtime": {"config_sources": []}}
+    (tmp_path / "multirun.yaml").write_text(OmegaConf.to_yaml({"hydra": hydra}), encoding="utf-8")
+    assert read_recorded(tmp_path / "multirun.yaml").overrides == overrides["task"]
+    assert count(varied(tmp_path)) == 2
+    with pytest.raises(SeedsweepError, match="bytes that are no UTF-8"):
+        file_name("experiment.name", os.fsdecode(b"d\xe9"))
 
 
 def test_values_beside_a_sweep_win_and_name_no_arm(trainer: Trainer) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from fewer import mostly_slow
 from markdown_it import MarkdownIt
 from PIL import Image
@@ -22,7 +23,7 @@ from seedsweep.cli.main import main
 from seedsweep.report.blocks import Bar, Table, Text
 from seedsweep.report.contents import Material, read_material
 from seedsweep.report.grid_results import print_table
-from seedsweep.report.sections import calibration, confusion, curves
+from seedsweep.report.sections import calibration, confusion, curves, provenance
 from seedsweep.report.sections.in_words import sentences
 from seedsweep.report.sections.provenance import command
 from seedsweep.report.write_report import build, found_sections, write_report
@@ -142,6 +143,31 @@ def test_the_command_of_a_resumed_run_runs_it_again(monkeypatch: pytest.MonkeyPa
     assert second[0].data == third[0].data
     assert second[1] != third[1], "the folder that is there is left alone"
     assert not third[3]
+
+
+def test_the_command_says_how_to_keep_to_the_same_images(tmp_path: Path):
+    folder = tmp_path / "my run"
+    write_run(folder, "arm")
+    said = said_of(folder, "+experiment=frozen_bn")
+    assert "Images that were added since" not in said, "no manifest is there"
+    (folder / "manifest.csv").write_text("path,class,split\na.jpg,a,train\n")
+    assert f"`'data.manifest={folder}/manifest.csv'`" in said_of(folder, "+experiment=frozen_bn")
+    assert "Images that were added since" not in said_of(folder, "data.manifest=m.csv")
+
+
+def said_of(folder: Path, line: str) -> str:
+    """Returns the texts of the section on what was run, of a run that ``line`` began."""
+    (folder / ".hydra").mkdir(exist_ok=True)
+    hydra = {"overrides": {"task": [line], "hydra": []}, "runtime": {"config_sources": []}}
+    (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump({"hydra": hydra}))
+    section = provenance.section(read_material(folder))
+    return " ".join(block.text for block in section.blocks if isinstance(block, Text))
+
+
+def test_a_run_that_was_stopped_says_so(tmp_path: Path):
+    write_run(tmp_path / "r", "arm")
+    amend(tmp_path / "r", status="interrupted")
+    assert "it was stopped after 3 epochs, before its end." in sentences(read_material(tmp_path / "r"))[0]
 
 
 def test_the_command_of_a_grid_knows_where_its_sweep_is(monkeypatch: pytest.MonkeyPatch, in_tmp: Path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -224,3 +225,25 @@ def test_an_arm_may_be_called_anything(tmp_path: Path):
     print_table(rows, console)
     text = console.export_text()
     assert all(label in text for label in labels)
+
+
+def test_runs_of_one_name_and_other_settings_are_no_seeds_of_one_arm(tmp_path: Path):
+    for number, (seed, width) in enumerate([(1, 8), (2, 8), (1, 16), (1, 16)]):
+        write_run(tmp_path / str(number), "arm", seed)
+        path = tmp_path / str(number) / "metrics.json"
+        content = json.loads(path.read_text())
+        content["switches"]["head"]["width"] = width
+        path.write_text(json.dumps(content))
+    found = {row.label: len(row.val_accs) for row in arms(collect(tmp_path))}
+    assert found == {"arm head.width=8": 2, "arm head.width=16 (2)": 1, "arm head.width=16 (3)": 1}
+    (tmp_path / "multirun.yaml").touch()  # the jobs of a grid have names of their own
+    shutil.rmtree(tmp_path / "2")
+    shutil.rmtree(tmp_path / "3")
+    assert [row.label for row in arms(collect(tmp_path))] == ["arm"]
+
+
+def test_a_table_shows_all_columns_on_a_narrow_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    label = "frozen_bn optim.lr=0.0001 data.batch_size=32 head.width=1024 head.dropout=0.5"
+    print_table([ArmRow(label, [0.8], [0.7], [0.6], [0.123], [4.0])], Console(width=100))
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if label in line)
+    assert row.split()[-6:] == ["0.800", "0.700", "0.600", "+0.123", "4", "1"]

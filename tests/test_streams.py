@@ -63,6 +63,14 @@ def test_a_closed_or_full_stream(redirect: str, tmp_path: Path) -> None:
     assert (tmp_path / "done.txt").read_text() == "done", "nothing that was printed got into it"
 
 
+def test_a_letter_that_the_terminal_has_not_costs_no_line() -> None:
+    code = "import sys; from seedsweep import streams; streams.protect(); print('\\udce9 ≈ x')"
+    env = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
+    assert done.stdout.split() == [rb"\udce9", rb"\u2248", b"x"]
+    assert done.stderr == b""
+
+
 def test_a_reader_that_takes_nothing(tmp_path: Path) -> None:
     process = loud(tmp_path, lines=3_000)
     assert process.stdin

@@ -73,7 +73,7 @@ def check_settings(grid: Path, choices: Mapping[str, Sequence[str]], compose: Co
 def _recorded(job: Path) -> dict[str, str]:
     """Returns the overrides that a job was called with, by key; none where they can't be read."""
     try:
-        lines = yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text())
+        lines = yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return {key_of(str(line)): str(line) for line in lines} if isinstance(lines, list) else {}

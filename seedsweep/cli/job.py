@@ -6,6 +6,7 @@ alone, so that any launcher may run it, in another process or on another machine
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import logging
@@ -285,6 +286,7 @@ def _give_memory_back() -> None:
     gc.collect()
     if not gc.get_freeze_count():  # what is left are the libraries: to look through them takes .2 s a job
         gc.freeze()
+        atexit.register(gc.unfreeze)  # else libraries in C++ report what was not freed as leaks
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -241,7 +241,8 @@ def _table(
     else:
         splits = np.asarray([file.split for file in files])
     table = ImageTable(root, classes, paths, labels, splits, groups, [each.digest for _, each in pairs])
-    few = ": its images fall into too few groups (data.group_regex)." if config.group_regex else "."
+    is_drawn = config.group_regex and files[0].split is None
+    few = ": its images fall into too few groups (data.group_regex)." if is_drawn else "."
     _refuse_lacking(table, few)
     return table
 

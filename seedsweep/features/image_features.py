@@ -22,6 +22,7 @@ from seedsweep.features.engines import Engine
 from seedsweep.features.extract import extract
 from seedsweep.features.feature_store import PLAIN, FeatureRows, Space, StoredRows, View
 from seedsweep.features.options import FeaturesConfig
+from seedsweep.models.called import augment_called
 from seedsweep.models.classifier import Classifier, UpperClassifier
 from seedsweep.models.cut import Cut
 
@@ -116,7 +117,7 @@ class FeatureImages:
     def _view(self, augment: Augment, number: int) -> View:
         settings = json.dumps(asdict(augment.config), sort_keys=True, allow_nan=False)
         digest = hashlib.sha256(settings.encode()).hexdigest()[:12]
-        name = f"{augment.config.name}-{digest}-s{augment.seed}-v{number:03d}"
+        name = f"{augment_called(augment.config).partition(' ')[0]}-{digest}-s{augment.seed}-v{number:03d}"
         try:
             return self._ready(self.space.view(name), self._train_images, number)
         except OSError as error:  # in the middle of the run: it is too late to go online

@@ -103,7 +103,8 @@ def _core() -> Any:
 def _compile(net: nn.Module, size: tuple[int, int, int], precision: str, threads: int, copies: int) -> Any:
     ov: Any = importlib.import_module("openvino")  # its stubs lack what it exports
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of torch.jit.trace, which OpenVINO calls
+        for kind in (FutureWarning, torch.jit.TracerWarning):  # type: ignore[attr-defined]
+            warnings.simplefilter("ignore", kind)  # of torch.jit.trace; the size of images is fixed here, too
         model = ov.convert_model(net, example_input=torch.zeros(2, *size), input=[-1, *size])
     options = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",

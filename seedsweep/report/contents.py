@@ -86,7 +86,7 @@ class Material:
         if self.best is None or self.best.config_text:
             return self.best.config_text if self.best is not None else ""
         path = Path(str(self.result.get("best_config", "")))  # of a study, whose trials have none
-        return path.read_text() if path.is_file() else ""
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
     @property
     def n_gradcam(self) -> int:

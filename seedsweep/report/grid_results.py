@@ -14,9 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from seedsweep.drawing import GREY, INK, TRAP, VAL, beside, figure, plain, save, sideways
-from seedsweep.names import cell
+from seedsweep.names import cell, open_csv
 from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
 from seedsweep.runs.run_result import RunResult
+from seedsweep.whole import replacing
 
 SAME = "≈"
 SAME_MEANS = "same within noise as the best"
@@ -88,7 +89,7 @@ def write_results_csv(results: list[RunResult], path: Path, rows: list[ArmRow] |
         rows: the arms, with their standing.
     """
     arms = {(row.held_out, row.label): row for row in rows or ()}
-    with path.open("w", newline="") as file:
+    with replacing(path) as part, open_csv(part, "w") as file:
         writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore")
         writer.writeheader()
         for result in results:
@@ -162,7 +163,7 @@ def print_table(rows: list[ArmRow], console: Console) -> None:
     for number, group in enumerate(groups, 1):
         if several:
             say(f"\n{data_title(number, group)}", "bold")
-        console.print(_table(group))
+        _print_whole(_table(group), console)
         for sentence in [*explained(group), *(row.departs for row in group if row.departs)]:
             say(sentence, "dim")
     for row in rows:
@@ -170,6 +171,15 @@ def print_table(rows: list[ArmRow], console: Console) -> None:
             say(f"failed: {row.label} (seed {seeds}): {reason}", "red")
         for reason, seeds in _by_reason(row.diverged).items():
             say(f"{row.label} (seed {seeds}) {reason}", "red")
+
+
+def _print_whole(table: Table, console: Console) -> None:
+    """Prints a table with all its letters: a narrow terminal breaks lines, and no number is cut."""
+    width = console.width
+    whole = console.measure(table, options=console.options.update(width=10_000)).maximum
+    console.width = max(width, whole)
+    console.print(table)
+    console.width = width
 
 
 def _table(rows: list[ArmRow]) -> Table:

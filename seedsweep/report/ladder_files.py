@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from seedsweep.drawing import GREY, INK, TRAP, VAL, beside, figure, plain, save, sideways
+from seedsweep.names import open_csv
 from seedsweep.report.ladder_steps import PUT_BACK, RUNG, Arm, Ladder, Level, Step, TwoByTwo
 from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.settings import names_of, saved_settings
-from seedsweep.whole import write_json
+from seedsweep.whole import replacing, write_json
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ def as_dict(ladder: Ladder) -> dict[str, Any]:
 
 def _write_csv(content: dict[str, Any], path: Path) -> None:
     names = [name for name in content["rungs"][0] if name != "seeds"]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as part, open_csv(part, "w") as file:
         writer = csv.DictWriter(file, ["kind", *names], extrasaction="ignore")
         writer.writeheader()
         for kind, key in ((RUNG, "rungs"), (PUT_BACK, "put_back")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from seedsweep.diagnosis.remedy import CommandLine, proved, saved_whole
 from seedsweep.report.blocks import percent, span, with_sign
 from seedsweep.runs.grid import GAP
-from seedsweep.runs.record import divergence_of
+from seedsweep.runs.record import INTERRUPTED, divergence_of
 from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.switches import Switches
 from seedsweep.stats.scores import majority_share
@@ -24,6 +24,8 @@ def lead_of(run: RunResult) -> str:
         lead += f" and {percent(test)} % of the test images"
     if counts := _validation_images(run):
         lead += f", where the largest class alone makes {percent(majority_share(counts))} %"
+    if run.metrics.get("status") == INTERRUPTED:
+        lead += f"; it was stopped after {run.metrics['epochs']} epochs, before its end"
     return f"{lead}."
 
 

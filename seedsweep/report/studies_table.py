@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seedsweep.errors import DamagedError
-from seedsweep.names import cell
+from seedsweep.names import cell, open_csv
 from seedsweep.overrides import shortened
 from seedsweep.runs.held_out import DIFFERENT, SHOWN, HeldOut, by_digest, title_of
 from seedsweep.runs.record import METRICS
@@ -76,7 +76,7 @@ def write_studies_csv(results: Sequence[Result], path: Path) -> None:
         results: see :func:`read_results`.
         path: of the file.
     """
-    with replacing(path) as part, part.open("w", newline="") as file:
+    with replacing(path) as part, open_csv(part, "w") as file:
         writer = csv.DictWriter(file, CSV_COLUMNS)
         writer.writeheader()
         writer.writerows({key: cell(value) for key, value in _row(result).items()} for result in results)

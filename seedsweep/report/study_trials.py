@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.names import cell
+from seedsweep.names import cell, open_csv
 from seedsweep.report.blocks import seconds
+from seedsweep.whole import replacing
 
 COLUMNS = ("trial", "slot", "state", "value", "epochs", "seconds", "reason")
 STATES = {
@@ -132,7 +133,7 @@ def study_rows(study: optuna.Study) -> list[dict[str, Any]]:
 def write_trials_csv(study: optuna.Study, path: Path) -> None:
     """Writes :func:`study_rows`."""
     rows = study_rows(study)
-    with path.open("w", newline="") as file:
+    with replacing(path) as part, open_csv(part, "w") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else list(COLUMNS))
         writer.writeheader()
         writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -13,6 +13,7 @@ import yaml
 from seedsweep.errors import DamagedError
 from seedsweep.runs.held_out import DIFFERENT, HeldOut, by_digest, title_of
 from seedsweep.runs.record import with_departures
+from seedsweep.runs.recorded import GRID
 from seedsweep.runs.run_result import RunResult, read_job
 from seedsweep.stats.interval import over_seeds
 from seedsweep.stats.ranking import Standing, standings
@@ -21,6 +22,13 @@ from seedsweep.whole import read_json
 
 SEVERAL = DIFFERENT.format("runs")
 RANKED_BY = "val"  # the test images choose nothing
+# switches of a section that say all of it; of other sections each says something else
+OF_SECTION = {
+    "batchnorm": ("policy",),
+    "preprocess": ("name",),
+    "augment": ("name",),
+    "backbone": ("name", "freeze", "train_from"),
+}
 GAP = 0.05  # of bn_gap, from which on it is spoken of: less is chance on a few hundred images
 
 
@@ -82,7 +90,49 @@ def collect(sweep_dir: Path) -> list[RunResult]:
             found = _damaged(folder, f"{folder}/metrics.json or failure.json is damaged (it lacks entries).")
         if found is not None:
             results.append(found)
-    return results
+    return _told_apart(results, is_grid=(sweep_dir / GRID).is_file())
+
+
+def _told_apart(results: list[RunResult], *, is_grid: bool) -> list[RunResult]:
+    """Calls runs of one label by the settings in which they differ: they are no seeds of one arm.
+
+    The jobs of a grid are called so already; single runs that lie side by side may be of one experiment and differ in
+    anything, or in nothing.
+    """
+    by_label: dict[str, list[RunResult]] = {}
+    for result in results:
+        if result.metrics:
+            by_label.setdefault(result.label, []).append(result)
+    called: dict[Path, str] = {}
+    for label, runs in by_label.items():
+        if is_grid and len({(run.held_out, run.seed) for run in runs}) == len(runs):
+            continue
+        kinds = [_in_short(run) for run in runs]
+        differ = [key for key in kinds[0] if len({kind.get(key) for kind in kinds}) > 1]
+        names = [" ".join([label, *(f"{key}={kind.get(key)}" for key in differ)]) for kind in kinds]
+        for run, name in zip(runs, names, strict=True):
+            alike = [other for other, its in zip(runs, names, strict=True) if its == name]
+            twice = sum((other.held_out, other.seed) == (run.held_out, run.seed) for other in alike) > 1
+            called[run.folder] = f"{name} ({run.folder.name})" if twice else name
+    return [replace(result, called=called.get(result.folder, result.called)) for result in results]
+
+
+def _in_short(run: RunResult) -> dict[str, str]:
+    """Returns what a run did, but for its images and its seed, by names of settings."""
+    switches = run.switches.as_dict() if run.switches else {}
+    shown = {
+        f"{section}.{key}": value
+        for section, values in switches.items()
+        for key, value in values.items()
+        if key in OF_SECTION.get(section, values)
+    }
+    about = {name: (run.metrics.get(name) or {}) for name in ("weights", "features")}
+    shown |= {
+        "data.image_size": run.metrics.get("image_size"),
+        "features.views": about["features"].get("views"),
+    }
+    shown["backbone.weights"] = about["weights"].get("path") or about["weights"].get("source")
+    return {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in shown.items()}
 
 
 def _damaged(folder: Path, reason: str) -> RunResult:

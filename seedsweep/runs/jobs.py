@@ -181,7 +181,7 @@ def write_error_log(folder: Path) -> Path:
     """Writes the traceback of the error being handled; returns the file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "error.log"
-    path.write_text(traceback.format_exc())
+    path.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
     return path
 
 

@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from seedsweep.errors import DamagedError
+from seedsweep.names import printable
 from seedsweep.overrides import CONFIG, key_of
 from seedsweep.whole import replacing
 
@@ -24,7 +25,14 @@ COPY = Path(".multirun.yaml")  # for a kill while Hydra writes the other
 UNREADABLE = (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError, HydraException)
 NOT_AGAIN = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode", "resume")  # of the one time that was recorded
 
-UNLABELLED = ("seed", "experiment", "rung", "sweep", "resume")  # swept keys that don't name an arm
+UNLABELLED = (
+    "seed",
+    "experiment",
+    "experiment.name",
+    "rung",
+    "sweep",
+    "resume",
+)  # swept keys that don't name an arm
 
 Read = TypeVar("Read")
 
@@ -78,12 +86,20 @@ def read_whole(path: Path, read: Callable[[Any], Read]) -> Read:
         Exception: one of UNREADABLE, about ``path`` itself.
     """
     try:
-        return read(yaml.load(path.read_text(), LOADER)["hydra"])
+        return read(_content(path)["hydra"])
     except UNREADABLE:
         if path.name == str(GRID):
             with suppress(*UNREADABLE):
-                return read(yaml.load(path.with_name(str(COPY)).read_text(), LOADER)["hydra"])
+                return read(_content(path.with_name(str(COPY)))["hydra"])
         raise
+
+
+def _content(path: Path) -> Any:
+    text = path.read_text(encoding="utf-8")
+    try:
+        return yaml.load(text, LOADER)
+    except yaml.YAMLError:  # the one in C refuses how bytes are written that are no UTF-8: of a folder's name
+        return yaml.load(text, yaml.SafeLoader)
 
 
 def write_copy(config: DictConfig, grid: Path) -> None:
@@ -117,7 +133,7 @@ def arm_label(experiment: str, overrides: list[str], swept: set[str]) -> str:
         key = override.key_or_group
         if key in swept and key not in UNLABELLED:
             parts.append(f"{key}={override.get_value_element_as_str()}")
-    return " ".join(parts)
+    return printable(" ".join(parts))
 
 
 def varied(grid: Path) -> dict[str, Override]:

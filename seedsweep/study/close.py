@@ -144,7 +144,7 @@ def _write_best(plan: Plan, winner: Finalist) -> Path:
         seeds = f"mean of {n} fresh seeds ({min(winner.values):.4f} to {max(winner.values):.4f})"
     metric = f"{METRICS[plan.study.metric]} ({_rule(plan)})"
     head = f"# @package _global_\n# {metric} of the validation images: {winner.mean:.4f}, {seeds}.\n"
-    path.write_text(head + OmegaConf.to_yaml(OmegaConf.create(content)))
+    path.write_text(head + OmegaConf.to_yaml(OmegaConf.create(content)), encoding="utf-8")
     return path
 
 

@@ -13,7 +13,7 @@ from seedsweep.overrides import key_of, shortened
 from seedsweep.runs.record import METRICS
 from seedsweep.study.close import close_study
 from seedsweep.study.leases import NUMBER
-from seedsweep.study.plan import AGAIN, Plan, add_trials, open_study, trials_of
+from seedsweep.study.plan import AGAIN, EXTRA, Plan, add_trials, open_study, trials_of
 from seedsweep.study.processes import Workers
 from seedsweep.study.reevaluation import add_again, open_again
 from seedsweep.study.space import GRID, dimensions
@@ -100,16 +100,16 @@ class Progress:
 
     def _line(self, trial: FrozenTrial) -> str:
         attrs = trial.user_attrs
-        number, value = attrs[NUMBER], float(trial.value or 0)
-        settings = ", ".join(shortened(setting) for setting in attrs.get("settings", []))
+        value = float(trial.value or 0)
+        settings = ", ".join(shortened(setting) for setting in attrs.get("settings", attrs.get(EXTRA, [])))
+        what = f"again: trial {attrs['of']}" if "of" in attrs else f"trial {attrs[NUMBER]}"
         if trial.state == TrialState.FAIL:
-            return f"trial {number} failed: {attrs.get('reason', '?')}  ({settings})"
+            return f"{what} failed: {attrs.get('reason', '?')}  ({settings})"
         mark = ""
         if trial.state == TrialState.PRUNED:
             mark = f"pruned after {attrs.get('epochs', '?')} epochs"
         elif "of" not in attrs and value > self.best:
             self.best, mark = value, "best so far"
-        what = f"again: trial {attrs['of']}" if "of" in attrs else f"trial {number}"
         score = f"{METRICS[self.plan.study.metric]} {'-' if trial.value is None else f'{value:.3f}'}"
         return f"{what}: {score}  {settings}  {attrs.get('seconds', 0.0):.1f} s  {mark}"
 

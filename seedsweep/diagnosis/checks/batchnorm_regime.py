@@ -108,6 +108,13 @@ def _judge(subject: Subject, modes: Modes | None, damage: float | None) -> tuple
             "these settings say."
         )
         return Verdict.FAULT, text, []
+    if subject.config.backbone.weights == "none" and not policy.recalibrate:
+        text = (
+            "Training and inference normalise with the mean 0 and variance 1 that a random net begins with, which no "
+            "image was measured for."
+        )
+        frozen = subject.config.backbone.freeze
+        return Verdict.SUSPECT, text, ["batchnorm=recalibrate" if frozen else "batchnorm=train"]
     return Verdict.FINE, "Training and inference normalise with the same stored statistics.", []
 
 

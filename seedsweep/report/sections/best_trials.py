@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from seedsweep.names import open_csv
 from seedsweep.overrides import shortened
 from seedsweep.report.blocks import (
     Bar,
@@ -36,7 +37,7 @@ ALT = {
     "importances": "Importance of each setting for the score",
     "history": "Score of each trial in the order of the trials, and the best so far",
     "slices": "Score against each setting",
-    "contour": "Score over the two most important settings",
+    "contour": "Score over two settings",
     "parallel": "Each trial as a line through all settings",
     "learning_curves": "Score of each trial over its epochs",
 }
@@ -156,7 +157,7 @@ def _trained_again(result: dict[str, Any]) -> Table:
 
 def _trials(material: Material) -> Table | None:
     try:
-        with (material.folder / "trials.csv").open(newline="") as file:
+        with open_csv(material.folder / "trials.csv") as file:
             rows = list(csv.DictReader(file))
     except (OSError, ValueError):
         return None

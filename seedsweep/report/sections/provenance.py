@@ -10,7 +10,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import key_of
 from seedsweep.report.blocks import Block, Code, Facts, Folded, Section, Text, seconds
 from seedsweep.report.contents import RUN, STUDY, SWEEP, Material
-from seedsweep.runs.command import by
+from seedsweep.runs.command import by, typed
 from seedsweep.runs.label_gain import LabelGain
 from seedsweep.runs.recorded import GRID, SINGLE, read_recorded
 from seedsweep.runs.run_result import RunResult
@@ -26,6 +26,8 @@ def section(material: Material) -> Section | None:
     blocks: list[Block] = []
     if line := command(material):
         blocks += [Text("To run it again:"), Code(line)]
+        if kept := _keeping_the_images(material, line):
+            blocks.append(Text(kept, small=True))
     times = [float(run.metrics["wall_seconds"]) for run in material.runs if "wall_seconds" in run.metrics]
     rows = [("folder", str(material.folder))]
     if material.kind == SWEEP:
@@ -61,6 +63,24 @@ def command(material: Material) -> str:
     of_sweep = any(key_of(o) == "sweep" for o in overrides)
     words = [*(["-m"] if grid or of_sweep else []), *recorded.options, *overrides]
     return by("python", *words)
+
+
+def _keeping_the_images(material: Material, line: str) -> str:
+    """Returns how the command keeps to the images of these results; empty where it does, or where they are several."""
+    manifest = material.best.folder / "manifest.csv" if material.best is not None else None
+    several = len({run.held_out for run in material.runs}) > 1
+    if (
+        "data.manifest=" in line
+        or material.kind == STUDY
+        or several
+        or manifest is None
+        or not manifest.is_file()
+    ):
+        return ""
+    return (
+        "Images that were added since become part of it, and the split is another one then. With "
+        f"`{typed(('data.manifest', manifest))}` it keeps to the images and the split of these results."
+    )
 
 
 def _facts(run: RunResult) -> list[tuple[str, str]]:
