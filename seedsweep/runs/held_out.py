@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from seedsweep.data.manifest import Row, read_manifest
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import printable
 from seedsweep.runs.command import shown
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,9 @@ def held_out(folder: Path, metrics: dict[str, Any], first_val: str | None = None
     digest = _digest("\0".join((row.path, row.label, row.split, row.digest or "")) for row in rows)
     root = _root(rows, first_val)
     return HeldOut(
-        digest, f"{shown(Path(root))}, {about}" if root else about, all(row.digest for row in rows)
+        digest,
+        f"{printable(str(shown(Path(root))))}, {about}" if root else about,
+        all(row.digest for row in rows),
     )
 
 
