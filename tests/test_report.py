@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from chromium import CHROMIUM, browser
 from PIL import Image
 from report_folders import write_run, write_study, write_sweep
 from torch import nn
@@ -30,8 +31,6 @@ from seedsweep.report.contents import read_material
 from seedsweep.report.sections.in_words import sentences
 from seedsweep.report.write_report import build, found_sections, write_at_end, write_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 EVIL = "<script>alert(1)</script>"
 
 

@@ -92,8 +92,8 @@ class Corrected:
     @property
     def is_whole(self) -> bool:
         """Whether all images that were left out are still there."""
-        here = set(self.before.names())
-        return all(each.path in here for each in self.corrections if each.was)
+        out = [each for each in self.corrections if each.was and each.action == LEAVE_OUT]
+        return all(os.path.isfile(self.before.root / each.path) for each in out)
 
 
 def told(changed: int, kept: int, left_out: int) -> str:

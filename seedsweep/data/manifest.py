@@ -78,6 +78,10 @@ class ImageTable:
         below = self.root.as_posix().rstrip("/") + "/"  # as text: a study asks for this for each trial
         return [path.as_posix().removeprefix(below) for path in self.paths]
 
+    def name_of(self, path: Path) -> str:
+        """Returns a path as it is written in a manifest."""
+        return path.as_posix().removeprefix(self.root.as_posix().rstrip("/") + "/")
+
     def split_digest(self) -> str:
         """Returns the SHA-256, in hex, of which file is of which class and in which split; the order doesn't count."""
         return self._digests[0]

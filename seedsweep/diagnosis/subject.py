@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seedsweep.data.corrections import Correction, read_corrections
+from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.diagnosis.audited import Audited
 from seedsweep.diagnosis.nearness import Neighbours
@@ -68,6 +70,16 @@ class Subject:
     def material(self) -> Material:
         """The images that are looked at."""
         return Material(self.prepared, self.limit, self.config.data.split_seed)
+
+    @property
+    def corrections(self) -> list[Correction]:
+        """The corrected labels that the subject has already: of the run's record, or of the settings."""
+        if self.prepared.corrected is not None:
+            return self.prepared.corrected.corrections
+        record = Pin.of_run(self.folder).corrections if self.folder is not None else None
+        if record is None or not record.is_file():
+            return []
+        return read_corrections(record, str(record), self.prepared.table.root)
 
     @cached_property
     def audited(self) -> Audited:

@@ -92,15 +92,20 @@ def _first_line(error: Exception) -> str:
     return lines[0].rstrip(".") + "."
 
 
-def _render(material: Material, built: list[Section], template: str) -> str:
-    """Returns the page of report.html or report.md; the verdict stands in its head."""
-    environment = jinja2.Environment(
+def page_environment() -> jinja2.Environment:
+    """Returns what renders the templates: values in HTML are escaped."""
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("seedsweep.report", "templates"),
         autoescape=jinja2.select_autoescape(("html", "css"), default=False),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+
+
+def _render(material: Material, built: list[Section], template: str) -> str:
+    """Returns the page of report.html or report.md; the verdict stands in its head."""
+    environment = page_environment()
     filters = {"breakable": _breakable, "cell": _cell, "fence": _fence, "line": _line, "percent": percent}
     environment.filters |= filters | {"prose": _prose}
     verdict = next((section for section in built if section.name == "verdict"), None)

@@ -80,8 +80,8 @@ def _gain(
     found = {}
     for split in (each for each in SPLITS if each in logits):
         rows = now.table.indices(split)
-        at = np.asarray([place[now.table.paths[row]] for row in rows], dtype=np.int64)
-        same = np.flatnonzero(now.table.labels[rows] == before.table.labels[at])
+        at = np.asarray([place.get(now.table.paths[row], -1) for row in rows], dtype=np.int64)
+        same = np.flatnonzero((at >= 0) & (now.table.labels[rows] == before.table.labels[at]))
         if len(same) < FEWEST:
             continue
         labels = now.table.labels[rows[same]]

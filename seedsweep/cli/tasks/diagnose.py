@@ -36,10 +36,12 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.cli.config.compose import command_line_here, command_line_of
     from seedsweep.diagnosis import opening
     from seedsweep.diagnosis.headline import show
+    from seedsweep.diagnosis.in_doubt import in_doubt
     from seedsweep.diagnosis.keras_model import of_keras
     from seedsweep.diagnosis.run_checks import diagnose
     from seedsweep.models.input_scaling import flush_denormals
     from seedsweep.models.keras_file import is_keras  # torch takes seconds
+    from seedsweep.report.review import write_review
     from seedsweep.report.write_report import write_at_end
 
     flush_denormals()
@@ -61,6 +63,10 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
             config.data.root or f"data={config.data.name}",
         )
         subject = opening.of_plan(config, options.images, line)
-    show(diagnose(subject, folder), folder)
-    if options.run is not None and config.report.write and (page := write_at_end(where, command_line_of)):
-        log.info("report     %s", page)  # that the run wrote at its end, now with the diagnosis in it
+    diagnosis = diagnose(subject, folder)
+    page = write_review(subject.prepared, in_doubt(subject), folder, earlier=subject.corrections)
+    show(diagnosis, folder)
+    if page:
+        log.info("labels in doubt, to look through in a browser -> %s", page)
+    if options.run is not None and config.report.write and (report := write_at_end(where, command_line_of)):
+        log.info("report     %s", report)  # that the run wrote at its end, now with the diagnosis in it

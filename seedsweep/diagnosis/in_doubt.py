@@ -1,0 +1,67 @@
+"""Images whose label is in doubt, for a person to look at: contradicting copies, and labels that features doubt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from seedsweep.data.manifest import ImageTable
+from seedsweep.diagnosis.checks.duplicates import find_pairs
+from seedsweep.diagnosis.checks.label_errors import find_doubts
+from seedsweep.diagnosis.subject import Subject
+from seedsweep.errors import SeedsweepError
+
+
+@dataclass(frozen=True)
+class InDoubt:
+    """An image whose label is in doubt.
+
+    Attributes:
+        path: of the file.
+        label: its class.
+        split: where it is.
+        digest: SHA-256 of the file.
+        reason: why, a sentence.
+        score: how much, 0..1.
+        likely: the class that it looks like; None: not known.
+        twin: a file that shows the same; None: there is none.
+    """
+
+    path: Path
+    label: str
+    split: str
+    digest: str
+    reason: str
+    score: float
+    likely: str | None = None
+    twin: Path | None = None
+
+    @classmethod
+    def of_row(
+        cls, table: ImageTable, row: int, reason: str, score: float, likely: str | None = None
+    ) -> InDoubt:
+        """Takes path, class, split and digest from a row of the table."""
+        label, split = table.classes[int(table.labels[row])], str(table.splits[row])
+        return cls(table.paths[row], label, split, table.digests[row], reason, score, likely)
+
+
+def in_doubt(subject: Subject) -> list[InDoubt]:
+    """Returns all images of a subject whose label is in doubt; by features only where they can be had."""
+    facts = subject.audited
+    table = facts.table
+    found = []
+    for pair in find_pairs(table.digests, facts.small):
+        for row, twin in ((pair.first, pair.second), (pair.second, pair.first)):
+            if table.labels[row] != table.labels[twin]:
+                reason = f"The same photograph is also filed under {facts.class_of(twin)}."
+                each = InDoubt.of_row(table, row, reason, pair.likeness)
+                found.append(replace(each, twin=table.paths[twin]))
+    try:
+        seen = subject.out_of_fold
+    except SeedsweepError:  # the checks said so
+        return found
+    for doubt in find_doubts(seen.probabilities, seen.votes, seen.labels):
+        likely = table.classes[doubt.suggested]
+        reason = f"A linear probe and the most similar images say {likely}."
+        found.append(InDoubt.of_row(table, int(seen.rows[doubt.row]), reason, doubt.margin, likely))
+    return found
