@@ -62,18 +62,21 @@ def history(run: Path) -> list[dict[str, float]]:
         return [{k: float(v) for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
+RECIPE = ["optim.schedule=cosine", "optim.warmup=0.5", "optim.clip_norm=0.5", "optim.accumulate=2"]
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
         [*LITE0, "augment=none", "trainer.max_epochs=3", "trainer.patience=2"],
         pytest.param([*LITE0, "augment=none", "features.engine=auto"], marks=pytest.mark.slow),
         ["augment=question", "head.class_weights=balanced"],
-        ["augment=none", "batchnorm=recalibrate"],
+        ["augment=none", "batchnorm=recalibrate", *RECIPE],
         ["augment=none", "preprocess=rescale_twice", "head.width=0", "optim=sgd"],
         pytest.param(["augment=none", *INCEPTION], marks=pytest.mark.slow),
         pytest.param(["augment=light", *VGG], marks=pytest.mark.slow),
     ],
-    ids=["lite0", "lite0, engine", "augmented", "recalibrated", "rescaled", "inception_v3", "vgg16"],
+    ids=["lite0", "lite0, engine", "augmented", "recalibrated, recipe", "rescaled", "inception_v3", "vgg16"],
 )
 def test_stored_equals_online(overrides: list[str], tmp_path: Path) -> None:
     online, stored = both(tmp_path, *overrides)

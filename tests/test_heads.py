@@ -13,7 +13,7 @@ from seedsweep.data.epoch import epoch_order, epoch_seed
 from seedsweep.models.classifier import Head
 from seedsweep.models.options import HeadConfig
 from seedsweep.training import head_step, heads
-from seedsweep.training.head_step import HeadLoss, HeadStep, build_optimizer, optimizer_step
+from seedsweep.training.head_step import HeadLoss, HeadStep, optimizer_step
 from seedsweep.training.heads import (
     ONE_THREAD,
     HeadData,
@@ -21,6 +21,7 @@ from seedsweep.training.heads import (
     HeadSchedule,
     divergence,
 )
+from seedsweep.training.optimiser import build_optimizer
 from seedsweep.training.options import OptimConfig
 
 CLASSES = list("abcde")
@@ -117,7 +118,7 @@ def test_gradients_equal_those_of_autograd(number: int) -> None:
         step.reseed(77)
         logits = step.forward(x, torch.arange(11))
         shares = loss.shares(y, 11)
-        step.backward(loss.gradient(logits, *loss.factors(y, shares)))
+        step.backward(loss.gradient(logits, *loss.factors(y, shares)), lr=1.0)
         found = loss.sums(logits, y, shares, 11)
     assert found.tolist() == pytest.approx([11 * expected.item(), (logits.argmax(1) == y).sum().item()])
     for key, parameter in setup.head.named_parameters():
@@ -144,7 +145,7 @@ def test_a_step_is_that_of_the_optimiser(config: OptimConfig) -> None:
         for parameter, gradient in zip(theirs, gradients, strict=True):
             parameter.grad = gradient.clone()
         optimizer.step()
-        step(gradients)
+        step(gradients, config.lr)
     for a, b, before in zip(ours, theirs, start, strict=True):
         torch.testing.assert_close(a, b.detach(), rtol=1e-6, atol=1e-7)
         assert not torch.equal(a, before)

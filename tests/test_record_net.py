@@ -60,6 +60,10 @@ OVERRIDES = {
     "head.label_smoothing": ["0.1"],
     "optim": ["adam", "adamw", "sgd"],
     "optim.momentum": ["0.5"],
+    "optim.schedule": ["cosine", "one_cycle"],
+    "optim.head_lr": ["0.003"],
+    "optim.layer_decay": ["0.7"],
+    "optim.clip_norm": ["0.5"],
     "optim.weight_decay": ["0.02"],
 }
 
@@ -277,14 +281,19 @@ def check_optimiser(switches: Switches, module: ArmModule, reached: set[str]) ->
     said, optimiser = switches.optim, module.configure_optimizers()
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
     assert type(optimiser) is kinds[said.name]
-    group = optimiser.param_groups[0]
-    assert (group["lr"], group["weight_decay"], group.get("momentum")) == (
-        said.lr,
-        said.weight_decay,
-        said.momentum,
-    )
-    changed = {id(parameter) for parameter in group["params"]}
-    net = module.classifier.backbone
+    groups, net = optimiser.param_groups, module.classifier.backbone
+    for group in groups:
+        own = (group["weight_decay"], group.get("momentum"), group.get("nesterov"))
+        assert own == (said.weight_decay, said.momentum, said.nesterov)
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    assert {rates[id(p)] for p in module.classifier.head.parameters()} == {said.head_lr or said.lr}
+    of_net = sorted({rates[id(p)] for p in net.parameters() if id(p) in rates}, reverse=True)
+    if said.layer_decay == 1:
+        assert of_net in ([said.lr], [])
+    elif of_net:  # one rate a block
+        ratios = [b / a for a, b in zip([said.lr, *of_net[:-1]], of_net, strict=True)]
+        assert ratios == pytest.approx([said.layer_decay] * len(ratios))
+    changed = set(rates)
     assert {name for name, parameter in net.named_parameters() if id(parameter) in changed} == reached
 
 
@@ -380,10 +389,10 @@ def test_a_momentum_that_nothing_uses_is_refused(in_tmp: Path, capsys: pytest.Ca
         ["-m", "optim.momentum=0.5", "seed=1,2"],
     ):
         assert main(line) == 2
-        assert "optim.momentum is given, but optim.name=adam has none to set" in capsys.readouterr().err
+        assert "optim.momentum is given, but optim.name=adam has none" in capsys.readouterr().err
     space = "+study.space.m={key: optim.momentum, low: 0.1, high: 0.9}"
     assert main(["+study=head", "+experiment=frozen_bn", space]) == 2
-    assert "study.space: optim.name=adam has no optim.momentum to search" in capsys.readouterr().err
+    assert "study.space: optim.momentum is given, but optim.name=adam has none" in capsys.readouterr().err
     Path("mine/experiment").mkdir(parents=True)
     with_sgd = (
         "# @package _global_\ndefaults: [frozen_bn, {override /optim: sgd}]\nexperiment: {name: with_sgd}\n"

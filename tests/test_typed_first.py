@@ -41,7 +41,7 @@ ADVICE = {
     "vgg16": "backbone=vgg16",
     "study d": "+study=head +experiment=frozen_bn data.root=d",
     "augment=randaugment": "augment=light",
-    "optim.scheduler=cosine": "optim.lr=VALUE",
+    "optim.scheduler=cosine": "optim.schedule",
     "run": "task=report report.dir=run",
     "d/x/1.png": "task=predict checkpoint=RUN data.root=d/x/1.png",
 }
@@ -50,7 +50,6 @@ NOT_YET = {
     "trainer.logger=wandb": "TensorBoard",
     "trainer.devices=2": "one device",
     "devices=4": "one device",
-    "optim.scheduler=cosine": "no schedule yet",
     "--devices 2": "one device",
     "augment=mixup": "none of that kind yet",
 }

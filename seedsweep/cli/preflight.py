@@ -18,6 +18,7 @@ from seedsweep.cli.composing import Composer, check_size, is_range, read_overrid
 from seedsweep.cli.config.override_values import how_to_quote
 from seedsweep.cli.config.schema import Config
 from seedsweep.cli.grid_again import check_images_of, check_settings
+from seedsweep.cli.idle import refusal_of_idle
 from seedsweep.cli.sentences import choices_of
 from seedsweep.cli.shadowed import refuse_shadowed, shadowed
 from seedsweep.cli.study_checks import Job, check_names, check_space
@@ -29,7 +30,6 @@ from seedsweep.runs.command import typed
 from seedsweep.runs.jobs import holds_run, is_named_by_clock
 from seedsweep.runs.recorded import GRID
 from seedsweep.runs.settings import refuse_other_settings, saved_settings
-from seedsweep.runs.switches import WITH_MOMENTUM
 from seedsweep.study.options import OF_THE_STUDY
 from seedsweep.training.options import what_counts
 
@@ -176,11 +176,8 @@ def _folder(composed: DictConfig, of: str) -> Path | None:
 
 def _refuse_idle(configs: list[Config], given: Iterable[str]) -> None:
     """Stops where a setting is given that none of the runs has a use for."""
-    if "optim.momentum" in given and not any(config.optim.name in WITH_MOMENTUM for config in configs):
-        raise SeedsweepError(
-            f"optim.momentum is given, but optim.name={configs[0].optim.name} has none to set: leave it out, or take "
-            "optim=sgd."
-        )
+    if refused := refusal_of_idle(set(given), configs):
+        raise SeedsweepError(refused)
 
 
 def _refuse_names_alone(choices: dict[str, list[str]]) -> None:

@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from seedsweep.cli.composing import Composer, check_choice
 from seedsweep.cli.config.schema import Config
+from seedsweep.cli.idle import refusal_of_idle
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import key_of, merged, text_of
-from seedsweep.runs.switches import WITH_MOMENTUM
 from seedsweep.study.options import OF_THE_STUDY
 from seedsweep.training.options import what_counts
 
@@ -55,7 +55,7 @@ def check_space(
 
     theirs = [o for o in overrides if key_of(o).split(".")[0] not in OF_THE_STUDY]
     keys: set[str] = set()
-    optimisers: set[str] = set()
+    tried = []
     for lines in probes(as_meant_in(config.study)):
         for group, _, choice in (line.lstrip("+").partition("=") for line in lines):
             try:
@@ -67,12 +67,9 @@ def check_space(
             check_same_split(config, compose.config(together))
             composed.add(together)
         keys.update(map(key_of, lines))
-        optimisers.add(str(compose(together).optim.name))
-    if "optim.momentum" in keys and optimisers.isdisjoint(WITH_MOMENTUM):
-        raise SeedsweepError(
-            f"study.space: optim.name={config.optim.name} has no optim.momentum to search: leave it out, or take "
-            "optim=sgd."
-        )
+        tried.append(compose.config(together))
+    if refused := refusal_of_idle(keys, tried or [config]):
+        raise SeedsweepError(f"study.space: {refused}")
 
 
 def check_names(jobs: Sequence[Job], *, at_once: bool) -> None:

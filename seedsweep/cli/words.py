@@ -117,6 +117,10 @@ def _meaning(word: str, tasks: list[str]) -> str:
 OTHER_NAMES = {
     "learning_rate": "optim.lr", "lr": "optim.lr", "wd": "optim.weight_decay", "weight_decay": "optim.weight_decay",
     "optimizer": "optim", "optimiser": "optim", "opt": "optim",
+    "scheduler": "optim.schedule", "lr_scheduler": "optim.schedule", "lr_schedule": "optim.schedule",
+    "sched": "optim.schedule", "warmup_epochs": "optim.warmup", "gradient_clip_val": "optim.clip_norm",
+    "clip_grad": "optim.clip_norm", "grad_clip": "optim.clip_norm", "accumulate_grad_batches": "optim.accumulate",
+    "grad_accum_steps": "optim.accumulate", "gradient_accumulation_steps": "optim.accumulate",
     "epochs": "trainer.max_epochs", "n_epochs": "trainer.max_epochs", "num_epochs": "trainer.max_epochs",
     "early_stopping": "trainer.patience", "device": "trainer.accelerator", "amp": "trainer.precision",
     "batch_size": "data.batch_size", "bs": "data.batch_size", "batch": "data.batch_size",
@@ -138,10 +142,7 @@ NOT_YET = (
     (r"(trainer\.)?(devices|gpus|num_gpus|n_gpus|num_nodes|strategy)",
      "a run uses one device, and there is no training on several yet: hydra/launcher=workers runs a grid's jobs "
      "beside one another."),
-    (r"(optim\.|trainer\.)?(lr_)?(scheduler|schedule|warmup|warmup_epochs)",
-     "the learning rate stays as it is, and there is no schedule yet: optim.lr sets it."),
-    (r"(trainer\.)?(accumulate_grad_batches|gradient_clip_val|swa|ema)",
-     "there is nothing like it yet."),
+    (r"(trainer\.)?(swa|ema)", "there is nothing like it yet."),
 )  # fmt: skip
 AUGMENTS = re.compile(
     r"(rand|auto|trivial)_?aug.*|augmix|mix_?up|cut_?mix|cut_?out|random_?erasing|strong|heavy", re.I

@@ -103,7 +103,9 @@ def _shown(path: str) -> str:
     return path.removeprefix("net").removeprefix(".").removeprefix("model.")
 
 
-def _trace(backbone: Backbone, name: str, opened: Collection[str]) -> fx.Graph:
+def _trace(
+    backbone: Backbone, name: str, opened: Collection[str], asked: str = "backbone.train_from"
+) -> fx.Graph:
     """Traces in both modes: what a traced module does only in one of them would be done in both."""
     flags = [(module, module.training) for module in backbone.modules()]
     graphs = []
@@ -119,7 +121,7 @@ def _trace(backbone: Backbone, name: str, opened: Collection[str]) -> fx.Graph:
             module.training = was
     if reason:
         raise SeedsweepError(
-            f"backbone.train_from can't be used with {name}: its data flow can't be followed ({reason})."
+            f"{asked} can't be used with {name}: its data flow can't be followed ({reason})."
         )
     return graphs[0]
 
@@ -152,7 +154,16 @@ def _parts(nodes: list[fx.Node], at: int, crossing: fx.Node) -> tuple[fx.Graph, 
     return lower, upper
 
 
-def _blocks(backbone: Backbone, name: str) -> list[tuple[str, bool]]:
+def blocks_of(backbone: Backbone) -> list[str]:
+    """Returns the modules of ``backbone`` that hold weights, in the order of execution; blocks are not looked into.
+
+    Raises:
+        SeedsweepError: its data flow can't be followed.
+    """
+    return [path for path, _ in _blocks(backbone, "the backbone", "optim.layer_decay")]
+
+
+def _blocks(backbone: Backbone, name: str, asked: str = "backbone.train_from") -> list[tuple[str, bool]]:
     """Returns the units that hold weights, in the order of execution, and whether a cut before each works.
 
     Looked into are the net and its plain chains; what branches inside is a unit.
@@ -163,7 +174,7 @@ def _blocks(backbone: Backbone, name: str) -> list[tuple[str, bool]]:
         if path == "net"
         or (isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward)
     ]
-    nodes = list(_trace(backbone, name, chains).nodes)
+    nodes = list(_trace(backbone, name, chains, asked).nodes)
     blocks = []
     for at, node in enumerate(nodes):
         if _layers(backbone, [node]):

@@ -182,9 +182,9 @@ def switches_of(settings: dict[str, Any], content: dict[str, Any]) -> Switches |
         augment,
         BackboneSwitches(content["backbone"], backbone["library"], content["frozen"], content.get("train_from")),
         HeadSwitches(**{key: head[key] for key in ("width", "dropout", "class_weights", "label_smoothing")}),
-        OptimSwitches.of(optim["name"], optim["lr"], optim["weight_decay"], optim["momentum"]),
+        OptimSwitches.of(optim),
         TrainerSwitches(
             trainer["max_epochs"], trainer["patience"], content["batch_size"], trainer["precision"],
-            trainer["accelerator"], trainer["channels_last"],
+            trainer["accelerator"], trainer["channels_last"], trainer.get("head_epochs", 0),
         ),
     )  # fmt: skip

@@ -5,7 +5,8 @@ Versions of seedsweep before the record left some of them unsaid: None stands fo
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_type_hints
 
 BATCH, STORED, NONE = "batch", "stored", "none"
@@ -103,17 +104,28 @@ WITH_MOMENTUM = ("sgd",)  # optimisers that have one to set
 
 @dataclass(frozen=True)
 class OptimSwitches:
-    """Of the optimiser; ``momentum`` is None where it has none to set."""
+    """Of the optimiser; ``momentum`` and ``nesterov`` are None where it has none to set. The rest as in its settings.
+
+    What versions without a setting did are its defaults.
+    """
 
     name: str
     lr: float
     weight_decay: float
     momentum: float | None
+    nesterov: bool | None = None
+    schedule: str = "constant"
+    warmup: float = 0.0
+    head_lr: float | None = None
+    layer_decay: float = 1.0
+    clip_norm: float = 0.0
+    accumulate: int = 1
 
     @classmethod
-    def of(cls, name: str, lr: float, weight_decay: float, momentum: float) -> OptimSwitches:
+    def of(cls, settings: Mapping[str, Any]) -> OptimSwitches:
         """Returns what settings of the optimiser come to."""
-        return cls(name, lr, weight_decay, momentum if name in WITH_MOMENTUM else None)
+        made = cls(**settings)
+        return made if made.name in WITH_MOMENTUM else replace(made, momentum=None, nesterov=None)
 
 
 @dataclass(frozen=True)
@@ -126,6 +138,7 @@ class TrainerSwitches:
     precision: str
     accelerator: str
     channels_last: bool
+    head_epochs: int = 0
 
 
 @dataclass(frozen=True)

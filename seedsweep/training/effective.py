@@ -61,7 +61,7 @@ def effective(config: ArmSettings, built: BuiltModel) -> Switches:
             config.head.class_weights,
             config.head.label_smoothing,
         ),
-        optim=OptimSwitches.of(optim.name, optim.lr, optim.weight_decay, optim.momentum),
+        optim=OptimSwitches.of(asdict(optim)),
         trainer=TrainerSwitches(
             trainer.max_epochs,
             trainer.patience,
@@ -69,6 +69,7 @@ def effective(config: ArmSettings, built: BuiltModel) -> Switches:
             trainer.precision,
             trainer.accelerator,
             trainer.channels_last,
+            trainer.head_epochs,
         ),
     )
 

@@ -1,4 +1,4 @@
-"""The optimisers, and a training step of a dense head, written out: loss, gradients, update.
+"""A training step of a dense head, written out: loss, gradients, update.
 
 A head is Linear, ReLU, Dropout, Linear, so its gradient is three matrix products. Written out they need no autograd
 graph, which for a small head costs more than the products.
@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils import get_total_norm
 from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
@@ -23,36 +24,47 @@ from seedsweep.training.options import OptimConfig
 SCORED = 2**22  # hidden activations held at a time while scoring: 16 MiB
 
 
-def build_optimizer(parameters: list[nn.Parameter], config: OptimConfig) -> torch.optim.Optimizer:
-    """Returns the optimiser over ``parameters``; Adam and AdamW as one fused kernel a step."""
-    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
-    if config.name == "sgd":
-        return torch.optim.SGD(parameters, momentum=config.momentum, **options)
-    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return kind(parameters, fused=True, **options)
+def optimizer_step(parameters: list[Tensor], config: OptimConfig) -> Callable[[list[Tensor], float], None]:
+    """Returns a function that changes ``parameters`` by a step of the optimiser, as ``build_optimizer`` makes it.
 
-
-def optimizer_step(parameters: list[Tensor], config: OptimConfig) -> Callable[[list[Tensor]], None]:
-    """Returns a function that changes ``parameters`` by a step of :func:`build_optimizer`'s optimiser.
-
-    It takes the gradients, in the order of ``parameters``. The optimiser object's bookkeeping is left out: it takes
-    longer than the update of a small head.
+    It takes the gradients, in the order of ``parameters``, whose norm it limits, and the learning rate. The optimiser
+    object's bookkeeping is left out: it takes longer than the update of a small head.
 
     Args:
         parameters: float32, changed in place.
         config: the optimiser's settings.
     """
-    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "maximize": False}
+    options: dict[str, Any] = {"weight_decay": config.weight_decay, "maximize": False}
     first = [torch.zeros_like(parameter) for parameter in parameters]
+
+    def clipped(gradients: list[Tensor]) -> list[Tensor]:
+        if config.clip_norm:
+            total = get_total_norm(gradients)
+            factor = (config.clip_norm / (total + 1e-6)).clamp(max=1.0)  # as torch.nn.utils.clip_grad_norm_
+            torch._foreach_mul_(gradients, factor)
+        return gradients
+
     if config.name == "sgd":
-        options |= {"momentum": config.momentum, "dampening": 0.0, "nesterov": False, "fused": True}
+        options |= {"momentum": config.momentum, "dampening": 0.0, "nesterov": config.nesterov, "fused": True}
         momenta: list[Tensor | None] = [*first]
-        return lambda gradients: sgd(parameters, gradients, momenta, **options)
+        return lambda gradients, lr: sgd(parameters, clipped(gradients), momenta, lr=lr, **options)
     second = [torch.zeros_like(parameter) for parameter in parameters]
     steps = [torch.zeros((), device=parameter.device) for parameter in parameters]
     function = adamw if config.name == "adamw" else adam
     options |= {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False, "fused": True}
-    return lambda gradients: function(parameters, gradients, first, second, [], steps, **options)
+
+    def update(gradients: list[Tensor], lr: float) -> None:
+        function(parameters, clipped(gradients), first, second, [], steps, lr=lr, **options)
+
+    return update
+
+
+def _put(target: Tensor, value: Tensor, beta: int) -> None:
+    """Writes ``value`` into ``target``, or with ``beta=1`` adds it."""
+    if beta:
+        target.add_(value)
+    else:
+        target.copy_(value)
 
 
 class HeadLoss:
@@ -132,6 +144,7 @@ class HeadStep:
             parameters += [self._first, self._first_bias]
         self._gradients = [torch.empty_like(parameter) for parameter in parameters]
         self._update = optimizer_step(parameters, optim)
+        self._accumulate, self._waiting = optim.accumulate, 0  # batches of a step; those since the last step
         self._rounded: tuple[Tensor, Tensor] | None = None  # features, and a copy in bfloat16
         self._masks: dict[int, Mask] = {}  # by batch size
         self._x = self._h = self._second_bias  # of the present batch: features, hidden units
@@ -167,24 +180,35 @@ class HeadStep:
             scale = mask.scale
         return torch.addmm(self._second_bias, self._h, self._second.t(), alpha=scale)
 
-    def backward(self, signal: Tensor) -> None:
-        """Changes the head by a step, after :meth:`forward`.
+    def backward(self, signal: Tensor, lr: float, *, last: bool = False) -> None:
+        """Changes the head by a step, after :meth:`forward`; batches that are accumulated do so with the last of them.
 
         Args:
             signal: gradient of the loss by the logits, [B, N].
+            lr: learning rate.
+            last: of the epoch: no batch is left waiting.
         """
+        if self._accumulate > 1:
+            self._waiting += 1
+            signal = signal / self._accumulate
+        self._add_gradients(signal, beta=1 if self._waiting > 1 else 0)
+        if self._waiting == self._accumulate or last or self._accumulate == 1:
+            self._waiting = 0
+            self._update(self._gradients, lr)
+
+    def _add_gradients(self, signal: Tensor, beta: int) -> None:
+        """Writes the gradients, or with ``beta=1`` adds them to those of the batches before."""
         scale = self._masks[len(signal)].scale if self._dropout else 1.0
         second, second_bias, *first = self._gradients
-        torch.addmm(second, signal.t(), self._h, beta=0, alpha=scale, out=second)
-        torch.sum(signal, 0, out=second_bias)
+        torch.addmm(second, signal.t(), self._h, beta=beta, alpha=scale, out=second)
+        _put(second_bias, signal.sum(0), beta)
         if first:
             below = torch.addmm(self._h, signal, self._second, beta=0, alpha=scale).mul_(self._h.sign_())
             if self._dtype == torch.float32:
-                torch.mm(below.t(), self._x, out=first[0])
+                torch.addmm(first[0], below.t(), self._x, beta=beta, out=first[0])
             else:
-                first[0].copy_(torch.mm(below.to(self._dtype).t(), self._x))
-            torch.sum(below, 0, out=first[1])
-        self._update(self._gradients)
+                _put(first[0], torch.mm(below.to(self._dtype).t(), self._x), beta)
+            _put(first[1], below.sum(0), beta)
 
     def score(self, features: Tensor) -> Tensor:
         """Returns logits [n, N] of features [n, C], without dropout."""

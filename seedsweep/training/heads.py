@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from seedsweep.data.epoch import epoch_order, epoch_seed
+from seedsweep.data.epoch import epoch_order, epoch_seed, length
 from seedsweep.features.feature_store import FeatureRows
 from seedsweep.models.classifier import Head
 from seedsweep.stats.scores import score
 from seedsweep.training.head_step import HeadLoss, HeadStep
+from seedsweep.training.optimiser import LearningRates
 from seedsweep.training.options import OptimConfig
 
 BFLOAT16_BATCH = 32  # images; measured: below it the conversions cost a CPU what the products save
@@ -94,6 +95,7 @@ class HeadFit:
         next_epoch: epochs trained so far.
         best_epoch: the epoch with the best validation accuracy, the earlier one of equals; -1 before the first.
         best_state: the head's weights after it; empty before the first.
+        lr: learning rate of the last step.
 
     Raises:
         TypeError: ``head`` isn't a :class:`Head`.
@@ -116,12 +118,15 @@ class HeadFit:
         self.next_epoch = 0
         self.best_epoch = -1
         self.best_state: dict[str, Tensor] = {}
+        self.lr = optim.lr
         self._best_acc = -1.0
         self._head = head
         self._loss = HeadLoss(len(data.classes), class_weights, label_smoothing, head.output.weight.device)
         dtype = torch.bfloat16 if schedule.bfloat16 else torch.float32
         self._step = HeadStep(head, optim, dtype)
         self._threads = threads_of(head, schedule.batch_size)
+        batches = math.ceil(length(len(data.train_labels), schedule.batch_size) / schedule.batch_size)
+        self._rates = LearningRates(optim, batches, schedule.max_epochs)
 
     @torch.no_grad()
     def epoch(self) -> dict[str, float]:
@@ -132,6 +137,7 @@ class HeadFit:
             trained = self._train(epoch, features)
             found = self._score() | trained
         self.next_epoch += 1
+        self._rates.epoch_ended(found["val/acc"])
         if divergence(found):  # its accuracy means nothing, and it would not come back
             self.done = True
             return found
@@ -150,6 +156,7 @@ class HeadFit:
         order = order.to(data.train_labels.device)
         self._step.reseed(epoch_seed(self.schedule.seed, epoch))
         sums = torch.zeros(2, dtype=torch.float64)
+        done = 0  # batches of the epoch
         for part in torch.split(order, size * max(1, KEPT // (size * len(data.classes)))):
             labels = data.train_labels[part]
             shares = self._loss.shares(labels, size)
@@ -157,7 +164,11 @@ class HeadFit:
             logits = []
             for rows, *own in zip(*(torch.split(each, size) for each in (part, *factors)), strict=True):
                 logits.append(self._step.forward(features, rows))
-                self._step.backward(self._loss.gradient(logits[-1], *own))
+                self.lr = self._rates.of(epoch, done)
+                done += 1
+                self._step.backward(
+                    self._loss.gradient(logits[-1], *own), self.lr, last=done == self._rates.batches
+                )
             sums += self._loss.sums(torch.cat(logits), labels, shares, size)
         loss, acc = (sums / len(order)).tolist()
         return {"train/loss": loss, "train/acc": acc}

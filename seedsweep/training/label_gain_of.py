@@ -14,7 +14,8 @@ from seedsweep.stats.pairs import compare
 from seedsweep.training.assemble import build_module
 from seedsweep.training.module import predict
 from seedsweep.training.options import ArmSettings
-from seedsweep.training.route import Images, head_fit, open_features
+from seedsweep.training.route import Images, open_features
+from seedsweep.training.stored import head_fit
 
 FEWEST = 2  # images, on which a difference has an interval
 

@@ -13,9 +13,11 @@ from seedsweep.data.epoch import epoch_seed
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.models.checkpoint import CARD
 from seedsweep.models.classifier import Classifier
-from seedsweep.training.head_step import build_optimizer
 from seedsweep.training.heads import validation_metrics
+from seedsweep.training.optimiser import LearningRates, build_optimizer, parameter_groups
 from seedsweep.training.options import OptimConfig
+
+RATES = "learning_rates"  # in a checkpoint: the state of their schedule
 
 
 class EpochSums:
@@ -93,6 +95,10 @@ class ArmModule(pl.LightningModule):
         self.val_logits: list[Tensor] = []
         self.val_labels: list[Tensor] = []
         self._sums = EpochSums()
+        self._rates = LearningRates(optim, 1, 1)
+        self._resumed: dict[str, Any] = {}
+        self._factor = 1.0
+        self._initial: list[float] = []  # learning rates of the optimiser's groups
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns logits [B, N] of images [B, 3, H, W] with values 0..255."""
@@ -129,14 +135,40 @@ class ArmModule(pl.LightningModule):
         metrics = validation_metrics(torch.cat(self.val_logits), torch.cat(self.val_labels), self.classes)
         self.epoch_metrics = metrics | self._sums.metrics()
         self.log("val/acc", metrics["val/acc"], prog_bar=True, logger=False)
+        if not self.trainer.sanity_checking:
+            self._rates.epoch_ended(metrics["val/acc"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Puts the card beside the weights, so that the file alone can be used."""
         checkpoint[CARD] = self.card
 
+        checkpoint[RATES] = self._rates.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the schedule's state of the checkpoint that a run resumes from."""
+        self._resumed = checkpoint.get(RATES, {})
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Returns the optimiser over the parameters that are trained."""
-        return build_optimizer([p for p in self.parameters() if p.requires_grad], self.optim)
+        groups = parameter_groups(self.classifier, self.optim)
+        self._initial = [group["lr"] for group in groups]
+        return build_optimizer(groups, self.optim)
+
+    def on_train_start(self) -> None:
+        """Makes the schedule of the learning rates: now the number of batches is known."""
+        batches, epochs = int(self.trainer.num_training_batches), int(self.trainer.max_epochs or 1)
+        self._rates = LearningRates(self.optim, batches, epochs, self._resumed)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate that ``optim.lr`` has become by the last step."""
+        return self.optim.lr * self._factor
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Sets the learning rates of the step."""
+        self._factor = self._rates.factor(self.current_epoch, batch_idx)
+        for group, initial in zip(self.trainer.optimizers[0].param_groups, self._initial, strict=True):
+            group["lr"] = initial * self._factor
 
 
 class Source(Protocol):

@@ -163,6 +163,8 @@ def _trainer(config: ArmSettings, run_dir: Path, callbacks: list[Callback]) -> p
             max_epochs=config.trainer.max_epochs,
             accelerator=config.trainer.accelerator,
             devices=1,
+            accumulate_grad_batches=config.optim.accumulate,
+            gradient_clip_val=config.optim.clip_norm or None,
             precision=config.trainer.precision,  # type: ignore[arg-type]
             logger=False,
             callbacks=callbacks,

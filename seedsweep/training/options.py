@@ -22,9 +22,12 @@ from seedsweep.bounds import (
     positive,
 )
 from seedsweep.data.options import AugmentConfig, DataConfig
+from seedsweep.errors import SeedsweepError
 from seedsweep.features.options import FeaturesConfig
 from seedsweep.models.options import BackboneConfig, HeadConfig, PreprocessConfig
 from seedsweep.names import path_of
+
+SCHEDULES = ("constant", "cosine", "one_cycle", "plateau")
 
 
 @dataclass
@@ -32,15 +35,32 @@ class OptimConfig:
     """The optimiser."""
 
     name: str = MISSING  # of the optimiser
-    lr: float = 1e-3  # learning rate
+    lr: float = 1e-3  # learning rate; the highest one where a schedule changes it
     weight_decay: float = 0.0  # of all trained weights
     momentum: float = 0.9  # sgd only
+    nesterov: bool = False  # sgd only: Nesterov's momentum
+    schedule: str = "constant"  # how the learning rate changes
+    warmup: float = 0.0  # epochs in which the rate rises from 1 % of optim.lr; constant and cosine only
+    # learning rate of the head, where the backbone is trained, too; null: optim.lr
+    head_lr: float | None = None
+    layer_decay: float = 1.0  # a block's learning rate, as a share of the next block's; 1: all alike
+    clip_norm: float = 0.0  # largest norm of a step's gradient; 0: no limit
+    accumulate: int = 1  # batches whose gradients make one step
 
     def __post_init__(self) -> None:
         one_of("optim.name", self.name, ("adam", "adamw", "sgd"))
         positive("optim.lr", self.lr)
+        one_of("optim.schedule", self.schedule, SCHEDULES)
+        at_least("optim.warmup", self.warmup, 0, MOST_EPOCHS)
+        if self.head_lr is not None:
+            positive("optim.head_lr", self.head_lr)
+        positive("optim.layer_decay", self.layer_decay, 1)
+        at_least("optim.clip_norm", self.clip_norm, 0)
+        at_least("optim.accumulate", self.accumulate, 1, MOST_IMAGES)
         at_least("optim.weight_decay", self.weight_decay, 0)
         between("optim.momentum", self.momentum, 0, 1)
+        if self.nesterov and not self.momentum:
+            raise SeedsweepError("optim.nesterov=true needs an optim.momentum above 0.")
 
 
 @dataclass
@@ -48,6 +68,7 @@ class TrainerConfig:
     """Epochs, stopping, hardware."""
 
     max_epochs: int = 25  # passes over the training images, at most
+    head_epochs: int = 0  # in which the head alone is trained first, on stored features; then comes the rest
     patience: int = 10  # epochs without a better val acc before stopping; 0: never stop early
     accelerator: str = "auto"  # what computes; auto takes a GPU where there is one
     precision: str = "32-true"  # of the arithmetic, where images pass the net in each epoch
@@ -57,6 +78,7 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         at_least("trainer.max_epochs", self.max_epochs, 1, MOST_EPOCHS)
+        at_least("trainer.head_epochs", self.head_epochs, 0, MOST_EPOCHS)
         at_least("trainer.patience", self.patience, 0, MOST_EPOCHS)
         one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
         one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "16-mixed"))

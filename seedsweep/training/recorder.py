@@ -228,8 +228,7 @@ class Recorder(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the epoch down."""
         assert isinstance(pl_module, ArmModule)
-        lr = float(trainer.optimizers[0].param_groups[0]["lr"])
-        self.record(trainer.current_epoch, trainer.max_epochs or 0, pl_module.epoch_metrics, lr)
+        self.record(trainer.current_epoch, trainer.max_epochs or 0, pl_module.epoch_metrics, pl_module.lr)
 
 
 @dataclass(frozen=True)

@@ -8,37 +8,37 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from math import prod
-from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from seedsweep import signals
 from seedsweep.batchnorm.policy import depends_on_batch
 from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.data.epoch import build_augment
+from seedsweep.data.options import AugmentConfig
 from seedsweep.data.prepare import PreparedImages
-from seedsweep.errors import DivergedError, SeedsweepError
+from seedsweep.errors import SeedsweepError
 from seedsweep.features.engines import Engine, build_engine, engine_name
-from seedsweep.features.feature_store import FeatureRows, Space
+from seedsweep.features.feature_store import Space
 from seedsweep.features.image_features import ActivationDataModule, FeatureImages
 from seedsweep.models.build import ArmBackbone
 from seedsweep.models.called import CUSTOM, acting, batchnorm_called, preprocess_called
-from seedsweep.models.checkpoint import BEST, CARD, write_checkpoint
 from seedsweep.models.classifier import FeatureNet, UpperClassifier
 from seedsweep.runs.record import FeaturesUsed
 from seedsweep.training.assemble import device_of
-from seedsweep.training.heads import HeadData, HeadFit, HeadSchedule, takes_bfloat16
 from seedsweep.training.module import ArmModule, Source
-from seedsweep.training.online import fit_online, probe_rows
+from seedsweep.training.online import fit_online
 from seedsweep.training.options import ArmSettings
 from seedsweep.training.recorder import Fitting, Outcome
+from seedsweep.training.stored import fit_head_first, fit_stored
 
 log = logging.getLogger(__name__)
+
+
+Fit = Callable[[ArmModule, Fitting], Outcome]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Images:
 
     source: Source
     used: FeaturesUsed
-    fit: Callable[[ArmModule, Fitting], Outcome]
+    fit: Fit
 
     @property
     def prepared(self) -> PreparedImages:
@@ -68,6 +68,15 @@ def images_of(config: ArmSettings, prepared: PreparedImages, backbone: ArmBackbo
         SeedsweepError: ``features=required``, and they can't be stored.
     """
     table, data = prepared.table, config.data
+
+    def head_first(fit: Fit) -> Fit:
+        if not config.trainer.head_epochs:
+            return fit
+        plain = replace(config, augment=AugmentConfig("none"))
+        return partial(
+            fit_head_first, partial(open_features, plain, prepared, replace(backbone, cut=None)), fit
+        )
+
     n_train, shape = len(table.indices("train")), backbone.stored_shape(*data.image_size)
     reason = why_online(config, backbone.lower, n_train, len(table.paths), shape)
     if reason is None:
@@ -87,10 +96,10 @@ def images_of(config: ArmSettings, prepared: PreparedImages, backbone: ArmBackbo
             activations = ActivationDataModule(
                 features, backbone.cut, data.batch_size, config.seed, config.trainer.channels_last
             )
-            return Images(activations, used, partial(fit_upper, activations))
+            return Images(activations, used, head_first(partial(fit_upper, activations)))
     augment = build_augment(config.augment, config.seed, table.digests)
     pixels = ImageDataModule(prepared, data.batch_size, config.seed, data.workers, augment)
-    return Images(pixels, FeaturesUsed(False, reason), partial(fit_online, pixels))
+    return Images(pixels, FeaturesUsed(False, reason), head_first(partial(fit_online, pixels)))
 
 
 def why_online(
@@ -184,44 +193,6 @@ def open_features(config: ArmSettings, prepared: PreparedImages, backbone: ArmBa
     return images
 
 
-def fit_stored(images: FeatureImages, module: ArmModule, how: Fitting) -> Outcome:
-    """Trains the head of ``module`` on stored features and leaves its best weights in it."""
-    config, recorder = how.config, how.recorder
-    if how.resume and (recorder.folder / "history.csv").is_file():
-        log.info("on stored features a run takes seconds: it begins anew")
-    recorder.board.start_anew()
-    fit = head_fit(config, images, module)
-    interrupted, diverged = False, None
-    best: tuple[int, dict[str, Tensor]] = (-1, {})
-    try:
-        while not fit.done:
-            signals.check()
-            recorder.start()
-            recorder.record(fit.next_epoch, config.trainer.max_epochs, fit.epoch(), config.optim.lr)
-            best = (fit.best_epoch, fit.best_state)
-    except KeyboardInterrupt:
-        interrupted = True
-    except DivergedError as error:
-        diverged = error
-    # an interruption may come between an epoch and its row: weights without a row are not kept
-    if fit.best_epoch < len(recorder.rows):
-        best = (fit.best_epoch, fit.best_state)
-    if best[1]:
-        module.classifier.head.load_state_dict(best[1])
-        _save_best(module, recorder.folder / "checkpoints" / BEST, best[0], whole=how.whole)
-    return Outcome(best[0], interrupted, "bfloat16" if fit.schedule.bfloat16 else "float32", diverged)
-
-
-def head_fit(config: ArmSettings, images: FeatureImages, module: ArmModule) -> HeadFit:
-    """Returns the training of the head of ``module`` on stored features, ready to begin; moves it to its device."""
-    device, trainer, size = device_of(config), config.trainer, config.data.batch_size
-    module.to(device)
-    bfloat16 = takes_bfloat16(config.features.head_precision, device, size)
-    schedule = HeadSchedule(trainer.max_epochs, trainer.patience, size, config.seed, bfloat16)
-    data, head = head_data(config, images, device), module.classifier.head
-    return HeadFit(head, data, config.optim, schedule, module.class_weights, module.label_smoothing)
-
-
 def fit_upper(images: ActivationDataModule, module: ArmModule, how: Fitting) -> Outcome:
     """Trains head and upper blocks on the activations at the cut, as online but for the passes below it.
 
@@ -236,31 +207,3 @@ def fit_upper(images: ActivationDataModule, module: ArmModule, how: Fitting) -> 
         return fit_online(images, module, how)
     finally:
         module.classifier = whole
-
-
-def _save_best(module: ArmModule, path: Path, epoch: int, *, whole: bool) -> None:
-    """Writes ``best.ckpt`` as Lightning does; without the backbone if not ``whole`` (a trial of a study)."""
-    state = {key: value for key, value in module.state_dict().items() if whole or ".head." in key}
-    content = {"epoch": epoch, "state_dict": state, "whole": whole, CARD: module.card}
-    write_checkpoint(content, path, durable=whole)  # a trial is soon trained anew
-
-
-def head_data(config: ArmSettings, images: FeatureImages, device: torch.device) -> HeadData:
-    """Returns a run's features and labels, on ``device``."""
-    table = images.prepared.table
-    val = torch.from_numpy(table.indices("val"))
-    probe = probe_rows(table, config.trainer.probe_images, config.data.split_seed)
-
-    def train(epoch: int) -> FeatureRows:
-        features = images.training_features(epoch)
-        return features.to(device) if isinstance(features, Tensor) else features
-
-    return HeadData(
-        train,
-        images.labels[torch.from_numpy(images.train_rows)].to(device),
-        images.plain[val].to(device),
-        images.labels[val].to(device),
-        images.plain[probe].to(device),
-        images.labels[probe].to(device),
-        table.classes,
-    )

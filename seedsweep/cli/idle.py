@@ -1,0 +1,42 @@
+"""Settings that nothing has a use for: given, they would make no difference, or arms that differ in nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from seedsweep.runs.switches import WITH_MOMENTUM
+from seedsweep.training.options import ArmSettings
+
+
+def refusal_of_idle(given: Collection[str], configs: Sequence[ArmSettings]) -> str | None:
+    """Returns a sentence about a setting that none of the runs has a use for; None: there is none.
+
+    Args:
+        given: keys of the command line, or of a study's space.
+        configs: all that they are composed to.
+    """
+    optimiser, schedule = configs[0].optim.name, configs[0].optim.schedule
+    without = f"optim.name={optimiser} has none: leave it out, or take optim=sgd"
+    frozen = "only the head is trained: leave it out, or train the backbone with backbone.freeze=false"
+    uses = {
+        "optim.momentum": (any(c.optim.name in WITH_MOMENTUM for c in configs), without),
+        "optim.nesterov": (any(c.optim.name in WITH_MOMENTUM for c in configs), without),
+        "optim.warmup": (
+            any(c.optim.schedule in ("constant", "cosine") for c in configs),
+            f"optim.schedule={schedule} has none: leave it out, or take optim.schedule=cosine",
+        ),
+        "optim.head_lr": (any(map(_trains_backbone, configs)), frozen),
+        "optim.layer_decay": (any(map(_trains_backbone, configs)), frozen),
+        "trainer.head_epochs": (
+            any(map(_trains_backbone, configs)),
+            frozen,
+        ),
+    }
+    return next(
+        (f"{key} is given, but {why}." for key, (used, why) in uses.items() if key in given and not used),
+        None,
+    )
+
+
+def _trains_backbone(config: ArmSettings) -> bool:
+    return not config.backbone.freeze or config.batchnorm.train_affine
