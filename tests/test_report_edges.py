@@ -308,6 +308,7 @@ def test_a_temperature_comes_with_what_to_do(tmp_path: Path):
     found = calibrate(boastful[300:], labels[300:], boastful[:300], labels[:300])
     told = calibration.in_words(found)
     assert "No setting of seedsweep does this" in told
+    assert "the net is overconfident in the mean" in told
     power = float(re.search(r"power ([\d.]+)", told).group(1))  # type: ignore[union-attr]
     mended = np.maximum(boastful[300:], SMALLEST) ** power
     assert np.allclose(

@@ -131,14 +131,14 @@ def _check_images(plan: Plan, to_go: int) -> None:
 
 
 def _tell_of_steps(n: int, size: int) -> None:
-    """Warns where an epoch has few steps, which learn little."""
+    """Warns where an epoch has few steps."""
     steps = -(-n // size)
     if steps < FEW_STEPS and size > SMALLEST:
         better = max(SMALLEST, 2 ** math.floor(math.log2(max(n / FEW_STEPS, 1))))
         log.warning(
-            "an epoch is only %d %s: %d training images, data.batch_size=%d. Smaller batches learn more from so few: "
-            "data.batch_size=%d, with another study.name.",
-            steps, "step" if steps == 1 else "steps", n, size, better,
+            "an epoch is only %d %s: %d training images, data.batch_size=%d. With data.batch_size=%d (and another "
+            "study.name) it has %d.",
+            steps, "step" if steps == 1 else "steps", n, size, better, -(-n // better),
         )  # fmt: skip
 
 

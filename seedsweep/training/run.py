@@ -26,7 +26,7 @@ from seedsweep.models.build import ArmBackbone, BuiltModel, write_model_summary
 from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.names import some
 from seedsweep.runs.record import SPLITS, with_departures
-from seedsweep.runs.switches import batchnorm_summary, random_and_frozen
+from seedsweep.runs.switches import Switches, batchnorm_summary, random_and_frozen
 from seedsweep.session import Session
 from seedsweep.training.assemble import SharedBackbone, build_module
 from seedsweep.training.effective import effective
@@ -113,7 +113,7 @@ def train(
             write_model_summary(module.classifier, run_dir / "model_summary.txt", (3, height, width))
         weights = backbone.weights.note or backbone.weights.source
         named = with_departures(label, list(given.departures))
-        norms, trained = batchnorm_summary(switches.batchnorm), _what_is_trained(config, built)
+        norms, trained = batchnorm_summary(switches.batchnorm), _what_is_trained(config, built, switches)
         log.info("%s: %s (%s), %s, %s", named, backbone.name, weights, norms, trained)
         source, freeze = backbone.weights.source, config.backbone.freeze
         if warning := random_and_frozen(source, freeze, backbone.train_from):
@@ -224,12 +224,13 @@ def _images(config: ArmSettings, run_dir: Path, given: Given, resume: bool) -> P
     return prepare_images(config.data, config.cache_dir, checks=checks)
 
 
-def _what_is_trained(config: ArmSettings, built: BuiltModel) -> str:
+def _what_is_trained(config: ArmSettings, built: BuiltModel, switches: Switches) -> str:
     if config.backbone.freeze:
         affine = any(parameter.requires_grad for parameter in built.classifier.backbone.parameters())
         return "frozen but for BatchNorm's scale and shift" if affine else "frozen"
     cut = built.backbone.train_from
-    return f"trained from {cut} on" if cut else "all layers trained"
+    held = " but BatchNorm" if switches.batchnorm.layers and not switches.batchnorm.train_affine else ""
+    return f"trained from {cut} on{held and ','}{held}" if cut else f"all layers trained{held}"
 
 
 @contextmanager

@@ -103,9 +103,11 @@ def _against_start(material: Material, winner: dict[str, Any]) -> str:
         )
     if start["trial"] == winner.get("trial"):
         return "That is the setting the study began with: no other was better once trained again with fresh seeds."
+    n = len(start["values"])
+    seeds = "as many fresh seeds" if n == len(winner["values"]) else f"{n} fresh seed{'s' if n > 1 else ''}"
     less = with_sign(start["mean"] - winner["mean"]).lstrip("−")
     return (
-        f"The setting the study began with reaches {percent(start['mean'])} % with as many fresh seeds, {less} points "
+        f"The setting the study began with reaches {percent(start['mean'])} % with {seeds}, {less} points "
         f"less{_compared(material, winner, start)}."
     )
 

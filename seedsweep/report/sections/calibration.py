@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from seedsweep.errors import SeedsweepError
 from seedsweep.report.blocks import Facts, Figure, Figures, Section, Text, percent
 from seedsweep.report.contents import Material
@@ -43,8 +45,12 @@ def in_words(found: Calibration) -> str:
     on = f"On {found.n} test images"
     if found.ece <= found.ece_by_chance:
         return f"{on}, confidence and accuracy agree within chance."
-    way = "overconfident" if found.temperature > 1 else "underconfident"
-    apart = f"{on} the net is {way}: confidence and accuracy are {percent(found.ece)} points apart. "
+    bins = found.reliability
+    excess = float(np.nansum((bins.confidence - bins.accuracy) * bins.count))  # images
+    way = "overconfident" if excess > 0 else "underconfident"
+    apart = (
+        f"{on} the net is {way} in the mean: confidence and accuracy are {percent(found.ece)} points apart. "
+    )
     divisor = f"{found.temperature:.2f}"
     if found.loss_scaled >= found.loss:
         return f"{apart}Dividing its logits by {divisor} does not help."
