@@ -138,6 +138,19 @@ def test_any_nesting_and_files_that_are_no_images(
     assert "4 of 6 images" in out
 
 
+def test_an_earlier_table_outlives_images_that_can_not_be_read(
+    online: Path, capsys: pytest.CaptureFixture[str]
+):
+    Path("bad").mkdir()
+    (Path("bad") / "text.png").write_text("no image")
+    Path("p.csv").write_text("of an earlier call")
+    assert main(["task=predict", f"checkpoint={online}", "data.root=bad", "predict.out=p.csv", TORCH]) == 2
+    assert "none of the 1 images of bad can be read" in capsys.readouterr().err
+    assert Path("p.csv").read_text() == "of an earlier call"
+    assert [row["path"] for row in read(Path("p_unreadable.csv"))] == ["text.png"]
+    assert not Path("p_partial.csv").exists()
+
+
 def test_the_job_folder_is_the_place_without_a_name(online: Path, photographs: Path):
     (Path("few") / "x").mkdir(parents=True)
     shutil.copy(next(photographs.rglob("*.*g")), Path("few/x"))

@@ -26,7 +26,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         folder: of this job; predictions.csv goes there unless ``predict.out`` says otherwise.
 
     Raises:
-        SeedsweepError: no checkpoint, no images, or a table that can't be written.
+        SeedsweepError: no checkpoint, no image that can be read, or a table that can't be written.
         KeyboardInterrupt: the user stopped it; the images until then are in a table called ..._partial.
     """
     from seedsweep.export import given_files as given
@@ -61,8 +61,10 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
             )
         if found.interrupted:
             out = part  # a part must not take the place of an earlier whole table
-        else:
+        elif found.n:
             part.replace(out)
+        else:
+            part.unlink()
         bad = out.with_name(f"{out.stem}_unreadable.csv")
         classify.write_unreadable(bad, found.unreadable)
         others = out.with_name(f"{out.stem}_left_out.csv")
@@ -70,6 +72,11 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         write_left_out(walked.left_out, root, others)
     except OSError as error:
         raise SeedsweepError(f"predict.out={out} can't be written ({error.strerror or error}).") from error
+    if not (found.n or found.interrupted):
+        raise SeedsweepError(
+            f"none of the {len(images):,} images of {config.data.root} can be read, so no table was written: {bad} "
+            "says why of each."
+        )
     console = Console(highlight=False, soft_wrap=True)
     for name, count in found.counts.most_common():
         console.print(f"{count:>8,}  {count / found.n:>6.1%}  {name}", markup=False)
