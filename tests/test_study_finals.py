@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -13,6 +14,7 @@ from study_stub import ALL, SCORES, Arm, result, run, study
 from seedsweep.cli.config.schema import Config
 from seedsweep.cli.main import main
 from seedsweep.study import close
+from seedsweep.study.main_process import Progress
 from seedsweep.study.reevaluation import Finalist
 from seedsweep.training import run as training
 
@@ -104,3 +106,10 @@ def test_the_winner_of_no_study(arm: Arm, capsys: pytest.CaptureFixture[str]) ->
     assert run(n=1) == 0
     assert main(["+experiment=best_of_t"]) == 2
     assert "(there are: s)" in capsys.readouterr().err
+
+
+def test_a_failed_re_evaluation_is_called_by_its_trial() -> None:
+    attrs = {"slot": 3001, "of": 3, "reason": "no memory", "overrides": ["optim.lr=0.001", "seed=1002"]}
+    failed = optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, user_attrs=attrs)
+    line = Progress._line(SimpleNamespace(), failed)  # type: ignore[arg-type]
+    assert line == "again: trial 3 failed: no memory  (optim.lr=0.001, seed=1002)"

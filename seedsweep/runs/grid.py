@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from seedsweep.errors import DamagedError
+from seedsweep.overrides import short_setting
 from seedsweep.runs.held_out import DIFFERENT, HeldOut, by_digest, title_of
 from seedsweep.runs.record import with_departures
 from seedsweep.runs.recorded import GRID
@@ -132,7 +133,7 @@ def _in_short(run: RunResult) -> dict[str, str]:
         "features.views": about["features"].get("views"),
     }
     shown["backbone.weights"] = about["weights"].get("path") or about["weights"].get("source")
-    return {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in shown.items()}
+    return {key: short_setting(key, value).partition("=")[2] for key, value in shown.items()}
 
 
 def _damaged(folder: Path, reason: str) -> RunResult:
