@@ -26,11 +26,11 @@ def make(root: Path, counts: dict[str, int], prefix: str = "img") -> Path:
     return root
 
 
-def prepare(root: Path, manifest: Path | None = None, **settings: object) -> PreparedImages:
+def prepare(root: Path, written: Path | None = None, **settings: object) -> PreparedImages:
     config = DataConfig(name="folder", root=str(root), image_size=[16, 16], **settings)
     prepared = prepare_images(config, root)
-    if manifest is not None:
-        write_manifest(prepared.table, manifest)
+    if written is not None:
+        write_manifest(prepared.table, written)
     return prepared
 
 
@@ -107,6 +107,18 @@ def spoil(root: Path) -> Path:
     return root
 
 
+def listed(root: Path, splits: dict[str, str]) -> PreparedImages:
+    """Prepares the images that a manifest names: one of each class for each of its splits."""
+    make(root / "images", {"a": 5, "b": 5})
+    rows = [
+        f"{name}/img0_{at}.png,{name},{split}"
+        for name, of in splits.items()
+        for at, split in enumerate(of.split(","))
+    ]
+    (root / "m.csv").write_text("\n".join(["path,class,split", *rows]))
+    return prepare(root / "images", None, manifest=str(root / "m.csv"), group_regex="(img.)")
+
+
 MISTAKES = {
     "did you mean": lambda p: prepare(make(p / "seeds", {"a": 5, "b": 5}).with_name("sedes")),
     "holds no images": lambda p: prepare(p),
@@ -115,6 +127,9 @@ MISTAKES = {
     "is no folder; did you mean": lambda p: prepare(make(p / "seeds", {"good": 4}).parent / "seedz"),
     "is not read by data=demo": lambda p: prepare_images(DataConfig(name="demo", root="x"), p),
     "one class only": lambda p: prepare(make(p, {"a": 9})),
+    "has no image that can be used": lambda p: prepare(spoil(make(p, {"good": 0})), on_bad_image="skip"),
+    r"the manifest of the images below .* has one class only \(a\)": lambda p: listed(p, {"a": "train"}),
+    r"Class b has no image in the val split\.$": lambda p: listed(p, {"a": "train,val", "b": "train"}),
     "Class b has 2 images, fewer than the 3 splits": lambda p: prepare(make(p, {"a": 9, "b": 2})),
     "b is missing in val, c is missing in train": lambda p: (
         make(p / "train", {"a": 3, "b": 3}),

@@ -211,9 +211,13 @@ def _table(
     files = [file for file, _ in pairs]
     classes = sorted({file.label for file in files})
     if len(classes) < 2:
-        raise SeedsweepError(
-            f"{root} has one class only ({', '.join(classes)}): there is nothing to tell apart."
+        where = (
+            printable(str(root))
+            if rows is None
+            else f"the manifest of the images below {printable(str(root))}"
         )
+        what = f"one class only ({classes[0]})" if classes else "no image that can be used"
+        raise SeedsweepError(f"{where} has {what}: there is nothing to tell apart.")
     labels = np.asarray([classes.index(file.label) for file in files], dtype=np.int64)
     paths = [file.path for file in files]
     named = {Path(root, row.path): row.group for row in rows or ()}
