@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -436,3 +437,17 @@ def test_a_tilde_in_a_file_is_the_users_home(in_tmp: Path, monkeypatch: pytest.M
     assert folders[0].parent == home / "results/mine"
     assert {folder.parents[1] for folder in folders[1:]} == {home / "grids/grid"}
     assert not Path("~").exists()
+
+
+def test_a_defect_before_any_folder_is_there_has_a_file_of_its_own(tmp_path: Path):
+    code = (
+        "from seedsweep.cli import main as cli; cli._main = lambda args: 1 / 0; raise SystemExit(cli.main())"
+    )
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    (log,) = tmp_path.glob("seedsweep-*.log")
+    assert done.returncode == 3
+    assert done.stderr == (
+        f"seedsweep: a defect of ours (ZeroDivisionError: division by zero); the details are in {log}.\n"
+    )
+    assert "Traceback" in log.read_text()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 
 from seedsweep import disk, signals, streams
@@ -40,11 +42,24 @@ def main(argv: Sequence[str] | None = None) -> int:
                 text = str(error)
             elif isinstance(error, OSError) and error.filename is not None:
                 text = disk.sentence(error, {}) or f"{error.filename}: {error.strerror}."
+            elif of_process:
+                return _say_defect(error)
             else:
                 raise
             lines = (line.strip() for line in text.splitlines())
             print(f"seedsweep: {' '.join(lines)}", file=sys.stderr)
             return SOME_FAILED if isinstance(error, DivergedError) else USER_ERROR
+
+
+def _say_defect(error: Exception) -> int:
+    """Writes the traceback of an error that no folder is there for into a file of its own."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="seedsweep-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+    ) as file:
+        traceback.print_exception(error, file=file)
+    text = f"a defect of ours ({type(error).__name__}: {error}); the details are in {file.name}."
+    print(f"seedsweep: {' '.join(text.split())}", file=sys.stderr)
+    return DEFECT
 
 
 def _main(args: list[str]) -> int:
