@@ -169,6 +169,32 @@ def test_a_run_goes_on_with_the_corrections_that_it_began_with(root: Path, tmp_p
         pinned()
 
 
+def test_equal_files_in_two_classes_are_used_once_their_labels_agree(root: Path, tmp_path: Path):
+    images = shutil.copytree(root, tmp_path / "images")
+    twin = {
+        of(read(images, None))[name][1]: name
+        for name in ("gut/7.png", "gut/8.png", "gut/9.png", "gut/10.png")
+    }
+    held_out = next(name for split, name in twin.items() if split != "train")
+    shutil.copy(images / held_out, images / "=faul" / "copy.png")
+    given, pin = tmp_path / "c.csv", Pin.of_grid(tmp_path / "g" / "manifest_1.csv")
+    assert held_out not in of(read(images, None))
+
+    def pinned(label: str) -> PreparedImages:
+        written([HEAD, ["'=faul/copy.png", label, "change"], [CHANGED, "=faul", ""]], given)
+        return pinned_images(config(images, given), tmp_path, pin)
+
+    for label, used in (("gut", True), ("=faul", False)):
+        first, again = pinned(label), pinned(label)
+        assert (held_out in of(first)) == used
+        assert of(again) == of(first)
+        assert corrected(first).counts["changed"] == 1 + used
+        assert held_out not in corrected(first).before.names(), "a run without corrections has it not"
+        assert corrected(again).before.names() == corrected(first).before.names()
+        assert corrected(again).is_whole
+        shutil.rmtree(tmp_path / "g")
+
+
 @pytest.fixture(scope="module")
 def wrong(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Dark and light images, a quarter of them filed under the other class; and the list of these."""

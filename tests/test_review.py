@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,7 +17,11 @@ from seedsweep.cli.main import main
 from seedsweep.data.corrections import Correction, read_corrections
 from seedsweep.data.options import DataConfig
 from seedsweep.data.prepare import PreparedImages, prepare_images
-from seedsweep.diagnosis.in_doubt import InDoubt
+from seedsweep.diagnosis.audited import Audited
+from seedsweep.diagnosis.in_doubt import InDoubt, in_doubt
+from seedsweep.diagnosis.subject import Subject
+from seedsweep.digest import digest_of
+from seedsweep.errors import SeedsweepError
 from seedsweep.report.review import MOST, write_review
 
 CLASSES = ['\'=1+1|"x"', "<b>gut & \"schön\", 'sehr'", "müde"]  # in their order
@@ -183,6 +187,46 @@ def test_no_more_than_a_page_holds(prepared: PreparedImages, tmp_path: Path, mon
     assert MOST == 500
     assert write_review(prepared, [], tmp_path) is None
     assert not page.exists()
+
+
+class WithoutFeatures:
+    """What is diagnosed where no features can be had."""
+
+    folder = None
+
+    def __init__(self, prepared: PreparedImages) -> None:
+        self.prepared, self.audited = prepared, Audited(prepared, None)
+
+    @property
+    def out_of_fold(self) -> None:
+        raise SeedsweepError("no weights")
+
+
+def test_one_photograph_in_two_classes_is_shown_wherever_it_is(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    for n in range(40):
+        path = tmp_path / "images" / "ab"[n % 2] / f"{n}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (20, 20, 3), np.uint8)).save(path)
+    table = prepare(tmp_path / "images").table
+    copied = [table.paths[table.indices(split)[0]] for split in ("train", "val", "test")]
+    for path in copied:
+        other = path.parents[1] / "ab"["ba".index(path.parent.name)]
+        (other / f"copy_{path.name}").write_bytes(path.read_bytes())
+    prepared = prepare(tmp_path / "images")
+    found = {each.path.name: each for each in in_doubt(cast(Subject, WithoutFeatures(prepared)))}
+    assert found.keys() == {name for path in copied for name in (path.name, f"copy_{path.name}")}
+    for path in copied:
+        assert found[path.name].twin == found[f"copy_{path.name}"].path
+        assert found[path.name].digest == found[f"copy_{path.name}"].digest == digest_of(path)
+        assert found[path.name].label == path.parent.name
+    page = write_review(prepared, list(found.values()), tmp_path)
+    assert page is not None
+    assert {each["split"] for each in content(page)["images"]} >= {"out of validation and test"}
+
+
+def prepare(root: Path) -> PreparedImages:
+    return prepare_images(DataConfig(name="folder", root=str(root), image_size=[16, 16]), root.parent)
 
 
 def test_the_loop(in_tmp: Path, capsys: pytest.CaptureFixture[str]):

@@ -61,6 +61,11 @@ class Correction:
     group: str = ""
     source: str = ""
 
+    @property
+    def is_out(self) -> bool:
+        """Whether it leaves out an image that would be used."""
+        return bool(self.was) and self.action == LEAVE_OUT
+
 
 @dataclass(frozen=True)
 class Corrected:
@@ -68,7 +73,7 @@ class Corrected:
 
     Attributes:
         corrections: as they were applied.
-        before: the table without them, split alike.
+        before: the table of a run without them, split alike.
         pixels: of ``before``.
     """
 
@@ -92,8 +97,7 @@ class Corrected:
     @property
     def is_whole(self) -> bool:
         """Whether all images that were left out are still there."""
-        out = [each for each in self.corrections if each.was and each.action == LEAVE_OUT]
-        return all(os.path.isfile(self.before.root / each.path) for each in out)
+        return all(os.path.isfile(self.before.root / each.path) for each in self.corrections if each.is_out)
 
 
 def told(changed: int, kept: int, left_out: int) -> str:
@@ -200,7 +204,7 @@ def undone(rows: Sequence[Row], corrections: Sequence[Correction], root: Path) -
     out = [
         Row(each.path, each.was, each.split, each.group, each.digest, each.line)
         for each in corrections
-        if each.was and each.path not in there and os.path.isfile(Path(root, each.path))
+        if each.is_out and each.path not in there and os.path.isfile(Path(root, each.path))
     ]
     return [replace(row, label=was.get(row.path, row.label)) for row in rows] + out
 
@@ -277,7 +281,7 @@ def left_out_by(corrected: Corrected) -> list[LeftOut]:
     return [
         LeftOut(Path(root, each.path), each.was, "image(s)", WHY)
         for each in corrected.corrections
-        if each.was and each.action == LEAVE_OUT
+        if each.is_out
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,15 +50,7 @@ def leave_out_contradicting(table: ImageTable, pixels: Pixels) -> tuple[ImageTab
     out = contradicting(table.digests, table.labels) & (table.splits != "train")
     if not out.any():
         return table, pixels, []
-    keep = np.flatnonzero(~out)
-    kept = replace(
-        table,
-        paths=[table.paths[row] for row in keep],
-        labels=table.labels[keep],
-        splits=table.splits[keep],
-        groups=[table.groups[row] for row in keep],
-        digests=[table.digests[row] for row in keep],
-    )
+    keep = np.flatnonzero(~out).tolist()
     gone = [
         LeftOut(
             table.paths[row],
@@ -69,4 +60,4 @@ def leave_out_contradicting(table: ImageTable, pixels: Pixels) -> tuple[ImageTab
         )
         for row in np.flatnonzero(out)
     ]
-    return kept, pixels.select(keep.tolist()), gone
+    return table.part(keep), pixels.select(keep), gone

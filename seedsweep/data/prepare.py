@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +148,9 @@ def prepare_images(
         _refuse_lacking(table, f": {name} leaves it none.")
         log.info("%s: %s; the files are as they were", name, told(**corrected.counts))
         left_out = left_out + left_out_by(corrected)
+        if given is None and config.contradictions == "train":  # as a run without corrections has them
+            before, pixels_before, _ = leave_out_contradicting(corrected.before, corrected.pixels)
+            corrected = replace(corrected, before=before, pixels=pixels_before)
     if rows is None and config.contradictions == "train":
         table, pixels, out = leave_out_contradicting(table, pixels)
         log_left_out(out)

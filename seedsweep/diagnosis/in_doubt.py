@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from seedsweep.data.equal_files import TWO_LABELS
 from seedsweep.data.manifest import ImageTable
+from seedsweep.data.walk import LEFT_OUT, LeftOut, read_left_out
 from seedsweep.diagnosis.checks.duplicates import find_pairs
 from seedsweep.diagnosis.checks.label_errors import find_doubts
 from seedsweep.diagnosis.subject import Subject
+from seedsweep.digest import digest_of
 from seedsweep.errors import SeedsweepError
 
 
@@ -45,11 +48,35 @@ class InDoubt:
         return cls(table.paths[row], label, split, table.digests[row], reason, score, likely)
 
 
+def _with_two_labels(subject: Subject) -> list[InDoubt]:
+    """Returns images that are out of validation and test, as an equal file is in another class."""
+    prepared, folder = subject.prepared, subject.folder
+    left_out = read_left_out(folder / LEFT_OUT, prepared.table.root) if folder else prepared.left_out
+    files: dict[str, list[LeftOut]] = {}
+    for each in left_out:
+        if each.what == TWO_LABELS and each.path.is_file():
+            files.setdefault(digest_of(each.path), []).append(each)
+    return [
+        InDoubt(
+            each.path,
+            each.label,
+            "out of validation and test",
+            digest,
+            "The same file is also filed under {}.".format(", ".join(sorted({one.label for one in others}))),
+            1.0,
+            twin=others[0].path,
+        )
+        for digest, equal in files.items()
+        for each in equal
+        if (others := [one for one in equal if one.label != each.label])
+    ]
+
+
 def in_doubt(subject: Subject) -> list[InDoubt]:
     """Returns all images of a subject whose label is in doubt; by features only where they can be had."""
     facts = subject.audited
     table = facts.table
-    found = []
+    found = _with_two_labels(subject)
     for pair in find_pairs(table.digests, facts.small):
         for row, twin in ((pair.first, pair.second), (pair.second, pair.first)):
             if table.labels[row] != table.labels[twin]:
