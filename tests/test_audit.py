@@ -17,10 +17,9 @@ from seedsweep.data.images import read_image
 from seedsweep.data.walk import sentences
 from seedsweep.diagnosis.audited import FileFacts, thumbnails
 from seedsweep.diagnosis.charts import draw_sheet
-from seedsweep.diagnosis.checks import imbalance, label_errors, photograph_split
+from seedsweep.diagnosis.checks import imbalance, photograph_split
 from seedsweep.diagnosis.checks.data_files import left_out
 from seedsweep.diagnosis.checks.duplicates import find_pairs
-from seedsweep.diagnosis.checks.label_errors import Doubt, find_doubts
 from seedsweep.diagnosis.checks.shortcuts import cue_tables, measure_cue
 from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.diagnosis.grouping import measure_grouping
@@ -29,7 +28,6 @@ from seedsweep.diagnosis.out_of_fold import (
     OutOfFold,
     components,
     folds_of,
-    neighbour_votes,
     outside_fold,
     was_asked,
 )
@@ -216,28 +214,6 @@ def test_blank_images_are_no_near_duplicates():
     assert [(p.first, p.second) for p in find_pairs(list("aaba"), blank)] == [(0, 1), (0, 3)]
 
 
-def test_only_flipped_labels_are_doubted():
-    """Six clusters: no correct label is doubted, and the true class is suggested."""
-    rng = np.random.default_rng(0)
-    truth = rng.integers(0, 6, 900)
-    features = (rng.normal(0, 1, (900, 16)) + 9 * np.eye(6, 16)[truth]).astype(np.float32)
-    labels, wrong = truth.copy(), rng.choice(900, 45, replace=False)
-    labels[wrong] = (labels[wrong] + rng.integers(1, 6, 45)) % 6
-    names = [str(row) for row in range(900)]
-
-    parts = components(features)
-
-    def doubts(given: np.ndarray) -> list[Doubt]:
-        votes = neighbour_votes(parts, given, names, 6)
-        return find_doubts(outside_fold(parts, given, None, 6), votes, given)
-
-    found = doubts(labels)
-    assert {doubt.row for doubt in found} <= set(wrong.tolist())
-    assert len(found) >= 0.7 * len(wrong)
-    assert all(doubt.suggested == truth[doubt.row] for doubt in found)
-    assert doubts(truth) == []
-
-
 def test_folds_keep_groups_together():
     labels = np.arange(60) % 3
     groups = [str(row // 6) for row in range(60)]
@@ -280,34 +256,9 @@ def test_a_class_of_one_group_is_not_doubted():
     features = clouds(labels, labels)  # the class is all there is to see
     made = outside_fold(components(features), labels, groups, 3)
     assert list(np.unique(labels[~was_asked(made, labels)])) == [2]
-    made[labels == 2] = [0.99, 0.01, 0]  # as sure of another as a net can be that never saw the third
-    votes = np.tile([1.0, 0, 0], (len(labels), 1))
-    assert {doubt.given for doubt in find_doubts(made, votes, labels)} <= {1}
 
 
-def test_no_class_is_suggested_that_the_probe_never_met():
-    """The third class lies in one group: what it gets itself, nothing, is no threshold for others."""
-    labels = np.repeat([0, 1, 2], 40)
-    made = np.eye(3)[labels] * 0.9 + 0.05
-    made[labels == 2] = [0.6, 0.4, 0]
-    made[0] = [0.01, 0.45, 0.54]  # sure of nothing but that it is not of the first
-    votes = np.tile([0.0, 0.5, 0.5], (len(labels), 1))
-    assert find_doubts(made, votes, labels) == []
-    made[0] = [0.01, 0.97, 0.02]
-    assert [(doubt.row, doubt.suggested) for doubt in find_doubts(made, votes, labels)] == [(0, 1)]
-
-
-def test_thresholds_are_of_the_images_that_were_asked():
-    """A fold without the second class in training: its images there would pull the class's threshold to a half."""
-    labels = np.repeat([0, 1], 40)
-    made = np.where(labels[:, None] == 0, [0.9, 0.1], [0.1, 0.9])
-    made[60:] = [1, 0]
-    made = np.column_stack([made, np.zeros(80)])
-    made[0] = [0.01, 0.6, 0.39]
-    assert find_doubts(made, np.zeros((80, 3)), labels) == []
-
-
-def test_the_probes_accuracy_is_of_the_images_that_were_asked(tmp_path: Path):
+def test_the_probes_accuracy_is_of_the_images_that_were_asked():
     """Half of the images are of a class in one group: the others' labels can be judged all the same."""
     labels = np.repeat([0, 1, 2], [50, 50, 100])
     made = np.eye(3)[labels] * 0.9 + 0.05
@@ -317,9 +268,6 @@ def test_the_probes_accuracy_is_of_the_images_that_were_asked(tmp_path: Path):
     assert seen.acc == 1
     seen.probabilities[:15] = [0.05, 0.9, 0.05]
     assert seen.acc == 0.85
-    facts = SimpleNamespace(table=SimpleNamespace(classes=["a", "b", "c"]))
-    finding = label_errors.check(SimpleNamespace(audited=facts, out_of_fold=seen), tmp_path)
-    assert (finding.verdict, finding.sentence) == (Verdict.FINE, "No label is clearly contradicted.")
 
 
 @pytest.mark.parametrize(
@@ -420,23 +368,6 @@ def test_class_sizes_of_strange_names(tmp_path: Path):
     counts = np.asarray([30, 20])
     drawn = imbalance._draw(["$x_{$", "a$b"], counts, counts // 4, tmp_path)
     assert Image.open(tmp_path / drawn).size[0] > 500
-
-
-@pytest.mark.parametrize(
-    ("sure", "doubts", "said"), [(0.6, 0, "75% are asked for"), (0.9, 1, "fewer than the 1%")]
-)
-def test_thresholds_are_told_by_their_value(
-    sure: float, doubts: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    labels = np.arange(200) % 2
-    seen = SimpleNamespace(
-        labels=labels, rows=np.arange(200), probabilities=None, votes=None, acc=sure, asked=labels >= 0
-    )
-    table = SimpleNamespace(classes=["a", "b"], paths=[tmp_path / f"{row}.png" for row in range(200)])
-    found = [Doubt(row, 0, 1, 0.9) for row in range(doubts)]
-    facts = SimpleNamespace(table=table, name=lambda row: str(row), draw=lambda *_, **__: None)
-    monkeypatch.setattr(label_errors, "find_doubts", lambda *_: found)
-    assert said in label_errors.check(SimpleNamespace(audited=facts, out_of_fold=seen), tmp_path).sentence
 
 
 def test_the_checks_take_their_place_in_a_diagnosis(tmp_path: Path):

@@ -87,7 +87,7 @@ def in_doubt(subject: Subject) -> list[InDoubt]:
         seen = subject.out_of_fold
     except SeedsweepError:  # the checks said so
         return found
-    for doubt in find_doubts(seen.probabilities, seen.votes, seen.labels):
+    for doubt in find_doubts(seen.noise.looks, seen.counted_as[seen.labels]):
         likely = table.classes[doubt.suggested]
         reason = f"A linear probe and the most similar images say {likely}."
         found.append(InDoubt.of_row(table, int(seen.rows[doubt.row]), reason, doubt.margin, likely))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
 
 from seedsweep.diagnosis.audited import Audited
+from seedsweep.diagnosis.label_noise import Noise, estimate_noise, tells_classes, told_apart
 from seedsweep.errors import SeedsweepError
 
 FOLDS = 5
 COMPONENTS = 128  # principal components of the features that the probe reads
 NEIGHBOURS = 10
 BLOCK = 1024
+RANDOM = 0.15  # share of labels given at random from which on they may be what hides a difference
 
 Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
@@ -33,6 +36,8 @@ class OutOfFold:
         labels: [n].
         probabilities: [n, K] of a linear probe, out of fold.
         votes: [n, K] shares of the classes among the nearest others.
+        groups: [n] names of photographs, which the probe has seen nothing of.
+        copies: [n] names; equal for equal files.
     """
 
     parts: NDArray[np.float64]
@@ -40,6 +45,8 @@ class OutOfFold:
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]
     votes: NDArray[np.float64]
+    groups: Sequence[str] = ()
+    copies: Sequence[str] = ()
 
     @property
     def asked(self) -> NDArray[np.bool_]:
@@ -50,6 +57,50 @@ class OutOfFold:
     def acc(self) -> float:
         """Accuracy of the probe, out of fold, on the images that it could classify correctly."""
         return float((self.probabilities.argmax(1) == self.labels)[self.asked].mean())
+
+    @cached_property
+    def single(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The same predictions [n, K] by all other images, those of the same photograph too, but no copy of the file.
+
+        They find more single wrong labels: another photograph may look different in all its images.
+        """
+        classes = self.probabilities.shape[1]
+        return (
+            outside_fold(self.parts, self.labels, self.copies, classes),
+            neighbour_votes(self.parts, self.labels, self.copies, classes),
+        )
+
+    @cached_property
+    def alike(self) -> list[tuple[int, int, float, float]]:
+        """Pairs of classes that the features tell apart no better than chance, see :func:`told_apart`.
+
+        None where so many labels look as if given at random that these may hide a difference, nor where the features
+        tell no class from another.
+        """
+        if not tells_classes(self.single[0], self.labels):
+            return []
+        found = [each for each in told_apart(*self.single, self.labels) if each[2] <= each[3]]
+        if found and self._noise(np.arange(self.probabilities.shape[1])).spread > RANDOM:
+            return []
+        return found
+
+    @cached_property
+    def counted_as(self) -> NDArray[np.int64]:
+        """A class number for each [K]: of :attr:`alike` classes that of the first."""
+        made = np.arange(self.probabilities.shape[1])
+        for a, b, *_ in self.alike:
+            made[made == made[b]] = made[a]
+        return made
+
+    @cached_property
+    def noise(self) -> Noise:
+        """What is estimated of wrong labels; :attr:`alike` classes count as one."""
+        return self._noise(self.counted_as)
+
+    def _noise(self, counted_as: NDArray[np.int64]) -> Noise:
+        merged = np.eye(len(counted_as))[counted_as]
+        probabilities, votes = (each @ merged for each in self.single)
+        return estimate_noise(probabilities, votes, counted_as[self.labels], self.groups, merged.mean(0))
 
 
 def out_of_fold(facts: Audited, parts: NDArray[np.float64], rows: NDArray[np.int64]) -> OutOfFold:
@@ -72,6 +123,8 @@ def out_of_fold(facts: Audited, parts: NDArray[np.float64], rows: NDArray[np.int
         labels,
         outside_fold(parts, labels, groups, classes),
         neighbour_votes(parts, labels, groups, classes),
+        groups,
+        [facts.table.digests[row] for row in rows],
     )
 
 
@@ -148,7 +201,11 @@ def components(features: NDArray[np.float32], count: int = COMPONENTS) -> NDArra
 
 
 def outside_fold(
-    parts: NDArray[np.float64], labels: NDArray[np.int64], groups: Sequence[str] | None, classes: int
+    parts: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    groups: Sequence[str] | None,
+    classes: int,
+    learned: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     """Returns each image's class probabilities [N, classes] by a logistic regression that has not seen its group.
 
@@ -157,14 +214,18 @@ def outside_fold(
         labels: [N] class numbers.
         groups: [N] names; None: every image by itself.
         classes: how many there are.
+        learned: [N] images that it may learn from; None: all.
 
     Raises:
         SeedsweepError: too few groups.
     """
     probe = LogisticRegression(C=0.1, max_iter=300)
+    folds = folds_of(labels, groups)
+    if learned is not None:
+        folds = [(train[learned[train]], test) for train, test in folds]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class that is missing in a fold; a fit that is near enough
-        found = cross_val_predict(probe, parts, labels, cv=folds_of(labels, groups), method="predict_proba")
+        found = cross_val_predict(probe, parts, labels, cv=folds, method="predict_proba")
     made = np.zeros((len(labels), classes))
     made[:, np.unique(labels)] = found
     return made

@@ -1,29 +1,36 @@
-"""Likely label errors: confident learning (Northcutt, Jiang and Chuang 2021) on a probe's out-of-fold predictions."""
+"""Wrong labels: how many there are beyond what hard images explain, which, and what they cost."""
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.diagnosis.audited import EXAMPLES
+from seedsweep.diagnosis.audited import EXAMPLES, Audited
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
-from seedsweep.diagnosis.out_of_fold import was_asked
+from seedsweep.diagnosis.label_noise import Noise, tells_classes
+from seedsweep.diagnosis.out_of_fold import OutOfFold, outside_fold
+from seedsweep.diagnosis.probes import floor_of
 from seedsweep.diagnosis.subject import Subject
+from seedsweep.names import cell, open_csv
+from seedsweep.whole import replacing
 
 CHECK = Check(
     "label_errors",
     "Label errors",
     88,
-    "Images of training and validation whose label a linear probe that has not seen them, and their nearest "
-    "neighbours, both contradict clearly.",
+    "The share of wrong labels that explains best how a linear probe that has not seen them, and the most similar "
+    "images, contradict the labels of training and validation; hard images contradict them otherwise.",
 )
-SOME, MANY = 0.01, 0.10  # of the images
-WEAK = 0.5  # of the way from the largest class to all: a probe below it is too weak to doubt a label
-OWN_CHANCE = 0.02  # probability of the given label
-OWN_VOTES = 0.1  # share of the neighbours that may still have the given label
+FEW = 0.005  # of the images, at the low end of the interval: less is no more than a guess
+MANY = 0.02  # likewise: a fault
+HALF = 0.2  # of a class's images filed under one other class: a fault, however small the class
+LISTED = 0.5  # probability of the given label, below which an image is listed
+FILE = "doubtful_labels.csv"
+COLUMNS = ("path", "class", "likely_class", "score", "split")
 
 
 @dataclass(frozen=True)
@@ -36,76 +43,160 @@ class Doubt:
     margin: float
 
 
+@dataclass(frozen=True)
+class Cost:
+    """Accuracy of a probe on unseen photographs, and what wrong labels take from it.
+
+    Attributes:
+        told: as the given labels tell it.
+        likely: where no doubtful image is learned from, judged by the likely true labels.
+        learned: how much of the difference comes from learning wrong labels; the rest, from judging by them.
+        error: standard error of ``likely - told``, over photographs.
+    """
+
+    told: float
+    likely: float
+    learned: float
+    error: float
+
+
 def check(subject: Subject, folder: Path) -> Finding:
-    """Lists the images whose label is most in doubt."""
+    """Estimates the share of wrong labels and their cost, and lists the images in doubt."""
     facts, seen = subject.audited, subject.out_of_fold
-    classes = facts.table.classes
-    doubts = find_doubts(seen.probabilities, seen.votes, seen.labels)
-    share = len(doubts) / len(seen.labels)
-    shown = [(int(seen.rows[doubt.row]), doubt) for doubt in doubts[:EXAMPLES]]
+    noise, classes = seen.noise, facts.table.classes
+    doubts = find_doubts(noise.looks, seen.counted_as[seen.labels])
+    write_doubts(doubts, facts, seen, folder / FILE)
     evidence: Evidence = {
         "images": len(seen.labels),
         "probe": seen.acc,
+        "share": noise.share,
+        "share_low": noise.low,
+        "share_high": noise.high,
+        "spread": noise.spread,
+        "pairs": [[classes[true], classes[given], share] for true, given, share in noise.pairs],
+        "by_split": _by_split(noise, facts, seen),
         "doubtful": len(doubts),
-        "share": share,
         "examples": [
-            [facts.name(row), classes[doubt.given], classes[doubt.suggested], round(doubt.margin, 3)]
-            for row, doubt in shown
+            [facts.name(int(seen.rows[each.row])), classes[seen.labels[each.row]],
+             classes[each.suggested], round(each.margin, 3)]
+            for each in doubts[:EXAMPLES]
         ],
-        "not_listed": len(doubts) - len(shown),
+        "not_listed": max(0, len(doubts) - EXAMPLES),
+    }  # fmt: skip
+    picture = _draw(doubts, facts, seen, folder) if doubts else None
+    listed = _listed(doubts, facts, seen)
+    if not noise.found:
+        if not tells_classes(seen.single[0], seen.labels):
+            floor = floor_of(seen.single[0].argmax(1), seen.labels, len(classes))
+            text = (
+                f"Can't tell: a linear probe on the features gets {floor.acc:.0%}, always predicting the largest class "
+                f"{floor.majority:.0%}, so that wrong labels look like any others.{listed}"
+            )
+            return CHECK.found(Verdict.UNKNOWN, text, evidence, picture=picture)
+        text = f"The labels are contradicted no more than hard images explain.{listed}"
+        return CHECK.found(Verdict.FINE, text, evidence, picture=picture)
+    about = (
+        f"{noise.share:.1%} of the labels are wrong (95 % interval {100 * noise.low:.1f} to {100 * noise.high:.1f} %): "
+        f"{_kinds(noise, classes)}"
+    )
+    if noise.low < FEW:
+        text = f"Hardly more is contradicted than hard images explain. Perhaps {about}.{listed}"
+        return CHECK.found(Verdict.FINE, text, evidence, picture=picture)
+    cost = cost_of(seen)
+    evidence |= {
+        "acc_told": cost.told,
+        "acc_likely": cost.likely,
+        "lost_by_learning": cost.learned,
+        "cost": cost.likely - cost.told,
+        "cost_error": cost.error,
     }
-    judged = seen.labels[seen.asked]  # those that the probe's accuracy is of
-    majority = float(np.bincount(judged).max() / len(judged))
-    needed = majority + WEAK * (1 - majority)
-    if seen.acc < needed:
-        text = (
-            f"Can't tell: a linear probe classifies {seen.acc:.0%} of unseen images correctly (the largest class "
-            f"is {majority:.0%}), too few to doubt a label; {needed:.0%} are asked for."
-        )
-        return CHECK.found(Verdict.UNKNOWN, text, evidence)
-    if not doubts:
-        return CHECK.found(Verdict.FINE, "No label is clearly contradicted.", evidence)
-    text = f"{len(doubts)} of {len(seen.labels)} labels are clearly contradicted ({share:.1%})"
-    verdict = Verdict.FAULT if share >= MANY else Verdict.SUSPECT if share >= SOME else Verdict.FINE
-    if verdict is Verdict.FINE:
-        text += f", fewer than the {SOME:.0%} that may be a probe's own mistakes."
-    else:
-        row, first = shown[0]
-        text += (
-            f", such as {facts.name(row)}, labelled {classes[first.given]}, which looks like "
-            f"{classes[first.suggested]}: go through the list in diagnosis.json and the picture."
-        )
-    picture = Path("label_errors.png")
-    lines = [(f"{classes[doubt.given]}?", f"looks {classes[doubt.suggested]}") for _, doubt in shown]
-    captions = [(row, each) for (row, _), each in zip(shown, lines, strict=True)]
-    facts.draw(captions, folder / picture, marked=True)
+    severe = noise.low >= MANY or any(share >= HALF for *_, share in noise.pairs)
+    gain = cost.likely - cost.told
+    verdict = Verdict.FAULT if severe and gain > 2 * cost.error else Verdict.SUSPECT
+    text = (
+        f"About {about}. A linear probe gets {cost.told:.1%} on unseen "
+        f"images by these labels; without the doubtful ones, judged by the likely true labels, about {cost.likely:.1%} "
+        f"(+{100 * gain:.1f} points, give or take {200 * cost.error:.1f}).{listed}"
+    )
     return CHECK.found(verdict, text, evidence, picture=picture)
 
 
-def find_doubts(
-    probabilities: NDArray[np.float64], neighbours: NDArray[np.float64], labels: NDArray[np.int64]
-) -> list[Doubt]:
-    """Returns likely label errors, the clearest first.
-
-    An image is confidently another class's where that class's probability reaches the mean that images labelled so get
-    themselves (confident learning's threshold), without those that the probe was not asked. A probe that is wrong in
-    one image of ten would then doubt many correct labels. So the given label must also be next to impossible to the
-    probe, and nearly absent among the neighbours. No label is doubted that the probe never met (all of its class in
-    one group), and no such class is suggested.
+def find_doubts(looks: NDArray[np.float64], labels: NDArray[np.int64]) -> list[Doubt]:
+    """Returns images whose label is more likely wrong than right, the clearest first.
 
     Args:
-        probabilities: [N, K], out of fold.
-        neighbours: [N, K] share of each class among the nearest other images.
+        looks: probability of each true class, given image and label, [N, K]: :attr:`Noise.looks`.
         labels: [N] class numbers.
     """
-    rows = np.arange(len(labels))
-    own, asked = probabilities[rows, labels], was_asked(probabilities, labels)
-    judged = [own[asked & (labels == k)] for k in range(probabilities.shape[1])]
-    thresholds = np.asarray([each.mean() if len(each) else np.inf for each in judged])
-    confident = np.where(probabilities >= thresholds, probabilities, -1)
-    suggested, best = confident.argmax(1), confident.max(1)
-    contradicted = (own < OWN_CHANCE) & (neighbours[rows, labels] <= OWN_VOTES)
-    doubted = asked & (best > 0) & (suggested != labels) & contradicted
-    margin = best - own
-    order = sorted(np.flatnonzero(doubted).tolist(), key=lambda row: -margin[row])
-    return [Doubt(row, int(labels[row]), int(suggested[row]), float(margin[row])) for row in order]
+    own = looks[np.arange(len(labels)), labels]
+    order = np.argsort(own, kind="stable")
+    return [
+        Doubt(int(row), int(labels[row]), int(looks[row].argmax()), float(1 - own[row]))
+        for row in order[: int((own < LISTED).sum())]
+    ]
+
+
+def write_doubts(doubts: list[Doubt], facts: Audited, seen: OutOfFold, path: Path) -> None:
+    """Writes all doubtful images, the most doubtful first; no file where there are none."""
+    if not doubts:
+        path.unlink(missing_ok=True)
+        return
+    classes = facts.table.classes
+    with replacing(path) as part, open_csv(part, "w") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for each in doubts:
+            row = int(seen.rows[each.row])
+            texts = map(cell, (facts.name(row), facts.class_of(row), classes[each.suggested]))
+            writer.writerow([*texts, f"{each.margin:.4f}", str(facts.table.splits[row])])
+
+
+def cost_of(seen: OutOfFold) -> Cost:
+    """Measures what wrong labels take from a probe that is judged on unseen photographs."""
+    rows, labels = np.arange(len(seen.labels)), seen.counted_as[seen.labels]
+    truth = seen.noise.truth
+    kept = truth[rows, labels] >= LISTED
+    without = outside_fold(seen.parts, seen.labels, seen.groups, truth.shape[1], kept)
+    given, better = (seen.counted_as[each.argmax(1)] for each in (seen.probabilities, without))
+    told, likely = (given == labels).astype(np.float64), truth[rows, better]
+    names = np.unique(np.asarray(seen.groups), return_inverse=True)[1]
+    gain = likely - told
+    of_groups = np.bincount(names, gain - gain.mean())
+    error = float(np.sqrt((of_groups**2).sum()) / len(gain))
+    learned = float((likely - truth[rows, given]).mean())
+    return Cost(float(told.mean()), float(likely.mean()), learned, error)
+
+
+def _by_split(noise: Noise, facts: Audited, seen: OutOfFold) -> list[list[str | float]]:
+    wrong = 1 - noise.truth[np.arange(len(seen.labels)), seen.counted_as[seen.labels]]
+    splits = facts.table.splits[seen.rows]
+    return [[str(split), float(wrong[splits == split].mean())] for split in np.unique(splits)]
+
+
+def _kinds(noise: Noise, classes: list[str]) -> str:
+    said = [f"{noise.spread:.0%} of all look as if given at random"] if noise.spread else []
+    pairs = [
+        f"{share:.0%} of {classes[true]} lie under {classes[given]}" for true, given, share in noise.pairs
+    ]
+    return ", ".join(said + pairs)
+
+
+def _listed(doubts: list[Doubt], facts: Audited, seen: OutOfFold) -> str:
+    if not doubts:
+        return ""
+    first, row = doubts[0], int(seen.rows[doubts[0].row])
+    count = "1 image" if len(doubts) == 1 else f"{len(doubts)} images"
+    return (
+        f" {FILE} lists {count}, the most doubtful first: {facts.name(row)}, labelled {facts.class_of(row)}, "
+        f"looks like {facts.table.classes[first.suggested]}."
+    )
+
+
+def _draw(doubts: list[Doubt], facts: Audited, seen: OutOfFold, folder: Path) -> Path:
+    classes = facts.table.classes
+    captions = [
+        (int(seen.rows[each.row]), (f"{classes[seen.labels[each.row]]}?", f"looks {classes[each.suggested]}"))
+        for each in doubts[:EXAMPLES]
+    ]
+    facts.draw(captions, folder / "label_errors.png", marked=True)
+    return Path("label_errors.png")
