@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from composed import config_of
 
 from seedsweep.diagnosis.checks import confused_pair, imbalance, label_errors
 from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.diagnosis.label_noise import _Model
+from seedsweep.diagnosis.opening import of_plan
 from seedsweep.diagnosis.out_of_fold import OutOfFold, components, neighbour_votes, outside_fold
 
 N, CLASSES = 700, 4
+COFFEE = Path(__file__).parents[2] / "shared" / "data" / "coffee"
 Labels = np.ndarray
 
 
@@ -39,14 +42,18 @@ def anywhere(truth: Labels, share: float) -> Labels:
 
 
 def examine(features: np.ndarray, labels: Labels, folder: Path) -> tuple[Finding, Finding, OutOfFold]:
-    """Returns what the checks of labels and of confused classes find."""
-    classes = [f"class {k}" for k in range(labels.max() + 1)]
-    names = [f"{row}.jpg" for row in range(N)]
-    groups = [str(row // 3) for row in range(N)]
-    parts = components(features)
+    """Returns what the checks of labels and of confused classes find; three images are of one photograph."""
+    return judged(components(features), labels, [str(row // 3) for row in range(N)], folder)
+
+
+def judged(
+    parts: np.ndarray, labels: Labels, groups: list[str], folder: Path
+) -> tuple[Finding, Finding, OutOfFold]:
+    n, classes = len(labels), [f"class {k}" for k in range(labels.max() + 1)]
+    names = [f"{row}.jpg" for row in range(n)]
     probe, votes = (made(parts, labels, groups, len(classes)) for made in (outside_fold, neighbour_votes))
-    seen = OutOfFold(parts, np.arange(N), labels, probe, votes, groups, names)
-    table = SimpleNamespace(classes=classes, splits=np.where(np.arange(N) % 3, "train", "val"))
+    seen = OutOfFold(parts, np.arange(n), labels, probe, votes, groups, names)
+    table = SimpleNamespace(classes=classes, splits=np.where(np.arange(n) % 3, "train", "val"))
     facts = SimpleNamespace(
         table=table, name=lambda row: names[row], class_of=lambda row: classes[labels[row]],
         draw=lambda *_, **__: None,
@@ -177,3 +184,39 @@ def test_balancing_is_advised_where_it_was_seen_to_help():
     after[:60] = 1  # and then at a price
     assert not imbalance.compare(before, after, labels).helps
     assert not imbalance.compare(before, before, labels).helps
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not COFFEE.is_dir(), reason=f"{COFFEE} is not there")
+def test_real_beans(tmp_path: Path):
+    """Planted in photographs: green, immature and sour beans look much alike, and are not accused."""
+    config = config_of(
+        "backbone=efficientnet_lite0", "data=folder", f"data.root={COFFEE}", "data.image_size=[96,96]",
+        "batchnorm=inference", "backbone.freeze=true", "trainer.accelerator=cpu",
+        r"data.group_regex='^(IMG_\d+)\d_\d+'",
+    )  # fmt: skip
+    real = of_plan(config).out_of_fold
+    groups, truth, rng = list(real.groups), real.labels, np.random.default_rng(5)
+    labels, pair, _ = judged(real.parts, truth, groups, tmp_path)
+    assert (labels.verdict, pair.verdict) == (Verdict.FINE, Verdict.FINE)
+
+    given = truth.copy()
+    rows = rng.permutation(len(truth))[: round(0.2 * len(truth))]
+    given[rows] = (given[rows] + rng.integers(1, 9, len(rows))) % 9
+    labels, _, _ = judged(real.parts, given, groups, tmp_path)
+    evidence: Any = labels.evidence
+    assert labels.verdict is Verdict.FAULT
+    assert evidence["share_low"] - 0.01 <= 0.2 <= evidence["share_high"] + 0.01
+    listed = (tmp_path / "doubtful_labels.csv").read_text().splitlines()[1:101]
+    assert np.isin([int(line.split(".")[0]) for line in listed], rows).mean() >= 0.9
+
+    given = truth.copy()
+    given[part_of(truth, 0, 0.5)] = 7
+    labels, _, _ = judged(real.parts, given, groups, tmp_path)
+    assert labels.verdict is Verdict.FAULT
+    assert "of class 0 lie under class 7" in labels.sentence
+
+    given = truth.copy()
+    given[part_of(truth, 2, 0.5)] = 9
+    labels, pair, _ = judged(real.parts, given, groups, tmp_path)
+    assert (labels.verdict, pair.verdict) == (Verdict.FINE, Verdict.FAULT)

@@ -29,7 +29,8 @@ KINDS = 4  # of wrong labels at most
 SURE, FAR, WORSE = 0.05, 0.95, 2.0
 """Wrong labels that explain no more than hard images are taken all the same where they are this share of all, the true
 classes are this probable in the mean, and the log-likelihood falls by less."""
-TRIED = 6  # pairs of classes, those that are confused most
+TRIED = 8  # pairs of classes, those that are confused most
+SMALL = 20  # images of a class: fewer count as so many
 ALIKE = 0.2  # of an area under the ROC curve: twice its standard error, above which few images can't tell
 FLOOR, VOTE = 1e-6, 0.03  # of a probability and of a share of votes, before their logarithm
 REPEATS = 100  # of the bootstrap
@@ -196,7 +197,7 @@ def estimate_noise(
         _, least, at, pairs, spread = found
     drawn = np.zeros(1)
     if pairs or spread:
-        drawn = _draws(model, at, pairs, spread, [groups[row] for row in asked])
+        drawn = _draws(model, at, pairs, spread, [groups[int(row)] for row in asked])
     truth, looks = np.eye(model.k)[labels], np.eye(model.k)[labels]  # where nothing was asked, as labelled
     truth[asked], looks[asked] = (model.truth(at, pairs, spread, least) for least in (0.0, RARE))
     _, own, at_random = model.matrix(at, pairs, spread)
@@ -220,7 +221,7 @@ def _wrong(truth: Array, labels: NDArray[np.int64], weights: Array | None = None
 
 
 def most_confused(scores: Array, labels: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Returns up to ``TRIED`` pairs of classes, those first that take the largest share from each other's images.
+    """Returns up to ``TRIED`` pairs of classes, those first that share most of the smaller one's images.
 
     Args:
         scores: [n, K] of the classes, not negative.
@@ -229,7 +230,7 @@ def most_confused(scores: Array, labels: NDArray[np.int64]) -> list[tuple[int, i
     k = scores.shape[1]
     taken, sizes = np.zeros((k, k)), np.bincount(labels, minlength=k)
     np.add.at(taken, labels, scores / scores.sum(1, keepdims=True))
-    mutual = np.triu(taken + taken.T, 1) / np.maximum(sizes[:, None] + sizes, 1)
+    mutual = np.triu(taken + taken.T, 1) / np.maximum(np.minimum(sizes[:, None], sizes), SMALL)
     places = np.argsort(-mutual, axis=None)[:TRIED]
     return [(int(place // k), int(place % k)) for place in places if mutual.flat[place] > 0]
 

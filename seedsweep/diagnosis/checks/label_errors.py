@@ -99,7 +99,8 @@ def check(subject: Subject, folder: Path) -> Finding:
         f"{noise.share:.1%} of the labels are wrong (95 % interval {100 * noise.low:.1f} to {100 * noise.high:.1f} %): "
         f"{_kinds(noise, classes)}"
     )
-    if noise.low < FEW:
+    half = any(share >= HALF for *_, share in noise.pairs)
+    if noise.low < FEW and not half:
         text = f"Hardly more is contradicted than hard images explain. Perhaps {about}.{listed}"
         return CHECK.found(Verdict.FINE, text, evidence, picture=picture)
     cost = cost_of(seen)
@@ -110,7 +111,7 @@ def check(subject: Subject, folder: Path) -> Finding:
         "cost": cost.likely - cost.told,
         "cost_error": cost.error,
     }
-    severe = noise.low >= MANY or any(share >= HALF for *_, share in noise.pairs)
+    severe = noise.low >= (FEW if half else MANY)
     gain = cost.likely - cost.told
     verdict = Verdict.FAULT if severe and gain > 2 * cost.error else Verdict.SUSPECT
     text = (
