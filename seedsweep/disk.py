@@ -57,6 +57,8 @@ def sentence(error: BaseException, places: Places) -> str | None:
         if number in REFUSED and named:
             advice = "give another path" if number in NO_PATH else "see who may read and write it"
             return f"{os.fsdecode(named)} can't be used ({os.strerror(number)}): {advice}."
+        if number == errno.ENOENT and named and (key := _unmade(Path(os.fsdecode(named)), places)):
+            return f"{os.fsdecode(named)} can't be made ({os.strerror(number)}): give another {key}."
         if number in UNWRITABLE or re.search(WITHOUT_NUMBER, text):
             return _looked_for(number, places)
     return None
@@ -102,6 +104,15 @@ def _on_one_way(path: Path, place: Path) -> bool:
     """Says whether one of them lies below the other."""
     one, other = path.absolute(), place.absolute()
     return one.is_relative_to(other) or other.is_relative_to(one)
+
+
+def _unmade(path: Path, places: Places) -> str | None:
+    """Returns how the place is given that can't be made, for ``path`` is it or stands above it; None: there is none.
+
+    So ``/proc`` takes no folders, nor does a name that leads to nothing.
+    """
+    missing = (key for key, place in places.items() if not place.is_dir())
+    return next((key for key in missing if places[key].absolute().is_relative_to(path.absolute())), None)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

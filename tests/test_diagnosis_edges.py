@@ -39,7 +39,7 @@ from seedsweep.diagnosis.opening import (
     of_run,
     repeat_split,
 )
-from seedsweep.diagnosis.probes import STRENGTHS, Probe, Worth, floor_of, paired_error
+from seedsweep.diagnosis.probes import STRENGTHS, Probe, Rehearsal, Worth, floor_of, paired_error
 from seedsweep.diagnosis.remedy import saved_settings
 from seedsweep.diagnosis.run_checks import diagnose
 from seedsweep.diagnosis.subject import Subject
@@ -151,6 +151,25 @@ def test_statistics_that_no_image_was_measured_for_are_not_fine(
     assert verdict is (Verdict.SUSPECT if remedy else Verdict.FINE)
     assert ("mean 0 and variance 1" in sentence) == bool(remedy)
     assert advice == (remedy or [])
+
+
+@pytest.mark.parametrize(("n", "wanted"), [(5, Verdict.UNKNOWN), (200, Verdict.FAULT)])
+def test_few_images_put_no_rate_on_a_plateau(n: int, wanted: Verdict, tmp_path: Path):
+    labels = np.zeros(n, dtype=np.int64)
+    config = settings("batchnorm=inference", "optim.lr=1e-3")
+
+    def rehearse(tried: Config, steps: int = 0) -> Rehearsal:
+        predicted = labels if tried.optim.lr == 1e-2 else (np.arange(n) % 5 > 2).astype(np.int64)
+        return Rehearsal(float((predicted == labels).mean()), 1.0, predicted, [{"train/loss": 0.1}], True)
+
+    subject = SimpleNamespace(
+        config=config, clean_config=config, rehearse=rehearse, epochs=[], is_frozen=True, val_acc=None,
+        material=SimpleNamespace(val_labels=torch.from_numpy(labels), classes=["a", "b"]),
+    )  # fmt: skip
+    finding = learning_rate.check(subject, tmp_path)  # type: ignore[arg-type]
+    assert finding.verdict is wanted
+    assert "60% with 0.001 and 100% with 0.01" in finding.sentence
+    assert "plateau" not in finding.sentence
 
 
 def test_no_losses_no_judgement():

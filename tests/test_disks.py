@@ -178,6 +178,11 @@ def test_an_error_without_a_path_is_looked_into(small: Path, tmp_path: Path) -> 
     [
         (ValueError("no"), None),
         (FileNotFoundError(errno.ENOENT, "No such file", "x"), None),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/o/x"), None),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file", "/o"),
+            "/o can't be made (No such file or directory): give another paths.outputs.",
+        ),
         (
             PermissionError(errno.EACCES, "Permission denied", "/root/x"),
             "/root/x can't be used (Permission denied)",

@@ -67,6 +67,10 @@ def check(subject: Subject, folder: Path) -> Finding:
     elif moved == "diverged":
         verdict, remedy = Verdict.SUSPECT, [f"optim.lr={chosen / 10:g}"]
         text = f"The run's loss grew or was no number; yet {_compared(own, chosen, found, best)}."
+    elif gain >= SOME:
+        verdict, remedy = Verdict.UNKNOWN, []
+        n = len(subject.material.val_labels)
+        text = f"{n} validation images can't tell these rates apart: {_compared(own, chosen, found, best)}."
     else:
         verdict, remedy = Verdict.FINE, []
         text = f"{chosen:g} stands on the plateau: {_compared(own, chosen, found, best)}."
