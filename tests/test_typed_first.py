@@ -106,6 +106,24 @@ def test_what_there_is_not_is_said(typed: str, stub: Stub, capsys: pytest.Captur
     assert NOT_YET[typed] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            "pruner.options={a:1}",
+            "pruner.options takes entries of its own, each with a +: +pruner.options.NAME=VALUE.",
+        ),
+        ("data.demo=5", "data.demo holds settings of its own: give one of them, not a value."),
+        ("backbone=timm backbone=auto data.root=nope", "nope is no folder"),
+    ],
+)
+def test_a_value_in_the_place_of_settings(
+    typed: str, said: str, stub: Stub, capsys: pytest.CaptureFixture[str]
+):
+    assert main(typed.split()) == 2
+    assert said in capsys.readouterr().err
+
+
 WORK = {
     "train d": ("train", "data.root", "d"),
     "diagnose run": ("diagnose", "diagnose.run", "run"),

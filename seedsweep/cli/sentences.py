@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_origin, get_type_hints
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import OverrideParseException
@@ -131,6 +131,8 @@ def _wrong_value(key: str, reason: str) -> str:
     for pattern, wanted in TYPES:
         if re.search(pattern, reason):
             return f"{key} {value}must be {wanted}."
+    if "is not a subclass of" in reason:
+        return f"{key} holds settings of its own: give one of them, not a value."
     if "is not Optional" in reason:
         return f"{key} can't be null."
     if "does not support deletion" in reason:
@@ -166,6 +168,8 @@ def _group_and_choice(path: str, overrides: Sequence[str]) -> tuple[str, str]:
 
 
 def _unknown_key(key: str) -> str:
+    if get_origin(kinds().get(key)) is dict:
+        return f"{key} takes entries of its own, each with a +: +{key}.NAME=VALUE."
     return f"{key} is not a setting; {not_yet(key) or _hint(key)}"
 
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from seedsweep.cli.composing import Composer
 from seedsweep.cli.sentences import choices_of
 from seedsweep.errors import SeedsweepError
-from seedsweep.overrides import APPENDED, key_of, short_setting, text_of
+from seedsweep.overrides import APPENDED, key_of, merged, short_setting, text_of
 
 SET_OTHERS = (*APPENDED, "backbone")  # groups whose files are read last, and may set values of other groups
 BY_NAME_ALONE = ("data",)  # an experiment sets a batch size of its own for the images of any folder
@@ -39,6 +39,7 @@ def shadowed(lines: Sequence[str], compose: Composer) -> dict[str, Shadow]:
     if not any(key_of(line) in SET_OTHERS for line in lines):
         return found
     composed = compose(lines)
+    lines = merged(list(lines))  # of what is given twice the last counts
     typed = tuple(f"{key_of(line)}." for line in lines)
     for line in lines:
         group, choice = key_of(line), text_of(line.partition("=")[2])
