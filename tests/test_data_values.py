@@ -15,7 +15,7 @@ from seedsweep.data.images import Reading, read_image, thumbnail
 from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
-from seedsweep.data.value_ranges import FLOAT, SIXTEEN, Measured, Ranges, decide
+from seedsweep.data.value_ranges import FLOAT, S_MAX, S_MIN, SIXTEEN, Measured, Ranges, decide, scaled
 from seedsweep.errors import DamagedError
 from seedsweep.report.embedded_images import photograph
 from seedsweep.training.assemble import _train_digest
@@ -42,11 +42,14 @@ def test_a_file_alone_has_sensible_values(scale: float, dtype: str, offset: floa
     assert image.min() == low
 
 
-def test_small_reflectances_are_stretched(tmp_path: Path):
+def test_small_reflectances_are_stretched_over_what_they_span(tmp_path: Path):
+    """No tag and no usual range tells that 0.0255 was meant as white: their own span, 0 to 237 steps, is 0 to 255."""
     write(tmp_path / "a.tif", 1e-4, "float32", 3e-5)
     image = read_image(tmp_path / "a.tif")
     assert (image.min(), image.max()) == (0, 255)
-    assert 110 < image.float().mean() < 135
+    assert abs(image.float().mean() - GREY.mean() * 255 / 237) < 1
+    write(tmp_path / "a.tif", 1e-4, "float32", 3e-5, {S_MIN: 3e-5, S_MAX: 255e-4 + 3e-5})
+    assert abs(read_image(tmp_path / "a.tif").float().mean() - GREY.mean()) < 1
 
 
 @pytest.mark.parametrize("kind", ["png", "tif-little", "tif-big"])
@@ -193,6 +196,13 @@ def test_one_odd_file_darkens_no_others():
     assert decide(SIXTEEN, [Measured(0, 4000)] * 3 + [Measured(0, 65535)]) == (0, 65535)
     assert decide(FLOAT, [Measured(-1, 1)]) == (-1, 1)
     assert decide(FLOAT, [Measured(5, 5)]) == (0, 5) or decide(FLOAT, [Measured(5, 5)])[1] > 5
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_far_beyond_are_clipped_in_silence():
+    usual = np.asarray([-3.4e38, 0.2, 0.5, 3.4e38, np.inf, -np.inf, np.nan], np.float32)
+    assert scaled(usual, 0.2, 0.8).tolist() == [0, 0, 128, 255, 255, 0, 0]
+    assert scaled(np.asarray([-3e38, 1e38, 3e38], np.float32), -3e38, 3e38).tolist() == [0, 170, 255]
 
 
 def test_a_range_is_kept_in_plain_numbers():

@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from seedsweep.features import openvino_engine
 
@@ -34,6 +36,21 @@ needs_openvino = pytest.mark.skipif(not openvino_engine.available(), reason="nee
 @needs_openvino
 def test_there_is_one_core() -> None:
     assert openvino_engine._core() is openvino_engine._core()
+
+
+class Asking(nn.Module):
+    """Goes by its input's values, as nets of tokens do: a tracer warns of it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean((2, 3)) if torch.sum(images) >= 0 else images.sum((2, 3))
+
+
+@needs_openvino
+@pytest.mark.filterwarnings("error")
+def test_a_net_is_converted_without_a_warning() -> None:
+    engine = openvino_engine.build(Asking(), (3, 8, 8), "float32", torch.device("cpu"))
+    images = torch.rand(3, 3, 8, 8)
+    assert torch.allclose(engine(images), images.mean((2, 3)), atol=1e-5)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -310,3 +311,12 @@ def test_runs_begun_at_the_same_time_have_folders_of_their_own(trainer: Trainer)
     assert all((Path("runs") / name / "metrics.json").is_file() for name in trainer.names())
     assert main([f"resume=runs/{second}"]) == 0
     assert len(trainer.calls) == 3, "it goes on with its own, which is finished"
+
+
+def test_what_a_grid_froze_is_freed_at_the_end_of_the_process() -> None:
+    script = (
+        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count()))\n"  # the first is called last
+        "from seedsweep.cli import job; job._give_memory_back(); assert gc.get_freeze_count()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr

@@ -156,7 +156,10 @@ def decide(kind: str, measured: Sequence[Measured]) -> tuple[float, float]:
 
 def scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     """Returns values as 0..255; what lies beyond ``low`` and ``high`` is clipped, and what is no number is black."""
-    share = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+    kind = np.float32 if high - low <= float(np.finfo(np.float32).max) else np.float64
+    with np.errstate(invalid="ignore"):
+        inside = values.astype(kind).clip(low, high)  # else -3.4e38, which often marks no data, overflows
+        share = (inside - kind(low)) * kind(255 / (high - low))
     made: NDArray[np.uint8] = np.nan_to_num(share, nan=0.0).clip(0, 255).round().astype(np.uint8)
     return made
 
