@@ -94,6 +94,17 @@ def test_labels_that_are_wrong_anywhere(share: float, tmp_path: Path):
     assert np.mean(right) >= 0.9
 
 
+def test_labels_that_are_wrong_in_one_split(tmp_path: Path):
+    features, truth = beans()
+    given = np.where(np.arange(N) % 3, truth, anywhere(truth, 0.4))
+    finding, _, _ = examine(features, given, tmp_path)
+    evidence: Any = finding.evidence
+    train, val = (share for _, share in evidence["by_split"])
+    assert train < 0.05
+    assert val == pytest.approx(0.4, abs=0.12)
+    assert f"(train {train:.1%}, val {val:.1%})" in finding.sentence
+
+
 def test_a_class_half_filed_under_another(tmp_path: Path):
     features, truth = beans()
     given = truth.copy()

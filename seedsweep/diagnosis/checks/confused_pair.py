@@ -19,6 +19,7 @@ CHECK = Check(
     "Which two classes a linear probe on the net's features, out of fold, takes for one another most often, and "
     "whether the features tell them apart better than chance.",
 )
+COUNTS = 0.01  # of accuracy: what two classes that are one must cost to be a fault
 
 
 def check(subject: Subject, folder: Path) -> Finding:
@@ -61,7 +62,7 @@ def check(subject: Subject, folder: Path) -> Finding:
             f"Counted as one class, {100 * as_one:.1f} points more are correct (give or take {200 * error:.1f}). Look "
             "at both folders: merge them, or label their images anew."
         )
-        verdict = Verdict.FAULT if as_one > 2 * error else Verdict.SUSPECT
+        verdict = Verdict.FAULT if as_one >= COUNTS else Verdict.SUSPECT
     captions = [
         (int(seen.rows[row]), (classes[given],))
         for given, taken in ((a, b), (b, a))

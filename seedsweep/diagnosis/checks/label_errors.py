@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ CHECK = Check(
 )
 FEW = 0.005  # of the images, at the low end of the interval: less is no more than a guess
 MANY = 0.02  # likewise: a fault
+UNLIKE = 2.0  # largest over smallest share of the splits from which on both are told
 HALF = 0.2  # of a class's images filed under one other class: a fault, however small the class
 LISTED = 0.5  # probability of the given label, below which an image is listed
 FILE = "doubtful_labels.csv"
@@ -97,7 +99,7 @@ def check(subject: Subject, folder: Path) -> Finding:
         return CHECK.found(Verdict.FINE, text, evidence, picture=picture)
     about = (
         f"{noise.share:.1%} of the labels are wrong (95 % interval {100 * noise.low:.1f} to {100 * noise.high:.1f} %): "
-        f"{_kinds(noise, classes)}"
+        f"{_kinds(noise, classes)}{_splits(evidence['by_split'])}"
     )
     half = any(share >= HALF for *_, share in noise.pairs)
     if noise.low < FEW and not half:
@@ -172,6 +174,14 @@ def _by_split(noise: Noise, facts: Audited, seen: OutOfFold) -> list[list[str | 
     wrong = 1 - noise.truth[np.arange(len(seen.labels)), seen.counted_as[seen.labels]]
     splits = facts.table.splits[seen.rows]
     return [[str(split), float(wrong[splits == split].mean())] for split in np.unique(splits)]
+
+
+def _splits(shares: Any) -> str:
+    """Says the share of each split where they differ much; nothing where they do not."""
+    found = [share for _, share in shares]
+    if max(found) < UNLIKE * min(found) or max(found) < MANY:
+        return ""
+    return f" ({', '.join(f'{split} {share:.1%}' for split, share in shares)})"
 
 
 def _kinds(noise: Noise, classes: list[str]) -> str:
