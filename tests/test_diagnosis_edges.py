@@ -291,7 +291,7 @@ def fault(title: str, cost: float | None) -> Finding:
 
 
 def headline(*costs: tuple[str, float | None]) -> str:
-    subject: Any = SimpleNamespace(kind="run")
+    subject: Any = SimpleNamespace(kind="run", n_val=500)
     lost = max(0.0, *(cost or 0.0 for _, cost in costs))
     numbers = {"val_acc": 0.9 - lost, "reachable": 0.9, "majority": 0.2, "lost": lost, "standard_error": 0.01}
     return headline_of(subject, [fault(*each) for each in costs], numbers)
@@ -300,13 +300,13 @@ def headline(*costs: tuple[str, float | None]) -> str:
 def test_only_what_costs_is_a_cause():
     nothing = headline(("Input scaling", -0.02))
     assert nothing.startswith(
-        "Input scaling is set wrongly, but costs nothing measurable here. Do this: `a=b`."
+        "Input scaling is set wrongly, but costs less than a point on these images (good to 2 points). Do this: `a=b`."
     )
     assert "-2" not in nothing
     assert "loss" not in nothing
     one = headline(("A", 0.12), ("B", -0.02))
     assert one.startswith("Most of the loss (12 of 12 points) comes from A")
-    assert "B is set wrongly, but costs nothing" in one
+    assert "B is set wrongly, but costs less than a point" in one
     two = headline(("A", 0.12), ("B", 0.05), ("C", 0.004), ("D", None))
     assert "The loss of 17 points has 2 causes: A 12 (`a=b`), B 5 (`a=b`)." in two
     assert "Also: D." in two
@@ -315,13 +315,19 @@ def test_only_what_costs_is_a_cause():
 
 
 def test_what_can_not_be_told_is_not_called_healthy():
-    subject: Any = SimpleNamespace(kind="run")
+    subject: Any = SimpleNamespace(kind="run", n_val=500)
     numbers = {"val_acc": 0.9, "reachable": 0.9, "majority": 0.2, "lost": 0.0, "standard_error": 0.01}
     fine = dataclasses.replace(fault("A", None), verdict=Verdict.FINE)
     unknown = dataclasses.replace(fault("Photographs", None), verdict=Verdict.UNKNOWN)
-    assert headline_of(subject, [fine], numbers).startswith("Healthy: no check found a fault.")
+    assert headline_of(subject, [fine], numbers).startswith(
+        "Healthy: no check found a fault. Up to 2 points may still be missing: 500 validation images can't tell less."
+    )
+    many = numbers | {"standard_error": 0.002}
+    assert headline_of(subject, [fine], many).startswith(
+        "Healthy: no check found a fault. The net classifies"
+    )
     said = headline_of(subject, [unknown, fine], numbers)
-    assert said.startswith("No check found a fault; can't tell: Photographs. The net classifies 90%")
+    assert said.startswith("No check found a fault; can't tell: Photographs. Up to 2 points")
 
 
 def test_settings_of_this_machine_replace_the_runs():

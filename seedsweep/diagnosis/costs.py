@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from seedsweep.diagnosis.charts import draw_loss
-from seedsweep.diagnosis.finding import Diagnosis, Finding, Verdict
+from seedsweep.diagnosis.finding import Diagnosis, Finding, Verdict, is_harmless, validation_fault
 from seedsweep.diagnosis.headline import headline_of, not_measured
 from seedsweep.diagnosis.probes import standard_error
 from seedsweep.diagnosis.remedy import apply, changes, rehearsable
@@ -24,26 +24,54 @@ MOST = 4  # faults that are apportioned: 2**4 heads
 def judge(subject: Subject, findings: list[Finding], folder: Path) -> Diagnosis:
     """Ranks the findings; the cost of those that can be rehearsed is measured by fixing them.
 
+    Nothing is measured while validation is at fault, for it is measured on validation. Symptoms are judged where no
+    cause stands: a fault of something else that costs accuracy, or may.
+
     Args:
         subject: what was examined.
-        findings: of all checks.
+        findings: of all checks, causes before symptoms.
         folder: for the picture.
     """
+    if at_fault := validation_fault(findings):
+        ranked = _ranked([_withheld(f, at_fault) if f.symptom else replace(f, cost=None) for f in findings])
+        numbers = _numbers(subject)
+        return Diagnosis(headline_of(subject, ranked, numbers), ranked, numbers, kind=subject.kind)
+    causes = [finding for finding in findings if not finding.symptom]
+    made = _measured(subject, causes, folder)
+    standing = next((f for f in made.findings if f.verdict is Verdict.FAULT and not is_harmless(f)), None)
+    if standing is None:
+        return made if len(causes) == len(findings) else _measured(subject, findings, folder)
+    symptoms = [_withheld(finding, standing) for finding in findings if finding.symptom]
+    return replace(made, findings=_ranked([*made.findings, *symptoms]))
+
+
+def _withheld(symptom: Finding, cause: Finding) -> Finding:
+    if symptom.verdict not in (Verdict.FAULT, Verdict.SUSPECT):
+        return symptom
+    text = f"Not judged while {cause.title} is at fault, which can be the cause: fix that first."
+    return replace(symptom, verdict=Verdict.UNKNOWN, sentence=text, remedy=[], cost=None)
+
+
+def _ranked(findings: list[Finding]) -> list[Finding]:
+    """Returns the findings, the worst first, of equal ones those that cost something, causes and the earlier ones."""
+    return sorted(findings, key=lambda f: (f.verdict.rank, is_harmless(f), f.symptom))
+
+
+def _measured(subject: Subject, findings: list[Finding], folder: Path) -> Diagnosis:
     places = [place for place, finding in enumerate(findings) if _is_measurable(subject, finding)]
     faults = [place for place in places if findings[place].verdict is Verdict.FAULT][:MOST]
     suspects = [place for place in places if findings[place].verdict is Verdict.SUSPECT]
     trials = _Trials(subject, [findings[place] for place in faults])
     measured = bool(places) and trials.reproduced
     shares = shapley(len(faults), trials.acc) if faults and measured else []
-    numbers = _numbers(subject, trials)
+    numbers = _numbers(subject) | _reachable(subject, trials)
     lost = numbers.get("lost")
     costs = {place: within([f.cost], lost)[0] for place, f in enumerate(findings) if f.cost is not None}
     costs |= dict(zip(faults, within(shares, lost), strict=False))  # no shares: nothing was measured
     if measured:
         left = None if lost is None else lost - sum(max(costs[place], 0.0) for place in faults)
         costs |= {place: within([trials.further(findings[place])], left)[0] for place in suspects}
-    ranked = [replace(finding, cost=costs.get(place)) for place, finding in enumerate(findings)]
-    ranked.sort(key=lambda f: (f.verdict.rank, -(f.cost if f.cost is not None else -1.0)))
+    ranked = _ranked([replace(finding, cost=costs.get(place)) for place, finding in enumerate(findings)])
     picture = None
     if shares:
         titles = [findings[place].title for place in faults]
@@ -120,22 +148,28 @@ class _Trials:
         return self._subject.rehearse(apply(self._subject.frozen_config, remedy)).acc
 
 
-def _numbers(subject: Subject, trials: _Trials) -> dict[str, float]:
+def _numbers(subject: Subject) -> dict[str, float]:
     val, acc = subject.labels("val"), subject.val_acc
     numbers = {
-        "probe": subject.probe.acc,
         "majority": float(np.bincount(val).max() / len(val)),
         "chance": 1 / len(subject.prepared.table.classes),
     }
+    return (
+        numbers
+        if acc is None
+        else numbers | {"val_acc": acc, "standard_error": standard_error(acc, subject.n_val)}
+    )
+
+
+def _reachable(subject: Subject, trials: _Trials) -> dict[str, float]:
+    acc = subject.val_acc
+    numbers = {"probe": subject.probe.acc}
     if trials.faults:
         numbers["rehearsed"] = trials.rehearsed
     if listed := trials.listed():
         numbers["mended"] = listed[-1]["val_acc"]
     numbers["reachable"] = max(numbers["probe"], numbers.get("mended", 0.0), acc or 0.0)
-    if acc is not None:
-        error = standard_error(acc, subject.n_val)
-        numbers |= {"val_acc": acc, "standard_error": error, "lost": numbers["reachable"] - acc}
-    return numbers
+    return numbers if acc is None else numbers | {"lost": numbers["reachable"] - acc}
 
 
 def shapley(n: int, value: Callable[[frozenset[int]], float]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -38,6 +39,7 @@ class Finding:
         remedy: overrides that fix it, such as ``batchnorm=inference``; may be empty.
         cost: accuracy (0..1) that this fault is measured or estimated to cost; None: not measured.
         picture: a file in the diagnosis folder, relative to it; None: none.
+        symptom: whether another fault can be its cause.
     """
 
     check: str
@@ -49,6 +51,7 @@ class Finding:
     remedy: list[str] = field(default_factory=list)
     cost: float | None = None
     picture: Path | None = None
+    symptom: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what diagnosis.json holds: plain types only."""
@@ -77,14 +80,20 @@ class Check:
     Attributes:
         name: in diagnosis.json.
         title: a few words, for a table.
-        order: its place among the checks; of equal findings, that of the smaller number comes first.
+        order: its place among the checks; of equal findings, that of the smaller number comes first. Causes have the
+            smaller numbers: what is measured with (1 to 9), images and labels (10 to 29), inputs, BatchNorm and weights
+            (30 to 49), optimiser, head and epochs (50 to 69), symptoms (70 to 99).
         measured: what is measured, one sentence.
+        on_validation: whether it means nothing while the validation images or their labels are at fault.
+        symptom: whether other faults can be the cause of what it finds.
     """
 
     name: str
     title: str
     order: int
     measured: str
+    on_validation: bool = False
+    symptom: bool = False
 
     def found(
         self,
@@ -107,7 +116,23 @@ class Check:
             remedy or [],
             cost,
             picture,
+            self.symptom,
         )
+
+
+COUNTS = 0.01  # of accuracy: a fault whose removal gains less is no cause of a loss
+VALIDATION = ("validation_images", "validation_labels")
+"""Checks of what all others measure with."""
+
+
+def validation_fault(findings: Iterable[Finding]) -> Finding | None:
+    """Returns the first finding that says the validation images or their labels are at fault."""
+    return next((f for f in findings if f.check in VALIDATION and f.verdict is Verdict.FAULT), None)
+
+
+def is_harmless(finding: Finding) -> bool:
+    """Says whether removing what was found gains less than :data:`COUNTS`, as measured."""
+    return finding.cost is not None and finding.cost < COUNTS
 
 
 def capital(text: str) -> str:
@@ -123,7 +148,7 @@ class Diagnosis:
         headline: one or two sentences.
         findings: ranked.
         numbers: accuracies 0..1: val_acc, reachable, probe, majority, chance, rehearsed, mended, lost; those that
-            were not measured are left out.
+            were not measured, or mean nothing while validation is at fault, are left out.
         combinations: accuracy with some remedies applied, each a list of checks and a number.
         kind: run | checkpoint | plan.
         picture: of the loss and its shares, in the diagnosis folder; None: none.

@@ -8,11 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 
-from seedsweep.diagnosis.finding import Diagnosis, Finding, Verdict
+from seedsweep.diagnosis.finding import COUNTS, Diagnosis, Finding, Verdict, is_harmless, validation_fault
 from seedsweep.diagnosis.subject import Subject
 
 SMALL = 0.03  # of accuracy: no loss worth a search
-COUNTS = 0.01  # of accuracy: a fault whose removal gains less is no cause of a loss
 COLOURS = {
     Verdict.FAULT: "red",
     Verdict.SUSPECT: "yellow",
@@ -29,23 +28,29 @@ def headline_of(subject: Subject, ranked: list[Finding], numbers: dict[str, floa
         ranked: findings, the worst first.
         numbers: of a :class:`Diagnosis`.
     """
-    faults = [finding for finding in ranked if finding.verdict is Verdict.FAULT]
     standing = _standing(subject, numbers)
+    if at_fault := validation_fault(ranked):
+        return (
+            f"{at_fault.title}: {at_fault.sentence} While that stands, nothing that is measured on validation can be "
+            "trusted: no setting of the training is advised, no costs are given, overfitting is not judged, and what "
+            f"is within reach is left open. {standing}"
+        )
+    faults = [finding for finding in ranked if finding.verdict is Verdict.FAULT]
     if not faults:
-        return f"{_without_fault(ranked, numbers)} {standing}"
-    causes = [finding for finding in faults if (finding.cost or 0.0) >= COUNTS]
-    harmless = [finding for finding in faults if finding.cost is not None and finding.cost < COUNTS]
+        return f"{_without_fault(subject, ranked, numbers)} {standing}"
+    harmless = [finding for finding in faults if is_harmless(finding)]
+    causes = [finding for finding in faults if finding.cost is not None and finding not in harmless]
     unmeasured = [finding for finding in faults if finding.cost is None]
     parts = []
-    if causes:
-        parts.append(_causes(causes, numbers.get("lost", 0.0)))
-    elif unmeasured:
+    if faults[0].cost is None:  # it comes first: the others may follow from it
         first = unmeasured.pop(0)
         parts.append(f"{first.title}: {first.sentence}{_do(first)}")
+    if causes:
+        parts.append(_causes(causes, numbers.get("lost", 0.0)))
     if unmeasured:
         parts.append(f"Also: {', '.join(finding.title for finding in unmeasured)}.")
     for finding in harmless:
-        parts.append(f"{finding.title} is set wrongly, but costs nothing measurable here.{_do(finding)}")
+        parts.append(f"{finding.title} is set wrongly, but costs {_little(numbers)}.{_do(finding)}")
     return " ".join([*parts, standing])
 
 
@@ -60,17 +65,33 @@ def not_measured(rehearsed: float, acc: float) -> str:
 
 def _standing(subject: Subject, numbers: dict[str, float]) -> str:
     largest = f"always predicting the largest class gets {numbers['majority']:.0%}."
+    if "reachable" not in numbers:
+        return (
+            f"The net {_would(subject)} {numbers['val_acc']:.0%} of these validation images correctly, {largest}"
+            if "val_acc" in numbers
+            else f"On these validation images {largest}"
+        )
     if "val_acc" not in numbers:
         net = "random" if subject.frozen_config.backbone.weights == "none" else "pretrained"
         return (
             f"Its accuracy is not measured: this plan trains the net; a linear head on the frozen {net} net reaches "
             f"{numbers['probe']:.0%} accuracy on the validation images, {largest}"
         )
-    would = "would classify" if subject.kind == "plan" else "classifies"
     return (
-        f"The net {would} {numbers['val_acc']:.0%} of the validation images correctly; {numbers['reachable']:.0%} are "
-        f"within reach, {largest}"
+        f"The net {_would(subject)} {numbers['val_acc']:.0%} of the validation images correctly; "
+        f"{numbers['reachable']:.0%} are within reach, {largest}"
     )
+
+
+def _would(subject: Subject) -> str:
+    return "would classify" if subject.kind == "plan" else "classifies"
+
+
+def _little(numbers: dict[str, float]) -> str:
+    """Says that less than a point was lost, and how good that is."""
+    error = numbers.get("standard_error")
+    good = "" if error is None else f" (good to {_points(2 * error)})"
+    return f"less than a point on these images{good}"
 
 
 def _causes(causes: list[Finding], lost: float) -> str:
@@ -84,21 +105,27 @@ def _causes(causes: list[Finding], lost: float) -> str:
     return f"The loss of {_points(total)} has {len(causes)} causes: {', '.join(parts)}. Fix them together."
 
 
-def _without_fault(ranked: list[Finding], numbers: dict[str, float]) -> str:
+def _without_fault(subject: Subject, ranked: list[Finding], numbers: dict[str, float]) -> str:
     named = ", ".join(finding.title for finding in ranked if finding.verdict is Verdict.SUSPECT)
     worth = f" Worth a look: {named}." if named else ""
     if "lost" not in numbers:
         return f"No check found a fault in what can be measured before the training.{worth}"
-    if numbers["lost"] > max(SMALL, 2 * numbers["standard_error"]):
+    lost, margin = numbers["lost"], 2 * numbers["standard_error"]
+    if lost > max(SMALL, margin):
         look = f" Look at: {named}." if named else ""
-        return f"No check found a fault, yet {_points(numbers['lost'])} are missing.{look}"
-    if named:
-        return f"No check found a fault that costs accuracy here.{worth}"
+        return f"No check found a fault, yet {_points(lost)} are missing.{look}"
     open_ones = ", ".join(finding.title for finding in ranked if finding.verdict is Verdict.UNKNOWN)
+    if named:
+        said = f"No check found a fault that costs accuracy here.{worth}"
+    elif open_ones:
+        said = f"No check found a fault; can't tell: {open_ones}."
+    else:
+        said = "Healthy: no check found a fault."
+    if lost + margin < COUNTS:
+        return said
+    n = subject.n_val
     return (
-        f"No check found a fault; can't tell: {open_ones}."
-        if open_ones
-        else "Healthy: no check found a fault."
+        f"{said} Up to {_points(lost + margin)} may still be missing: {n} validation images can't tell less."
     )
 
 

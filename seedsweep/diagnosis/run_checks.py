@@ -14,7 +14,7 @@ from typing import Any
 from seedsweep import disk, signals
 from seedsweep.diagnosis import checks
 from seedsweep.diagnosis.costs import judge
-from seedsweep.diagnosis.finding import Check, Diagnosis, Finding, Verdict
+from seedsweep.diagnosis.finding import Check, Diagnosis, Finding, Verdict, validation_fault
 from seedsweep.diagnosis.remedy import proved
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import DiskError, SeedsweepError
@@ -44,9 +44,14 @@ def diagnose(subject: Subject, folder: Path, only: list[str] | None = None) -> D
         if only is not None and name not in only:
             continue
         before = time.perf_counter()
+        at_fault = validation_fault(findings)
+        if at_fault and module.CHECK.on_validation:
+            findings.append(_not_judged(module.CHECK, at_fault))
+            continue
         for finding in findings_of(module, subject, folder):
             # with a remedy that changes the subject's settings, or with none
-            findings.append(replace(finding, remedy=proved(finding.remedy, subject.config, subject.said)))
+            remedy = [] if at_fault else proved(finding.remedy, subject.config, subject.said)
+            findings.append(replace(finding, remedy=remedy))
         seconds[name] = round(time.perf_counter() - before, 2)
         log.info("examined: %s, %.1f s", name.replace("_", " "), seconds[name])
     diagnosis = judge(subject, findings, folder)
@@ -63,6 +68,11 @@ def found_checks() -> list[ModuleType]:
     ]
     modules = [importlib.import_module(f"{checks.__name__}.{name}") for name in names]
     return sorted(modules, key=lambda module: (module.CHECK.order, module.CHECK.name))
+
+
+def _not_judged(check: Check, fault: Finding) -> Finding:
+    text = f"Not judged: it is measured on validation, which is at fault (see {fault.title})."
+    return check.found(Verdict.UNKNOWN, text)
 
 
 def findings_of(module: ModuleType, subject: Subject, folder: Path) -> list[Finding]:

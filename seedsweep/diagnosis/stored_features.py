@@ -13,6 +13,7 @@ from torch import Tensor
 from seedsweep.batchnorm.batches import check_single_images
 from seedsweep.batchnorm.policy import depends_on_batch
 from seedsweep.data.epoch import epoch_order
+from seedsweep.data.manifest import SPLITS, ImageTable
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import ArmBackbone
@@ -69,19 +70,15 @@ class Material:
 
     Args:
         prepared: all images of the run.
-        limit: training images, and validation images, that are looked at, with each class's share kept.
+        limit: images of each split that are looked at, with each class's share kept.
         seed: of the choice.
     """
 
     def __init__(self, prepared: PreparedImages, limit: int, seed: int) -> None:
-        table = prepared.table
-        self.classes = table.classes
-        train, val = table.indices("train"), table.indices("val")
-        if (n := len(train)) > limit:
-            train = train[_some(table.labels[train], limit / n, seed)]
-        if (n := len(val)) > limit:
-            val = val[_some(table.labels[val], limit / n, seed)]
+        self.classes = prepared.table.classes
+        train, val, test = (_looked_at(prepared.table, split, limit, seed) for split in SPLITS)
         self.images = part_of(prepared, np.concatenate([train, val]))
+        self.test_images = part_of(prepared, test)
         self.n_train = len(train)
         labels = torch.from_numpy(self.images.table.labels)
         self.train_labels, self.val_labels = labels[: self.n_train], labels[self.n_train :]
@@ -112,16 +109,25 @@ class Material:
             self._features[key] = made or self._stored(config)
         return self._features[key]
 
+    def test_features(self, config: ArmSettings) -> Tensor:
+        """Returns the features of the test images in eval mode, [k, C]; as :meth:`features`."""
+        return self._plain(config, self.test_images)
+
     def _stored(self, config: ArmSettings) -> FrozenFeatures:
+        every = self._plain(config, self.images)
+        return FrozenFeatures([every[: self.n_train]], every[: self.n_train], every[self.n_train :])
+
+    def _plain(self, config: ArmSettings, images: PreparedImages) -> Tensor:
+        """Returns the features [n, C] of ``images``, from the store."""
         try:
-            source: Source = open_features(config, self.images, backbone_of(config, self.images))
+            # statistics that are recalibrated are those of the training images
+            source: Source = open_features(config, images, backbone_of(config, self.images))
         except OSError as error:
             raise SeedsweepError(
                 f"the features can't be written below {config.paths.cache} ({error}): make room there, or give "
                 "another paths.cache."
             ) from error
-        every = source.plain[torch.arange(len(self.images.table.paths))]  # type: ignore[attr-defined]
-        return FrozenFeatures([every[: self.n_train]], every[: self.n_train], every[self.n_train :])
+        return source.plain[torch.arange(len(images.table.paths))]  # type: ignore[attr-defined,no-any-return]
 
     @torch.no_grad()
     def _batchwise(self, config: ArmSettings) -> FrozenFeatures | None:
@@ -150,8 +156,13 @@ class Material:
         return FrozenFeatures(views, train, val)
 
 
-def _some(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:
-    return drawn_by_class(labels, lambda n: max(1, round(share * n)), np.random.default_rng(seed))
+def _looked_at(table: ImageTable, split: str, limit: int, seed: int) -> NDArray[np.int64]:
+    """Returns the rows of a split, about ``limit`` at most."""
+    rows = table.indices(split)
+    if (n := len(rows)) <= limit:
+        return rows
+    rng = np.random.default_rng(seed)
+    return rows[drawn_by_class(table.labels[rows], lambda of_class: max(1, round(limit / n * of_class)), rng)]
 
 
 def feature_net(backbone: ArmBackbone) -> FeatureNet:

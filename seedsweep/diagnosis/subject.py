@@ -17,6 +17,7 @@ from seedsweep.data.corrections import Correction, read_corrections
 from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.diagnosis.audited import Audited
+from seedsweep.diagnosis.beside_training import Compared, beside_training
 from seedsweep.diagnosis.nearness import Neighbours
 from seedsweep.diagnosis.out_of_fold import OutOfFold, components, out_of_fold
 from seedsweep.diagnosis.probes import Probe, Rehearsal, fit_probe, rehearse
@@ -65,6 +66,7 @@ class Subject:
     given_manifest: str | None = None
     said: CommandLine | None = None
     _rehearsals: dict[str, Rehearsal] = field(default_factory=dict)
+    _compared: dict[str, Compared] = field(default_factory=dict)
 
     @cached_property
     def material(self) -> Material:
@@ -102,6 +104,16 @@ class Subject:
         """
         rows, parts = self._looked_at
         return out_of_fold(self.audited, parts, rows)
+
+    def beside_training(self, split: str) -> Compared:
+        """Returns how far the images of ``split`` (val or test) are from those of training.
+
+        Raises:
+            SeedsweepError: net, weights or store can't be had.
+        """
+        if split not in self._compared:
+            self._compared[split] = beside_training(self.audited, self.material, self.clean_config, split)
+        return self._compared[split]
 
     @cached_property
     def _frozen(self) -> tuple[ArmSettings, ArmBackbone]:

@@ -13,8 +13,9 @@ from seedsweep.diagnosis.subject import Subject
 CHECK = Check(
     "baselines",
     "Baselines",
-    70,
+    90,
     "The accuracy of always predicting the largest class, and of guessing, beside the net's.",
+    on_validation=True,
 )
 
 

@@ -21,7 +21,7 @@ from seedsweep.models.classifier import Classifier
 CHECK = Check(
     "batchnorm",
     "BatchNorm regime",
-    10,
+    34,
     "Accuracy and loss on the same un-augmented training images with the batch's statistics and with the stored ones; "
     "a linear probe fitted in train mode and used in eval mode; each layer's input against its stored statistics.",
 )

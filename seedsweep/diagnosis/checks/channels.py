@@ -22,9 +22,10 @@ from seedsweep.training.options import ArmSettings
 CHECK = Check(
     "channels",
     "Channel order",
-    25,
+    32,
     "The same photographs with red and blue as they are and swapped: how far each norm layer's input is from what the "
     "weights were trained with, and a linear probe on the features.",
+    on_validation=True,
 )
 IMAGES = 128  # for the layers
 PROBED = 300  # of training and of validation each

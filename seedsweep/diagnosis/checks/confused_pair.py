@@ -15,7 +15,7 @@ from seedsweep.diagnosis.subject import Subject
 CHECK = Check(
     "confused_pair",
     "Classes that are confused most",
-    89,
+    20,
     "Which two classes a linear probe on the net's features, out of fold, takes for one another most often, and "
     "whether the features tell them apart better than chance.",
 )

@@ -19,7 +19,7 @@ from seedsweep.names import printable
 CHECK = Check(
     "data_files",
     "Image files",
-    80,
+    18,
     "Files that can't be decoded whole or are not used, and photographs smaller than what the net reads.",
 )
 MANY = 0.02  # of all files

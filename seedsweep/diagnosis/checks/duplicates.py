@@ -22,7 +22,7 @@ from seedsweep.diagnosis.subject import Subject
 CHECK = Check(
     "duplicates",
     "Duplicates",
-    82,
+    14,
     "Files that are equal byte by byte, and photographs whose perceptual hash and pixels agree as those of two copies "
     "do, over all classes and splits.",
 )

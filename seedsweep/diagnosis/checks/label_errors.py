@@ -22,7 +22,7 @@ from seedsweep.whole import replacing
 CHECK = Check(
     "label_errors",
     "Label errors",
-    88,
+    10,
     "The share of wrong labels that explains best how a linear probe that has not seen them, and the most similar "
     "images, contradict the labels of training and validation; hard images contradict them otherwise.",
 )

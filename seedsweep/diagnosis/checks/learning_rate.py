@@ -17,9 +17,10 @@ from seedsweep.drawing import GREY, TRAP, VAL, figure
 CHECK = Check(
     "learning_rate",
     "Learning rate",
-    30,
+    50,
     "The run's own head trained anew at learning rates from 1e-6 to 1 on the features of the corrected net, with the "
     "run's optimiser, batch size and epochs; and how the run's own losses moved.",
+    on_validation=True,
 )
 GRID = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 SOME, CLEAR = 0.05, 0.08  # of accuracy, and

@@ -19,9 +19,11 @@ from seedsweep.drawing import GREY, TRAIN, VAL, figure
 CHECK = Check(
     "overfitting",
     "Overfitting and capacity",
-    40,
+    80,
     "Accuracy on un-augmented training images in eval mode against validation, the epoch where the validation loss "
     "turns, the head with more dropout or fewer units, and a linear probe on 25, 50 and 100 % of the images.",
+    on_validation=True,
+    symptom=True,
 )
 WIDE = 0.20  # of accuracy: a gap that is surely above this is overfitting
 SOME = 0.12

@@ -16,7 +16,7 @@ from seedsweep.diagnosis.subject import Subject
 CHECK = Check(
     "photographs",
     "Photographs and split",
-    81,  # before the copies: of two faults without a cost, the earlier is named first
+    13,
     "A linear probe judged on images of photographs that it has seen parts of, and on images of unseen photographs, "
     "where data.group_regex or the files' names tell which images belong together.",
 )

@@ -19,7 +19,7 @@ from seedsweep.models.backbone import Backbone, InputSpec
 CHECK = Check(
     "scaling",
     "Input scaling",
-    20,
+    30,
     "Range, mean and standard deviation of each channel of the tensors that reach the net, against what its weights "
     "were trained with; and a linear probe on the features of both scalings.",
 )

@@ -24,7 +24,7 @@ from seedsweep.drawing import INK, figure
 CHECK = Check(
     "shortcuts",
     "Shortcuts",
-    86,
+    16,
     "What a forest predicts, cross-validated, from the size of the photograph, the kind of file, the mean colour or "
     "the colour of the rim alone; beside a linear probe on the net's features.",
 )
