@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from seedsweep.batchnorm.policy import BatchNormHandle, set_batchnorm
     from seedsweep.batchnorm.statistics import BnGap, bn_gap, recalibrate
     from seedsweep.cli.from_python import Run, compose, load_run, train
+    from seedsweep.diagnosis.any_model import diagnose
     from seedsweep.errors import SeedsweepError
     from seedsweep.features.from_loader import Features, extract_features
     from seedsweep.training.estimator import HeadClassifier
@@ -30,6 +31,7 @@ __all__ = [
     "SeedsweepError",
     "bn_gap",
     "compose",
+    "diagnose",
     "extract_features",
     "load_run",
     "recalibrate",
@@ -44,6 +46,7 @@ _HOMES = {
     "BnGap": "seedsweep.batchnorm.statistics",
     "Features": "seedsweep.features.from_loader",
     "HeadClassifier": "seedsweep.training.estimator",
+    "diagnose": "seedsweep.diagnosis.any_model",
     "extract_features": "seedsweep.features.from_loader",
     "Run": "seedsweep.cli.from_python",
     "SeedsweepError": "seedsweep.errors",
