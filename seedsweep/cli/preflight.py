@@ -23,6 +23,7 @@ from seedsweep.cli.sentences import choices_of
 from seedsweep.cli.shadowed import refuse_shadowed, shadowed
 from seedsweep.cli.study_checks import Job, check_names, check_space
 from seedsweep.data.folder import check_root
+from seedsweep.data.group_file import KIND as GROUPS
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
 from seedsweep.overrides import text_of
@@ -200,6 +201,9 @@ def _check_images(config: Config) -> None:
             raise SeedsweepError(
                 f"data.corrections={given} is no file: give the corrections.csv that review.html saved."
             )
+        given = config.data.group
+        if given and not config.resume and not path_of(given).is_file():
+            raise SeedsweepError(f"data.group={given} is no file; {GROUPS.give}.")
 
 
 def _refuse_used_folder(composed: DictConfig, config: Config) -> None:

@@ -41,6 +41,8 @@ class DataConfig:
     split_seed: int = field(default=0, metadata=SPLIT)
     # files whose names have the same first group share a side of the split
     group_regex: str | None = field(default=None, metadata=SPLIT)
+    # CSV file with the columns path and group: images of one group share a side of the split
+    group: str | None = field(default=None, metadata=SPLIT)
     # manifest.csv of an earlier run: use exactly that split
     manifest: str | None = field(default=None, metadata=SPLIT)
     # corrections.csv, as review.html saves it: other labels, and images to leave out
@@ -70,6 +72,10 @@ class DataConfig:
         between("data.val_fraction", self.val_fraction, 0.01, 0.9)
         between("data.test_fraction", self.test_fraction, 0.0, 0.9)
         between("data.val_fraction + data.test_fraction", self.val_fraction + self.test_fraction, 0, 0.95)
+        if self.group is not None and self.group_regex is not None:
+            raise SeedsweepError(
+                "data.group and data.group_regex both say which images belong together: give one of them."
+            )
         one_of("data.on_bad_image", self.on_bad_image, ("error", "skip"))
         one_of("data.equal_files", self.equal_files, ("together", "apart"))
         one_of("data.contradictions", self.contradictions, ("train", "keep"))

@@ -23,6 +23,7 @@ from seedsweep.data.corrections import (
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.equal_files import equal_pairs, leave_out_contradicting
 from seedsweep.data.folder import Found, check_root, scan_folder
+from seedsweep.data.group_file import read_groups
 from seedsweep.data.manifest import (
     SPLITS,
     ImageTable,
@@ -226,7 +227,8 @@ def _table(
     named = {Path(root, row.path): row.group for row in rows or ()}
     groups = [named.get(path) or "" for path in paths]
     if not all(groups):  # no manifest, or one without the column
-        made = joined(groups_of(paths, config.group_regex), same)
+        listed = None if config.group is None else read_groups(config.group, root, paths)
+        made = joined(listed or groups_of(paths, config.group_regex), same)
         if same:
             log.info(
                 "%d %s one object with another file (the same name in one folder, or its annotation): "
@@ -248,8 +250,9 @@ def _table(
     else:
         splits = np.asarray([file.split for file in files])
     table = ImageTable(root, classes, paths, labels, splits, groups, [each.digest for _, each in pairs])
-    is_drawn = config.group_regex and files[0].split is None
-    few = ": its images fall into too few groups (data.group_regex)." if is_drawn else "."
+    by = "data.group_regex" if config.group is None else "data.group"
+    is_drawn = (config.group_regex or config.group) and files[0].split is None
+    few = f": its images fall into too few groups ({by})." if is_drawn else "."
     _refuse_lacking(table, few)
     return table
 

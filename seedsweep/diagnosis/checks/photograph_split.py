@@ -8,10 +8,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seedsweep.diagnosis.audited import why_split_is_fixed
+from seedsweep.data.group_file import write_groups
+from seedsweep.data.options import DataConfig
+from seedsweep.data.split import groups_of, split_images
+from seedsweep.diagnosis.audited import Audited, why_split_is_fixed
+from seedsweep.diagnosis.backgrounds import RECURRING, backgrounds_that_recur
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict, capital
+from seedsweep.diagnosis.grouping import Grouping
 from seedsweep.diagnosis.out_of_fold import outside_fold, was_asked
 from seedsweep.diagnosis.subject import Subject
+from seedsweep.errors import SeedsweepError
+from seedsweep.names import and_more
+from seedsweep.stats.pairs import compare
 
 CHECK = Check(
     "photographs",
@@ -20,18 +28,11 @@ CHECK = Check(
     "A linear probe judged on images of photographs that it has seen parts of, and on images of unseen photographs, "
     "where data.group_regex or the files' names tell which images belong together.",
 )
-GAP = 0.04  # of accuracy: less is no reason to doubt a split
-ERRORS = 3  # standard errors of the paired difference
-TORN = 0.2
-"""Share of the validation and test images with a part of their photograph in training that makes a split a fault.
-
-It is judged apart from the gap, which is already a mean over all images, those that are alone in their photograph too.
-A split by photographs tears none apart, but for some names that are misread. A random one tears at least 0.3: names
-count from two images a photograph on, so that at least half the images have others, and with our shares at
-least 0.6 of those find one of them in training.
-"""
-FEW = 0.1  # below it few photographs are torn apart, from it to TORN some
+GAP = 0.04  # of accuracy: if it may be chance, it is worth more photographs
+COUNTS = 0.01  # of accuracy: what a split adds to it from which on that is a fault
+FEW = 0.1  # share of photographs torn below which they are few
 HINT = 0.2  # by how much naming the photograph must beat chance to be worth a word
+LIST = "groups.csv"
 
 
 def check(subject: Subject, folder: Path) -> Finding:
@@ -39,16 +40,14 @@ def check(subject: Subject, folder: Path) -> Finding:
     facts = subject.audited
     grouping = facts.grouping
     if grouping is None:
-        text = "Neither the files' names, folders nor capture times show photographs that several images come from."
-        return CHECK.found(Verdict.FINE, text)
+        return _without_groups(subject)
     seen = subject.out_of_fold
     groups = [grouping.groups[row] for row in seen.rows]
     classes = len(facts.table.classes)
     apart, joined = (outside_fold(seen.parts, seen.labels, each, classes) for each in (None, groups))
     asked = was_asked(apart, seen.labels) & was_asked(joined, seen.labels)
     alone, together = ((each.argmax(1) == seen.labels)[asked] for each in (apart, joined))
-    gap = float(alone.mean() - together.mean())
-    error = float((alone != together).sum()) ** 0.5 / len(alone)
+    gap = compare(alone, together, np.asarray(groups)[asked]).difference
     torn = _torn_share(facts.table.splits, grouping.groups)
     evidence: Evidence = {
         "pattern": grouping.pattern,
@@ -59,9 +58,17 @@ def check(subject: Subject, folder: Path) -> Finding:
         "told_by_chance": grouping.expected,
         "probe_random": float(alone.mean()),
         "probe_grouped": float(together.mean()),
+        "too_high": [gap.value, gap.low, gap.high],
         "torn_by_split": torn,
         "images": len(alone),
     }
+    alike = ""
+    if grouping.nearness is not None:
+        evidence |= {"near_share": grouping.nearness.share, "near_chance": grouping.nearness.chance}
+        alike = (
+            f" ({grouping.nearness.share:.0%} of the images most alike are of one of these groups, by chance "
+            f"{grouping.nearness.chance:.0%})"
+        )
     one_class = (
         f"{grouping.pure} of {grouping.several} photographs with several images hold one class only, and an image's "
         f"neighbours in its photograph tell {grouping.told:.1%} of the classes (chance: {grouping.expected:.1%})"
@@ -72,31 +79,96 @@ def check(subject: Subject, folder: Path) -> Finding:
     )
     if not asked.all():
         numbers += f", without the {(~asked).sum()} images of classes that too few photographs show"
-    apart_from = f"{grouping.count} groups of images are told apart, and"
-    if gap < GAP:
-        text = f"{apart_from} they do not matter much: {numbers}."
-        return CHECK.found(Verdict.FINE, text, evidence)
-    if gap < ERRORS * error:
+    between = f"{_points(gap.value)} between them (95 %: {_points(gap.low)} to {_points(gap.high)})"
+    apart_from = f"{grouping.count} groups of images are told apart{alike}, and"
+    if gap.low <= 0:
+        if gap.value < GAP:
+            text = f"{apart_from} no difference beyond chance shows: {numbers}; {between}."
+            return CHECK.found(Verdict.FINE, text, evidence)
         text = (
-            f"{apart_from} {numbers}. With {len(alone)} images the {100 * gap:.1f} points between them can be chance: "
-            "more images would decide it."
+            f"{apart_from} {numbers}. With {len(alone)} images the {between} can be chance: more photographs would "
+            "decide it."
         )
         return CHECK.found(Verdict.UNKNOWN, text, evidence)
-    if torn < TORN and gap * torn < GAP:
+    if gap.value * torn < COUNTS:
         verdict, text = Verdict.FINE, f"{apart_from} {numbers}: {_kept_by(torn)}."
-        if grouping.told - grouping.expected >= HINT:
+        if grouping.told - grouping.expected >= HINT and gap.value >= GAP:
             verdict = Verdict.SUSPECT
             text += f" {capital(one_class)}: the net may learn a photograph's light instead of the object."
         return CHECK.found(verdict, text, evidence)
     text = (
-        f"The names tell of {grouping.count} photographs, and the split tears them apart: {torn:.0%} of the "
-        f"validation and test images have a part of their photograph in training, so that the accuracy is too "
-        f"high: {numbers}. {capital(one_class)}."
+        f"{_called(grouping)} of {grouping.count} photographs{alike}, and the split tears them apart: {torn:.0%} of "
+        f"the validation and test images have a part of their photograph in training, so that the accuracy is too "
+        f"high: {numbers}; {between}. {capital(one_class)}."
     )
+    remedy: list[str] = []
     if fixed := why_split_is_fixed(facts, subject.given_manifest):
         text += f" {fixed}, so that each photograph's images are in one split."
-    remedy = [] if fixed or grouping.regex is None else [f"data.group_regex='{grouping.regex}'"]
+    elif lacking := lacking_if_grouped(facts, grouping, subject.config.data):
+        text += f" No setting can mend it here: kept together, {lacking}; photograph these classes in more photographs."
+    else:
+        remedy = [_setting(facts, grouping, folder)]
     return CHECK.found(Verdict.FAULT, text, evidence, remedy)
+
+
+def _called(grouping: Grouping) -> str:
+    return "The names tell" if grouping.regex is not None else f"{capital(grouping.pattern)} tell"
+
+
+def _without_groups(subject: Subject) -> Finding:
+    """Says that nothing shows photographs, and whether the images' edges still fall into a few kinds."""
+    text = (
+        "Neither the files' names, folders nor capture times show photographs that several images come from."
+    )
+    facts = subject.audited
+    share = backgrounds_that_recur(facts.small)
+    evidence: Evidence = {"images_on_recurring_backgrounds": share}
+    if share < RECURRING:
+        return CHECK.found(Verdict.FINE, text, evidence)
+    text += (
+        f" But {share:.0%} of the images lie on backgrounds that recur in few images each: they may be of one "
+        "photograph. If so, name the groups in a file with the columns path and group (data.group=FILE)."
+    )
+    return CHECK.found(Verdict.SUSPECT, text, evidence)
+
+
+def lacking_if_grouped(facts: Audited, grouping: Grouping, data: DataConfig) -> str:
+    """Rehearses a split by groups; returns which class would be missing where, or nothing if all is well."""
+    table = facts.table
+    shares = {"train": 1 - data.val_fraction - data.test_fraction, "val": data.val_fraction}
+    try:
+        splits = split_images(
+            table.labels,
+            grouping.groups,
+            table.classes,
+            shares | {"test": data.test_fraction},
+            data.split_seed,
+        )
+    except SeedsweepError as error:
+        return str(error).rstrip(".")
+    missing = [
+        f"{name} would have no image in {split}"
+        for split in shares
+        for number, name in enumerate(table.classes)
+        if not ((splits == split) & (table.labels == number)).any()
+    ]
+    return and_more(missing)
+
+
+def _setting(facts: Audited, grouping: Grouping, folder: Path) -> str:
+    """Returns the setting that makes the groups: the expression where it does, else a list that is written here."""
+    table = facts.table
+    if grouping.regex is not None:
+        made = groups_of(table.paths, grouping.regex)
+        if len({*zip(made, grouping.groups, strict=True)}) == len(set(made)) == grouping.count:
+            return f"data.group_regex='{grouping.regex}'"
+    path = (folder / LIST).resolve()
+    write_groups(table.names(), grouping.groups, path)
+    return f"data.group='{path}'"
+
+
+def _points(accuracy: float) -> str:
+    return f"{100 * accuracy:.1f} points"
 
 
 def _torn_share(splits: NDArray[np.str_], groups: Sequence[str]) -> float:

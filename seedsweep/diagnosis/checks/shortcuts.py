@@ -1,4 +1,4 @@
-"""Shortcuts: do size, kind of file or colour alone tell the class, without any look at the object?"""
+"""Shortcuts: do file, light, edge or sharpness alone tell the class, without any look at the object?"""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score, roc_curve
 from sklearn.model_selection import cross_val_predict
 
-from seedsweep.diagnosis.audited import FileFacts
 from seedsweep.diagnosis.charts import saved
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict, capital
+from seedsweep.diagnosis.image_cues import CueTable, Table, file_cues, pixel_cues
 from seedsweep.diagnosis.out_of_fold import folds_of
-from seedsweep.diagnosis.stored_features import drawn_by_class
+from seedsweep.diagnosis.stored_features import EVAL_BATCH
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.drawing import INK, figure
+from seedsweep.names import and_more
 
 CHECK = Check(
     "shortcuts",
     "Shortcuts",
     16,
-    "What a forest predicts, cross-validated, from the size of the photograph, the kind of file, the mean colour or "
-    "the colour of the rim alone; beside a linear probe on the net's features.",
+    "What a forest predicts, cross-validated, from size, kind of file, colour, outer pixel rows, corners or "
+    "sharpness alone; beside a linear probe on the net's features.",
 )
 TOLD = 0.985  # area under the ROC curve from which on a cue tells a class from all others
-CLOSE = 0.02  # of accuracy: a cue that comes so near the probe would do in its place
+SURE = 0.97  # recall of the class less false alarms, at the best threshold: below it the cue is one sign among others
+BEYOND = 0.05  # by which that must exceed what the object itself tells in the same way
+NEARLY_ALL = 0.9  # of what the probe gets above the largest class: such a cue would do in its place
 CLEAR = 0.15  # of accuracy above the largest class
-TECHNICAL = ("size", "kind of file")  # no defect lies in them
-RIM = 2  # of a thumbnail's 32 pixels, on each side
-MOST = 4000  # images that are looked at, drawn with each class's share kept
+ALL_TOLD = 0.95  # mean area of the classes that this asks for, too: beside a weak probe any cue would do
 FEWEST = 5  # images of a class
 TREES = 50
 
@@ -48,83 +49,105 @@ class Cue:
         balanced: mean recall of the classes.
         aucs: for each class, how well it tells that class from all others (0.5: not at all, 1: always); nan for a
             class of fewer than 5 images.
+        sure: likewise, recall less false alarms at the best threshold (0..1).
     """
 
     name: str
     acc: float
     balanced: float
     aucs: NDArray[np.float64]
+    sure: NDArray[np.float64]
 
 
 def check(subject: Subject, folder: Path) -> Finding:
     """Measures every cue and compares it with what the features give."""
     facts, seen = subject.audited, subject.out_of_fold
-    labels, classes = facts.table.labels, facts.table.classes
-    cues = [
-        measure_cue(name, table, labels, facts.groups, len(classes))
-        for name, table in cue_tables(facts.files, facts.small).items()
-    ]
+    labels, classes = seen.labels, facts.table.classes
+    groups = [facts.groups[row] for row in seen.rows]
+    parts = np.split(seen.rows, range(EVAL_BATCH, len(seen.rows), EVAL_BATCH))
+    tables = file_cues([facts.files[row] for row in seen.rows])
+    tables += pixel_cues(facts.prepared.pixels.batch(part) for part in parts)
     # of all images, asked or not: so are the cues' accuracy and the majority
-    probe = float((seen.probabilities.argmax(1) == seen.labels).mean())
+    probe = float((seen.probabilities.argmax(1) == labels).mean())
     majority = float(np.bincount(labels).max() / len(labels))
-    verdict, said = Verdict.FINE, []
-    for cue in cues:
-        told = [classes[k] for k in np.flatnonzero(np.nan_to_num(cue.aucs) >= TOLD)]
-        enough = cue.acc >= max(probe - CLOSE, majority + CLEAR)
-        if told:
-            auc = np.nanmax(cue.aucs)
-            said.append(f"{cue.name} alone tells {', '.join(told)} from all others (AUC {auc:.3f})")
-        if enough:
-            tells = f"{cue.name} alone tells {cue.acc:.0%} of the images' classes"
-            said.append(f"{tells}, the net's features {probe:.0%}")
-        if enough and cue.name in TECHNICAL:
-            verdict = Verdict.FAULT
-        elif (told or enough) and verdict is Verdict.FINE:
-            verdict = Verdict.SUSPECT
+    apart = ", by photograph" if len(set(groups)) < len(groups) else ""
+    verdict, said, cues = Verdict.FINE, list[tuple[Verdict, str]](), list[Cue]()
+    for table in tables:
+        cue = measure_cue(table.name, table.table, labels, groups, len(classes))
+        cues.append(cue)
+        control = _control(table, cue, labels, groups)
+        said += _told(table, cue, control, classes)
+        enough = max(majority + NEARLY_ALL * (probe - majority), majority + CLEAR)
+        if cue.acc >= enough and np.nanmean(cue.aucs) >= ALL_TOLD:
+            tells = f"{cue.name} alone tells {cue.acc:.0%} of the images' classes{apart}"
+            worst = Verdict.SUSPECT if _is_content(table, cue, control).any() else Verdict.FAULT
+            said.append((worst, f"{tells}, the net's features {probe:.0%}"))
+    said.sort(key=lambda item: item[0].rank)
     best = max(cues, key=lambda cue: cue.acc)
     text = (
         f"No cue tells a class by itself: the best, {best.name}, tells {best.acc:.0%} of the images (the largest "
         f"class {majority:.0%}, the net's features {probe:.0%})."
     )
     if said:
-        text = (
-            f"{capital('; '.join(said))}. If that is not what makes the class, the net may learn it instead of the "
-            "object: photograph all classes alike."
+        verdict = said[0][0]
+        advice = (
+            "the net may learn it instead of the object: photograph all classes alike, and save them alike."
         )
+        if verdict is Verdict.SUSPECT:
+            advice = f"If that is not what makes the class, {advice}"
+        text = f"{capital('; '.join(each for _, each in said))}. {capital(advice)}"
     evidence: Evidence = {
         "probe": probe,
         "majority": majority,
         "cues": [[cue.name, cue.acc, cue.balanced] for cue in cues],
-        "auc": [[cue.name, *(None if np.isnan(a) else round(float(a), 4) for a in cue.aucs)] for cue in cues],
+        "auc": [[cue.name, *_rounded(cue.aucs)] for cue in cues],
+        "sure": [[cue.name, *_rounded(cue.sure)] for cue in cues],
         "classes": list(classes),
     }
     return CHECK.found(verdict, text, evidence, picture=_draw(cues, classes, folder))
 
 
-def cue_tables(facts: Sequence[FileFacts], small: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
-    """Returns, by cue, a few numbers an image [N, k].
+def _rounded(values: NDArray[np.float64]) -> list[float | None]:
+    return [None if np.isnan(value) else round(float(value), 4) for value in values]
 
-    Args:
-        facts: of the files.
-        small: thumbnails, [N, side, side, 3].
-    """
-    width = np.asarray([fact.width for fact in facts], dtype=np.float64)
-    height = np.asarray([fact.height for fact in facts], dtype=np.float64)
-    kinds = np.unique([fact.kind for fact in facts], return_inverse=True)[1].astype(np.float64)
-    quality = np.asarray([fact.quantisation for fact in facts])
-    inside = np.zeros(small.shape[1:3], dtype=bool)
-    inside[RIM:-RIM, RIM:-RIM] = True
-    rim = small[:, ~inside].astype(np.float64)
-    return {
-        "size": np.stack([np.log(width), np.log(height), np.log(width / height)], 1),
-        "kind of file": np.stack([kinds, quality], 1),
-        "mean colour": small.mean((1, 2)),
-        "colour of the rim": np.concatenate([rim.mean(1), rim.std(1)], 1),
-    }
+
+def _control(table: CueTable, cue: Cue, labels: NDArray[np.int64], groups: Sequence[str]) -> Cue | None:
+    """Measures what the object itself tells, where the cue tells a class."""
+    if table.control is None or not (_is_told(cue) & (cue.sure >= SURE)).any():
+        return None
+    return measure_cue("control", table.control, labels, groups, len(cue.aucs))
+
+
+def _is_told(cue: Cue) -> NDArray[np.bool_]:
+    return np.nan_to_num(cue.aucs) >= TOLD
+
+
+def _is_content(table: CueTable, cue: Cue, control: Cue | None) -> NDArray[np.bool_]:
+    """Says [classes] which of them the cue may tell because of what they are."""
+    if not table.technical:
+        return np.ones(len(cue.aucs), dtype=bool)
+    if control is None:
+        return np.zeros(len(cue.aucs), dtype=bool)
+    return np.asarray(np.nan_to_num(control.sure) > np.nan_to_num(cue.sure) - BEYOND)
+
+
+def _told(
+    table: CueTable, cue: Cue, control: Cue | None, classes: Sequence[str]
+) -> list[tuple[Verdict, str]]:
+    """Returns what to say of the classes that a cue tells, each with its verdict."""
+    told = _is_told(cue) & ((np.nan_to_num(cue.sure) >= SURE) | (not table.technical))
+    content = _is_content(table, cue, control)
+    found = []
+    for verdict, those in ((Verdict.FAULT, told & ~content), (Verdict.SUSPECT, told & content)):
+        if those.any():
+            names = and_more([classes[int(k)] for k in np.flatnonzero(those)], 5)
+            auc = float(cue.aucs[those].max())
+            found.append((verdict, f"{cue.name} alone tells {names} from all others (AUC {auc:.3f})"))
+    return found
 
 
 def measure_cue(
-    name: str, table: NDArray[np.float64], labels: NDArray[np.int64], groups: Sequence[str], classes: int
+    name: str, table: Table, labels: NDArray[np.int64], groups: Sequence[str], classes: int
 ) -> Cue:
     """Cross-validates a forest on one cue; groups are kept on one side.
 
@@ -136,26 +159,23 @@ def measure_cue(
         classes: how many there are.
     """
     counts = np.bincount(labels, minlength=classes)
+    aucs, sure = np.full(classes, np.nan), np.full(classes, np.nan)
     if (table == table[0]).all():  # the same for all: tells nothing
-        acc = float(counts.max() / counts.sum())
-        return Cue(name, acc, 1 / classes, np.where(counts >= FEWEST, 0.5, np.nan))
-    if len(labels) > MOST:
-        share = MOST / len(labels)
-        rng = np.random.default_rng(0)
-        rows = drawn_by_class(labels, lambda n: max(min(10, n), round(share * n)), rng)
-        table, labels, groups = table[rows], labels[rows], [groups[row] for row in rows]
+        aucs[counts >= FEWEST], sure[counts >= FEWEST] = 0.5, 0.0
+        return Cue(name, float(counts.max() / counts.sum()), 1 / classes, aucs, sure)
     forest = ExtraTreesClassifier(TREES, min_samples_leaf=3, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class that is missing in a fold
         found = cross_val_predict(forest, table, labels, cv=folds_of(labels, groups), method="predict_proba")
     present = np.unique(labels)
     predicted = present[found.argmax(1)]
-    aucs = np.full(classes, np.nan)
     for place, label in enumerate(present):
         if FEWEST <= counts[label] < counts.sum():
             aucs[label] = roc_auc_score(labels == label, found[:, place])
+            alarms, recall, _ = roc_curve(labels == label, found[:, place])
+            sure[label] = (recall - alarms).max()
     balanced = float(balanced_accuracy_score(labels, predicted))
-    return Cue(name, float((predicted == labels).mean()), balanced, aucs)
+    return Cue(name, float((predicted == labels).mean()), balanced, aucs, sure)
 
 
 def _draw(cues: list[Cue], classes: list[str], folder: Path) -> Path:
