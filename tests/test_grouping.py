@@ -3,13 +3,15 @@
 import hashlib
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from seedsweep.data.split import groups_of
-from seedsweep.diagnosis.audited import read_facts
+from seedsweep.data.manifest import ImageTable
+from seedsweep.data.split import groups_of, joined
+from seedsweep.diagnosis.audited import Audited, FileFacts, read_facts
 from seedsweep.diagnosis.grouping import Grouping, guess_grouping, measure_grouping
 from seedsweep.diagnosis.name_patterns import name_patterns
 from seedsweep.diagnosis.nearness import Neighbours
@@ -180,3 +182,29 @@ def test_the_capture_time_is_read(tmp_path: Path):
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "    :  :     :  :  "
     Image.new("RGB", (9, 9)).save(tmp_path / "c.jpg", exif=exif)
     assert read_facts(tmp_path / "c.jpg").taken is None
+
+
+def test_equal_files_do_not_hide_photographs():
+    """Equal files share a group of the split; what is cross-validated keeps photographs and equal files together."""
+    photographs, labels = drawn()
+    names = named("IMG_{p:04d}-{i}.jpg", photographs)
+    digests = [str(row) for row in ROWS]
+    digests[-1] = digests[0]
+    table = ImageTable(
+        Path("r"),
+        list("abc"),
+        [Path("r", "abc"[label], name) for name, label in zip(names, labels.tolist(), strict=True)],
+        labels,
+        np.full(N, "train"),
+        joined([str(row) for row in ROWS], [(0, N - 1)]),
+        digests,
+    )
+    facts = Audited(SimpleNamespace(table=table), None)
+    facts.__dict__["files"] = [FileFacts(9, 9, "JPEG RGB", 5.0)] * N
+    assert same(facts.grouping, photographs)
+    assert len(set(facts.groups)) == PHOTOGRAPHS - 1
+    assert facts.groups[0] == facts.groups[-1]
+    table.groups = [str(row // 2) for row in ROWS]  # a manifest's own
+    again = Audited(SimpleNamespace(table=table), None)
+    again.__dict__["files"] = facts.files
+    assert len(set(again.groups)) == N // 2 - 1

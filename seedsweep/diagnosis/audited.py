@@ -16,11 +16,13 @@ from PIL import ExifTags, Image
 from torch import Tensor
 from torch.nn import functional
 
+from seedsweep.data.equal_files import equal_pairs
 from seedsweep.data.folder import SPLIT_NAMES
 from seedsweep.data.image_formats import open_image, orientation
 from seedsweep.data.images import SIDEWAYS
 from seedsweep.data.manifest import ImageTable
 from seedsweep.data.prepare import PreparedImages
+from seedsweep.data.split import joined
 from seedsweep.diagnosis.charts import draw_sheet
 from seedsweep.diagnosis.grouping import Grouping, guess_grouping, measure_grouping
 from seedsweep.diagnosis.nearness import Neighbours
@@ -29,6 +31,7 @@ from seedsweep.names import class_of
 
 EXAMPLES = 20  # of a list in the evidence; the rest is counted
 SIDE = 32  # pixels of a thumbnail
+FEW = 0.1  # share of groups that equal files or annotations may make
 
 
 class Audited:
@@ -38,6 +41,7 @@ class Audited:
         prepared: the run's images.
         group_regex: ``data.group_regex``.
         neighbours: finds the images that are alike by a net's features; None: names alone tell of photographs.
+        group_list: ``data.group``.
     """
 
     def __init__(
@@ -45,9 +49,11 @@ class Audited:
         prepared: PreparedImages,
         group_regex: str | None,
         neighbours: Callable[[], Neighbours] | None = None,
+        group_list: str | None = None,
     ) -> None:
         self.prepared = prepared
         self.group_regex = group_regex
+        self.group_list = group_list
         self._neighbours = neighbours
 
     @property
@@ -74,6 +80,8 @@ class Audited:
         if self.group_regex is not None:
             given = measure_grouping(self.group_regex, self.table.groups, labels)
             return replace(given, regex=self.group_regex)
+        if self.group_list is not None:
+            return measure_grouping(f"the groups of data.group={self.group_list}", self.table.groups, labels)
         below = [self._below_class(row) for row in range(len(labels))]
         times = [file.taken for file in self.files]
         return guess_grouping(below, labels, times, None if self._neighbours is None else self._neighbours())
@@ -91,9 +99,17 @@ class Audited:
 
         Pieces of one photograph would vouch for one another's wrong label.
         """
-        if len(set(self.table.groups)) < len(self.table.groups):
-            return self.table.groups
-        return self.table.digests if self.grouping is None else self.grouping.groups
+        table = self.table
+        known, digests = np.asarray(table.groups), np.asarray(table.digests)
+        content = len(set(zip(known.tolist(), digests.tolist(), strict=True)))
+        if self.grouping is None or content > (1 + FEW) * len(
+            set(table.groups)
+        ):  # more than equal files in them
+            return joined(table.groups, equal_pairs(table.digests))
+        order = np.argsort(known, kind="stable")
+        same = known[order[1:]] == known[order[:-1]]
+        pairs = zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True)
+        return joined(joined(self.grouping.groups, list(pairs)), equal_pairs(table.digests))
 
     @cached_property
     def _names(self) -> list[str]:

@@ -86,7 +86,8 @@ class Subject:
     @cached_property
     def audited(self) -> Audited:
         """Facts about all images."""
-        return Audited(self.prepared, self.config.data.group_regex, lambda: Neighbours.of(*self._looked_at))
+        data = self.config.data
+        return Audited(self.prepared, data.group_regex, lambda: Neighbours.of(*self._looked_at), data.group)
 
     @cached_property
     def _looked_at(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
