@@ -21,7 +21,6 @@ from seedsweep.diagnosis.audited import thumbnails
 from seedsweep.diagnosis.charts import draw_sheet
 from seedsweep.diagnosis.checks import imbalance, photograph_split
 from seedsweep.diagnosis.checks.data_files import left_out
-from seedsweep.diagnosis.checks.duplicates import find_pairs
 from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.diagnosis.grouping import measure_grouping
 from seedsweep.diagnosis.opening import of_plan
@@ -163,27 +162,6 @@ def test_files_that_are_not_used_are_in_the_diagnosis(tmp_path: Path):
         "1 .cr2 of class a (raw files of cameras are not read: export them as JPEG or TIFF)",
         "1 image(s) of class a, 1 of class b (readable, but not among those of the run)",
     ]
-
-
-@pytest.mark.parametrize(("quality", "scale"), [(90, 1.0), (40, 1.0), (85, 0.6), (85, 1.5)])
-def test_saved_anew_is_a_near_duplicate(quality: int, scale: float, tmp_path: Path):
-    root = demo(0, 70, tmp_path / "data")
-    paths = sorted(root.rglob("*.jpg"))
-    copies = []
-    for path in paths[:20]:
-        image = Image.open(path)
-        copies.append(tmp_path / f"anew_{path.name}")
-        image.resize((int(image.width * scale), int(image.height * scale))).save(copies[-1], quality=quality)
-    everything = paths + copies
-    pairs = find_pairs([str(row) for row in range(len(everything))], small_of(everything))
-    assert {(pair.first, pair.second) for pair in pairs} == {(row, len(paths) + row) for row in range(20)}
-    assert not any(pair.exact for pair in pairs)
-
-
-def test_blank_images_are_no_near_duplicates():
-    blank = np.full((4, 32, 32, 3), 200, np.uint8)
-    assert find_pairs(list("abcd"), blank) == []
-    assert [(p.first, p.second) for p in find_pairs(list("aaba"), blank)] == [(0, 1), (0, 3)]
 
 
 def test_folds_keep_groups_together():

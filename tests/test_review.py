@@ -43,7 +43,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedImages:
             Image.fromarray(rng.integers(0, 255, (20, 20, 3), np.uint8)).save(root / label / name)
     copy = root / CLASSES[1] / "copy.png"
     copy.write_bytes((root / CLASSES[0] / "7.png").read_bytes())
-    return prepare_images(DataConfig(name="folder", root=str(root), image_size=[16, 16]), root)
+    data = DataConfig(name="folder", root=str(root), image_size=[16, 16], contradictions="keep")
+    return prepare_images(data, root)
 
 
 def doubt(

@@ -22,6 +22,7 @@ seedsweep: which transfer-learning set-up works on my images, and why do the oth
 [bold]Any grid[/bold]       python -m seedsweep -m +experiment=scratch,frozen_bn seed=1,2,3
 [bold]The story[/bold]      python -m seedsweep -m +sweep=ladder data=folder data.root=~/seeds
 [bold]A study[/bold]        python -m seedsweep +study=head +experiment=frozen_bn data=folder data.root=~/seeds
+[bold]The images[/bold]     python -m seedsweep audit ~/seeds      (before any net)
 [bold]Diagnosis[/bold]      python -m seedsweep task=diagnose diagnose.run=DIR
 [bold]Report[/bold]         python -m seedsweep task=report report.dir=DIR    (written by itself at the end, too)
 [bold]Answers[/bold]        python -m seedsweep task=predict checkpoint=DIR data.root=~/new predict.out=answers.csv

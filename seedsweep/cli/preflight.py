@@ -38,7 +38,11 @@ MOST_VALUES = 16  # of one swept setting that are composed; of a group's further
 PARTS = ("run", "sweep", "sweeper", "launcher", "job", "runtime", "callbacks", "overrides")  # of hydra
 NAMES = ("experiment.name", "study.name")
 ONLY_NAMED = ("batchnorm", "preprocess", "augment")  # sections whose name is no setting
-WITH_IMAGES = ("train", "study")  # tasks that read them; a diagnosis does where it has nothing but settings
+WITH_IMAGES = (
+    "audit",
+    "train",
+    "study",
+)  # tasks that read them; a diagnosis does where it has nothing but settings
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ RUNS = ("metrics.json", ".hydra", "multirun.yaml", "study.journal")
 
 
 def as_overrides(given: list[str]) -> list[str]:
-    """Turns words into overrides: ``diagnose DIR``, ``train DIR``, ``report DIR``, ``predict RUN DIR``, ``resume DIR``.
+    """Turns words into overrides: ``audit DIR``, ``diagnose DIR``, ``train DIR``, ``report DIR``, ``predict RUN DIR``,
+    ``resume DIR``.
 
     Args:
         given: what is no option.
@@ -74,7 +75,9 @@ def _key(verb: str, name: str) -> str:
         return "diagnose.run" if is_run else "diagnose.checkpoint" if path.is_file() else "data.root"
     if verb == "predict":
         return "checkpoint" if is_run or path.suffix == ".ckpt" else "data.root"
-    if verb in ("train", "study"):
+    if verb == "audit" and is_run:
+        raise SeedsweepError(f"{name} holds results: audit takes a folder of images.")
+    if verb in ("audit", "train", "study"):
         if is_run:
             raise SeedsweepError(
                 f"{name} holds what was trained already: {typed((RESUME, name))} goes on with it."

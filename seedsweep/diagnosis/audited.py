@@ -24,7 +24,9 @@ from seedsweep.data.manifest import ImageTable
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.split import joined
 from seedsweep.diagnosis.charts import draw_sheet
+from seedsweep.diagnosis.copies import pairs_of
 from seedsweep.diagnosis.grouping import Grouping, guess_grouping, measure_grouping
+from seedsweep.diagnosis.near_copies import Pair
 from seedsweep.diagnosis.nearness import Neighbours
 from seedsweep.diagnosis.stored_features import EVAL_BATCH
 from seedsweep.names import class_of
@@ -42,6 +44,7 @@ class Audited:
         group_regex: ``data.group_regex``.
         neighbours: finds the images that are alike by a net's features; None: names alone tell of photographs.
         group_list: ``data.group``.
+        cache: where copies are kept; None: nowhere.
     """
 
     def __init__(
@@ -50,11 +53,13 @@ class Audited:
         group_regex: str | None,
         neighbours: Callable[[], Neighbours] | None = None,
         group_list: str | None = None,
+        cache: Path | None = None,
     ) -> None:
         self.prepared = prepared
         self.group_regex = group_regex
         self.group_list = group_list
         self._neighbours = neighbours
+        self._cache = cache
 
     @property
     def table(self) -> ImageTable:
@@ -72,6 +77,11 @@ class Audited:
         rows = np.arange(len(self.table.paths))
         parts = np.split(rows, range(EVAL_BATCH, len(rows), EVAL_BATCH))
         return np.concatenate([thumbnails(self.prepared.pixels.batch(part)) for part in parts])
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """Equal files and near copies, each with another."""
+        return pairs_of(self.table, self.prepared.pixels.how, self._cache)
 
     @cached_property
     def grouping(self) -> Grouping | None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from seedsweep.data.equal_files import TWO_LABELS
 from seedsweep.data.manifest import ImageTable
 from seedsweep.data.walk import LEFT_OUT, LeftOut, read_left_out
-from seedsweep.diagnosis.checks.duplicates import find_pairs
 from seedsweep.diagnosis.checks.label_errors import find_doubts
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.digest import digest_of
@@ -77,7 +76,7 @@ def in_doubt(subject: Subject) -> list[InDoubt]:
     facts = subject.audited
     table = facts.table
     found = _with_two_labels(subject)
-    for pair in find_pairs(table.digests, facts.small):
+    for pair in facts.pairs:
         for row, twin in ((pair.first, pair.second), (pair.second, pair.first)):
             if table.labels[row] != table.labels[twin]:
                 reason = f"The same photograph is also filed under {facts.class_of(twin)}."

@@ -86,8 +86,10 @@ class Subject:
     @cached_property
     def audited(self) -> Audited:
         """Facts about all images."""
-        data = self.config.data
-        return Audited(self.prepared, data.group_regex, lambda: Neighbours.of(*self._looked_at), data.group)
+        data, cache = self.config.data, self.config.cache_dir
+        return Audited(
+            self.prepared, data.group_regex, lambda: Neighbours.of(*self._looked_at), data.group, cache
+        )
 
     @cached_property
     def _looked_at(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -16,6 +16,7 @@ from seedsweep.diagnosis.finding import Finding
 from seedsweep.diagnosis.remedy import CommandLine
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.runs.grid import ArmRow, arms, collect
+from seedsweep.runs.jobs import AUDIT, audit_of
 from seedsweep.runs.run_result import RunResult, read_run
 from seedsweep.whole import read_json
 
@@ -110,6 +111,18 @@ class Material:
     def ladder(self) -> dict[str, Any]:
         """What the sweep's ladder.json holds; empty where it is no ladder."""
         return _read(self.folder / "ladder.json", "the ladder")
+
+    @property
+    def audit_folder(self) -> Path | None:
+        """Where the audit of the images is; None: there are no results."""
+        if self.kind == STUDY:
+            return audit_of(self.folder)
+        return None if self.best is None else audit_of(self.best.folder)
+
+    @cached_property
+    def audit(self) -> dict[str, Any]:
+        """What audit.json holds; empty where the images were not audited."""
+        return _read(self.audit_folder / AUDIT, "the audit") if self.audit_folder else {}
 
     @cached_property
     def diagnosed(self) -> list[Diagnosed]:

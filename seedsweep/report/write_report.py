@@ -43,11 +43,25 @@ def write_report(
         OSError: the folder can't be written.
     """
     material = read_material(folder, command_line_of, gradcam)
-    built = build(material)
+    return write_pages(material.folder, material.title, material.kind, build(material))
+
+
+def write_pages(folder: Path, title: str, kind: str, built: list[Section]) -> Path:
+    """Writes sections as report.html and report.md.
+
+    Args:
+        folder: absolute, to write into.
+        title: of the page.
+        kind: what it is about, in a few words.
+        built: the sections; the one called verdict stands in the head.
+
+    Returns:
+        report.html.
+    """
     for name in (PLAIN, PAGE):
-        with replacing(material.folder / name) as part:
-            part.write_text(_render(material, built, name), encoding="utf-8", errors="replace")
-    return material.folder / PAGE
+        with replacing(folder / name) as part:
+            part.write_text(_render(folder, title, kind, built, name), encoding="utf-8", errors="replace")
+    return folder / PAGE
 
 
 def write_at_end(folder: Path, command_line_of: CommandLineOf | None = None) -> Path | None:
@@ -103,16 +117,16 @@ def page_environment() -> jinja2.Environment:
     )
 
 
-def _render(material: Material, built: list[Section], template: str) -> str:
+def _render(folder: Path, title: str, kind: str, built: list[Section], template: str) -> str:
     """Returns the page of report.html or report.md; the verdict stands in its head."""
     environment = page_environment()
     filters = {"breakable": _breakable, "cell": _cell, "fence": _fence, "line": _line, "percent": percent}
     environment.filters |= filters | {"prose": _prose}
     verdict = next((section for section in built if section.name == "verdict"), None)
     return environment.get_template(template).render(
-        title=material.title,
-        kind=material.kind,
-        folder=str(material.folder),
+        title=title,
+        kind=kind,
+        folder=str(folder),
         verdict=verdict,
         sections=[section for section in built if section is not verdict],
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),

@@ -26,6 +26,7 @@ from seedsweep.whole import read_json, write_json
 
 LOCK = ".running"
 JOB = "job.json"  # of a job of a grid: what it is
+AUDIT = "audit.json"  # in the folder of an audit
 CLOCK = "${now:"
 
 
@@ -121,6 +122,12 @@ def pin_of(folder: Path) -> Path | None:
     """Returns the manifest that a grid's job shares with others; None of a run by itself."""
     pin = read_json(folder / JOB).get("pin")
     return Path(os.path.normpath(folder / pin)) if pin else None
+
+
+def audit_of(folder: Path) -> Path:
+    """Returns the folder of the audit of a run's images: its own, or the one that a grid's job shares with others."""
+    pin = pin_of(folder)
+    return pin.with_name(pin.stem.replace("manifest", "audit")) if pin else folder / "audit"
 
 
 def diverged(folder: Path) -> DivergedError | None:

@@ -9,7 +9,9 @@ from operator import attrgetter
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from seedsweep.diagnosis.audit_run import audit_at_beginning
 from seedsweep.overrides import key_of, shortened
+from seedsweep.runs.jobs import audit_of
 from seedsweep.runs.record import METRICS
 from seedsweep.study.close import close_study
 from seedsweep.study.leases import NUMBER
@@ -122,6 +124,8 @@ def _check_images(plan: Plan, to_go: int) -> None:
     """
     settings = plan.compose([])
     prepared = plan.images(settings)
+    if to_go:
+        audit_at_beginning(settings, prepared, audit_of(plan.folder))
     if to_go and plan.is_of_heads:
         from seedsweep.training.run import open_images
 

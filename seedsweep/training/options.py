@@ -135,6 +135,8 @@ class ArmSettings:
     optim: OptimConfig = MISSING
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    # copies, contradictions and torn photographs are looked for before the training: auto | off
+    audit: str = field(default="auto", metadata=SPEED)
 
     @property
     def cache_dir(self) -> Path:
@@ -143,6 +145,7 @@ class ArmSettings:
 
     def __post_init__(self) -> None:
         between("seed", self.seed, 0, 2**32 - 1)
+        one_of("audit", self.audit, ("auto", "off"))
 
 
 def what_counts(settings: ArmSettings) -> dict[str, Any]:

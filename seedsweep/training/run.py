@@ -52,6 +52,7 @@ class Given:
         pin: the images that the runs beside this one began with, or where to write them.
         departures: settings that the file of the experiment says otherwise, as overrides.
         draw: draws the run's pictures; None: nothing does.
+        audit: looks at the images before the training; None: nothing does.
         session: shared with the runs before and after this one.
     """
 
@@ -59,6 +60,7 @@ class Given:
     pin: Pin | None = None
     departures: tuple[str, ...] = ()
     draw: Draw | None = None
+    audit: Callable[[PreparedImages], None] | None = None
     session: Session = field(default_factory=Session)
 
 
@@ -102,6 +104,8 @@ def train(
         pl.seed_everything(config.seed, verbose=False)
         prepared = given.prepared or _images(config, run_dir, given, resume)
         _write_what_was_read(prepared, run_dir)
+        if given.audit is not None:
+            given.audit(prepared)
         # a checkpoint brings its own statistics, but only online: the stored route goes by the backbone
         backbone = given.session.of(SharedBackbone).of(config, prepared)
         _check_batches(config, backbone, prepared)

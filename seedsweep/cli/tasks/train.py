@@ -30,9 +30,10 @@ def run(config: Config, folder: Path, *, label: str, resume: bool, session: Sess
     """
     from seedsweep.cli.config.departures import departures
     from seedsweep.data.pin import Pin
+    from seedsweep.diagnosis.audit_run import audit_at_beginning
     from seedsweep.report.run_pictures import draw_run
     from seedsweep.runs.grid import GAP
-    from seedsweep.runs.jobs import pin_of
+    from seedsweep.runs.jobs import audit_of, pin_of
     from seedsweep.runs.record import divergence_of
     from seedsweep.training.run import Given, train  # torch takes seconds
 
@@ -41,6 +42,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool, session: Sess
         pin=Pin.of_grid(shared) if shared else None,
         departures=tuple(departures(config)),
         draw=draw_run,
+        audit=lambda prepared: audit_at_beginning(config, prepared, audit_of(folder)),
         session=session or Session(),
     )
     metrics = train(config, folder, label=label, resume=resume, given=given)

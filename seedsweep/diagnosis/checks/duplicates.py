@@ -1,53 +1,33 @@
 """Duplicates: the same photograph twice, in two classes, or in two splits.
 
-Candidates are pairs whose perceptual hashes (pHash, ``imagehash``) differ in few bits. Single seeds on one background
-resemble one another, so a pair counts only if its pixels agree as those of two copies do.
+What is a copy is decided in ``near_copies.py``, and found once, by the audit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import imagehash
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from seedsweep.diagnosis.audited import EXAMPLES, Audited, why_split_is_fixed
+from seedsweep.diagnosis.auditor import WORTH, in_two_classes, leaked
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
+from seedsweep.diagnosis.near_copies import Pair
 from seedsweep.diagnosis.subject import Subject
 
 CHECK = Check(
     "duplicates",
     "Duplicates",
     14,
-    "Files that are equal byte by byte, and photographs whose perceptual hash and pixels agree as those of two copies "
-    "do, over all classes and splits.",
+    "Files that are equal byte by byte, and photographs, mirrored or turned ones too, whose own details agree as those "
+    "of two copies do, over all classes and splits.",
 )
-MANY = 0.01  # of the images of a split
-BITS = 10  # of 64 that may differ: saving anew at quality 30 turns up to 6, another photograph about 30
-BLOCK = 1024
-SAME = 0.985  # likeness of the thumbnails' pixels
-FLAT = 4.0  # an image whose pixels vary less than this, of 255, shows nothing that could be recognised
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Rows of two images that show the same photograph; ``exact`` if the files are equal byte by byte."""
-
-    first: int
-    second: int
-    exact: bool
-    likeness: float  # of the pixels, 1 for equal ones
+MANY = 0.01  # of all images
 
 
 def check(subject: Subject, folder: Path) -> list[Finding]:
     """Three findings: contradicting labels, leaks between the splits, and harmless copies."""
     facts = subject.audited
     labels, splits = facts.table.labels, facts.table.splits
-    pairs = find_pairs(facts.table.digests, facts.small)
+    pairs = facts.pairs
     across_classes = [pair for pair in pairs if labels[pair.first] != labels[pair.second]]
     across_splits = [pair for pair in pairs if splits[pair.first] != splits[pair.second]]
     return [
@@ -59,12 +39,22 @@ def check(subject: Subject, folder: Path) -> list[Finding]:
 
 def _contradictions(facts: Audited, pairs: list[Pair], folder: Path) -> Finding:
     verdict, text = Verdict.FINE, "No photograph lies in two classes."
-    if pairs:
-        rows = {row for pair in pairs for row in (pair.first, pair.second)}
-        verdict = Verdict.FAULT if len(rows) > MANY * len(facts.table.paths) else Verdict.SUSPECT
+    equal, near = in_two_classes(facts), [pair for pair in pairs if not pair.exact]
+    files = [row for rows in equal.values() for row in rows]
+    if equal or near:
+        n = len(files) + len({row for pair in near for row in (pair.first, pair.second)})
+        verdict = Verdict.FAULT if n > MANY * len(facts.table.paths) else Verdict.SUSPECT
+        parts = [
+            f"{_photographs(len(equal), 'equal')} in two classes, such as {files[0][0]} and {files[1][0]}"
+        ] * bool(equal)
+        parts += (
+            [f"{_photographs(len(near), 'nearly equal')} in two classes, such as {_named(facts, near[0])}"]
+            if near
+            else []
+        )
         text = (
-            f"{_photographs(pairs)} in two classes, such as {_named(facts, pairs[0])}: one of two labels is wrong, or "
-            "the classes overlap. Decide, and keep one file of each pair."
+            f"{'; '.join(parts)}: one of two labels is wrong, or the classes overlap. Decide, and keep one file of "
+            "each pair."
         )
     evidence, picture = _shown(facts, pairs, folder, "contradictions.png")
     return CHECK.found(verdict, text, evidence, picture=picture, title="Contradicting labels")
@@ -74,22 +64,23 @@ def _leaks(facts: Audited, pairs: list[Pair], manifest: str | None, folder: Path
     verdict, text = Verdict.FINE, "No photograph lies in two splits."
     evidence, picture = _shown(facts, pairs, folder, "leaks.png")
     if pairs:
+        rows, bound = leaked(facts)
         splits = facts.table.splits
-        trained = [pair for pair in pairs if "train" in (splits[pair.first], splits[pair.second])]
-        rows = np.unique([row for pair in trained for row in (pair.first, pair.second)]).astype(int)
         shares = {
             split: float((splits[rows] == split).sum() / n)
             for split in ("val", "test")
             if (n := int((splits == split).sum()))
         }
-        evidence |= {f"{split}_share": share for split, share in shares.items()}
-        verdict = Verdict.FAULT if max(shares.values(), default=0.0) > MANY else Verdict.SUSPECT
+        evidence |= {f"{split}_share": share for split, share in shares.items()} | {"bound": bound}
+        # what can't move the accuracy by a point is no fault
+        verdict = Verdict.FAULT if bound >= WORTH else Verdict.SUSPECT
         named = " and ".join(f"{share:.1%} of the {split} images" for split, share in shares.items())
         fixed = why_split_is_fixed(facts, manifest)
         how = f"each pair in one split. {fixed}" if fixed else "them together with data.group_regex"
         text = (
-            f"{_photographs(pairs)} in two splits ({named} have a copy in train), such as {_named(facts, pairs[0])}: "
-            f"the accuracy there is partly memory. Remove the copies, or keep {how}."
+            f"{_photographs(len(pairs), 'equal or nearly equal')} in two splits ({named} have a copy in train), "
+            f"such as {_named(facts, pairs[0])}: "
+            f"that can move the accuracy there by up to {100 * bound:.1f} points. Remove the copies, or keep {how}."
         )
     return CHECK.found(verdict, text, evidence, picture=picture, title="Copies across splits")
 
@@ -102,16 +93,14 @@ def _copies(facts: Audited, pairs: list[Pair], folder: Path) -> Finding:
         exact = sum(pair.exact for pair in pairs)
         text = (
             f"{share:.1%} of the images are copies of others: {exact} equal files and {len(pairs) - exact} pairs of "
-            "near duplicates (saved anew, resized, or two shots of one object)."
+            "near copies (saved anew, resized, mirrored, turned, or two shots of one object)."
         )
     evidence, picture = _shown(facts, pairs, folder, "duplicates.png")
     return CHECK.found(verdict, text, evidence | {"share": share}, picture=picture)
 
 
-def _photographs(pairs: list[Pair]) -> str:
-    if len(pairs) == 1:
-        return "1 photograph lies"
-    return f"{len(pairs)} pairs of equal or nearly equal photographs lie"
+def _photographs(n: int, kind: str) -> str:
+    return "1 photograph lies" if n == 1 else f"{n} pairs of {kind} photographs lie"
 
 
 def _named(facts: Audited, pair: Pair) -> str:
@@ -132,43 +121,3 @@ def _shown(facts: Audited, pairs: list[Pair], folder: Path, name: str) -> tuple[
     rows = [row for pair in examples for row in (pair.first, pair.second)]
     facts.draw([(row, (f"{facts.class_of(row)}, {facts.table.splits[row]}",)) for row in rows], folder / name)
     return evidence, Path(name)
-
-
-def find_pairs(digests: Sequence[str], small: NDArray[np.uint8]) -> list[Pair]:
-    """Returns pairs of exact and near duplicates, each copy with the first of its kind.
-
-    Args:
-        digests: SHA-256 of each file.
-        small: thumbnails, [N, side, side, 3].
-    """
-    first: dict[str, int] = {}
-    pairs = []
-    for row, digest in enumerate(digests):
-        if digest in first:
-            pairs.append(Pair(first[digest], row, exact=True, likeness=1.0))
-        first.setdefault(digest, row)
-    rows = np.asarray(sorted(first.values()), dtype=np.int64)
-    rows = rows[small[rows].std((1, 2)).max(1) >= FLAT]
-    hashes = np.asarray([_hash(small[row]) for row in rows], dtype=np.uint64)
-    for start in range(0, len(rows), BLOCK):
-        distance = np.bitwise_count(hashes[start : start + BLOCK, None] ^ hashes[None])
-        for left, right in np.argwhere(distance <= BITS):
-            a, b = int(rows[start + left]), int(rows[right])
-            if a < b and (likeness := _likeness(small[a], small[b])) >= SAME:
-                pairs.append(Pair(a, b, exact=False, likeness=likeness))
-    return pairs
-
-
-def _hash(thumbnail: NDArray[np.uint8]) -> int:
-    bits = imagehash.phash(Image.fromarray(thumbnail)).hash.ravel()
-    return int(np.packbits(bits).view(">u8")[0])
-
-
-def _likeness(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Returns 1 less the squared difference, in units of the images' own variance; 1 for equal images.
-
-    Unlike a correlation it also sees another light or colour: two seeds, one form.
-    """
-    x, y = a.astype(np.float64), b.astype(np.float64)
-    variance = (x.var((0, 1)).mean() + y.var((0, 1)).mean()) / 2
-    return float(1 - ((x - y) ** 2).mean() / (2 * variance))

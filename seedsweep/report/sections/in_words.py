@@ -22,15 +22,24 @@ def section(material: Material) -> Section | None:
 def sentences(material: Material) -> list[str]:
     """Returns the verdict, as :func:`section` shows it."""
     if material.kind == STUDY:
-        return study_in_words(material) + _random(material)
+        return study_in_words(material) + _audited(material) + _random(material)
     if material.kind != RUN:
-        return _of_sweep(material) + _random(material)
+        return _of_sweep(material) + _audited(material) + _random(material)
     run = material.best
     assert run is not None
     why = (
         of_diverged(run) if run.is_diverged else _diagnosed(material) or of_modes(run, material.command_line)
     )
-    return [lead_of(run), why, *_random(material)]
+    return [lead_of(run), why, *_audited(material), *_random(material)]
+
+
+def _audited(material: Material) -> list[str]:
+    """Returns what the audit found that can move the accuracy by a point or more."""
+    if has_several(by_data(material.rows)):
+        return []
+    loud = [line for line in material.audit.get("lines", []) if line["loud"]]
+    how = {"leaks": "too high", "photographs": "too high"}
+    return [f"The accuracy may be {how.get(line['kind'], 'wrong')}: {line['short']}" for line in loud][:2]
 
 
 def _random(material: Material) -> list[str]:

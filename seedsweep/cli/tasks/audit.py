@@ -1,0 +1,31 @@
+"""``task=audit``: copies, contradictions and torn photographs of a folder of images, before any net."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from seedsweep.cli.config.schema import Config
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
+    """Audits the images of the command line, and writes report.html with the lists beside it.
+
+    Args:
+        config: ``data`` is read.
+        folder: to write into.
+
+    Raises:
+        SeedsweepError: anything wrong with the images, in one sentence.
+    """
+    from seedsweep.data.prepare import prepare_images
+    from seedsweep.diagnosis.audit_run import audit_images, tell
+    from seedsweep.report.audit_page import write_audit_page  # torch takes seconds
+
+    prepared = prepare_images(config.data, config.cache_dir)
+    found = audit_images(prepared, config.data, config.cache_dir, folder)
+    tell(found)
+    page = write_audit_page(folder, str(prepared.table.root))
+    log.info("report     %s  (%.1f s for %d images)", page, found.seconds, found.images)

@@ -1,0 +1,117 @@
+"""Audits images at the beginning of a run, grid or study: writes what was found, and prints what is worth a line."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from seedsweep import disk, signals
+from seedsweep.data.options import DataConfig
+from seedsweep.data.prepare import PreparedImages
+from seedsweep.diagnosis.audited import Audited
+from seedsweep.diagnosis.auditor import Audit, Auditor, Row
+from seedsweep.names import cell, open_csv
+from seedsweep.runs.jobs import AUDIT
+from seedsweep.training.options import ArmSettings
+from seedsweep.whole import replacing, write_json
+
+log = logging.getLogger(__name__)
+
+SHOWN = 20  # pairs of a picture
+
+
+def audit_images(prepared: PreparedImages, data: DataConfig, cache: Path, folder: Path) -> Audit:
+    """Looks at the images, and writes audit.json, the lists and the pictures.
+
+    Args:
+        prepared: the images.
+        data: their settings.
+        cache: where copies are kept.
+        folder: to write into; made if missing.
+    """
+    auditor = Auditor(Audited(prepared, data.group_regex, group_list=data.group, cache=cache), data)
+    found = auditor.run()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in _tables(auditor).items():
+        _write(folder / name, rows)
+    _draw(auditor, folder)
+    write_json(folder / AUDIT, found.as_dict())  # last: who finds it finds all
+    return found
+
+
+def audit_at_beginning(config: ArmSettings, prepared: PreparedImages, folder: Path) -> None:
+    """Audits the images of a run, grid or study, where that was not done before, and prints what is worth a line.
+
+    What fails here ends no run.
+
+    Args:
+        config: ``audit``, ``data`` and where the cache is.
+        prepared: the images.
+        folder: of the audit.
+    """
+    if config.audit == "off" or (folder / AUDIT).is_file():
+        return
+    try:
+        tell(audit_images(prepared, config.data, config.cache_dir, folder))
+    except Exception as error:
+        signals.check()
+        if disk.sentence(error, {}):
+            raise
+        log.warning("audit: it failed (%s), and the run goes on", error)
+        log.debug("", exc_info=True)
+
+
+def tell(found: Audit) -> None:
+    """Prints what was found; files that are not used were printed when they were met."""
+    lines = [line for line in found.lines if line.kind != "left_out"]
+    for line in lines:
+        level = logging.WARNING if line.is_loud else logging.INFO
+        log.log(level, "audit: %s", line.text.replace("`", ""))
+    if not lines:
+        log.info("audit: nothing found in %d images", found.images)
+
+
+def _tables(auditor: Auditor) -> dict[str, list[Row]]:
+    """Returns the columns and rows of each CSV file."""
+    facts, names = auditor.facts, auditor.names
+
+    def of(row: int) -> Row:
+        return names[row], facts.class_of(row), str(facts.table.splits[row])
+
+    copies = [(*of(p.first), *of(p.second), p.how, round(p.likeness, 4)) for p in facts.pairs]
+    two = [(number, *row) for number, rows in enumerate(auditor.in_two_classes.values(), 1) for row in rows]
+    groups = auditor.grouping.groups if auditor.grouping else []
+    return {
+        "copies.csv": [
+            ("first", "class", "split", "second", "class_of_second", "split_of_second", "how", "likeness"), *copies,
+        ],
+        "contradictions.csv": [("image", "path", "class", "split"), *two],
+        "photographs.csv": [
+            ("photograph", "path", "class", "split"), *sorted((group, *of(row)) for row, group in enumerate(groups)),
+        ],
+    }  # fmt: skip
+
+
+def _draw(auditor: Auditor, folder: Path) -> None:
+    """Draws pairs of contradicting files and of copies."""
+    facts = auditor.facts
+    place = {name: row for row, name in enumerate(auditor.names)}
+    two = [[place.get(str(row[0])) for row in rows[:2]] for rows in auditor.in_two_classes.values()]
+    near = sorted(facts.pairs, key=lambda pair: pair.exact)
+    sheets = {
+        "contradictions.png": [row for rows in two for row in rows if row is not None],
+        "copies.png": [row for pair in near for row in (pair.first, pair.second)],
+    }
+    for name, rows in sheets.items():
+        if rows:
+            shown = [
+                (row, (f"{facts.class_of(row)}, {facts.table.splits[row]}",)) for row in rows[: 2 * SHOWN]
+            ]
+            facts.draw(shown, folder / name)
+
+
+def _write(path: Path, rows: Iterable[Row]) -> None:
+    with replacing(path) as part, open_csv(part, "w") as file:
+        csv.writer(file).writerows([cell(value) for value in row] for row in rows)
