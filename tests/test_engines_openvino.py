@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from seedsweep.features import openvino_engine
+from seedsweep.models import timm_model
+from seedsweep.models.classifier import FeatureNet
 
 TWO_ENGINES_AND_A_SIGNAL = """
 import gc, os, signal
@@ -61,3 +63,14 @@ def test_engines_that_come_and_go_leave_ctrl_c_alone() -> None:
     call = [sys.executable, "-c", TWO_ENGINES_AND_A_SIGNAL]
     done = subprocess.run(call, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "Ctrl-C\n"), done.stderr
+
+
+@needs_openvino
+def test_a_net_of_timm_is_converted_without_warnings_of_the_tracer(recwarn: pytest.WarningsRecorder) -> None:
+    backbone = timm_model.build("test_resnet")
+    net = FeatureNet(nn.Identity(), backbone).eval()
+    features = openvino_engine.build(net, (3, 32, 32), "float32", torch.device("cpu"))(
+        torch.zeros(3, 3, 32, 32)
+    )
+    assert features.shape == (3, backbone.num_features)
+    assert not [each for each in recwarn if "TracerWarning" in each.category.__name__]
