@@ -126,6 +126,17 @@ def test_a_legend_says_which_arm_was_compared_how(tmp_path: Path):
     assert "McNemar's exact test (c)" in said
 
 
+def test_arms_without_a_mark_that_were_not_compared_are_named(tmp_path: Path):
+    for label, seed in (("a", 1), ("a", 2), ("b", 1), ("b", 2)):
+        write_run(tmp_path / f"{label}{seed}", label, seed, 0.8)
+    path = tmp_path / "b2" / "metrics.json"
+    diverged = {"status": "diverged", "diverged_at": 1, "diverged": "the training loss became NaN"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | diverged))
+    *_, said = explained(arms(collect(tmp_path)))
+    assert said.startswith("Not compared with the best (a run diverged, ")
+    assert said.endswith(": b.")
+
+
 def test_a_picture_grows_with_the_names_of_the_arms(tmp_path: Path):
     for number, label in enumerate(("a", "a optim.lr=0.001 batchnorm=inference")):
         draw_comparison([ArmRow(label, [0.5], bn_gaps=[0.1])], tmp_path / f"{number}.png")

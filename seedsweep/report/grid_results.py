@@ -53,11 +53,12 @@ def explained(rows: list[ArmRow]) -> list[str]:
         sentences.append(f"{SAME} {SAME_MEANS} ({_by_what(methods)}; Holm-corrected, p > 0.05).")
     if any(standing.undecided for standing in found.values()):
         sentences.append(f"{UNDECIDED} {UNDECIDED_MEANS}.")
-    alone = [row.label for row in rows if row.mean is not None and row.standing is None]
+    alone = [
+        row.label for row in rows[1:] if row.mean is not None and not (row.standing and row.standing.behind)
+    ]
     if alone:
-        sentences.append(
-            f"Not compared, for no predictions of the same images are there: {', '.join(alone)}."
-        )
+        why = "a run diverged, other seeds, or no predictions of the same images"
+        sentences.append(f"Not compared with the best ({why}): {', '.join(alone)}.")
     return sentences
 
 
