@@ -37,6 +37,12 @@ def test_a_run_reads_what_the_folder_holds(trained):
     assert ss.load_run(str(trained.folder)).metrics == trained.metrics
 
 
+def test_a_run_without_a_checkpoint_has_no_model(tmp_path):
+    (tmp_path / "metrics.json").write_text("{}")
+    with pytest.raises(ss.SeedsweepError, match=r"best\.ckpt is missing"):
+        ss.load_run(tmp_path).model()
+
+
 def test_the_run_is_the_one_of_the_command_line(trained, tmp_path):
     recorded = yaml.safe_load((trained.folder / ".hydra/overrides.yaml").read_text())
     assert recorded[0] == "+experiment=frozen_bn"

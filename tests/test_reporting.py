@@ -163,13 +163,14 @@ def read(folder: Path) -> EventAccumulator:
     return events
 
 
-def test_tensorboard_reads_it_back(tmp_path: Path):
+def test_tensorboard_reads_it_back(tmp_path: Path, recwarn: pytest.WarningsRecorder):
     board = RunTensorBoard(tmp_path)
     for epoch, row in enumerate(HISTORY):
         board.epoch(row, epoch)
     for name, figure in draw_run(to_draw(tmp_path)).items():
         board.picture(name, figure, 2)
     board.graph(nn.Linear(2, 2), torch.zeros(1, 2))
+    assert not [each for each in recwarn if "torch.jit" in str(each.message)]
     board.hparams({"lr": 0.1, "frozen": True}, {"final/val_acc": 0.5})
     board.close()
     runs = sorted(folder.parent for folder in tmp_path.rglob("events.*"))

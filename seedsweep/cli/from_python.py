@@ -53,7 +53,12 @@ class Run(RunResult):
         """
         from seedsweep.export.load import load_trained
 
-        return load_trained(self.folder / BEST).net
+        path = self.folder / BEST
+        if not path.is_file():
+            raise SeedsweepError(
+                f"{path} is missing: no epoch of this run was finished, or the file was removed."
+            )
+        return load_trained(path).net
 
 
 def compose(*overrides: str, config_dir: str | Path | None = None) -> Config:

@@ -103,7 +103,8 @@ class RunTensorBoard:
         try:
             with torch.no_grad(), warnings.catch_warnings():
                 # a picture of the graph is no deployed net: that sizes become constants does it no harm
-                warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+                for kind in (FutureWarning, torch.jit.TracerWarning):  # type: ignore[attr-defined]
+                    warnings.simplefilter("ignore", kind)
                 self._writer(VAL).add_graph(model, example)  # type: ignore[no-untyped-call]
         except Exception as error:
             log.info("no graph for TensorBoard: %s", str(error).splitlines()[0])
