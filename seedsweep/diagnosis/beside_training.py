@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from seedsweep.diagnosis.audited import Audited
 from seedsweep.diagnosis.finding import Verdict
@@ -27,6 +29,7 @@ WEIGHT, WIDEST = (
     2.0,
     4.0,
 )  # of a plain statistic beside a component of the features; standard deviations that count
+LONGEST = 112  # pixels: plain statistics of larger images take seconds
 NAMED = 0.5  # standard deviations between two splits, and more than parts of training differ
 
 
@@ -119,8 +122,17 @@ def _plain(facts: Audited, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     sides = np.asarray([(facts.files[row].width, facts.files[row].height) for row in rows], dtype=np.float64)
     parts = np.array_split(np.arange(len(rows)), -(-len(rows) // EVAL_BATCH))
     return np.concatenate(
-        [plain_statistics(facts.prepared.pixels.batch(rows[part]).numpy(), sides[part]) for part in parts]
+        [
+            plain_statistics(_at_most(facts.prepared.pixels.batch(rows[part])).numpy(), sides[part])
+            for part in parts
+        ]
     )
+
+
+def _at_most(images: Tensor) -> Tensor:
+    """Shrinks uint8 [B, 3, H, W] by averaging where the shorter side is longer than ``LONGEST``."""
+    factor = LONGEST / min(images.shape[2:])
+    return images if factor >= 1 else functional.interpolate(images.float(), scale_factor=factor, mode="area")
 
 
 def measure(

@@ -23,11 +23,13 @@ RIM = 1 / 16  # of a side
 APART = 20.0  # of 255: a pixel that differs so from the rim's colour shows the object
 
 
-def plain_statistics(pixels: NDArray[np.uint8], sides: NDArray[np.float64]) -> NDArray[np.float64]:
+def plain_statistics(
+    pixels: NDArray[np.uint8 | np.float32], sides: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Returns [n, 8], a column for each of ``NAMES``.
 
     Args:
-        pixels: [n, 3, H, W].
+        pixels: [n, 3, H, W], values 0..255.
         sides: width and height of the files, [n, 2].
     """
     x = pixels.astype(np.float32)
