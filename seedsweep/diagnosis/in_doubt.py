@@ -79,7 +79,8 @@ def in_doubt(subject: Subject) -> list[InDoubt]:
     for pair in facts.pairs:
         for row, twin in ((pair.first, pair.second), (pair.second, pair.first)):
             if table.labels[row] != table.labels[twin]:
-                reason = f"The same photograph is also filed under {facts.class_of(twin)}."
+                what = "The same file is also" if pair.exact else "A nearly equal image is"
+                reason = f"{what} filed under {facts.class_of(twin)}."
                 each = InDoubt.of_row(table, row, reason, pair.likeness)
                 found.append(replace(each, twin=table.paths[twin]))
     try:
@@ -88,6 +89,6 @@ def in_doubt(subject: Subject) -> list[InDoubt]:
         return found
     for doubt in find_doubts(seen.noise.looks, seen.counted_as[seen.labels]):
         likely = table.classes[doubt.suggested]
-        reason = f"A linear probe and the most similar images say {likely}."
+        reason = f"By a linear probe and the most similar images, {likely} is likelier."
         found.append(InDoubt.of_row(table, int(seen.rows[doubt.row]), reason, doubt.margin, likely))
     return found

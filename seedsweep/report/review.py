@@ -21,13 +21,13 @@ from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.threads import in_threads
 from seedsweep.diagnosis.in_doubt import InDoubt
 from seedsweep.names import printable
-from seedsweep.report.embedded_images import jpeg_uri, photograph
+from seedsweep.report.embedded_images import SIDE, jpeg_uri, photograph
 from seedsweep.report.write_report import page_environment
 from seedsweep.whole import replacing
 
 PAGE = "review.html"
 MOST = 500  # images on a page: some 5 MB
-SIDE, SMALL = 200, 96  # pixels of the longer side of an image that is looked at, and of one to compare with
+SMALL = 96  # pixels of the longer side of an image to compare with
 EXAMPLES = 4  # of a class, to compare with
 
 

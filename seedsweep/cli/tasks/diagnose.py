@@ -35,6 +35,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     from seedsweep.cli.config.compose import command_line_here, command_line_of
     from seedsweep.diagnosis import opening
+    from seedsweep.diagnosis.checks.label_errors import FILE
     from seedsweep.diagnosis.headline import show
     from seedsweep.diagnosis.in_doubt import in_doubt
     from seedsweep.diagnosis.keras_model import of_keras
@@ -64,7 +65,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         )
         subject = opening.of_plan(config, options.images, line)
     diagnosis = diagnose(subject, folder)
-    page = write_review(subject.prepared, in_doubt(subject), folder, earlier=subject.corrections)
+    page = write_review(subject.prepared, in_doubt(subject), folder, earlier=subject.corrections, lists=FILE)
     show(diagnosis, folder)
     if page:
         log.info("labels in doubt, to look through in a browser -> %s", page)
