@@ -66,10 +66,10 @@ def tables(results: dict[tuple[str, int], Row]) -> str:
             if (scenario.held_out or row["seed"] == HELD_SEED) == held
         ]
         if part:
-            parts.append(
-                f"### {title}: {len(part)} runs\n\n{named(part)}\n\n{healthy(part)}\n\n{promises(part)}"
-            )
+            told = "\n\n".join(each(part) for each in (named, healthy, in_spite, promises))
+            parts.append(f"### {title}: {len(part)} runs\n\n{told}")
     parts.append(f"### Misses\n\n{misses(done)}")
+    parts.append(f"Measured at {', '.join(sorted({row['commit'] for row, _ in done}))}.")
     if failed := [row["name"] for row, _ in rows if row["error"] is not None]:
         parts.append(f"Failed: {', '.join(failed)}.")
     return "\n\n".join(parts)
@@ -125,6 +125,13 @@ def promises(part: list[tuple[Row, Scenario]]) -> str:
     if inside:
         text += f" Inside the printed interval: {sum(inside)} of {len(inside)}."
     return text
+
+
+def in_spite(part: list[tuple[Row, Scenario]]) -> str:
+    """Returns in how many runs a remedy is printed although it is measured on validation images that are wrong."""
+    rows = [row for row, scenario in part if scenario.kind == "validation"]
+    advised = sum(any(finding["remedy"] for finding in row["findings"]) for row in rows)
+    return f"Wrong validation sets with a remedy printed all the same: {advised} of {len(rows)}."
 
 
 def mean(values: Iterable[float]) -> float:
