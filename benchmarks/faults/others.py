@@ -125,7 +125,11 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Returns Markdown: of each planted fault what both tools mark, and the most that they mark in a healthy run."""
     well = [row for row in rows if row["scenario"].kind == "healthy"]
     most_labels = max((row["labels"]["share"] for row in well if row["labels"]), default=0.0)
-    lines = [f"Healthy: {len(well)} runs; cleanlab doubts at most {most_labels:.1%} of the labels.", ""]
+    judged = sum(row["labels"] is not None for row in well)
+    lines = [
+        f"Healthy: {len(well)} runs; in {judged} cleanlab doubts at most {most_labels:.1%} of the labels.",
+        "",
+    ]
     lines += ["| run | cleanlab | named | cleanvision | named |", "|---|---|---|---|---|"]
     for row in rows:
         name = row["scenario"].name

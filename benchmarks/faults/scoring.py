@@ -105,8 +105,8 @@ def healthy(part: list[tuple[Row, Scenario]]) -> str:
     thumbs = sum(bool(row["thumb"]) for row in rows)
     named_too = f" ({', '.join(faults)})" if faults else ""
     return (
-        f"Healthy: {len(rows)} runs, {len(faults)} with a false FAULT{named_too}; {len(advice)} remedies printed, "
-        f"{len(harmful)} of them lower the test accuracy beyond noise. Rules of thumb: {thumbs} false alarms."
+        f"Healthy runs: {len(rows)}, {len(faults)} with a false fault{named_too}. Remedies printed: {len(advice)}; "
+        f"lowering the test accuracy beyond noise: {len(harmful)}. False alarms of the rules of thumb: {thumbs}."
     )
 
 
@@ -140,10 +140,10 @@ def mean(values: Iterable[float]) -> float:
 
 
 def misses(done: list[tuple[Row, Scenario]]) -> str:
-    lines = ["| run | seed | should be named | was named |", "|---|---|---|---|"]
+    lines = ["| run | seed | commit | should be named | was named |", "|---|---|---|---|---|"]
     for row, scenario in sorted(done, key=lambda each: (each[1].name, each[0]["seed"])):
         if scenario.kind != "healthy" and not (score(row, scenario)["all"] and score(row, scenario)["first"]):
             should = " and ".join(" or ".join(answers) for answers in answers_of(scenario))
             said = ", ".join(f"{f['title']} ({f['verdict']})" for f in row["findings"][:4]) or "nothing"
-            lines.append(f"| {row['name']} | {row['seed']} | {should} | {said} |")
+            lines.append(f"| {row['name']} | {row['seed']} | {row['commit']} | {should} | {said} |")
     return "\n".join(lines)
