@@ -23,6 +23,7 @@ from seedsweep.diagnosis.checks import imbalance, photograph_split
 from seedsweep.diagnosis.checks.data_files import left_out
 from seedsweep.diagnosis.finding import Finding, Verdict
 from seedsweep.diagnosis.grouping import measure_grouping
+from seedsweep.diagnosis.nearness import Neighbours, nearness_of
 from seedsweep.diagnosis.opening import of_plan
 from seedsweep.diagnosis.out_of_fold import (
     OutOfFold,
@@ -317,6 +318,23 @@ def test_gap_and_torn_share_are_judged_apart(
     assert finding.verdict is verdict
     assert finding.remedy == ([f"data.group_regex='{regex}'"] if verdict is Verdict.FAULT else [])
     assert said in finding.sentence
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_groups_are_no_leak(seed: int, tmp_path: Path):
+    rng = np.random.default_rng(seed)
+    labels, groups = np.arange(240) % 2, [str(each) for each in rng.integers(0, 30, 240)]
+    parts = components(
+        clouds(labels, np.zeros(240, dtype=int)) + rng.normal(0, 3, (240, 24)).astype(np.float32)
+    )
+    table = SimpleNamespace(classes=["a", "b"], labels=labels, splits=rng.choice(["train", "val"], 240))
+    nearness = nearness_of(groups, labels, Neighbours.of(np.arange(240), parts))
+    facts = SimpleNamespace(
+        table=table, grouping=replace(measure_grouping("x", groups, labels), nearness=nearness)
+    )
+    seen = SimpleNamespace(parts=parts, labels=labels, rows=np.arange(240))
+    subject = SimpleNamespace(given_manifest=None, audited=facts, out_of_fold=seen)
+    assert photograph_split.check(subject, tmp_path).verdict in (Verdict.FINE, Verdict.UNKNOWN)
 
 
 @pytest.mark.usefixtures("full_pictures")

@@ -6,11 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from composed import config_of
 from torch.nn.functional import avg_pool2d
 
 from seedsweep.diagnosis.audited import FileFacts
-from seedsweep.diagnosis.checks import shortcuts
+from seedsweep.diagnosis.checks import photograph_split, shortcuts
 from seedsweep.diagnosis.finding import Finding, Verdict
+from seedsweep.diagnosis.opening import of_plan
 
 N, SIDE, CLASSES = 180, 48, ["a", "b", "c"]
 LABELS = np.arange(N) % 3
@@ -146,3 +148,35 @@ def test_a_weak_probe_makes_no_fault(monkeypatch: pytest.MonkeyPatch):
     wrong = np.random.default_rng(1).random(N) < 0.5
     labels = np.where(wrong, np.random.default_rng(2).permutation(LABELS), LABELS)
     assert found(pictures(), monkeypatch, labels, probe=0.5).verdict is Verdict.FINE
+
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data")
+@pytest.mark.parametrize(
+    ("name", "regex", "least"),
+    [("coffee", r"^(IMG_\d+)\d_\d+", 0.01), ("wheat", r"^(IMG_\d+_\d+)_\d+", 0.05)],
+)
+def test_real_photographs(
+    name: str, regex: str, least: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A random split tears photographs apart; no cue of these files tells a class for certain."""
+    monkeypatch.setattr(shortcuts, "_draw", lambda *_: None)
+    line = [
+        "backbone=efficientnet_lite0",
+        "data=folder",
+        f"data.root={REAL / name}",
+        "data.image_size=[96,96]",
+        "trainer.accelerator=cpu",
+        "features.engine=torch",
+    ]
+    subject = of_plan(config_of(*line))
+    leak = photograph_split.check(subject, tmp_path)
+    assert leak.verdict is Verdict.FAULT
+    assert leak.remedy == [f"data.group_regex='{regex}'"]
+    assert leak.evidence["too_high"][1] > least
+    assert shortcuts.check(subject, tmp_path).verdict is not Verdict.FAULT
+    grouped = of_plan(config_of(*line, f"data.group_regex='{regex}'"))
+    assert photograph_split.check(grouped, tmp_path).verdict is not Verdict.FAULT

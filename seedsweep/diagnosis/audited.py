@@ -27,7 +27,7 @@ from seedsweep.diagnosis.charts import draw_sheet
 from seedsweep.diagnosis.copies import pairs_of
 from seedsweep.diagnosis.grouping import Grouping, guess_grouping, measure_grouping
 from seedsweep.diagnosis.near_copies import Pair
-from seedsweep.diagnosis.nearness import Neighbours
+from seedsweep.diagnosis.nearness import Neighbours, nearness_of
 from seedsweep.diagnosis.stored_features import EVAL_BATCH
 from seedsweep.names import class_of
 
@@ -87,14 +87,15 @@ class Audited:
     def grouping(self) -> Grouping | None:
         """The photographs that the images come from: as ``data.group_regex`` says, or as names and times suggest."""
         labels = self.table.labels
-        if self.group_regex is not None:
-            given = measure_grouping(self.group_regex, self.table.groups, labels)
-            return replace(given, regex=self.group_regex)
-        if self.group_list is not None:
-            return measure_grouping(f"the groups of data.group={self.group_list}", self.table.groups, labels)
+        neighbours = None if self._neighbours is None else self._neighbours()
+        if self.group_regex is not None or self.group_list is not None:
+            made_by = self.group_regex or f"the groups of data.group={self.group_list}"
+            given = measure_grouping(made_by, self.table.groups, labels)
+            nearness = None if neighbours is None else nearness_of(given.groups, labels, neighbours)
+            return replace(given, regex=self.group_regex, nearness=nearness)
         below = [self._below_class(row) for row in range(len(labels))]
         times = [file.taken for file in self.files]
-        return guess_grouping(below, labels, times, None if self._neighbours is None else self._neighbours())
+        return guess_grouping(below, labels, times, neighbours)
 
     def _below_class(self, row: int) -> str:
         """Returns an image's path below the folder of its class; a manifest's whole path where there is none."""

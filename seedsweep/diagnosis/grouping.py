@@ -19,6 +19,7 @@ REPEATED = (
     0.5  # different endings for each image: with fewer, the groups' images are counted anew in each group
 )
 EXCESS = 0.02  # share of classes told beyond chance that is worth a word
+FOLDERS = "the folders"
 GAPS = (60, 600, 3600)  # seconds without a photograph that end a series
 
 
@@ -37,6 +38,7 @@ class Grouping:
         expected: the same for groups of these sizes filled at random.
         regex: for ``data.group_regex``; None: no expression makes these groups.
         nearness: of the images of a group, by a net's features; None: not looked at.
+        one: what a group is called: photograph, series (of photographs) or folder.
     """
 
     pattern: str
@@ -48,6 +50,12 @@ class Grouping:
     expected: float
     regex: str | None = None
     nearness: Nearness | None = None
+    one: str = "photograph"
+
+    @property
+    def many(self) -> str:
+        """What groups are called."""
+        return self.one if self.one == "series" else f"{self.one}s"
 
 
 def measure_grouping(pattern: str, groups: Sequence[str], labels: Labels) -> Grouping:
@@ -121,9 +129,10 @@ class _Candidate:
     def measured(self, names: Sequence[str], labels: Labels) -> Grouping:
         groups = [f"{self.made_by} {number}" for number in self.numbers.tolist()]
         if self.pattern is None:
-            return measure_grouping(self.made_by, groups, labels)
-        regex = self.pattern.regex
-        return replace(measure_grouping(regex, _matched(regex, names), labels), regex=regex)
+            one = "folder" if self.made_by == FOLDERS else "series"
+            return replace(measure_grouping(self.made_by, groups, labels), one=one)
+        regex, one = self.pattern.regex, "series" if self.pattern.is_block else "photograph"
+        return replace(measure_grouping(regex, _matched(regex, names), labels), regex=regex, one=one)
 
 
 def _candidates(names: Sequence[str], labels: Labels, times: Sequence[float | None]) -> Iterator[_Candidate]:
@@ -147,7 +156,7 @@ def _candidates(names: Sequence[str], labels: Labels, times: Sequence[float | No
         yield from worth(_matched(pattern.regex, names), pattern.regex, pattern)
     folders = [name.split("/")[:-1] for name in names]
     for depth in range(1, max(map(len, folders), default=0) + 1):
-        yield from worth(["/".join(each[:depth]) for each in folders], "the folders")
+        yield from worth(["/".join(each[:depth]) for each in folders], FOLDERS)
     known = [(time, row) for row, time in enumerate(times) if time is not None]
     if len(known) > 0.9 * len(names):
         for gap in GAPS:

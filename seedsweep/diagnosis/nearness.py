@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,3 +95,9 @@ def measure_nearness(
         drawn.append(share(order))
     chance, real = float(np.mean(drawn)), share(np.arange(len(classes)))
     return Nearness(real, chance, (real - chance) / max(float(np.std(drawn)), 1e-4))
+
+
+def nearness_of(groups: Sequence[str], labels: Labels, neighbours: Neighbours) -> Nearness:
+    """Measures the nearness of the images of all groups, [N] names."""
+    numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
+    return measure_nearness(numbers[neighbours.rows], labels, neighbours)

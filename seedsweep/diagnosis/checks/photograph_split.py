@@ -70,19 +70,21 @@ def check(subject: Subject, folder: Path) -> Finding:
             f"{grouping.nearness.chance:.0%})"
         )
     one_class = (
-        f"{grouping.pure} of {grouping.several} photographs with several images hold one class only, and an image's "
-        f"neighbours in its photograph tell {grouping.told:.1%} of the classes (chance: {grouping.expected:.1%})"
+        f"{grouping.pure} of {grouping.several} {grouping.many} with several images hold one class only, and an "
+        f"image's neighbours in its {grouping.one} tell {grouping.told:.1%} of the classes (chance: "
+        f"{grouping.expected:.1%})"
     )
     numbers = (
-        f"a linear probe gets {alone.mean():.1%} where it has seen other parts of the same photographs, and "
+        f"a linear probe gets {alone.mean():.1%} where it has seen other parts of the same {grouping.many}, and "
         f"{together.mean():.1%} on unseen ones"
     )
     if not asked.all():
-        numbers += f", without the {(~asked).sum()} images of classes that too few photographs show"
+        numbers += f", without the {(~asked).sum()} images of classes that too few {grouping.many} show"
     between = f"{_points(gap.value)} between them (95 %: {_points(gap.low)} to {_points(gap.high)})"
     apart_from = f"{grouping.count} groups of images are told apart{alike}, and"
-    if gap.low <= 0:
-        if gap.value < GAP:
+    unlike = grouping.nearness is not None and not grouping.nearness.is_clear
+    if gap.low <= 0 or unlike:
+        if gap.value < GAP or unlike:
             text = f"{apart_from} no difference beyond chance shows: {numbers}; {between}."
             return CHECK.found(Verdict.FINE, text, evidence)
         text = (
@@ -91,19 +93,19 @@ def check(subject: Subject, folder: Path) -> Finding:
         )
         return CHECK.found(Verdict.UNKNOWN, text, evidence)
     if gap.value * torn < COUNTS:
-        verdict, text = Verdict.FINE, f"{apart_from} {numbers}: {_kept_by(torn)}."
+        verdict, text = Verdict.FINE, f"{apart_from} {numbers}: {_kept_by(torn, grouping.many)}."
         if grouping.told - grouping.expected >= HINT and gap.value >= GAP:
             verdict = Verdict.SUSPECT
             text += f" {capital(one_class)}: the net may learn a photograph's light instead of the object."
         return CHECK.found(verdict, text, evidence)
     text = (
-        f"{_called(grouping)} of {grouping.count} photographs{alike}, and the split tears them apart: {torn:.0%} of "
-        f"the validation and test images have a part of their photograph in training, so that the accuracy is too "
-        f"high: {numbers}; {between}. {capital(one_class)}."
+        f"{_called(grouping)} of {grouping.count} {_units(grouping)}{alike}, and the split tears them apart: "
+        f"{torn:.0%} of the validation and test images have a part of their {grouping.one} in training, so that the "
+        f"accuracy is too high: {numbers}; {between}. {capital(one_class)}."
     )
     remedy: list[str] = []
     if fixed := why_split_is_fixed(facts, subject.given_manifest):
-        text += f" {fixed}, so that each photograph's images are in one split."
+        text += f" {fixed}, so that each {grouping.one}'s images are in one split."
     elif lacking := lacking_if_grouped(facts, grouping, subject.config.data):
         text += f" No setting can mend it here: kept together, {lacking}; photograph these classes in more photographs."
     else:
@@ -113,6 +115,10 @@ def check(subject: Subject, folder: Path) -> Finding:
 
 def _called(grouping: Grouping) -> str:
     return "The names tell" if grouping.regex is not None else f"{capital(grouping.pattern)} tell"
+
+
+def _units(grouping: Grouping) -> str:
+    return "series of photographs" if grouping.one == "series" else grouping.many
 
 
 def _without_groups(subject: Subject) -> Finding:
@@ -180,9 +186,9 @@ def _torn_share(splits: NDArray[np.str_], groups: Sequence[str]) -> float:
     return float(in_training.mean()) if len(in_training) else 0.0
 
 
-def _kept_by(torn: float) -> str:
+def _kept_by(torn: float, many: str) -> str:
     """Says what a split does that does not make the accuracy much too high."""
     if torn == 0:
-        return "the split keeps photographs together, as it should"
+        return f"the split keeps {many} together, as it should"
     size = "few" if torn < FEW else "some"
-    return f"the split tears {size} photographs apart ({torn:.1%} of the validation and test images)"
+    return f"the split tears {size} {many} apart ({torn:.1%} of the validation and test images)"
