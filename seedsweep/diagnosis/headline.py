@@ -32,8 +32,8 @@ def headline_of(subject: Subject, ranked: list[Finding], numbers: dict[str, floa
     if at_fault := validation_fault(ranked):
         return (
             f"{at_fault.title}: {at_fault.sentence} While that stands, nothing that is measured on validation can be "
-            "trusted: no setting of the training is advised, no costs are given, overfitting is not judged, and what "
-            f"is within reach is left open. {standing}"
+            "trusted. So no setting of the training is advised, no costs are given, overfitting is not judged, and "
+            f"what is within reach is left open. {standing}"
         )
     faults = [finding for finding in ranked if finding.verdict is Verdict.FAULT]
     if not faults:
@@ -67,7 +67,7 @@ def _standing(subject: Subject, numbers: dict[str, float]) -> str:
     largest = f"always predicting the largest class gets {numbers['majority']:.0%}."
     if "reachable" not in numbers:
         return (
-            f"The net {_would(subject)} {numbers['val_acc']:.0%} of these validation images correctly, {largest}"
+            f"The net {_would(subject)} {numbers['val_acc']:.0%} of these validation images correctly; {largest}"
             if "val_acc" in numbers
             else f"On these validation images {largest}"
         )

@@ -56,7 +56,7 @@ def _of_split(subject: Subject, split: str, folder: Path) -> Finding:
     )
     numbers = f"tells its images from those of training with an AUC of {apart.auc:.2f} ({by_chance})"
     if apart.verdict is Verdict.FINE:
-        text = f"The {called} split looks like training: a classifier {numbers}."
+        text = f"The {called} split looks like training. A classifier {numbers}."
         return made.found(Verdict.FINE, text, evidence)
     evidence["examples"] = [facts.name(row) for row in order[:EXAMPLES]]
     name, scores = f"{made.name}.csv", np.sort(apart.scores)[::-1]
@@ -69,7 +69,7 @@ def _of_split(subject: Subject, split: str, folder: Path) -> Finding:
     )
     surely = "does not look" if apart.verdict is Verdict.FAULT else "may not look"
     text = (
-        f"The {called} split {surely} like training: a classifier {numbers}. {_by_what(apart)} Most unlike is "
+        f"The {called} split {surely} like training. A classifier {numbers}. {_by_what(apart)} Most unlike is "
         f"{facts.name(order[0])} ({name} lists all). What is measured on it holds for such images only: make the split "
         "anew from one set of images, prepared alike."
     )

@@ -114,7 +114,7 @@ def check(subject: Subject, folder: Path) -> Finding:
         "images": images,
     }
     numbers = (
-        f"a linear probe fitted on training classifies {meaning.acc:.0%} of the validation images correctly, and "
+        f"a linear probe fitted on training is right for {meaning.acc:.0%} of the validation images, and for "
         f"{meaning.control:.0%} of unseen training images (parts of validation's size: {low:.0%} to {high:.0%})"
     )
     if meaning.verdict is Verdict.FINE:
