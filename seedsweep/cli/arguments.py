@@ -96,12 +96,12 @@ def arrange(args: list[str]) -> list[str]:
         overrides.append(f"experiment.name={task}")
     options += _folder_of_winner(options, overrides)
     if (
-        values.get("data.root", "null") != "null"
+        (values.get("data.root", "null") != "null" or "data.file" in values)
         and task in WITH_IMAGES
         and not values.keys() & {"data", "data.name", RESUME}
         and _is_demo(options, overrides)
     ):
-        overrides.append("data=folder")
+        overrides.append("data=table" if "data.file" in values else "data=folder")
     return [*options, *overrides]
 
 

@@ -47,6 +47,14 @@ def check_root(config: DataConfig) -> None:
     Raises:
         SeedsweepError: it is missing, is no folder, or would not be read at all.
     """
+    if config.name == "table" and not config.file:
+        raise SeedsweepError(
+            "data.file is not set: give the CSV or Parquet file of your images with data.file=FILE."
+        )
+    if config.name != "table" and config.file:
+        raise SeedsweepError(
+            f"data.file={config.file} is read by data=table alone: take that, or leave data.file out."
+        )
     if config.name == "demo":
         if config.root is not None:
             raise SeedsweepError(

@@ -7,9 +7,12 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from seedsweep.errors import SeedsweepError
 
@@ -28,12 +31,14 @@ class Kind:
         needed: columns that its first line must name.
         columns: which columns it has: ``the columns path and class, and may have action``.
         give: what is given in its place: ``give the manifest.csv of an earlier run``.
+        other_names: that columns may have, and their own.
     """
 
     called: str
     needed: tuple[str, ...]
     columns: str
     give: str
+    other_names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,12 +108,7 @@ def _delimiter(text: str) -> str:
 
 def _lines(text: str, name: str, kind: Kind) -> Iterator[Line]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
-    columns = [cell.strip().lower() for cell in next(reader, [])]
-    if lacking := [column for column in kind.needed if column not in columns]:
-        raise SeedsweepError(
-            f"{name} is no {kind.called}: its first line lacks {', '.join(lacking)}; a {kind.called} has "
-            f"{kind.columns}."
-        )
+    columns = _columns(next(reader, []), name, kind)
     for cells in reader:
         if any(cells):
             if len(cells) != len(columns):
@@ -118,3 +118,49 @@ def _lines(text: str, name: str, kind: Kind) -> Iterator[Line]:
                     f"{len(columns)} columns (a name with a comma needs quotes)."
                 )
             yield Line(dict(zip(columns, cells, strict=True)), reader.line_num)
+
+
+def read_parquet(path: Path, name: str, kind: Kind) -> list[Line]:
+    """Reads the rows of a Parquet file; cells become text, empty where there is no value.
+
+    Args:
+        path: of the file.
+        name: what sentences call it.
+        kind: of file that it must be.
+
+    Raises:
+        SeedsweepError: no such file, not of that kind, or pyarrow is not installed.
+    """
+    if not path.is_file():
+        raise SeedsweepError(f"{name} is no file; {kind.give}.")
+    if find_spec("pyarrow") is None:
+        raise SeedsweepError(
+            f"{name}: Parquet needs pyarrow: pip install 'seedsweep[parquet]', or give a .csv file."
+        )
+    pq: Any = import_module("pyarrow.parquet")
+    try:
+        rows = pq.read_table(path).to_pylist()
+    except (OSError, ValueError) as error:  # what pyarrow raises is one of them
+        raise SeedsweepError(f"{name} is damaged, or no Parquet file.") from error
+    if not rows:
+        raise SeedsweepError(f"{name} has no rows: a {kind.called} has one for each image.")
+    columns = _columns([str(column) for column in rows[0]], name, kind)
+    texts = (["" if value is None else str(value) for value in row.values()] for row in rows)
+    return [Line(dict(zip(columns, cells, strict=True)), n) for n, cells in enumerate(texts, 1)]
+
+
+def _columns(first: list[str], name: str, kind: Kind) -> list[str]:
+    """Returns the columns' own names.
+
+    Raises:
+        SeedsweepError: one is missing.
+    """
+    columns = [cell.strip().lower() for cell in first]
+    own = [kind.other_names.get(column, column) for column in columns]
+    columns = [given if column in columns else column for given, column in zip(columns, own, strict=True)]
+    if lacking := [column for column in kind.needed if column not in columns]:
+        raise SeedsweepError(
+            f"{name} is no {kind.called}: its first line lacks {', '.join(lacking)}; a {kind.called} has "
+            f"{kind.columns}."
+        )
+    return columns

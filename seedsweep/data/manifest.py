@@ -134,7 +134,10 @@ def write_manifest_once(table: ImageTable, path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a manifest; ``group`` and ``digest`` are None where the manifest has none."""
+    """A row of a manifest, or of a table of images, which may leave ``split`` empty.
+
+    ``group`` and ``digest`` are None where the file has none.
+    """
 
     path: str
     label: str
@@ -185,7 +188,7 @@ def check_manifest(rows: list[Row], root: Path, name: str) -> None:
         SeedsweepError: an image stands in two rows, a relative path leaves ``root``, a class of validation or test has
             no training image, or two classes differ by spaces alone (a typing error is likelier than two such classes).
     """
-    trained = {row.label for row in rows if row.split == "train"}
+    trained = {row.label for row in rows if row.split in ("train", "")}
     # two links to one file: a run's own manifest has them where its folder has, and the run went with them
     by_run = all(row.group and row.digest for row in rows)
     outside = []

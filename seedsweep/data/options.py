@@ -9,6 +9,7 @@ from omegaconf import MISSING
 from seedsweep.affects import SPEED, SPLIT
 from seedsweep.bounds import LARGEST_BATCH, at_least, between, one_of
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import path_of
 
 
 @dataclass
@@ -33,6 +34,8 @@ class DataConfig:
     root: str | None = field(default=None, metadata=SPLIT)
     image_size: list[int] = field(default_factory=lambda: [224, 224])  # [height, width] in pixels
     batch_size: int = 32  # images of a training step
+    # CSV or Parquet file that lists images: the columns path and label, and maybe split and group
+    file: str | None = field(default=None, metadata=SPLIT)
     # share of the images held out for choosing (only where we split)
     val_fraction: float = field(default=0.2, metadata=SPLIT)
     # share held out for the final number (only where we split)
@@ -61,7 +64,9 @@ class DataConfig:
     demo: DemoConfig = field(default_factory=DemoConfig, metadata=SPLIT)
 
     def __post_init__(self) -> None:
-        one_of("data.name", self.name, ("folder", "demo"))
+        one_of("data.name", self.name, ("folder", "table", "demo"))
+        if self.name == "table" and self.file and self.root is None:
+            self.root = str(path_of(self.file).parent)
         if len(self.image_size) != 2:
             raise SeedsweepError(
                 f"data.image_size is {list(self.image_size)}, but must be two numbers: [height, width]."

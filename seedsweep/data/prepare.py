@@ -24,6 +24,7 @@ from seedsweep.data.demo import ensure_demo
 from seedsweep.data.equal_files import equal_pairs, leave_out_contradicting
 from seedsweep.data.folder import Found, check_root, scan_folder
 from seedsweep.data.group_file import read_groups
+from seedsweep.data.listed import read_listed
 from seedsweep.data.manifest import (
     SPLITS,
     ImageTable,
@@ -94,7 +95,7 @@ def prepare_images(
     else:
         root = path_of(config.root).resolve()
     checks = checks or FileChecks()
-    rows, left_out = None, list[LeftOut]()
+    rows, listed, left_out = None, None, list[LeftOut]()
     given = Pin.given(config.manifest) if config.manifest and pin is None else None
     corrections = read_given(config.corrections, root, pin) if config.corrections else []
     if pin is not None:
@@ -108,11 +109,13 @@ def prepare_images(
             log.info(
                 "%s does not name %d of the images below %s (%s)", given.name, len(more), root, some(more)
             )
-    if rows is None:
+    if rows is None and config.name == "table" and config.file:
+        listed = read_listed(config.file, root)
+    if rows is None and listed is None:
         scan = scan_folder(root)
         files, left_out = scan.found, list(scan.left_out)
     else:
-        files = [Found(Path(root, row.path), row.label, row.split) for row in rows]
+        files = [Found(Path(root, row.path), row.label, row.split or None) for row in rows or listed or []]
     checked = checks.check([file.path for file in files], config, cache_dir)
     log_left_out(left_out)
     if rows and (by := pin or given):
@@ -141,7 +144,7 @@ def prepare_images(
             annotations = []
     files, checked = [file for file, _ in pairs], [each for _, each in pairs]
     pixels = checks.scaled(checked, known or Ranges(), config.workers)
-    table = _table(config, root, pairs, rows, same_object(files, annotations))
+    table = _table(config, root, pairs, rows or listed, same_object(files, annotations))
     corrected = None
     if corrections:
         name = f"data.corrections={config.corrections}"
@@ -235,7 +238,7 @@ def _table(
                 "each goes into the split of the other",
                 len(same), "image shows" if len(same) == 1 else "images show",
             )  # fmt: skip
-        if rows is None and files[0].split is None and config.equal_files == "together":
+        if files[0].split is None and config.equal_files == "together":
             equal = equal_pairs([each.digest for _, each in pairs])
             made = joined(made, equal)
             if equal:

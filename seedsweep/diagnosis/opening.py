@@ -25,7 +25,7 @@ from seedsweep.training.options import ArmSettings
 
 log = logging.getLogger(__name__)
 
-LOCAL = ("data.root", "data.manifest", "paths", "trainer.accelerator")
+LOCAL = ("data.root", "data.file", "data.manifest", "paths", "trainer.accelerator")
 """What may differ between the machine of the training and this one; all else is the run's own."""
 
 

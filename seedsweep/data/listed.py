@@ -1,0 +1,63 @@
+"""Images that a table lists: ``data=table data.file=labels.csv``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from seedsweep.data.folder import SPLIT_NAMES
+from seedsweep.data.given_csv import Kind, Line, read_csv, read_parquet
+from seedsweep.data.manifest import SPLITS, Row, check_manifest
+from seedsweep.errors import SeedsweepError
+from seedsweep.names import path_of
+
+KIND = Kind(
+    "table of images",
+    ("path", "label"),
+    "the columns path and label, and may have split and group",
+    "give a CSV or Parquet file",
+    {
+        **dict.fromkeys(("file", "filename", "file_name", "image", "image_path", "filepath"), "path"),
+        **dict.fromkeys(("class", "category", "target", "class_name"), "label"),
+    },
+)
+
+
+def read_listed(setting: str, root: Path) -> list[Row]:
+    """Reads the images of a table, one a row; ``split`` is empty where the table has none.
+
+    Args:
+        setting: ``data.file``.
+        root: where relative paths begin.
+
+    Raises:
+        SeedsweepError: no such file, or a mistake in it; says which row.
+    """
+    name, path = f"data.file={setting}", path_of(setting)
+    is_parquet = path.suffix.lower() == ".parquet"
+    lines = read_parquet(path, name, KIND) if is_parquet else read_csv(path, name, KIND, root)
+    rows = [_row(line, f"{name}, line {line.number}") for line in lines]
+    without = [row for row in rows if not row.split]
+    if without and len(without) < len(rows):
+        raise SeedsweepError(
+            f"{name}, line {without[0].line}: the cell split is empty, where other rows have one: fill in all or none."
+        )
+    check_manifest(rows, root, name)
+    if lost := [row for row in rows if not os.path.exists(Path(root, row.path))]:
+        raise SeedsweepError(
+            f"{name}, line {lost[0].line}: there is no file {lost[0].path} below {root} ({len(lost)} of {len(rows)} "
+            "rows name none): put the images there, or give their folder with data.root=DIR."
+        )
+    return rows
+
+
+def _row(line: Line, where: str) -> Row:
+    cell = line.cells
+    for column in KIND.needed:
+        if not cell[column].strip():
+            raise SeedsweepError(f"{where}: the cell {column} is empty.")
+    given = cell.get("split", "").strip().lower()
+    split = next((split for split, names in SPLIT_NAMES.items() if given in names), "")
+    if given and not split:
+        raise SeedsweepError(f"{where}: {cell['split']} is no split; it must be one of {', '.join(SPLITS)}.")
+    return Row(cell["path"], cell["label"], split, cell.get("group") or None, None, line.number)
