@@ -155,6 +155,11 @@ def test_the_short_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
         as_overrides(["audit", str(tmp_path / "run")])
 
 
+def test_small_classes_are_a_line(tmp_path: Path):
+    found, _ = audited(shapes(tmp_path / "data", 10, each=1), tmp_path)
+    assert [line.text for line in found.lines] == ["Class sizes: a, b have fewer than 10 training images."]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/work/shared/data/wheat").is_dir(), reason="needs the photographs of wheat")
 def test_the_contradictions_and_photographs_of_wheat(tmp_path: Path):

@@ -21,7 +21,7 @@ from seedsweep.data.walk import sentences
 from seedsweep.diagnosis.audited import Audited, why_split_is_fixed
 from seedsweep.diagnosis.grouping import Grouping
 from seedsweep.digest import digest_of
-from seedsweep.names import and_more, some
+from seedsweep.names import and_more
 
 VERSION = 1
 WORTH = 0.01  # of accuracy: what moves a score by less is no headline
@@ -237,7 +237,9 @@ class Auditor:
         train, val = counts["train"], counts["val"]
         parts = []
         if few := [name for name, n in train.items() if n < FEW]:
-            parts.append(f"fewer than {FEW} training images: {some(few, 5)}.")
+            parts.append(
+                f"{and_more(few, 5)} {'has' if len(few) == 1 else 'have'} fewer than {FEW} training images."
+            )
         largest = max(val, key=lambda name: val[name])
         share = val[largest] / max(sum(val.values()), 1)
         if share >= MOSTLY:
