@@ -225,6 +225,9 @@ def test_one_photograph_in_two_classes_is_shown_wherever_it_is(tmp_path: Path):
     page = write_review(prepared, list(found.values()), tmp_path)
     assert page is not None
     assert {each["split"] for each in content(page)["images"]} >= {"out of validation and test"}
+    images = f"data.root={tmp_path / 'images'}"
+    assert main(["task=audit", "data=folder", images, f"hydra.run.dir={tmp_path / 'audit'}"]) == 0
+    assert len(content(tmp_path / "audit" / "review.html")["images"]) == 6
 
 
 def prepare(root: Path) -> PreparedImages:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from seedsweep.data.equal_files import TWO_LABELS
 from seedsweep.data.manifest import ImageTable
 from seedsweep.data.walk import LEFT_OUT, LeftOut, read_left_out
+from seedsweep.diagnosis.audited import Audited
 from seedsweep.diagnosis.checks.label_errors import find_doubts
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.digest import digest_of
@@ -47,10 +49,8 @@ class InDoubt:
         return cls(table.paths[row], label, split, table.digests[row], reason, score, likely)
 
 
-def _with_two_labels(subject: Subject) -> list[InDoubt]:
+def _with_two_labels(left_out: Sequence[LeftOut]) -> list[InDoubt]:
     """Returns images that are out of validation and test, as an equal file is in another class."""
-    prepared, folder = subject.prepared, subject.folder
-    left_out = read_left_out(folder / LEFT_OUT, prepared.table.root) if folder else prepared.left_out
     files: dict[str, list[LeftOut]] = {}
     for each in left_out:
         if each.what == TWO_LABELS and each.path.is_file():
@@ -71,11 +71,15 @@ def _with_two_labels(subject: Subject) -> list[InDoubt]:
     ]
 
 
-def in_doubt(subject: Subject) -> list[InDoubt]:
-    """Returns all images of a subject whose label is in doubt; by features only where they can be had."""
-    facts = subject.audited
+def contradicting(facts: Audited, left_out: Sequence[LeftOut]) -> list[InDoubt]:
+    """Returns the images that are filed under two classes, as equal or nearly equal files.
+
+    Args:
+        facts: about the images that are used.
+        left_out: files that are not.
+    """
     table = facts.table
-    found = _with_two_labels(subject)
+    found = _with_two_labels(left_out)
     for pair in facts.pairs:
         for row, twin in ((pair.first, pair.second), (pair.second, pair.first)):
             if table.labels[row] != table.labels[twin]:
@@ -83,6 +87,15 @@ def in_doubt(subject: Subject) -> list[InDoubt]:
                 reason = f"{what} filed under {facts.class_of(twin)}."
                 each = InDoubt.of_row(table, row, reason, pair.likeness)
                 found.append(replace(each, twin=table.paths[twin]))
+    return found
+
+
+def in_doubt(subject: Subject) -> list[InDoubt]:
+    """Returns all images of a subject whose label is in doubt; by features only where they can be had."""
+    facts, folder = subject.audited, subject.folder
+    table = facts.table
+    left_out = read_left_out(folder / LEFT_OUT, table.root) if folder else subject.prepared.left_out
+    found = contradicting(facts, left_out)
     try:
         seen = subject.out_of_fold
     except SeedsweepError:  # the checks said so

@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
-    """Audits the images of the command line, and writes report.html with the lists beside it.
+    """Audits the images of the command line, and writes report.html with the lists beside it, and review.html.
 
     Args:
         config: ``data`` is read.
@@ -22,10 +22,23 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     """
     from seedsweep.data.prepare import prepare_images
     from seedsweep.diagnosis.audit_run import audit_images, tell
+    from seedsweep.diagnosis.audited import Audited
+    from seedsweep.diagnosis.in_doubt import contradicting
     from seedsweep.report.audit_page import write_audit_page  # torch takes seconds
+    from seedsweep.report.review import write_review
 
     prepared = prepare_images(config.data, config.cache_dir)
     found = audit_images(prepared, config.data, config.cache_dir, folder)
     tell(found)
+    facts = Audited(prepared, config.data.group_regex, group_list=config.data.group, cache=config.cache_dir)
+    review = write_review(
+        prepared,
+        contradicting(facts, prepared.left_out),
+        folder,
+        earlier=prepared.corrected.corrections if prepared.corrected else (),
+        lists="contradictions.csv",
+    )
+    if review:
+        log.info("labels in doubt, to look through in a browser -> %s", review)
     page = write_audit_page(folder, str(prepared.table.root))
     log.info("report     %s  (%.1f s for %d images)", page, found.seconds, found.images)
