@@ -197,6 +197,28 @@ def test_less_capacity_is_judged_where_it_was_tried(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
+    ("found", "verdict"),
+    [(([], 0.05), Verdict.SUSPECT), ((["head.width=64"], 0.05), Verdict.FAULT)],
+    ids=["within noise", "beyond noise"],
+)
+def test_a_gap_alone_is_no_fault(
+    found: tuple[list[str], float], verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Validation from other photographs has a gap that nothing mends."""
+    monkeypatch.setattr(overfitting, "learning_curve", lambda subject: [0.5, 0.6, 0.6])
+    monkeypatch.setattr(overfitting, "_draw", lambda *_: None)
+    monkeypatch.setattr(overfitting, "_parameters", lambda subject: 100)
+    monkeypatch.setattr(overfitting, "_smaller", lambda subject, remedies: found)
+    config = settings("backbone.freeze=true")
+    subject: Any = SimpleNamespace(
+        config=config, frozen_config=config, is_frozen=True, epochs=[], train_acc=1.0, val_acc=0.6,
+        n_val=400, labels=lambda split: np.zeros(100), epoch_called=lambda last: "",
+    )  # fmt: skip
+    made = overfitting.check(subject, tmp_path)
+    assert (made.verdict, made.remedy) == (verdict, found[0])
+
+
+@pytest.mark.parametrize(
     ("n_val", "val_acc", "verdict"),
     [
         (15, 0.8, Verdict.UNKNOWN),  # a gap of 20 points, good to 20

@@ -76,10 +76,10 @@ def check(subject: Subject, folder: Path) -> Finding:
     seen = f"{train_acc:.0%} of the training images are classified correctly, and {val_acc:.0%} of the validation"
     seen = f"By the net{which} {seen} images" if which else f"{seen} images"
     turned = "" if onset is None else f", and the validation loss rises from epoch {onset + 2} on"
-    if surely >= WIDE and (gain >= GAIN or doubling >= GAIN):
+    if surely >= WIDE and (remedy or doubling >= GAIN):
         verdict = Verdict.FAULT
         text = f"{seen}{turned}: the net has memorised its {n_train} images; {helps}."
-    elif surely >= WIDE or (gap >= SOME and gain >= GAIN):
+    elif surely >= WIDE or (gap >= SOME and remedy):
         verdict, text = Verdict.SUSPECT, f"{seen}{turned}; {helps}."
     elif gap >= SOME and gap + 2 * error >= WIDE:
         verdict = Verdict.UNKNOWN
