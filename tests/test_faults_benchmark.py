@@ -97,15 +97,7 @@ def test_scores_ask_for_every_cause(bench: Any):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason="the parts were taken for copies at 62ba078"))
-        if name.startswith("parts")
-        else name
-        for name in RIGHT
-    ],
-)
+@pytest.mark.parametrize("name", RIGHT)
 def test_a_planted_fault_is_named_first_and_a_healthy_run_has_none(
     name: str, bench: Any, tmp_path_factory: Any
 ):
