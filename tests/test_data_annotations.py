@@ -6,16 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from test_data_folder import prepare
+from test_data_folder import prepare as prepare_folder
 
 from seedsweep.data.annotations import find_annotations
 from seedsweep.data.checked import Facts
 from seedsweep.data.folder import Found
+from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.split import joined
 from seedsweep.data.walk import sentences
 from seedsweep.errors import SeedsweepError
 
 SIDE = 64
+
+
+def prepare(root: Path, **settings: object) -> PreparedImages:
+    """Prepares folders in which classes share equal files."""
+    return prepare_folder(root, equal_files="apart", contradictions="keep", **settings)
 
 
 def photograph(path: Path, seed: int = 0) -> None:

@@ -122,6 +122,8 @@ def test_damaged_files_end_in_one_sentence_or_in_a_list(run: Path, capfd: pytest
         f"paths.cache={run.parent}/cache",
         "report.write=false",
         "data.annotations=keep",
+        "data.contradictions=keep",
+        "audit=off",
     ]
     assert main([*TINY, *words, f"hydra.run.dir={root}/r"]) == 2
     told = capfd.readouterr()

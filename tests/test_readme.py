@@ -122,13 +122,15 @@ def size(args: list[str]) -> list[str]:
         return [*TINY, "diagnose.images=20"]
     if any(part.startswith(("task=", "resume=", "--", "-m")) for part in args):
         return []
-    ours = any(part.startswith("data.root=") for part in args)
+    ours = any(part.startswith(("data.root=", "data.file=")) for part in args)
     return TINY if ours else [*TINY, "data.demo.n_images=70"]
 
 
 @pytest.mark.parametrize("line", mostly_slow(OURS, lambda line: not any(word in line for word in ELSEWHERE)))
 def test_commands_run(line: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
     test_data_folder.make(in_tmp / "seeds", {"good": 10, "bad": 10})
+    listed = [f"{path},{path.parent.name}" for path in (in_tmp / "seeds").rglob("*.png")]
+    (in_tmp / "seeds" / "labels.csv").write_text("\n".join(["path,label", *listed]))
     test_data_folder.make(in_tmp / "new", {"any": 3})
     monkeypatch.setenv("HOME", str(in_tmp))  # bash leaves the ~ of data.root=~/seeds to us
     args = overrides(line)

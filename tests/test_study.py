@@ -245,11 +245,11 @@ def test_what_a_study_changes_in_the_experiment_is_said(arm: Arm, capsys: pytest
 @pytest.mark.parametrize(
     ("n", "size", "said"),
     [
-        (96, 256, "only 1 step: 96 .*=8,"),
-        (96, 32, "only 3 steps.*=8,"),
+        (96, 256, "only 1 step: 96 .*=8 "),
+        (96, 32, "only 3 steps.*=8 "),
         (2000, 256, None),
         (20, 4, None),
-        (14, 32, "=4,"),
+        (14, 32, "=4 "),
     ],
 )
 def test_few_images_in_large_batches_are_told(

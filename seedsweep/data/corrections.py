@@ -10,18 +10,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from seedsweep.data.given_csv import Kind, Line, read_csv
 from seedsweep.data.manifest import ImageTable, Row
 from seedsweep.data.pin import Pin
-from seedsweep.data.pixels import Pixels
 from seedsweep.data.walk import LeftOut
 from seedsweep.digest import digest_of
 from seedsweep.errors import RefusedError, SeedsweepError
 from seedsweep.names import cell, of_cell, one_form, open_csv, path_of, printable, some
 from seedsweep.whole import replacing
+
+if TYPE_CHECKING:
+    from seedsweep.data.pixels import Pixels  # PyTorch takes seconds
 
 log = logging.getLogger(__name__)
 

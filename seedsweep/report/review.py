@@ -68,7 +68,7 @@ def write_review(
         root=printable(str(table.root)),
         shown=len(content["images"]),
         # no name in it can end the element
-        data=Markup(json.dumps(content).replace("<", "\\u003c")),
+        data=Markup(json.dumps(content, allow_nan=False).replace("<", "\\u003c")),
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
