@@ -234,6 +234,7 @@ def prepare(root: Path) -> PreparedImages:
     return prepare_images(DataConfig(name="folder", root=str(root), image_size=[16, 16]), root.parent)
 
 
+@pytest.mark.slow
 def test_the_loop(in_tmp: Path, capsys: pytest.CaptureFixture[str]):
     """Filed under the wrong class, in doubt, corrected, trained anew; and what was decided is not asked again."""
     rng = np.random.default_rng(0)

@@ -82,6 +82,7 @@ def told(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_worker_has_folder_environment_and_share_of_the_threads(
     workers: Callable[[str], Workers], in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
