@@ -104,6 +104,7 @@ def test_no_false_alarm_on_any_demo(seed: int, n: int, tmp_path: Path):
     assert alarms(examine(tmp_path, f"data.demo.n_images={n}", f"data.demo.seed={seed}")) == []
 
 
+@pytest.mark.slow
 def test_everything_planted_is_found(tmp_path: Path):
     """One set with all of it: copies across classes and splits, a JPEG saved anew, a torn file, sizes, labels."""
     whole = demo(1, 280, tmp_path / "whole")

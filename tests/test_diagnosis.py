@@ -92,7 +92,7 @@ def test_a_planted_fault_is_named_first(name: str, tmp_path: Path):
 
 
 def test_no_false_alarm_on_a_healthy_net(tmp_path: Path):
-    diagnosis = of_settings(tmp_path, only=[*CAUSES, "channels"], limit=200)
+    diagnosis = of_settings(tmp_path, only=[*CAUSES, "channels"], limit=140)
     assert [f.check for f in diagnosis.findings if f.verdict in (Verdict.FAULT, Verdict.SUSPECT)] == []
     assert diagnosis.healthy
     assert diagnosis.headline.startswith(("Healthy", "No check found a fault; can't tell: "))

@@ -108,6 +108,7 @@ def test_engines_follow_the_scaling_and_recalibrated_statistics(engine: str):
     assert made(images).dtype == torch.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_bfloat16_is_near(engine: str):
     plain, size = shallow()

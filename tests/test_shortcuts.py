@@ -81,7 +81,13 @@ PLANTED = {
 }
 
 
-@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize(
+    "plant",
+    [
+        pytest.param(plant, marks=[] if plant is blurred else pytest.mark.slow, id=plant.__name__)
+        for plant in PLANTED
+    ],
+)
 def test_a_technical_cue_of_one_class_is_a_fault(plant: object, monkeypatch: pytest.MonkeyPatch):
     images = pictures()
     plant(images)
@@ -97,7 +103,9 @@ def test_another_quality_of_jpeg_is_a_fault(monkeypatch: pytest.MonkeyPatch):
     assert "Kind of file and JPEG quality alone tells b from all others (AUC 1.000)" in finding.sentence
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_objects_alone_are_no_shortcut(seed: int, monkeypatch: pytest.MonkeyPatch):
     assert found(pictures(seed), monkeypatch).verdict is Verdict.FINE
 

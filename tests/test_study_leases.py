@@ -177,6 +177,7 @@ def _drain(folder: Path, out: Path) -> None:
     out.write_text(" ".join(taken))
 
 
+@pytest.mark.slow
 def test_four_processes_lose_and_double_nothing(tmp_path: Path) -> None:
     leases = Leases(begin(tmp_path, 60), tmp_path, 100.0)
     context = multiprocessing.get_context("spawn")
