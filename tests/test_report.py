@@ -136,6 +136,8 @@ def test_the_verdict_of_a_sweep_without_a_trap_does_not_invent_one(tmp_path: Pat
         ((0.9, 0.3), "train", 0.3, "running statistics may lag behind the trained weights"),
         ((0.99, 0.99), "inference", 0.99, "BatchNorm has no part in it"),
         ((0.7, 0.7), "inference", 0.7, "neither overfitting nor BatchNorm"),
+        ((0.78, 0.78), "inference", 0.78, "8.0 points above validation: BatchNorm does not hold it back"),
+        ((0.78, 0.78), "update_stats", 0.78, "8.0 points above validation; "),
         ((0.7, 0.7), "update_stats", 0.7, "does not rule BatchNorm under `update_stats` out: compare with"),
         ((0.92, 0.92), "recalibrate", 0.92, "does not rule BatchNorm under `recalibrate` out: compare with"),
     ],

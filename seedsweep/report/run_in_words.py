@@ -11,6 +11,7 @@ from seedsweep.runs.switches import Switches
 from seedsweep.stats.scores import majority_share
 
 OVERFITTED = 0.1  # training less validation accuracy, from which it is reported
+CLOSE = 0.03  # of accuracy: training so little above validation is no overfitting
 
 
 def lead_of(run: RunResult) -> str:
@@ -91,6 +92,9 @@ def of_modes(run: RunResult, said: CommandLine | None) -> str:
             "bn_gap does not show why; `task=diagnose` measures the possible causes (inputs scaled twice, learning "
             "rate, BatchNorm)."
         )
+    if train - val > CLOSE:
+        found += f", which is {percent(train - val)} points above validation"
+        return f"{found}: BatchNorm does not hold it back." if _is_clear(run) else f"{found}; {_unclear(run, said)}."
     if _is_clear(run):
         return f"{found}: neither overfitting nor BatchNorm holds it back."
     return f"{found}: overfitting does not hold it back; {_unclear(run, said)}."
