@@ -94,7 +94,11 @@ def of_modes(run: RunResult, said: CommandLine | None) -> str:
         )
     if train - val > CLOSE:
         found += f", which is {percent(train - val)} points above validation"
-        return f"{found}: BatchNorm does not hold it back." if _is_clear(run) else f"{found}; {_unclear(run, said)}."
+        return (
+            f"{found}: BatchNorm does not hold it back."
+            if _is_clear(run)
+            else f"{found}; {_unclear(run, said)}."
+        )
     if _is_clear(run):
         return f"{found}: neither overfitting nor BatchNorm holds it back."
     return f"{found}: overfitting does not hold it back; {_unclear(run, said)}."
