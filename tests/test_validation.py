@@ -13,9 +13,9 @@ from PIL import Image, ImageEnhance
 
 from seedsweep.diagnosis import costs
 from seedsweep.diagnosis.beside_training import measure as measure_images
-from seedsweep.diagnosis.checks import overfitting
+from seedsweep.diagnosis.checks import duplicates, overfitting, photograph_split
 from seedsweep.diagnosis.checks.validation_labels import measure as measure_labels
-from seedsweep.diagnosis.finding import VALIDATION, Diagnosis, Finding, Verdict
+from seedsweep.diagnosis.finding import MOVES, VALIDATION, Diagnosis, Finding, Verdict
 from seedsweep.diagnosis.opening import of_plan
 from seedsweep.diagnosis.part_of_training import drawn_part, renamings, told_apart, units_of
 from seedsweep.diagnosis.plain_statistics import NAMES, plain_statistics
@@ -285,3 +285,16 @@ def test_few_photographs_can_not_tell(folders: Path, tmp_path: Path):
     made = diagnose(of_plan(config_of(*overrides)), tmp_path / "out", list(VALIDATION))
     assert {finding.verdict for finding in made.findings} == {Verdict.UNKNOWN}
     assert all("too few" in finding.sentence for finding in made.findings)
+
+
+@pytest.mark.parametrize(
+    ("copies", "photographs", "first"), [(0.4, 0.01, "duplicates"), (0.01, 0.03, "photographs")]
+)
+def test_of_two_leaks_the_one_that_moves_the_accuracy_further_is_first(
+    copies: float, photographs: float, first: str
+) -> None:
+    found = [
+        photograph_split.CHECK.found(Verdict.FAULT, "Torn.", {MOVES: photographs}),
+        duplicates.CHECK.found(Verdict.FAULT, "Copies.", {MOVES: copies}),
+    ]
+    assert costs._ranked(found)[0].check == first

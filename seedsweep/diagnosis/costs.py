@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from seedsweep.diagnosis.charts import draw_loss
-from seedsweep.diagnosis.finding import Diagnosis, Finding, Verdict, is_harmless, validation_fault
+from seedsweep.diagnosis.finding import MOVES, Diagnosis, Finding, Verdict, is_harmless, validation_fault
 from seedsweep.diagnosis.headline import headline_of, not_measured
 from seedsweep.diagnosis.probes import standard_error
 from seedsweep.diagnosis.remedy import apply, changes, rehearsable
@@ -54,7 +54,16 @@ def _withheld(symptom: Finding, cause: Finding) -> Finding:
 
 def _ranked(findings: list[Finding]) -> list[Finding]:
     """Returns the findings, the worst first, of equal ones those that cost something, causes and the earlier ones."""
-    return sorted(findings, key=lambda f: (f.verdict.rank, is_harmless(f), f.symptom))
+    made = sorted(findings, key=lambda f: (f.verdict.rank, is_harmless(f), f.symptom))
+    for verdict in (
+        Verdict.FAULT,
+        Verdict.SUSPECT,
+    ):  # copies and photographs: what moves the accuracy further
+        places = [place for place, f in enumerate(made) if f.verdict is verdict and MOVES in f.evidence]
+        furthest = sorted((made[place] for place in places), key=lambda f: -float(str(f.evidence[MOVES])))
+        for place, finding in zip(places, furthest, strict=True):
+            made[place] = finding
+    return made
 
 
 def _measured(subject: Subject, findings: list[Finding], folder: Path) -> Diagnosis:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+MOVES = "moves_accuracy"  # evidence: by how much (0..1) a leak between the splits can move the accuracy
 Evidence = dict[str, float | int | str | list[Any]]
 
 

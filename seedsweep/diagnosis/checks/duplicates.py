@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seedsweep.diagnosis.audited import EXAMPLES, Audited, why_split_is_fixed
 from seedsweep.diagnosis.auditor import WORTH, in_two_classes, leaked
-from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
+from seedsweep.diagnosis.finding import MOVES, Check, Evidence, Finding, Verdict
 from seedsweep.diagnosis.near_copies import Pair
 from seedsweep.diagnosis.subject import Subject
 
@@ -71,7 +71,10 @@ def _leaks(facts: Audited, pairs: list[Pair], manifest: str | None, folder: Path
             for split in ("val", "test")
             if (n := int((splits == split).sum()))
         }
-        evidence |= {f"{split}_share": share for split, share in shares.items()} | {"bound": bound}
+        evidence |= {f"{split}_share": share for split, share in shares.items()} | {
+            "bound": bound,
+            MOVES: bound,
+        }
         # what can't move the accuracy by a point is no fault
         verdict = Verdict.FAULT if bound >= WORTH else Verdict.SUSPECT
         named = " and ".join(f"{share:.1%} of the {split} images" for split, share in shares.items())

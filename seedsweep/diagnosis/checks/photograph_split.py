@@ -13,7 +13,7 @@ from seedsweep.data.options import DataConfig
 from seedsweep.data.split import groups_of, split_images
 from seedsweep.diagnosis.audited import Audited, why_split_is_fixed
 from seedsweep.diagnosis.backgrounds import RECURRING, backgrounds_that_recur
-from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict, capital
+from seedsweep.diagnosis.finding import MOVES, Check, Evidence, Finding, Verdict, capital
 from seedsweep.diagnosis.grouping import Grouping
 from seedsweep.diagnosis.out_of_fold import outside_fold, was_asked
 from seedsweep.diagnosis.subject import Subject
@@ -60,6 +60,7 @@ def check(subject: Subject, folder: Path) -> Finding:
         "probe_grouped": float(together.mean()),
         "too_high": [gap.value, gap.low, gap.high],
         "torn_by_split": torn,
+        MOVES: max(gap.value, 0.0) * torn,
         "images": len(alone),
     }
     alike = ""
