@@ -208,3 +208,8 @@ def test_equal_files_do_not_hide_photographs():
     again = Audited(SimpleNamespace(table=table), None)
     again.__dict__["files"] = facts.files
     assert len(set(again.groups)) == N // 2 - 1
+
+
+def test_a_number_that_counts_the_images_of_each_class_shows_no_photographs():
+    names = [f"im_{label}_{number}.png" for label in range(2) for number in range(20)]
+    assert guess_grouping(names, np.repeat([0, 1], 20)) is None

@@ -19,6 +19,7 @@ REPEATED = (
     0.5  # different endings for each image: with fewer, the groups' images are counted anew in each group
 )
 EXCESS = 0.02  # share of classes told beyond chance that is worth a word
+COUNTED = 0.1  # share told less than by chance, from which names count the images of each class
 FOLDERS = "the folders"
 GAPS = (60, 600, 3600)  # seconds without a photograph that end a series
 
@@ -195,7 +196,9 @@ def _by_names(found: Sequence[_Candidate], names: Sequence[str], labels: Labels)
         told.append((_told(each.numbers, labels) - float(np.mean(by_chance)), each))
     excess, best = max(told, key=lambda item: item[0], default=(0.0, None))
     if best is None or excess < EXCESS:
-        best = next((each for _, each in told if _is_counted_anew(each, names)), None)
+        # one image of each class in every group: the names count the images of a class, and show no photographs
+        as_mixed = (each for more, each in told if more > -COUNTED)
+        best = next((each for each in as_mixed if _is_counted_anew(each, names)), None)
     return None if best is None else best.measured(names, labels)
 
 
