@@ -18,25 +18,18 @@ def refusal_of_idle(given: Collection[str], configs: Sequence[ArmSettings]) -> s
     optimiser, schedule = configs[0].optim.name, configs[0].optim.schedule
     without = f"optim.name={optimiser} has none: leave it out, or take optim=sgd"
     frozen = "only the head is trained: leave it out, or train the backbone with backbone.freeze=false"
+    has_momentum = any(c.optim.name in WITH_MOMENTUM for c in configs)
+    trains_backbone = not all(c.is_frozen for c in configs)
     uses = {
-        "optim.momentum": (any(c.optim.name in WITH_MOMENTUM for c in configs), without),
-        "optim.nesterov": (any(c.optim.name in WITH_MOMENTUM for c in configs), without),
+        "optim.momentum": (has_momentum, without),
+        "optim.nesterov": (has_momentum, without),
         "optim.warmup": (
             any(c.optim.schedule in ("constant", "cosine") for c in configs),
             f"optim.schedule={schedule} has none: leave it out, or take optim.schedule=cosine",
         ),
-        "optim.head_lr": (any(map(_trains_backbone, configs)), frozen),
-        "optim.layer_decay": (any(map(_trains_backbone, configs)), frozen),
-        "trainer.head_epochs": (
-            any(map(_trains_backbone, configs)),
-            frozen,
-        ),
+        "optim.head_lr": (trains_backbone, frozen),
+        "optim.layer_decay": (trains_backbone, frozen),
+        "trainer.head_epochs": (trains_backbone, frozen),
     }
-    return next(
-        (f"{key} is given, but {why}." for key, (used, why) in uses.items() if key in given and not used),
-        None,
-    )
-
-
-def _trains_backbone(config: ArmSettings) -> bool:
-    return not config.backbone.freeze or config.batchnorm.train_affine
+    idle = (f"{key} is given, but {why}." for key, (used, why) in uses.items() if key in given and not used)
+    return next(idle, None)

@@ -196,7 +196,7 @@ class Subject:
     @property
     def is_frozen(self) -> bool:
         """Whether only a head was trained."""
-        return self.config.backbone.freeze and not self.config.batchnorm.train_affine
+        return self.config.is_frozen
 
     @property
     def is_rehearsed(self) -> bool:

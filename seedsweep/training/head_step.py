@@ -189,10 +189,10 @@ class HeadStep:
             last: of the epoch: no batch is left waiting.
         """
         if self._accumulate > 1:
-            self._waiting += 1
             signal = signal / self._accumulate
-        self._add_gradients(signal, beta=1 if self._waiting > 1 else 0)
-        if self._waiting == self._accumulate or last or self._accumulate == 1:
+        self._add_gradients(signal, beta=1 if self._waiting else 0)
+        self._waiting += 1
+        if last or self._waiting == self._accumulate:
             self._waiting = 0
             self._update(self._gradients, lr)
 

@@ -139,9 +139,8 @@ class ArmModule(pl.LightningModule):
             self._rates.epoch_ended(metrics["val/acc"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Puts the card beside the weights, so that the file alone can be used."""
+        """Puts the card beside the weights, so that the file alone can be used, and the state of the schedule."""
         checkpoint[CARD] = self.card
-
         checkpoint[RATES] = self._rates.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -16,10 +16,7 @@ from seedsweep.training.options import OptimConfig
 
 RISES_FROM = 0.01  # of the learning rate, at the first step of a warm-up
 RISING = 0.3  # of the steps of one_cycle, as in torch
-LOW, LAST = (
-    1 / 25,
-    1 / 25e4,
-)  # of the learning rate, at the first and at the last step of one_cycle, as in torch
+LOW, LAST = 1 / 25, 1 / 25e4  # of the learning rate, at the ends of one_cycle, as in torch
 FALLS_TO, WAITS = 0.1, 2  # plateau: a tenth, after more than two epochs without a better accuracy
 
 
@@ -94,17 +91,21 @@ class LearningRates:
         self._optim = optim
         self._steps = math.ceil(batches / optim.accumulate)
         self._total = self._steps * epochs
-        self._watched = torch.optim.SGD([torch.zeros(1)], lr=1.0)  # has no other use than its rate
-        self._plateau = ReduceLROnPlateau(self._watched, "max", FALLS_TO, WAITS, threshold=0.0)
-        if state:
-            self._plateau.load_state_dict(state)
-            self._watched.param_groups[0]["lr"] = state["_last_lr"][0]
+        self._plateau: ReduceLROnPlateau | None = None
+        if (
+            optim.schedule == "plateau"
+        ):
+            watched = torch.optim.SGD([torch.zeros(1)], lr=1.0)  # has no other use than its rate
+            self._plateau = ReduceLROnPlateau(watched, "max", FALLS_TO, WAITS, threshold=0.0)
+            if state:
+                self._plateau.load_state_dict(state)
+                watched.param_groups[0]["lr"] = state["_last_lr"][0]
 
     def factor(self, epoch: int, batch: int) -> float:
         """Returns what the rates are multiplied by in the step that a batch belongs to; both count from 0."""
+        if self._plateau is not None:
+            return float(self._plateau.optimizer.param_groups[0]["lr"])
         step, kind = epoch * self._steps + batch // self._optim.accumulate, self._optim.schedule
-        if kind == "plateau":
-            return float(self._watched.param_groups[0]["lr"])
         if kind == "one_cycle":
             return self._one_cycle(step)
         warmup = min(round(self._optim.warmup * self._steps), self._total)
@@ -125,12 +126,12 @@ class LearningRates:
 
     def epoch_ended(self, val_acc: float) -> None:
         """Notes the validation accuracy of an epoch."""
-        if self._optim.schedule == "plateau":
+        if self._plateau is not None:
             self._plateau.step(val_acc)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what a checkpoint must hold: plain numbers and strings."""
-        return self._plateau.state_dict()
+        """Returns what a checkpoint must hold: plain numbers and strings, or nothing."""
+        return {} if self._plateau is None else self._plateau.state_dict()
 
 
 def _cosine(start: float, end: float, share: float) -> float:

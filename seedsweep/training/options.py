@@ -139,6 +139,11 @@ class ArmSettings:
     audit: str = field(default="auto", metadata=SPEED)
 
     @property
+    def is_frozen(self) -> bool:
+        """Whether only a head is trained."""
+        return self.backbone.freeze and not self.batchnorm.train_affine
+
+    @property
     def cache_dir(self) -> Path:
         """The folder of features, statistics and demo photographs."""
         return path_of(self.paths.cache)

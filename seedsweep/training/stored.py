@@ -84,7 +84,8 @@ def fit_head_first(
         row = fit.epoch()
         accs.append(row["val/acc"])
         if what := divergence(row):
-            log.warning("!!! the head alone: %s in epoch %d; the best epoch before is kept", what, len(accs))
+            kept = "its best epoch before is kept" if fit.best_state else "it stays random"
+            log.warning("!!! the head alone: %s in epoch %d; %s", what, len(accs), kept)
     if fit.best_state:
         module.classifier.head.load_state_dict(fit.best_state)
         log.info(
