@@ -135,6 +135,13 @@ def test_what_is_no_table(tmp_path: Path) -> None:
         table_of(tmp_path / "images" / "broken.parquet")
 
 
+def test_a_table_of_one_class_is_called_by_its_name(tmp_path: Path) -> None:
+    rows = [row | {"label": "good"} for row in photographs(tmp_path / "images")]
+    file = write(tmp_path / "images" / "labels.csv", rows, ["path", "label"])
+    with pytest.raises(SeedsweepError, match=r"^data\.file=.*labels\.csv has one class only \(good\)"):
+        table_of(file)
+
+
 def test_a_run_by_a_table_alone_and_its_diagnosis_again(
     in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,5 +156,7 @@ def test_a_run_by_a_table_alone_and_its_diagnosis_again(
     assert main(["resume=run"]) == 0
     assert main(["+experiment=frozen_bn", "data=folder", "data.file=labels.csv", "data.root=images"]) == 2
     assert "is read by data=table alone" in capsys.readouterr().err
+    assert main(["+experiment=frozen_bn", "data.file=nowhere.csv"]) == 2
+    assert "data.file=nowhere.csv is no file; give a CSV or Parquet file" in capsys.readouterr().err
     assert main(["+experiment=frozen_bn", "data=table"]) == 2
     assert "data.file is not set" in capsys.readouterr().err

@@ -95,13 +95,14 @@ def arrange(args: list[str]) -> list[str]:
     if task in NAMED_BY_TASK and not values.keys() & {"experiment", "experiment.name"}:
         overrides.append(f"experiment.name={task}")
     options += _folder_of_winner(options, overrides)
+    from_table = values.get("data.file", "null") != "null"
     if (
-        (values.get("data.root", "null") != "null" or "data.file" in values)
+        (from_table or values.get("data.root", "null") != "null")
         and task in WITH_IMAGES
         and not values.keys() & {"data", "data.name", RESUME}
         and _is_demo(options, overrides)
     ):
-        overrides.append("data=table" if "data.file" in values else "data=folder")
+        overrides.append("data=table" if from_table else "data=folder")
     return [*options, *overrides]
 
 

@@ -22,8 +22,10 @@ from seedsweep.cli.idle import refusal_of_idle
 from seedsweep.cli.sentences import choices_of
 from seedsweep.cli.shadowed import refuse_shadowed, shadowed
 from seedsweep.cli.study_checks import Job, check_names, check_space
+from seedsweep.data.corrections import KIND as CORRECTIONS
 from seedsweep.data.folder import check_root
 from seedsweep.data.group_file import KIND as GROUPS
+from seedsweep.data.listed import KIND as LISTED
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
 from seedsweep.overrides import text_of
@@ -200,14 +202,14 @@ def _check_images(config: Config) -> None:
     plan = config.task == "diagnose" and config.diagnose.run is None and config.diagnose.checkpoint is None
     if config.task in WITH_IMAGES or plan:
         check_root(config.data)
-        given = config.data.corrections
-        if given and not config.resume and not path_of(given).is_file():
-            raise SeedsweepError(
-                f"data.corrections={given} is no file: give the corrections.csv that review.html saved."
-            )
-        given = config.data.group
-        if given and not config.resume and not path_of(given).is_file():
-            raise SeedsweepError(f"data.group={given} is no file; {GROUPS.give}.")
+        files = {
+            "data.corrections": (config.data.corrections, f": {CORRECTIONS.give}"),
+            "data.group": (config.data.group, f"; {GROUPS.give}"),
+            "data.file": (config.data.file, f"; {LISTED.give}"),
+        }
+        for key, (given, advice) in files.items():
+            if given and not config.resume and not path_of(given).is_file():
+                raise SeedsweepError(f"{key}={given} is no file{advice}.")
 
 
 def _refuse_used_folder(composed: DictConfig, config: Config) -> None:

@@ -164,8 +164,7 @@ def _correction(line: Line, where: str, source: str) -> Correction:
         raise SeedsweepError(
             f"{where}: {text['action']} is no action; it must be one of {', '.join(ACTIONS)}."
         )
-    if not text["path"].strip():
-        raise SeedsweepError(f"{where}: the cell path is empty.")
+    line.refuse_empty(["path"], where)
     if action != LEAVE_OUT and not text["class"].strip():
         raise SeedsweepError(
             f"{where}: the cell class is empty: name the right class, or write the action leave out."

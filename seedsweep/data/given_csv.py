@@ -7,7 +7,7 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -47,6 +47,12 @@ class Line:
 
     cells: dict[str, str]
     number: int
+
+    def refuse_empty(self, columns: Iterable[str], where: str) -> None:
+        """Raises SeedsweepError where a cell of ``columns`` is empty; ``where`` begins the sentence."""
+        for column in columns:
+            if not self.cells[column].strip():
+                raise SeedsweepError(f"{where}: the cell {column} is empty.")
 
 
 def read_csv(path: Path, name: str, kind: Kind, root: Path | None = None) -> list[Line]:

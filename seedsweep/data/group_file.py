@@ -38,11 +38,9 @@ def read_groups(setting: str, root: Path, paths: Sequence[Path]) -> list[str]:
     group_of: dict[str, str] = {}
     line_of: dict[str, int] = {}
     for line in read_csv(path_of(setting), name, KIND, root):
-        given, group = (of_cell(line.cells[column]) for column in KIND.needed)
         where = f"{name}, line {line.number}"
-        for column, text in zip(KIND.needed, (given, group), strict=True):
-            if not text.strip():
-                raise SeedsweepError(f"{where}: the cell {column} is empty.")
+        line.refuse_empty(KIND.needed, where)
+        given, group = (of_cell(line.cells[column]) for column in KIND.needed)
         path = os.path.normpath(root / given)
         if group_of.setdefault(path, group) != group:
             raise SeedsweepError(

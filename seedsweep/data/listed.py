@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from seedsweep.data.folder import SPLIT_NAMES
-from seedsweep.data.given_csv import Kind, Line, read_csv, read_parquet
-from seedsweep.data.manifest import SPLITS, Row, check_manifest
+from seedsweep.data.given_csv import Kind, read_csv, read_parquet
+from seedsweep.data.manifest import Row, check_manifest, rows_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
 
@@ -36,7 +35,7 @@ def read_listed(setting: str, root: Path) -> list[Row]:
     name, path = f"data.file={setting}", path_of(setting)
     is_parquet = path.suffix.lower() == ".parquet"
     lines = read_parquet(path, name, KIND) if is_parquet else read_csv(path, name, KIND, root)
-    rows = [_row(line, f"{name}, line {line.number}") for line in lines]
+    rows = rows_of(lines, name, KIND)
     without = [row for row in rows if not row.split]
     if without and len(without) < len(rows):
         raise SeedsweepError(
@@ -49,15 +48,3 @@ def read_listed(setting: str, root: Path) -> list[Row]:
             "rows name none): put the images there, or give their folder with data.root=DIR."
         )
     return rows
-
-
-def _row(line: Line, where: str) -> Row:
-    cell = line.cells
-    for column in KIND.needed:
-        if not cell[column].strip():
-            raise SeedsweepError(f"{where}: the cell {column} is empty.")
-    given = cell.get("split", "").strip().lower()
-    split = next((split for split, names in SPLIT_NAMES.items() if given in names), "")
-    if given and not split:
-        raise SeedsweepError(f"{where}: {cell['split']} is no split; it must be one of {', '.join(SPLITS)}.")
-    return Row(cell["path"], cell["label"], split, cell.get("group") or None, None, line.number)

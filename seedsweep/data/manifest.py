@@ -74,13 +74,16 @@ class ImageTable:
         )
 
     def names(self) -> list[str]:
-        """Returns each path as it is written in a manifest: relative to ``root`` where it lies below it."""
-        below = self.root.as_posix().rstrip("/") + "/"  # as text: a study asks for this for each trial
-        return [path.as_posix().removeprefix(below) for path in self.paths]
+        """Returns each path as it is written in a manifest."""
+        return [self.name_of(path) for path in self.paths]
 
     def name_of(self, path: Path) -> str:
-        """Returns a path as it is written in a manifest."""
-        return path.as_posix().removeprefix(self.root.as_posix().rstrip("/") + "/")
+        """Returns a path as it is written in a manifest: relative to ``root`` where it lies below it."""
+        return path.as_posix().removeprefix(self._below)
+
+    @cached_property
+    def _below(self) -> str:
+        return self.root.as_posix().rstrip("/") + "/"  # as text: a study asks for names for each trial
 
     def split_digest(self) -> str:
         """Returns the SHA-256, in hex, of which file is of which class and in which split; the order doesn't count."""
@@ -160,20 +163,32 @@ def read_manifest(path: Path, name: str | None = None, root: Path | None = None)
         SeedsweepError: no such file, or not a manifest; says which line.
     """
     name = name or str(path)
-    return [_row(line, f"{name}, line {line.number}") for line in read_csv(path, name, KIND, root)]
+    return rows_of(read_csv(path, name, KIND, root), name, KIND)
 
 
-def _row(line: Line, where: str) -> Row:
-    cell = line.cells
-    for column in KIND.needed:
-        if not cell[column].strip():
-            raise SeedsweepError(f"{where}: the cell {column} is empty.")
-    given = cell["split"].strip().lower()
-    split = next((split for split, names in SPLIT_NAMES.items() if given in names), None)
-    if split is None:
+def rows_of(lines: Sequence[Line], name: str, kind: Kind) -> list[Row]:
+    """Returns the rows that lines of a file hold.
+
+    Args:
+        lines: of the file.
+        name: of the file, for sentences.
+        kind: of the file; its second column is the class.
+
+    Raises:
+        SeedsweepError: a cell that must not be empty is, or a split is none.
+    """
+    return [_row(line, f"{name}, line {line.number}", kind) for line in lines]
+
+
+def _row(line: Line, where: str, kind: Kind) -> Row:
+    line.refuse_empty(kind.needed, where)
+    cell, label = line.cells, kind.needed[1]
+    given = cell.get("split", "").strip().lower()
+    split = next((split for split, names in SPLIT_NAMES.items() if given in names), "")
+    if given and not split:
         raise SeedsweepError(f"{where}: {cell['split']} is no split; it must be one of {', '.join(SPLITS)}.")
     digest = (cell.get("digest") or "").strip().lower() or None
-    return Row(cell["path"], cell["class"], split, cell.get("group") or None, digest, line.number)
+    return Row(cell["path"], cell[label], split, cell.get("group") or None, digest, line.number)
 
 
 def check_manifest(rows: list[Row], root: Path, name: str) -> None:

@@ -144,7 +144,12 @@ def prepare_images(
             annotations = []
     files, checked = [file for file, _ in pairs], [each for _, each in pairs]
     pixels = checks.scaled(checked, known or Ranges(), config.workers)
-    table = _table(config, root, pairs, rows or listed, same_object(files, annotations))
+    source = printable(str(root))
+    if listed:
+        source = f"data.file={config.file}"
+    elif rows is not None:
+        source = f"the manifest of the images below {source}"
+    table = _table(config, root, pairs, rows or listed, same_object(files, annotations), source)
     corrected = None
     if corrections:
         name = f"data.corrections={config.corrections}"
@@ -213,18 +218,17 @@ def _table(
     pairs: list[tuple[Found, CheckedFile]],
     rows: list[Row] | None,
     same: list[tuple[int, int]],
+    source: str,
 ) -> ImageTable:
-    """Makes the table of files, of which those in ``same`` show one object, and splits them where nothing else does."""
+    """Makes the table of files, of which those in ``same`` show one object, and splits them where nothing else does.
+
+    ``source`` is what a sentence calls that which names the files.
+    """
     files = [file for file, _ in pairs]
     classes = sorted({file.label for file in files})
     if len(classes) < 2:
-        where = (
-            printable(str(root))
-            if rows is None
-            else f"the manifest of the images below {printable(str(root))}"
-        )
         what = f"one class only ({classes[0]})" if classes else "no image that can be used"
-        raise SeedsweepError(f"{where} has {what}: there is nothing to tell apart.")
+        raise SeedsweepError(f"{source} has {what}: there is nothing to tell apart.")
     labels = np.asarray([classes.index(file.label) for file in files], dtype=np.int64)
     paths = [file.path for file in files]
     named = {Path(root, row.path): row.group for row in rows or ()}

@@ -92,9 +92,7 @@ class LearningRates:
         self._steps = math.ceil(batches / optim.accumulate)
         self._total = self._steps * epochs
         self._plateau: ReduceLROnPlateau | None = None
-        if (
-            optim.schedule == "plateau"
-        ):
+        if optim.schedule == "plateau":
             watched = torch.optim.SGD([torch.zeros(1)], lr=1.0)  # has no other use than its rate
             self._plateau = ReduceLROnPlateau(watched, "max", FALLS_TO, WAITS, threshold=0.0)
             if state:
