@@ -16,7 +16,7 @@ from seedsweep.cli.words import as_overrides
 from seedsweep.data.options import DataConfig
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.diagnosis import copies
-from seedsweep.diagnosis.audit_run import audit_at_beginning, audit_images
+from seedsweep.diagnosis.audit_run import audit_at_beginning, audit_images, facts_of
 from seedsweep.diagnosis.auditor import Audit
 from seedsweep.errors import SeedsweepError
 from seedsweep.report.audit_page import write_audit_page
@@ -43,7 +43,7 @@ def shapes(root: Path, photographs: int, each: int = 5) -> Path:
 def audited(root: Path, out: Path, **settings: object) -> tuple[Audit, PreparedImages]:
     data = DataConfig(name="folder", root=str(root), image_size=[16, 16], **settings)
     prepared = prepare_images(data, out / "cache")
-    return audit_images(prepared, data, out / "cache", out / "audit"), prepared
+    return audit_images(facts_of(prepared, data, out / "cache"), data, out / "audit"), prepared
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from seedsweep.batchnorm.policy import norm_layers, statistics_untouched
 from seedsweep.batchnorm.statistics import bn_gap, recalibrate
 from seedsweep.diagnosis.finding import Check, Diagnosis, Finding, Verdict
 from seedsweep.diagnosis.model_passes import Seen, first_of, input_changes, passed
+from seedsweep.diagnosis.part_of_training import renamings
 from seedsweep.diagnosis.probes import Probe, fit_probe
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.backbone import IMAGENET
@@ -113,7 +113,7 @@ def diagnose(
     findings = [
         _batchnorm(model, train_loader, val_loader, val, together, limit),
         _inputs(val, together),
-        _classes(val, names),
+        _classes(val, names, together),
         _head(val, probe, together),
     ]
     findings.append(_fitting(train, val, any(each.verdict is Verdict.FAULT for each in findings)))
@@ -218,32 +218,35 @@ def _inputs(val: Seen, groups: NDArray[Any] | None) -> Finding:
     return INPUTS.found(Verdict.FINE, text, evidence)
 
 
-def _classes(val: Seen, names: list[str]) -> Finding:
-    n, drawn = len(names), np.random.default_rng(0).permutation(len(val.labels)) % 2
-    halves = (drawn == 0, drawn == 1)
-    table = np.zeros((2, n, n))
-    for half, rows in enumerate(halves):
-        np.add.at(table[half], (val.predicted[rows], val.labels[rows]), 1)
+def _classes(val: Seen, names: list[str], groups: NDArray[Any] | None) -> Finding:
+    half = np.random.default_rng(0).permutation(len(val.labels)) % 2 == 0
     renamed = np.empty_like(val.predicted)
-    for half, rows in enumerate(halves):  # fitted on the other half
-        renamed[rows] = linear_sum_assignment(-table[1 - half])[1][val.predicted[rows]]
-    best = linear_sum_assignment(-table.sum(0))[1]
-    pairs = [
-        (int(given), int(fits)) for given, fits in enumerate(best) if given != fits and table[:, given].sum()
-    ]
+    for rows in (half, ~half):
+        is_called = np.arange(len(names))  # fitted on the other half
+        for labelled, said in _exchanges(val.labels[~rows], val.predicted[~rows], len(names)):
+            is_called[said] = labelled
+        renamed[rows] = is_called[val.predicted[rows]]
     after = renamed == val.labels
     evidence: dict[str, Any] = {"as_they_are": float(val.correct.mean()), "exchanged": float(after.mean())}
-    if pairs and _is_better(after, val, None):
-        said = ", ".join(f"{names[fits]} where the model says {names[given]}" for given, fits in pairs)
+    pairs = _exchanges(val.labels, val.predicted, len(names))
+    if pairs and _is_better(after, val, groups):
+        said_so = ", ".join(
+            f"{names[labelled]} where the model says {names[said]}" for labelled, said in pairs
+        )
         text = (
-            f"The classes are in another order than the model's: with other names ({said}) {after.mean():.0%} of the "
-            f"validation images are classified correctly, and {val.correct.mean():.0%} without."
+            f"The classes are in another order than the model's: with other names ({said_so}) {after.mean():.0%} of "
+            f"the validation images are classified correctly, and {val.correct.mean():.0%} without."
         )
         cost = float(after.mean() - val.correct.mean())
         return CLASSES.found(Verdict.FAULT, text, evidence, cost=cost)
-    return CLASSES.found(
-        Verdict.FINE, "No other order of the classes fits the validation labels better.", evidence
-    )
+    text = "No other order of the classes fits the validation labels better."
+    return CLASSES.found(Verdict.FINE, text, evidence)
+
+
+def _exchanges(labels: NDArray[np.int64], predicted: NDArray[np.int64], n: int) -> list[tuple[int, int]]:
+    """Returns the classes, as labelled and as predicted, in whose exchange the predictions fit the labels best."""
+    pairs = [pair for each in renamings(labels, predicted, n) for pair in each.names]
+    return [(labelled, said) for labelled, said in pairs if (predicted == said).any()]
 
 
 def _head(val: Seen, probe: Probe | None, groups: NDArray[Any] | None) -> Finding:

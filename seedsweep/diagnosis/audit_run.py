@@ -22,16 +22,20 @@ log = logging.getLogger(__name__)
 SHOWN = 20  # pairs of a picture
 
 
-def audit_images(prepared: PreparedImages, data: DataConfig, cache: Path, folder: Path) -> Audit:
+def facts_of(prepared: PreparedImages, data: DataConfig, cache: Path) -> Audited:
+    """Returns what is known of images without any net; ``cache`` is where copies are kept."""
+    return Audited(prepared, data.group_regex, group_list=data.group, cache=cache)
+
+
+def audit_images(facts: Audited, data: DataConfig, folder: Path) -> Audit:
     """Looks at the images, and writes audit.json, the lists and the pictures.
 
     Args:
-        prepared: the images.
+        facts: about the images.
         data: their settings.
-        cache: where copies are kept.
         folder: to write into; made if missing.
     """
-    auditor = Auditor(Audited(prepared, data.group_regex, group_list=data.group, cache=cache), data)
+    auditor = Auditor(facts, data)
     found = auditor.run()
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in _tables(auditor).items():
@@ -54,7 +58,7 @@ def audit_at_beginning(config: ArmSettings, prepared: PreparedImages, folder: Pa
     if config.audit == "off" or (folder / AUDIT).is_file():
         return
     try:
-        tell(audit_images(prepared, config.data, config.cache_dir, folder))
+        tell(audit_images(facts_of(prepared, config.data, config.cache_dir), config.data, folder))
     except Exception as error:
         signals.check()
         if disk.sentence(error, {}):
@@ -106,10 +110,7 @@ def _draw(auditor: Auditor, folder: Path) -> None:
     }
     for name, rows in sheets.items():
         if rows:
-            shown = [
-                (row, (f"{facts.class_of(row)}, {facts.table.splits[row]}",)) for row in rows[: 2 * SHOWN]
-            ]
-            facts.draw(shown, folder / name)
+            facts.draw_where(rows[: 2 * SHOWN], folder / name)
 
 
 def _write(path: Path, rows: Iterable[Row]) -> None:

@@ -146,6 +146,10 @@ class Audited:
         shown = [(paths[row], (*lines, paths[row].name)) for row, lines in captions]
         draw_sheet(shown, path, self.prepared.pixels.how, marked)
 
+    def draw_where(self, rows: Sequence[int], path: Path) -> None:
+        """Draws images with their class and split."""
+        self.draw([(row, (f"{self.class_of(row)}, {self.table.splits[row]}",)) for row in rows], path)
+
 
 def why_split_is_fixed(facts: Audited, manifest: str | None) -> str | None:
     """Returns what makes the split, and where to change it; None: a setting can change it.

@@ -19,12 +19,12 @@ from seedsweep.data.equal_files import TWO_LABELS
 from seedsweep.data.options import DataConfig
 from seedsweep.data.walk import sentences
 from seedsweep.diagnosis.audited import Audited, why_split_is_fixed
+from seedsweep.diagnosis.finding import COUNTS
 from seedsweep.diagnosis.grouping import Grouping
 from seedsweep.digest import digest_of
 from seedsweep.names import and_more
 
 VERSION = 1
-WORTH = 0.01  # of accuracy: what moves a score by less is no headline
 HINT = 0.2  # by how much naming the photograph must beat chance, to tell the class
 FEW = 10  # training images of a class
 MOSTLY = 0.8  # share of the largest class from which on accuracy says little
@@ -55,7 +55,7 @@ class Line:
     @property
     def is_loud(self) -> bool:
         """Whether it belongs to the headline."""
-        return bool(self.short) and self.bound is not None and self.bound >= WORTH
+        return bool(self.short) and self.bound is not None and self.bound >= COUNTS
 
 
 @dataclass
@@ -167,12 +167,12 @@ class Auditor:
         return Line("near_contradictions", text, bound=self._bound(rows & self.beside), table="copies.csv")
 
     def _leaks(self) -> Line | None:
-        rows, bound = leaked(self.facts)
-        if not len(rows):
+        rows = leaked(self.facts)
+        if not rows.any():
             return None
-        splits = self.table.splits
+        splits, bound = self.table.splits, self._bound(rows)
         pair = next(p for p in self.facts.pairs if {splits[p.first], splits[p.second]} > {"train"})
-        n = len(rows)
+        n = int(rows.sum())
         text = (
             f"{n} {'image' if n == 1 else 'images'} of validation and test {'has' if n == 1 else 'have'} a copy in "
             f"training, such as {self.names[pair.first]} and {self.names[pair.second]} ({pair.how}): "
@@ -204,11 +204,7 @@ class Auditor:
     @cached_property
     def _torn(self) -> tuple[int, int]:
         """Photographs with images in training and beside it, and images beside training of such photographs."""
-        if self.grouping is None:
-            return 0, 0
-        groups = np.asarray(self.grouping.groups)
-        both = np.intersect1d(groups[self.beside], groups[~self.beside])
-        return len(both), int(np.isin(groups[self.beside], both).sum())
+        return (0, 0) if self.grouping is None else self.grouping.torn_by(self.table.splits)
 
     def _photographs(self) -> Line | None:
         grouping, (photographs, images) = self.grouping, self._torn
@@ -216,7 +212,7 @@ class Auditor:
             return None
         told_by = grouping.pattern if grouping.regex is None else f"`{grouping.regex}`"
         share = images / max(int(self.beside.sum()), 1)
-        if share < WORTH:
+        if share < COUNTS:
             return None
         text = (
             f"{photographs} of {grouping.count} photographs, as {told_by} tells them, are torn by the split: "
@@ -252,10 +248,7 @@ class Auditor:
 
     def _bound(self, rows: NDArray[np.bool_]) -> float:
         """Returns the largest share of validation or test that ``rows`` make."""
-        splits = self.table.splits
-        return max(
-            float(rows[splits == split].mean()) for split in ("val", "test") if (splits == split).any()
-        )
+        return max(shares_beside_training(self.table.splits, rows).values())
 
 
 def in_two_classes(facts: Audited) -> dict[str, list[Row]]:
@@ -276,15 +269,22 @@ def in_two_classes(facts: Audited) -> dict[str, list[Row]]:
     return {digest: rows for digest, rows in files.items() if len({row[1] for row in rows}) > 1}
 
 
-def leaked(facts: Audited) -> tuple[NDArray[np.int64], float]:
-    """Returns the rows of validation and test that have a copy in training, and their largest share of either."""
+def leaked(facts: Audited) -> NDArray[np.bool_]:
+    """Says [N] which images of validation and test have a copy in training."""
     splits = facts.table.splits
-    pairs = [pair for pair in facts.pairs if {splits[pair.first], splits[pair.second]} > {"train"}]
-    rows = {row for pair in pairs for row in (pair.first, pair.second) if splits[row] != "train"}
-    found = np.asarray(sorted(rows), dtype=np.int64)
-    sizes = {split: int((splits == split).sum()) for split in ("val", "test")}
-    shares = [float((splits[found] == split).sum() / n) for split, n in sizes.items() if n]
-    return found, max(shares, default=0.0)
+    found = np.zeros(len(splits), bool)
+    for pair in facts.pairs:
+        if {splits[pair.first], splits[pair.second]} > {"train"}:
+            found[[pair.first, pair.second]] = True
+    found &= splits != "train"
+    return found
+
+
+def shares_beside_training(splits: NDArray[np.str_], rows: NDArray[np.bool_]) -> dict[str, float]:
+    """Returns the share of validation, and of test if there are any, that ``rows`` [N] make."""
+    return {
+        split: float(rows[splits == split].mean()) for split in ("val", "test") if (splits == split).any()
+    }
 
 
 def _points(share: float) -> str:

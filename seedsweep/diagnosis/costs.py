@@ -55,10 +55,7 @@ def _withheld(symptom: Finding, cause: Finding) -> Finding:
 def _ranked(findings: list[Finding]) -> list[Finding]:
     """Returns the findings, the worst first, of equal ones those that cost something, causes and the earlier ones."""
     made = sorted(findings, key=lambda f: (f.verdict.rank, is_harmless(f), f.symptom))
-    for verdict in (
-        Verdict.FAULT,
-        Verdict.SUSPECT,
-    ):  # copies and photographs: what moves the accuracy further
+    for verdict in (Verdict.FAULT, Verdict.SUSPECT):  # of leaks, what moves the accuracy further is first
         places = [place for place, f in enumerate(made) if f.verdict is verdict and MOVES in f.evidence]
         furthest = sorted((made[place] for place in places), key=lambda f: -float(str(f.evidence[MOVES])))
         for place, finding in zip(places, furthest, strict=True):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seedsweep.diagnosis.name_patterns import NamePattern, name_patterns, words_of
 from seedsweep.diagnosis.nearness import Labels, Nearness, Neighbours, measure_nearness
@@ -15,9 +16,7 @@ MORE = 2  # groups, for each class: with fewer a name is but the class's own
 IN_COMPANY = 0.5  # share of images that are not alone in their group: fewer groups of them tell nothing
 COPIED = 0.02  # the same for copies that a program has marked
 WORDS = 0.1  # of the images: with more different words in the names these are codes, no words
-REPEATED = (
-    0.5  # different endings for each image: with fewer, the groups' images are counted anew in each group
-)
+REPEATED = 0.5  # different endings for each image: with fewer, images are counted anew in each group
 EXCESS = 0.02  # share of classes told beyond chance that is worth a word
 COUNTED = 0.1  # share told less than by chance, from which names count the images of each class
 FOLDERS = "the folders"
@@ -52,6 +51,12 @@ class Grouping:
     regex: str | None = None
     nearness: Nearness | None = None
     one: str = "photograph"
+
+    def torn_by(self, splits: NDArray[np.str_]) -> tuple[int, int]:
+        """Returns the groups with images in training and beside it, and their images beside it; ``splits`` is [N]."""
+        groups, train = np.asarray(self.groups), splits == "train"
+        torn = np.intersect1d(groups[train], groups[~train])
+        return len(torn), int(np.isin(groups[~train], torn).sum())
 
     @property
     def many(self) -> str:

@@ -21,16 +21,15 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         SeedsweepError: anything wrong with the images, in one sentence.
     """
     from seedsweep.data.prepare import prepare_images
-    from seedsweep.diagnosis.audit_run import audit_images, tell
-    from seedsweep.diagnosis.audited import Audited
+    from seedsweep.diagnosis.audit_run import audit_images, facts_of, tell
     from seedsweep.diagnosis.in_doubt import contradicting
     from seedsweep.report.audit_page import write_audit_page  # torch takes seconds
     from seedsweep.report.review import write_review
 
     prepared = prepare_images(config.data, config.cache_dir)
-    found = audit_images(prepared, config.data, config.cache_dir, folder)
+    facts = facts_of(prepared, config.data, config.cache_dir)
+    found = audit_images(facts, config.data, folder)
     tell(found)
-    facts = Audited(prepared, config.data.group_regex, group_list=config.data.group, cache=config.cache_dir)
     review = write_review(
         prepared,
         contradicting(facts, prepared.left_out),

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from seedsweep.diagnosis.audited import EXAMPLES
-from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
+from seedsweep.diagnosis.finding import COUNTS, Check, Evidence, Finding, Verdict
 from seedsweep.diagnosis.out_of_fold import OutOfFold
 from seedsweep.diagnosis.subject import Subject
 
@@ -19,7 +19,6 @@ CHECK = Check(
     "Which two classes a linear probe on the net's features, out of fold, takes for one another most often, and "
     "whether the features tell them apart better than chance.",
 )
-COUNTS = 0.01  # of accuracy: what two classes that are one must cost to be a fault
 
 
 def check(subject: Subject, folder: Path) -> Finding:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from seedsweep.diagnosis.audited import EXAMPLES, Audited, why_split_is_fixed
-from seedsweep.diagnosis.auditor import WORTH, in_two_classes, leaked
-from seedsweep.diagnosis.finding import MOVES, Check, Evidence, Finding, Verdict
+from seedsweep.diagnosis.auditor import in_two_classes, leaked, shares_beside_training
+from seedsweep.diagnosis.finding import COUNTS, MOVES, Check, Evidence, Finding, Verdict
 from seedsweep.diagnosis.near_copies import Pair
 from seedsweep.diagnosis.subject import Subject
 
@@ -64,19 +64,11 @@ def _leaks(facts: Audited, pairs: list[Pair], manifest: str | None, folder: Path
     verdict, text = Verdict.FINE, "No photograph lies in two splits."
     evidence, picture = _shown(facts, pairs, folder, "leaks.png")
     if pairs:
-        rows, bound = leaked(facts)
-        splits = facts.table.splits
-        shares = {
-            split: float((splits[rows] == split).sum() / n)
-            for split in ("val", "test")
-            if (n := int((splits == split).sum()))
-        }
-        evidence |= {f"{split}_share": share for split, share in shares.items()} | {
-            "bound": bound,
-            MOVES: bound,
-        }
+        shares = shares_beside_training(facts.table.splits, leaked(facts))
+        bound = max(shares.values())
+        evidence |= {f"{split}_share": share for split, share in shares.items()} | {MOVES: bound}
         # what can't move the accuracy by a point is no fault
-        verdict = Verdict.FAULT if bound >= WORTH else Verdict.SUSPECT
+        verdict = Verdict.FAULT if bound >= COUNTS else Verdict.SUSPECT
         named = " and ".join(f"{share:.1%} of the {split} images" for split, share in shares.items())
         fixed = why_split_is_fixed(facts, manifest)
         how = f"each pair in one split. {fixed}" if fixed else "them together with data.group_regex"
@@ -121,6 +113,5 @@ def _shown(facts: Audited, pairs: list[Pair], folder: Path, name: str) -> tuple[
     }
     if not pairs:
         return evidence, None
-    rows = [row for pair in examples for row in (pair.first, pair.second)]
-    facts.draw([(row, (f"{facts.class_of(row)}, {facts.table.splits[row]}",)) for row in rows], folder / name)
+    facts.draw_where([row for pair in examples for row in (pair.first, pair.second)], folder / name)
     return evidence, Path(name)

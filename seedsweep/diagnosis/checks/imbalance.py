@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seedsweep.diagnosis.auditor import FEW, MOSTLY
 from seedsweep.diagnosis.charts import saved
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict, capital
 from seedsweep.diagnosis.probes import paired_error
@@ -24,10 +25,8 @@ CHECK = Check(
     "unequal, the head trained anew on the corrected net's features with and without weights that balance the classes.",
     on_validation=True,  # what balanced weights gain
 )
-FEW = 10  # training images of a class
 FEW_JUDGED = 5  # validation images of a class: its recall moves in steps of 20 points
 UNEQUAL = 20.0  # largest over smallest class
-MOSTLY = 0.8  # share of the largest class from which on accuracy says little
 BALANCED = "head.class_weights=balanced"
 GAIN = 0.03  # of the mean recall: balancing that brings less is not advised
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seedsweep.data.group_file import write_groups
 from seedsweep.data.options import DataConfig
 from seedsweep.data.split import groups_of, split_images
 from seedsweep.diagnosis.audited import Audited, why_split_is_fixed
+from seedsweep.diagnosis.auditor import HINT
 from seedsweep.diagnosis.backgrounds import RECURRING, backgrounds_that_recur
-from seedsweep.diagnosis.finding import MOVES, Check, Evidence, Finding, Verdict, capital
+from seedsweep.diagnosis.finding import COUNTS, MOVES, Check, Evidence, Finding, Verdict, capital
 from seedsweep.diagnosis.grouping import Grouping
 from seedsweep.diagnosis.out_of_fold import outside_fold, was_asked
 from seedsweep.diagnosis.subject import Subject
@@ -29,9 +28,7 @@ CHECK = Check(
     "where data.group_regex or the files' names tell which images belong together.",
 )
 GAP = 0.04  # of accuracy: if it may be chance, it is worth more photographs
-COUNTS = 0.01  # of accuracy: what a split adds to it from which on that is a fault
 FEW = 0.1  # share of photographs torn below which they are few
-HINT = 0.2  # by how much naming the photograph must beat chance to be worth a word
 LIST = "groups.csv"
 
 
@@ -48,7 +45,8 @@ def check(subject: Subject, folder: Path) -> Finding:
     asked = was_asked(apart, seen.labels) & was_asked(joined, seen.labels)
     alone, together = ((each.argmax(1) == seen.labels)[asked] for each in (apart, joined))
     gap = compare(alone, together, np.asarray(groups)[asked]).difference
-    torn = _torn_share(facts.table.splits, grouping.groups)
+    splits = facts.table.splits
+    torn = grouping.torn_by(splits)[1] / max(int((splits != "train").sum()), 1)
     evidence: Evidence = {
         "pattern": grouping.pattern,
         "photographs": grouping.count,
@@ -176,15 +174,6 @@ def _setting(facts: Audited, grouping: Grouping, folder: Path) -> str:
 
 def _points(accuracy: float) -> str:
     return f"{100 * accuracy:.1f} points"
-
-
-def _torn_share(splits: NDArray[np.str_], groups: Sequence[str]) -> float:
-    """Returns the share (0..1) of the images beside training whose group has images in training.
-
-    It looks at the split itself: a group_regex, a manifest or folders may have kept the photographs together.
-    """
-    in_training = np.isin(groups, np.asarray(groups)[splits == "train"])[splits != "train"]
-    return float(in_training.mean()) if len(in_training) else 0.0
 
 
 def _kept_by(torn: float, many: str) -> str:

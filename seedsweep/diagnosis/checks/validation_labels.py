@@ -13,6 +13,7 @@ from sklearn.model_selection import cross_val_predict
 
 from seedsweep.diagnosis.beside_training import FEWEST
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
+from seedsweep.diagnosis.nearness import Neighbours
 from seedsweep.diagnosis.out_of_fold import folds_of
 from seedsweep.diagnosis.part_of_training import Renaming, drawn_part, renamings, units_of
 from seedsweep.diagnosis.subject import Subject
@@ -27,7 +28,6 @@ CHECK = Check(
     "label.",
 )
 DRAWS = 100  # parts of training, of validation's size
-NEAREST = 5
 CLEARLY = 0.2  # of the renamed images that an exchange of names must explain, and
 IMAGES = 3  # more than it explains in any part of training
 SIGMA = 3.0  # standard errors of the paired difference
@@ -212,9 +212,5 @@ def similar_agree(parts: NDArray[np.float64], labels: NDArray[np.int64]) -> floa
         parts: [n, k].
         labels: [n] class numbers.
     """
-    x = parts / np.maximum(np.linalg.norm(parts, axis=1, keepdims=True), 1e-12)
-    likeness = x @ x.T
-    np.fill_diagonal(likeness, -2)
-    count = min(NEAREST, len(x) - 1)
-    nearest = np.argpartition(-likeness, count - 1, axis=1)[:, :count]
+    nearest = Neighbours.of(np.arange(len(parts)), parts).nearest
     return float((labels[nearest] == labels[:, None]).mean())
