@@ -44,14 +44,15 @@ def _contradictions(facts: Audited, pairs: list[Pair], folder: Path) -> Finding:
     if equal or near:
         n = len(files) + len({row for pair in near for row in (pair.first, pair.second)})
         verdict = Verdict.FAULT if n > MANY * len(facts.table.paths) else Verdict.SUSPECT
-        parts = [
-            f"{_photographs(len(equal), 'equal')} in two classes, such as {files[0][0]} and {files[1][0]}"
-        ] * bool(equal)
-        parts += (
-            [f"{_photographs(len(near), 'nearly equal')} in two classes, such as {_named(facts, near[0])}"]
-            if near
-            else []
-        )
+        parts = []
+        if equal:
+            parts.append(
+                f"{_photographs(len(equal), 'equal')} in two classes, such as {files[0][0]} and {files[1][0]}"
+            )
+        if near:
+            parts.append(
+                f"{_photographs(len(near), 'nearly equal')} in two classes, such as {_named(facts, near[0])}"
+            )
         text = (
             f"{'; '.join(parts)}: one of two labels is wrong, or the classes overlap. Decide, and keep one file of "
             "each pair."
