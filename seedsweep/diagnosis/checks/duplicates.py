@@ -96,7 +96,7 @@ def _copies(facts: Audited, pairs: list[Pair], folder: Path) -> Finding:
 
 
 def _photographs(n: int, kind: str) -> str:
-    return "1 photograph lies" if n == 1 else f"{n} pairs of {kind} photographs lie"
+    return f"1 pair of {kind} photographs lies" if n == 1 else f"{n} pairs of {kind} photographs lie"
 
 
 def _named(facts: Audited, pair: Pair) -> str:
