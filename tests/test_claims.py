@@ -6,7 +6,14 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.stats.calibration_error import calibrate, ece, ece_by_chance, reliability, scaled
+from seedsweep.stats.calibration_error import (
+    calibrate,
+    ece,
+    ece_by_chance,
+    fit_temperature,
+    reliability,
+    scaled,
+)
 from seedsweep.stats.interval import over_images, over_seeds, wilson
 from seedsweep.stats.pairs import by_group, compare, crossed_mean, holm, mcnemar, paired_bootstrap
 from seedsweep.stats.ranking import accuracy, standings
@@ -212,6 +219,14 @@ def test_temperature_undoes_what_was_put_in():
     assert found.ece > 0.15 > 0.06 > found.ece_scaled
     assert found.loss_scaled < found.loss
     assert found.reliability.count.sum() == found.n == 2000
+
+
+def test_a_few_images_without_a_mistake_make_no_net_certain():
+    logits = np.eye(3)[np.arange(30) % 3] * 4
+    certain = scaled(
+        np.exp(logits) / np.exp(logits).sum(1, keepdims=True), fit_temperature(logits, np.arange(30) % 3)
+    )
+    assert 0.9 < certain.max() < 0.98
 
 
 def test_the_calibration_error_of_a_perfect_net_is_what_chance_allows():

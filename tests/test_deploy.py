@@ -22,8 +22,9 @@ from seedsweep.data.images import read_image
 from seedsweep.errors import SeedsweepError
 from seedsweep.export import write_net as exporting
 from seedsweep.export.given_files import find_checkpoint
-from seedsweep.export.load import load_trained
+from seedsweep.export.load import at_temperature, load_trained
 from seedsweep.models.checkpoint import read_checkpoint, write_checkpoint
+from seedsweep.models.validated import VALIDATED
 
 N = 70
 SMALL = [
@@ -96,7 +97,7 @@ def test_predictions_are_those_of_the_run(kind: str, photographs: Path, request:
     shutil.copy(run / "checkpoints" / "best.ckpt", moved)
     engine = "features.engine=auto" if kind == "stored" else TORCH
     line = ["task=predict", f"checkpoint={moved}", f"data.root={photographs}", f"predict.out={kind}.csv"]
-    assert main([*line, engine]) == 0
+    assert main([*line, engine, "predict.temperature=1"]) == 0
 
     ours = {str(photographs / row["path"]): row for row in read(Path(f"{kind}.csv"))}
     theirs = read(run / "predictions.csv")
@@ -168,6 +169,8 @@ def test_the_job_folder_is_the_place_without_a_name(online: Path, photographs: P
         (["checkpoint=stored", "data.root=nowhere"], "data.root=nowhere is no folder"),
         (["checkpoint=stored", "data.root=empty"], "holds no images at any depth"),
         (["checkpoint=stored", "data.root=few", "predict.out=p.xlsx"], "must end in .csv or .parquet"),
+        (["checkpoint=stored", "data.root=few", "predict.temperature=cold"], "must be auto or a number"),
+        (["checkpoint=stored", "data.root=few", "predict.temperature=0"], "must lie between"),
         (["checkpoint=text.ckpt", "data.root=few"], "can't be read as a checkpoint"),
         (["checkpoint=old.ckpt", "data.root=few"], "earlier version"),
         (["checkpoint=trial.ckpt", "data.root=few"], "the head alone"),
@@ -198,7 +201,7 @@ def test_a_grid_is_not_a_run(stored: Path):
 
 def test_onnx_answers_as_the_checkpoint(lively: Path, photographs: Path, capsys: pytest.CaptureFixture[str]):
     line = ["task=export", f"checkpoint={lively}", "export.out=net.v1", f"data.root={photographs}"]
-    assert main([*line, "export.images=9"]) == 0
+    assert main([*line, "export.images=9", "export.temperature=1"]) == 0
     assert "predicts as the checkpoint does on 9 images" in capsys.readouterr().out
     trained = load_trained(lively)
     pixels = pixels_of(photographs, trained.image_size)
@@ -223,7 +226,7 @@ def test_torch_export_answers_as_the_checkpoint(lively: Path, photographs: Path)
         "export.input=float32",
         "export.images=3",
     ]
-    assert main([*line, "export.format=torch_export"]) == 0
+    assert main([*line, "export.format=torch_export", "export.temperature=1"]) == 0
     trained = load_trained(lively)
     pixels = pixels_of(photographs, trained.image_size).float()
     extra = {"seedsweep.json": ""}
@@ -231,6 +234,59 @@ def test_torch_export_answers_as_the_checkpoint(lively: Path, photographs: Path)
     with torch.inference_mode():
         assert (program(pixels) - trained.net(pixels).softmax(1)).abs().max() < 1e-4
     assert json.loads(extra["seedsweep.json"])["checkpoint_sha256"] == trained.digest
+
+
+@pytest.fixture(scope="module")
+def boastful(lively: Path) -> Path:
+    """The checkpoint of ``lively`` that tells a temperature of 2."""
+    content = read_checkpoint(lively)
+    content[VALIDATED] = content[VALIDATED] | {"temperature": 2.0}
+    write_checkpoint(content, lively.with_name("boastful.ckpt"))
+    return lively.with_name("boastful.ckpt")
+
+
+def test_the_temperature_of_the_checkpoint_scales_answers_and_files(
+    boastful: Path, photographs: Path, capsys: pytest.CaptureFixture[str]
+):
+    found = {}
+    for setting in ("auto", "1"):
+        line = ["task=predict", f"checkpoint={boastful}", f"data.root={photographs}", TORCH]
+        assert main([*line, f"predict.temperature={setting}", f"predict.out=t{setting}.csv"]) == 0
+        rows = read(Path(f"t{setting}.csv"))
+        values = [[float(row[name]) for name in row if name.startswith("p_")] for row in rows]
+        found[setting] = np.asarray(values), [row["predicted"] for row in rows]
+    assert "logits are divided by 2, as fitted on" in capsys.readouterr().out
+    softened = np.sqrt(found["1"][0])
+    assert found["auto"][0] == pytest.approx(softened / softened.sum(1, keepdims=True), abs=2e-3)
+    assert np.abs(found["auto"][0] - found["1"][0]).max() > 0.05
+    assert found["auto"][1] == found["1"][1], "the class choices stay"
+
+    line = ["task=export", f"checkpoint={boastful}", "export.out=soft.onnx", "export.images=3"]
+    assert main([*line, f"data.root={photographs}"]) == 0
+    session = onnxruntime.InferenceSession("soft.onnx")
+    pixels = pixels_of(photographs, (48, 64))
+    assert session.run(None, {"pixels": pixels.numpy()})[0].max(1) == pytest.approx(
+        found["auto"][0].max(1), abs=1e-4
+    )
+    assert session.get_modelmeta().custom_metadata_map["temperature"] == "2"
+
+
+def test_a_checkpoint_without_a_temperature_says_so(
+    online: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    path = online / "checkpoints" / "best.ckpt"
+    metrics = json.loads((online / "metrics.json").read_text())
+    known = load_trained(path).validated
+    assert known is not None
+    assert known.temperature == metrics["temperature"]
+    assert len(known.labels) == len(known.groups) == sum(metrics["images"]["val"].values())
+    content = read_checkpoint(path)
+    del content[VALIDATED]
+    write_checkpoint(content, tmp_path / "old.ckpt")
+    with caplog.at_level("INFO"):
+        trained = at_temperature(load_trained(tmp_path / "old.ckpt"), "auto", "predict.temperature")
+    assert trained.temperature == 1
+    assert "tells no temperature (an earlier version wrote it): predict.temperature=1 is taken" in caplog.text
 
 
 class Liar(types.ModuleType):

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from seedsweep.report.sections.provenance import command
 from seedsweep.report.write_report import build, found_sections, write_report
 from seedsweep.runs.csv_files import Predictions
 from seedsweep.runs.run_result import RunResult
-from seedsweep.stats.calibration_error import SMALLEST, calibrate, scaled
+from seedsweep.stats.calibration_error import calibrate
 from seedsweep.stats.interval import wilson
 from seedsweep.training import run as training
 
@@ -299,7 +300,7 @@ def test_a_study_says_why_it_has_no_grad_cam(tmp_path: Path):
         assert ("No Grad-CAM here" in (tmp_path / "report.md").read_text()) == bool(gradcam)
 
 
-def test_a_temperature_comes_with_what_to_do(tmp_path: Path):
+def test_a_temperature_comes_with_the_setting_that_uses_it():
     random = np.random.default_rng(0)
     logits = random.normal(0, 2, (600, 3))
     honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -307,13 +308,13 @@ def test_a_temperature_comes_with_what_to_do(tmp_path: Path):
     boastful = honest**3 / (honest**3).sum(1, keepdims=True)
     found = calibrate(boastful[300:], labels[300:], boastful[:300], labels[:300])
     told = calibration.in_words(found)
-    assert "No setting of seedsweep does this" in told
     assert "the net is overconfident in the mean" in told
-    power = float(re.search(r"power ([\d.]+)", told).group(1))  # type: ignore[union-attr]
-    mended = np.maximum(boastful[300:], SMALLEST) ** power
-    assert np.allclose(
-        mended / mended.sum(1, keepdims=True), scaled(boastful[300:], found.temperature), atol=0.01
-    )
+    assert f"give `predict.temperature={found.temperature:.3g}`" in told
+    assert "`task=predict` and `task=export` do so unless told" in calibration.in_words(found, kept=True)
+    worse = calibrate(honest[300:], labels[300:], boastful[:300], labels[:300], temperature=9.0)
+    worse = replace(worse, ece_by_chance=0.0)
+    assert "`predict.temperature=1`" in calibration.in_words(worse, kept=True)
+    assert "does not help" in calibration.in_words(worse)
 
 
 def test_drawn_numbers_stand_on_a_scale(tmp_path: Path):

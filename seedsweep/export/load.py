@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from seedsweep.data.value_ranges import Ranges
@@ -18,6 +19,7 @@ from seedsweep.models.checkpoint import CARD, not_finite, read_checkpoint
 from seedsweep.models.classifier import Classifier, Head
 from seedsweep.models.input_scaling import Preprocess
 from seedsweep.models.options import HeadConfig, PreprocessConfig
+from seedsweep.models.validated import Validated
 from seedsweep.runs.record import read_metrics
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,8 @@ class Trained:
         card: all that the checkpoint tells.
         path: of the file.
         digest: its SHA-256, in hex.
+        validated: what it tells of its validation images; None: nothing.
+        temperature: that ``net`` divides its logits by.
     """
 
     net: Classifier
@@ -45,6 +49,8 @@ class Trained:
     card: dict[str, Any]
     path: Path
     digest: str
+    validated: Validated | None = None
+    temperature: float = 1.0
 
     @property
     def ranges(self) -> Ranges:
@@ -88,7 +94,8 @@ def load_trained(path: Path) -> Trained:
         net = _build(card)
         state = {k.removeprefix(PREFIX): v for k, v in content["state_dict"].items() if k.startswith(PREFIX)}
         net.load_state_dict(state)
-    except (KeyError, TypeError, RuntimeError) as error:
+        validated = Validated.from_checkpoint(content)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise SeedsweepError(f"{path} can't be used by this version of seedsweep ({reason}).") from error
     if name := not_finite(net.state_dict()):
@@ -99,7 +106,35 @@ def load_trained(path: Path) -> Trained:
     height, width = card["image_size"]
     digest = digest_of(path)
     _compare_with_record(path, digest)
-    return Trained(net.eval(), list(card["classes"]), (height, width), card, path, digest)
+    return Trained(net.eval(), list(card["classes"]), (height, width), card, path, digest, validated)
+
+
+def at_temperature(trained: Trained, setting: str, key: str) -> Trained:
+    """Has the net divide its logits by a temperature, within its last layer; the predicted classes stay.
+
+    Args:
+        trained: as loaded; its net is changed.
+        setting: ``auto``, or a number.
+        key: of the setting.
+    """
+    known = trained.validated
+    if setting != "auto":
+        temperature = float(setting)
+    elif known is None:
+        temperature = 1.0
+        log.info("%s tells no temperature (an earlier version wrote it): %s=1 is taken", trained.path, key)
+    else:
+        temperature = known.temperature
+        log.info(
+            "confidence is scaled: logits are divided by %.3g, as fitted on %d validation images (%s=1 leaves them)",
+            temperature, len(known.labels), key,
+        )  # fmt: skip
+    assert isinstance(trained.net.head, Head)
+    last = trained.net.head.output
+    with torch.no_grad():
+        last.weight.div_(temperature)
+        last.bias.div_(temperature)
+    return replace(trained, temperature=temperature)
 
 
 def _compare_with_record(path: Path, digest: str) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seedsweep.bounds import at_least, one_of
+from seedsweep.bounds import at_least, between, one_of
+from seedsweep.errors import SeedsweepError
+
+TEMPERATURES = (0.01, 100.0)  # beyond them float32 probabilities are 0 and 1, or all equal
 
 
 @dataclass
@@ -12,6 +15,11 @@ class PredictConfig:
     """``task=predict``: every image below ``data.root``, classified by ``checkpoint``."""
 
     out: str | None = None  # FILE.csv or FILE.parquet; none: predictions.csv in the job's folder
+    # by which logits are divided, so that confidence agrees with accuracy: auto (the checkpoint's) | NUMBER
+    temperature: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_temperature("predict.temperature", self.temperature)
 
 
 @dataclass
@@ -22,8 +30,21 @@ class ExportConfig:
     # FILE, its suffix set by the format; none: model.onnx, model.pt2 in the job's folder
     out: str | None = None
     input: str = "uint8"  # uint8 | float32: kind of the pixels 0..255 that it reads
+    temperature: str = "auto"  # as of predict; inside the file
     images: int = 200  # on how many it must predict as the checkpoint does: of data.root, or drawn at random
 
     def __post_init__(self) -> None:
         one_of("export.input", self.input, ("uint8", "float32"))
         at_least("export.images", self.images, 2, 10_000)
+        check_temperature("export.temperature", self.temperature)
+
+
+def check_temperature(name: str, value: str) -> None:
+    """Raises SeedsweepError unless ``value`` is ``auto`` or a number that logits can be divided by."""
+    if value == "auto":
+        return
+    try:
+        number = float(value)
+    except ValueError:
+        raise SeedsweepError(f"{name} is '{value}', but must be auto or a number.") from None
+    between(name, number, *TEMPERATURES)

@@ -143,6 +143,7 @@ def about(trained: Trained, kind: torch.dtype) -> dict[str, str]:
         "classes": json.dumps(trained.classes, ensure_ascii=False, allow_nan=False),
         "image_size": json.dumps([height, width], allow_nan=False),
         "input": f"RGB pixels 0..255, {name} [B, 3, {height}, {width}], resized bilinear with antialiasing",
+        "temperature": f"{trained.temperature:.6g}",
         "output": f"probabilities, float32 [B, {len(trained.classes)}], in the order of classes",
         "checkpoint_sha256": trained.digest,
         "backbone": str(trained.card["backbone"]["name"]),

@@ -98,6 +98,7 @@ class RunRecord:
         values: of images of more than 8 bits, the lowest and the highest, which became 0 and 255, by kind.
         diverged: in which epoch its loss became NaN or infinite, and what was seen; None: it did not.
         corrections: what data.corrections did to it; None: it has none, or did not finish.
+        temperature: that its checkpoint tells, fitted on validation; None: it tells none.
     """
 
     experiment: str
@@ -122,6 +123,7 @@ class RunRecord:
     values: dict[str, list[float]] = field(default_factory=dict)
     diverged: DivergedError | None = None
     corrections: LabelGain | None = None
+    temperature: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what metrics.json holds: the switches, and names of theirs that are true for readers of one word."""

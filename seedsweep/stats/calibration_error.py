@@ -104,10 +104,31 @@ def scaled(probabilities: Floats, temperature: float) -> Floats:
     return np.asarray(special.softmax(_logits(probabilities) / temperature, axis=1))
 
 
+def fit_temperature(logits: Floats, labels: Labels) -> float:
+    """Returns the divisor of logits [N, C] that gives the labels [N] the smallest loss (Guo and others 2017).
+
+    A share 1 / (N + 2) of each label is spread over the other classes (Platt 1999): else a net that makes no mistake on
+    a few images would be called certain of everything.
+    """
+    n, classes = logits.shape
+    spread = 1 / (n + 2)
+    target = np.full((n, classes), spread / max(classes - 1, 1))
+    target[np.arange(n), labels] = 1 - spread
+
+    def loss(log_temperature: float) -> float:
+        return float(-(target * special.log_softmax(logits / np.exp(log_temperature), axis=1)).sum(1).mean())
+
+    return float(np.exp(optimize.minimize_scalar(loss, bounds=(-4.0, 4.0), method="bounded").x))
+
+
 def calibrate(
-    probabilities: Floats, labels: Labels, fit_probabilities: Floats, fit_labels: Labels
+    probabilities: Floats,
+    labels: Labels,
+    fit_probabilities: Floats,
+    fit_labels: Labels,
+    temperature: float | None = None,
 ) -> Calibration:
-    """Measures calibration on one set of images, with a temperature fitted on another (Guo and others 2017).
+    """Measures calibration on one set of images, with a temperature fitted on another.
 
     The logarithms of the probabilities serve as logits: they differ by a constant an image, which softmax ignores.
 
@@ -116,17 +137,14 @@ def calibrate(
         labels: [N].
         fit_probabilities: [M, C], of the validation images.
         fit_labels: [M].
+        temperature: fitted before; None: it is fitted here.
 
     Raises:
         SeedsweepError: some probabilities are no numbers.
     """
     _check_numbers(fit_probabilities)
-    fit_logits = _logits(fit_probabilities)
-
-    def fit_loss(log_temperature: float) -> float:
-        return _loss(fit_logits / np.exp(log_temperature), fit_labels)
-
-    temperature = float(np.exp(optimize.minimize_scalar(fit_loss, bounds=(-4.0, 4.0), method="bounded").x))
+    if temperature is None:
+        temperature = fit_temperature(_logits(fit_probabilities), fit_labels)
     after = scaled(probabilities, temperature)
     return Calibration(
         ece=ece(probabilities, labels),

@@ -20,6 +20,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import BuiltModel
 from seedsweep.models.checkpoint import BEST, read_checkpoint
 from seedsweep.models.input_scaling import flush_denormals
+from seedsweep.models.validated import Validated
 from seedsweep.runs.csv_files import write_predictions
 from seedsweep.runs.record import (
     DIVERGED,
@@ -108,7 +109,14 @@ def finish_run(run: ArmRun, outcome: Outcome) -> dict[str, Any]:
             logits[split], scores[split] = _scored(run.config, module, run.images, indices)
             predictions += _prediction_rows(run.images, split, indices, logits[split])
     write_predictions(folder / "predictions.csv", predictions)
-    record = _record(run, outcome, status, scores)
+    checkpoint = folder / "checkpoints" / BEST
+    kept = run.pictures and checkpoint.is_file()
+    validated = _validated(run.images, logits["val"]) if kept else None
+    if validated is not None:
+        validated.keep_in(checkpoint)  # before its digest is noted
+    record = replace(
+        _record(run, outcome, status, scores), temperature=validated.temperature if validated else None
+    )
     if status == FINISHED:
         held_out = {split: logits[split] for split in logits if split != "train"}
         gain = label_gain_of(run.config, run.images, run.built.backbone, held_out, measure=run.pictures)
@@ -189,6 +197,13 @@ def _scored(
     table = images.prepared.table
     logits = predict(module, images.source, torch.from_numpy(rows), max(config.data.batch_size, 64))
     return logits, score(logits, torch.from_numpy(table.labels[rows]), table.classes).as_dict()
+
+
+def _validated(images: Images, logits: Tensor) -> Validated | None:
+    """Returns what the logits [n, N] of the validation images show."""
+    table = images.prepared.table
+    rows = table.indices("val")
+    return Validated.of(logits, torch.from_numpy(table.labels[rows]), [table.groups[row] for row in rows])
 
 
 def _at_the_end(scores: dict[str, Any], bn_gap: float) -> dict[str, float]:

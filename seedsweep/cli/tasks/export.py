@@ -40,11 +40,12 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     import torch  # takes seconds
 
     from seedsweep.export import write_net
-    from seedsweep.export.load import load_trained
+    from seedsweep.export.load import at_temperature, load_trained
 
     chosen = write_net.formats_of(config.export.format)
     trained = load_trained(checkpoint)
     log.info("%s: %s", checkpoint, trained.described)
+    trained = at_temperature(trained, config.export.temperature, "export.temperature")
     out = path_of(config.export.out) if config.export.out else folder / "model"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -42,13 +42,14 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     from seedsweep.data.walk import log_left_out, write_left_out
     from seedsweep.export import classify
-    from seedsweep.export.load import load_trained
+    from seedsweep.export.load import at_temperature, load_trained
     from seedsweep.models.input_scaling import flush_denormals
     from seedsweep.training.assemble import device_of
 
     flush_denormals()
     trained = load_trained(checkpoint)
     log.info("%s: %s", checkpoint, trained.described)
+    trained = at_temperature(trained, config.predict.temperature, "predict.temperature")
     log_left_out(walked.left_out)
     how = classify.reading_of(images, trained, config.data.image_gib, config.data.workers)
     predictor = classify.Predictor(trained, config.features, device_of(config))

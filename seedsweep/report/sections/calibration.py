@@ -24,7 +24,8 @@ def section(material: Material) -> Section | None:
     if min(len(val.labels), len(test.labels)) < FEWEST:
         return None
     try:
-        found = calibrate(test.probabilities, test.labels, val.probabilities, val.labels)
+        kept = run.metrics.get("temperature")
+        found = calibrate(test.probabilities, test.labels, val.probabilities, val.labels, kept)
     except SeedsweepError as error:
         return Section("calibration", "Calibration", [Text(str(error))])
     svg = reliability_svg(found.reliability, "reliability")
@@ -37,11 +38,18 @@ def section(material: Material) -> Section | None:
         ("loss, before and after", f"{found.loss:.3f}, {found.loss_scaled:.3f}"),
     ]
     figures = Figures([Figure(alt, CAPTION, svg=svg)])
-    return Section("calibration", "Calibration", [Text(in_words(found)), figures, Facts(facts)])
+    return Section(
+        "calibration", "Calibration", [Text(in_words(found, kept=kept is not None)), figures, Facts(facts)]
+    )
 
 
-def in_words(found: Calibration) -> str:
-    """Returns whether the net is over- or underconfident, and what to do about it."""
+def in_words(found: Calibration, *, kept: bool = False) -> str:
+    """Returns whether the net is over- or underconfident, and which setting does something about it.
+
+    Args:
+        found: of the test images.
+        kept: whether the net's checkpoint tells the temperature.
+    """
     on = f"On {found.n} test images"
     if found.ece <= found.ece_by_chance:
         return f"{on}, confidence and accuracy agree within chance."
@@ -51,11 +59,12 @@ def in_words(found: Calibration) -> str:
     apart = (
         f"{on} the net is {way} in the mean: confidence and accuracy are {percent(found.ece)} points apart. "
     )
-    divisor = f"{found.temperature:.2f}"
+    divided = f"{apart}Dividing its logits by {found.temperature:.2f}"
+    stay = "The predicted classes stay the same."
     if found.loss_scaled >= found.loss:
-        return f"{apart}Dividing its logits by {divisor} does not help."
-    return (
-        f"{apart}Dividing its logits by {divisor} helps. No setting of seedsweep does this. The same result: raise the "
-        "probabilities of an image (columns `p_...` of `task=predict`, or what a net of `task=export` gives) to the "
-        f"power {1 / found.temperature:.3g}, then divide them by their sum. The predicted classes stay the same."
-    )
+        off = " `predict.temperature=1` and `export.temperature=1` leave it out." if kept else ""
+        return f"{divided} does not help.{off}"
+    if kept:
+        return f"{divided} helps. `task=predict` and `task=export` do so unless told otherwise. {stay}"
+    number = f"{found.temperature:.3g}"
+    return f"{divided} helps: give `predict.temperature={number}` or `export.temperature={number}`. {stay}"

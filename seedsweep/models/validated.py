@@ -1,0 +1,63 @@
+"""What a net's validation images showed, kept in its checkpoint: the file alone knows how sure its answers may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seedsweep.models.checkpoint import read_checkpoint, write_checkpoint
+from seedsweep.stats.calibration_error import fit_temperature
+from seedsweep.stats.interval import group_numbers
+
+VALIDATED = "validated"  # key in the checkpoint
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A net's answers to the N validation images.
+
+    Attributes:
+        temperature: by which its logits are divided, so that confidence agrees with accuracy on these images.
+        logits: as the net gives them, float32 [N, C].
+        labels: int64 [N].
+        groups: int64 [N] numbers of what belongs together, such as photographs of one object.
+    """
+
+    temperature: float
+    logits: Tensor
+    labels: Tensor
+    groups: Tensor
+
+    @classmethod
+    def of(cls, logits: Tensor, labels: Tensor, groups: Sequence[str]) -> Validated | None:
+        """Fits the temperature; None where a logit is NaN or infinite."""
+        if not bool(logits.isfinite().all()):
+            return None
+        temperature = fit_temperature(logits.double().numpy(), labels.numpy())
+        numbers, _ = group_numbers(groups, len(labels))
+        return cls(temperature, logits.float(), labels, torch.from_numpy(numbers))
+
+    @classmethod
+    def from_checkpoint(cls, content: dict[str, Any]) -> Validated | None:
+        """Returns what a checkpoint tells; None for one of an earlier version, and of a study's trial.
+
+        Raises:
+            KeyError, TypeError, ValueError: it tells something else.
+        """
+        if (told := content.get(VALIDATED)) is None:
+            return None
+        found = cls(**{name: told[name] for name in cls.__annotations__})
+        if not (math.isfinite(found.temperature) and found.temperature > 0):
+            raise ValueError(f"a temperature of {found.temperature}")
+        return found
+
+    def keep_in(self, checkpoint: Path) -> None:
+        """Adds it to a checkpoint; the file is replaced whole."""
+        content = read_checkpoint(checkpoint)
+        write_checkpoint(content | {VALIDATED: dict(vars(self))}, checkpoint)
