@@ -15,7 +15,7 @@ import yaml
 from seedsweep.diagnosis.finding import Finding
 from seedsweep.diagnosis.remedy import CommandLine
 from seedsweep.errors import DamagedError, SeedsweepError
-from seedsweep.runs.grid import ArmRow, arms, collect
+from seedsweep.runs.grid import ArmRow, arms, collect, median_run
 from seedsweep.runs.jobs import AUDIT, audit_of
 from seedsweep.runs.run_result import RunResult, read_run
 from seedsweep.whole import read_json
@@ -60,6 +60,7 @@ class Material:
         result: of a study, its result.json.
         gradcam: photographs to explain; None: what the run's settings say.
         command_line: of a run; None: not known.
+        jobs: of a sweep, all: those that finished, diverged and failed.
     """
 
     kind: str
@@ -70,6 +71,7 @@ class Material:
     result: dict[str, Any] = field(default_factory=dict)
     gradcam: int | None = None
     command_line: CommandLine | None = None
+    jobs: list[RunResult] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -170,9 +172,8 @@ def read_material(
 def _sweep(folder: Path, results: list[RunResult], gradcam: int | None) -> Material:
     runs, rows = [result for result in results if result.is_finished], arms(results)
     of_best = [run for run in runs if (run.label, run.held_out) == (rows[0].label, rows[0].held_out)]
-    of_best.sort(key=lambda run: run.accuracy("val") or 0.0)
-    best = of_best[(len(of_best) - 1) // 2] if of_best else None
-    return Material(SWEEP, folder, runs, rows, best, gradcam=gradcam)
+    best = median_run(of_best) if of_best else None
+    return Material(SWEEP, folder, runs, rows, best, gradcam=gradcam, jobs=results)
 
 
 def _study(folder: Path, gradcam: int | None) -> Material:

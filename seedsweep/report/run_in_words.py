@@ -75,7 +75,7 @@ def of_modes(run: RunResult, said: CommandLine | None) -> str:
     """
     train, val, gap = run.accuracy("train"), run.accuracy("val"), run.gap
     if gap is not None and abs(gap) > GAP:
-        return _of_gap(run, gap)
+        return of_gap(run, gap)
     if train is None or val is None:
         return "Accuracy on the training images was not measured, so what holds the run back is not known."
     found = f"It classifies {percent(train)} % of its training images correctly"
@@ -104,7 +104,7 @@ def of_modes(run: RunResult, said: CommandLine | None) -> str:
     return f"{found}: overfitting does not hold it back; {_unclear(run, said)}."
 
 
-def _of_gap(run: RunResult, gap: float) -> str:
+def of_gap(run: RunResult, gap: float) -> str:
     """Returns what may be the reason of a gap between the two modes."""
     if run.last_modes is None:
         return f"Its accuracy on the training images differs between the two modes (bn_gap {with_sign(gap)})."

@@ -108,7 +108,7 @@ def _told_apart(results: list[RunResult], *, is_grid: bool) -> list[RunResult]:
     for label, runs in by_label.items():
         if is_grid and len({(run.held_out, run.seed) for run in runs}) == len(runs):
             continue
-        kinds = [_in_short(run) for run in runs]
+        kinds = [settings_in_short(run) for run in runs]
         differ = [key for key in kinds[0] if len({kind.get(key) for kind in kinds}) > 1]
         names = [" ".join([label, *(f"{key}={kind.get(key)}" for key in differ)]) for kind in kinds]
         for run, name in zip(runs, names, strict=True):
@@ -118,7 +118,7 @@ def _told_apart(results: list[RunResult], *, is_grid: bool) -> list[RunResult]:
     return [replace(result, called=called.get(result.folder, result.called)) for result in results]
 
 
-def _in_short(run: RunResult) -> dict[str, str]:
+def settings_in_short(run: RunResult) -> dict[str, str]:
     """Returns what a run did, but for its images and its seed, by names of settings."""
     switches = run.switches.as_dict() if run.switches else {}
     shown = {
@@ -221,6 +221,24 @@ def _compare(rows: list[ArmRow], results: list[RunResult]) -> None:
     for row in rows:  # other images than the best's, or no predictions at all
         if row.standing is None and (interval := over_seeds(row.val_accs)) is not None:
             row.standing = Standing(interval.clipped())
+
+
+def against(row: ArmRow, rival: ArmRow, results: list[RunResult]) -> Standing | None:
+    """Returns how an arm stands against another one that was judged by the same images; None: not known.
+
+    Args:
+        row: the arm.
+        rival: the other one, with the better mean.
+        results: the runs of both.
+    """
+    pair = [replace(rival), replace(row)]
+    _compare(pair, results)
+    return pair[1].standing
+
+
+def median_run(runs: list[RunResult]) -> RunResult:
+    """Returns the run with the median validation accuracy, the lower one of two; of equals the first."""
+    return sorted(runs, key=lambda run: run.accuracy("val") or 0.0)[(len(runs) - 1) // 2]
 
 
 def _same_images(one: RunResult, other: RunResult) -> bool:

@@ -31,10 +31,12 @@ def run(config: Config, folder: Path, *, label: str, resume: bool, session: Sess
     from seedsweep.cli.config.departures import departures
     from seedsweep.data.pin import Pin
     from seedsweep.diagnosis.audit_run import audit_at_beginning
+    from seedsweep.report.run_in_words import of_gap
     from seedsweep.report.run_pictures import draw_run
     from seedsweep.runs.grid import GAP
     from seedsweep.runs.jobs import audit_of, pin_of
     from seedsweep.runs.record import divergence_of
+    from seedsweep.runs.run_result import RunResult
     from seedsweep.training.run import Given, train  # torch takes seconds
 
     shared = pin_of(folder)
@@ -49,10 +51,9 @@ def run(config: Config, folder: Path, *, label: str, resume: bool, session: Sess
     gap = (metrics.get("train_images") or {}).get("bn_gap_last", 0.0)
     diverged = divergence_of(metrics)
     if gap > GAP and not diverged:
-        log.warning(
-            "bn_gap is %+.2f: the net classifies its own training images worse at inference than in training. Why, and "
-            "what to do: %s", gap, command("task=diagnose", ("diagnose.run", folder)),
-        )  # fmt: skip
+        why = of_gap(RunResult(folder), gap).replace("`", "")
+        what_to_do = command("task=diagnose", ("diagnose.run", folder))
+        log.warning("bn_gap is %+.2f. %s To measure what it costs: %s", gap, why, what_to_do)
     if config.report.write:
         from seedsweep.cli.config.compose import command_line_of
         from seedsweep.report.write_report import write_at_end

@@ -20,6 +20,7 @@ from seedsweep.report.blocks import (
 )
 from seedsweep.report.contents import SWEEP, Material
 from seedsweep.report.grid_results import LARGEST, SAME, UNDECIDED, explained, majority_of, mark
+from seedsweep.report.why_behind import why_behind
 from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
 
 ORDER = 10
@@ -52,6 +53,7 @@ def section(material: Material) -> Section | None:
         for row in material.rows
         for seed, reason in row.failures
     ]
+    blocks += [Text(each.text) for each in why_behind(material.rows, material.jobs)]
     return Section("arms", "Arms", blocks)
 
 
