@@ -1,4 +1,5 @@
 import hashlib
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from seedsweep.data.datamodule import ImageDataModule
 from seedsweep.data.epoch import (
     ANGLE,
     DOWN,
@@ -22,6 +24,7 @@ from seedsweep.data.epoch import (
     warp,
 )
 from seedsweep.data.options import AugmentConfig
+from seedsweep.data.random_policy import mix
 
 STORY: dict[str, Any] = {
     "rotation": 30,
@@ -178,6 +181,9 @@ def test_nothing_on_builds_nothing() -> None:
         {"vertical_flip": True},
         {"horizontal_flip": True},
         {"brightness": 0.1},
+        {"policy": "trivial"},
+        {"policy": "randaugment"},
+        {"erasing": 1.0},
     ],
 )
 def test_anything_on_builds_and_acts(on: dict[str, Any]) -> None:
@@ -202,7 +208,7 @@ def test_brightness_alone_is_exact() -> None:
 
 
 def test_a_rows_warp_depends_on_seed_epoch_and_row_alone() -> None:
-    config = AugmentConfig("x", **STORY, brightness=0.2)
+    config = AugmentConfig("x", **STORY, brightness=0.2, policy="trivial", erasing=0.5)
     images = photos(12)
     whole = build_augment(config, 7, files(12))
     other = build_augment(config, 7, files(12))
@@ -223,7 +229,7 @@ def test_a_rows_warp_depends_on_seed_epoch_and_row_alone() -> None:
 
 
 def test_calling_leaves_the_global_stream_alone() -> None:
-    augment = build_augment(AugmentConfig("x", **STORY), 7, files(4))
+    augment = build_augment(AugmentConfig("x", **STORY, policy="randaugment", erasing=1.0), 7, files(4))
     assert augment is not None
     before = torch.get_rng_state()
     augment(photos(4), torch.arange(4), 0)
@@ -251,3 +257,46 @@ def test_parameters_fill_their_ranges() -> None:
     assert 0.45 < table[:, FLIP_H].mean() < 0.55
     assert table[:, FLIP_V].sum() == 0
     assert abs(np.corrcoef(table[:, ZOOM_H], table[:, ZOOM_W])[0, 1]) < 0.1  # drawn apart
+
+
+def test_erasing_fills_a_rectangle_of_its_share_with_the_mean_colour() -> None:
+    augment = build_augment(AugmentConfig("x", erasing=0.4), 1, files(300))
+    assert augment is not None
+    images = photos(300, 16, 16).float()
+    changed = augment(images, torch.arange(300), 0) != images
+    erased = changed.flatten(1).any(1)
+    assert 0.3 < float(erased.double().mean()) < 0.5
+    for image, got, where in zip(
+        images[erased], augment(images, torch.arange(300), 0)[erased], changed[erased], strict=True
+    ):
+        filled = got[:, where.all(0)]
+        assert torch.allclose(filled, image.mean((1, 2))[:, None].expand_as(filled), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_mixed_images_have_the_shares_of_both_classes(kind: str) -> None:
+    colours = torch.tensor([0.0, 100.0, 200.0, 255.0])
+    images = colours.view(4, 1, 1, 1).expand(4, 3, 20, 20)
+    labels = torch.arange(4)
+    before = torch.get_rng_state()
+    mixed, shares = mix(kind, 5, images, labels, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert shares.shape == (4, 5)
+    assert torch.allclose(shares.sum(1), torch.ones(4))
+    assert shares[:, 4].max() == 0
+    assert 0 < shares[0, 0] < 1
+    assert torch.allclose(mixed.mean((1, 2, 3)), shares[:, :4] @ colours, atol=0.5)
+    assert not torch.equal(mix(kind, 5, images, labels, seed=4)[1], shares)
+
+
+def test_training_batches_are_mixed_and_others_are_not() -> None:
+    table = SimpleNamespace(classes=["a", "b"])
+    prepared: Any = SimpleNamespace(table=table, pixels=SimpleNamespace(keep=True))
+    module = ImageDataModule(prepared, 4, 1, 0, None, "mixup")
+    module.trainer = SimpleNamespace(training=True, current_epoch=2)  # type: ignore[assignment]
+    batch = {"image": photos(4), "label": torch.tensor([0, 1, 0, 1]), "index": torch.arange(4)}
+    mixed = module.on_after_batch_transfer(batch, 0)
+    assert mixed["target"].shape == (4, 2)
+    assert torch.equal(module.on_after_batch_transfer(batch, 0)["image"], mixed["image"])
+    module.trainer = SimpleNamespace(training=False, current_epoch=2)  # type: ignore[assignment]
+    assert module.on_after_batch_transfer(batch, 0) is batch

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from seedsweep import cores
-from seedsweep.data.epoch import epoch_order, length
+from seedsweep.data.epoch import epoch_order, epoch_seed, length
 from seedsweep.data.manifest import ImageTable
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.errors import SeedsweepError
@@ -94,6 +94,7 @@ class ImageDataModule(pl.LightningDataModule):
         seed: of the order.
         workers: decoding processes where the pixels are not in memory; -1: one per core that is ours.
         augment: called with (images, rows, epoch), or None.
+        mix: none | mixup | cutmix: how the images of a training batch are mixed with each other.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class ImageDataModule(pl.LightningDataModule):
         seed: int,
         workers: int,
         augment: Callable[[Tensor, Tensor, int], Tensor] | None,
+        mix: str = "none",
     ) -> None:
         super().__init__()
         self.prepared = prepared
@@ -112,6 +114,7 @@ class ImageDataModule(pl.LightningDataModule):
         decoding = cores.count() if workers < 0 else workers
         self.workers = 0 if prepared.pixels.keep else decoding
         self.augment = augment
+        self.mix = mix
 
     def source(self, split: str) -> Fetch:
         """Returns where the images of a split come from."""
@@ -148,11 +151,21 @@ class ImageDataModule(pl.LightningDataModule):
         return batch
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augments training batches."""
+        """Augments training batches; where images are mixed, ``target`` [B, N] is the share of each class."""
         trainer = self.trainer
-        if self.augment is None or trainer is None or not trainer.training:
+        if trainer is None or not trainer.training:
             return batch
-        return {**batch, "image": self.augment(batch["image"], batch["index"], trainer.current_epoch)}
+        if self.augment is not None:
+            image = self.augment(batch["image"], batch["index"], trainer.current_epoch)
+            batch = {**batch, "image": image}
+        if self.mix == "none":
+            return batch
+        from seedsweep.data.random_policy import mix
+
+        seed = epoch_seed(epoch_seed(self.seed, trainer.current_epoch), int(batch["index"][0]))
+        classes = len(self.prepared.table.classes)
+        image, target = mix(self.mix, classes, batch["image"].float(), batch["label"], seed)
+        return {**batch, "image": image, "target": target}
 
     def logits(self, net: nn.Module, rows: Tensor, device: torch.device) -> Tensor:
         """Returns the logits [n, N] of ``net`` for the un-augmented images of ``rows`` (int64 [n])."""

@@ -12,7 +12,7 @@ both axes, as in the original question, both draw from the same distribution (bu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -42,19 +42,21 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return (seed * 1_000_003 + epoch) % 2**63
 
 
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # SplitMix64's
 # columns of the parameter table
 ANGLE, DOWN, RIGHT, SHEAR, ZOOM_H, ZOOM_W, FLIP_H, FLIP_V, LIGHT = range(9)
 
 
 def build_augment(config: AugmentConfig, seed: int, digests: Sequence[str]) -> Augment | None:
-    """Returns the warp, or None if nothing of it is switched on.
+    """Returns what changes each training image by itself, or None if nothing of it is switched on.
 
     Args:
         config: the ranges.
         seed: the run's seed.
         digests: SHA-256 of each row's file, in hex.
     """
-    return Augment(config, seed, digests) if _moves(config) or config.brightness else None
+    on = _moves(config) or config.brightness or config.policy != "none" or config.erasing
+    return Augment(config, seed, digests) if on else None
 
 
 def _moves(c: AugmentConfig) -> bool:
@@ -62,7 +64,7 @@ def _moves(c: AugmentConfig) -> bool:
 
 
 class Augment:
-    """Random warp whose parameters are a pure function of (seed, epoch, the file's bytes).
+    """Random warp and policy whose parameters are a pure function of (seed, epoch, the file's bytes).
 
     Neither the make-up of a batch, nor worker processes, nor a resume, nor images that were added or taken away
     change what an image looks like in an epoch.
@@ -73,6 +75,12 @@ class Augment:
         self.seed = seed
         self._keys = np.asarray([int(digest[:16], 16) for digest in digests], dtype=np.uint64)
         self._drawn = -1, torch.zeros(0)
+        on = config.policy != "none" or config.erasing
+        self._policy: Callable[[Tensor, list[int]], Tensor] | None = None
+        if on:  # imported here: it takes a second, and few runs need it
+            from seedsweep.data.random_policy import RandomPolicy
+
+            self._policy = RandomPolicy(config.policy, config.erasing)
 
     def parameters(self, epoch: int) -> Tensor:
         """Returns the parameters [rows, 9] of an epoch."""
@@ -94,14 +102,24 @@ class Augment:
         parameters = self.parameters(epoch)[indices.cpu()]
         light = parameters[:, LIGHT].float().view(-1, 1, 1, 1).to(images.device)
         warped = warp(images.float(), parameters) if _moves(self.config) else images.float()
-        return warped if self.config.brightness == 0 else (warped * light).clamp(0, 255)
+        if self.config.brightness:
+            warped = (warped * light).clamp(0, 255)
+        return warped if self._policy is None else self._policy(warped, self.seeds(indices, epoch))
+
+    def seeds(self, indices: Tensor, epoch: int) -> list[int]:
+        """Returns a seed for each of the rows ``indices`` [B] in an epoch."""
+        seeds: list[int] = _seeds(self._keys[indices.cpu().numpy()], self.seed, epoch).tolist()
+        return seeds
+
+
+def _seeds(keys: NDArray[np.uint64], seed: int, epoch: int) -> NDArray[np.uint64]:
+    """Returns 64-bit numbers [rows] that depend on all three: where SplitMix64 begins."""
+    return _mixed(keys ^ _mixed(np.asarray([seed], dtype=np.uint64) * GOLDEN + np.uint64(epoch)))
 
 
 def _uniform(keys: NDArray[np.uint64], seed: int, epoch: int, columns: int) -> NDArray[np.float64]:
     """Returns numbers in [0, 1) [rows, columns]: SplitMix64 (Steele, Lea and Flood 2014) in counter mode."""
-    golden = np.uint64(0x9E3779B97F4A7C15)
-    start = _mixed(keys ^ _mixed(np.asarray([seed], dtype=np.uint64) * golden + np.uint64(epoch)))
-    counter = start[:, None] + golden * np.arange(1, columns + 1, dtype=np.uint64)
+    counter = _seeds(keys, seed, epoch)[:, None] + GOLDEN * np.arange(1, columns + 1, dtype=np.uint64)
     return (_mixed(counter) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

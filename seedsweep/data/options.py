@@ -103,6 +103,9 @@ class AugmentConfig:
     horizontal_flip: bool = False  # mirror half of the images, left to right
     vertical_flip: bool = False  # mirror half of the images, top to bottom
     brightness: float = 0.0  # factor uniform in [1 - b, 1 + b]
+    policy: str = "none"  # of torchvision, after the warp: a random change for each image by itself
+    erasing: float = 0.0  # share of the images in which a rectangle is filled with the mean colour
+    mix: str = "none"  # two images of a batch as one, with both classes: blended, or a rectangle of the other
 
     def __post_init__(self) -> None:
         between("augment.rotation", self.rotation, 0, 180)
@@ -115,3 +118,6 @@ class AugmentConfig:
         between("augment.shear", self.shear, 0, 89)
         between("augment.zoom", self.zoom, 0, 0.95)
         between("augment.brightness", self.brightness, 0, 1)
+        one_of("augment.policy", self.policy, ("none", "trivial", "randaugment"))
+        between("augment.erasing", self.erasing, 0, 1)
+        one_of("augment.mix", self.mix, ("none", "mixup", "cutmix"))

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from seedsweep.features.engines import Engine
 from seedsweep.features.extract import extract
 from seedsweep.features.feature_store import PLAIN, FeatureRows, Space, StoredRows, View
 from seedsweep.features.options import FeaturesConfig
-from seedsweep.models.called import augment_called
+from seedsweep.models.called import acting, augment_called
 from seedsweep.models.classifier import Classifier, UpperClassifier
 from seedsweep.models.cut import Cut
 
@@ -115,7 +114,7 @@ class FeatureImages:
         return self._in_memory(StoredRows(views, choice, images))
 
     def _view(self, augment: Augment, number: int) -> View:
-        settings = json.dumps(asdict(augment.config), sort_keys=True, allow_nan=False)
+        settings = json.dumps(acting(augment.config), sort_keys=True, allow_nan=False)
         digest = hashlib.sha256(settings.encode()).hexdigest()[:12]
         name = f"{augment_called(augment.config).partition(' ')[0]}-{digest}-s{augment.seed}-v{number:03d}"
         try:

@@ -40,7 +40,10 @@ def preprocess_called(config: PreprocessConfig) -> str:
 
 def acting(config: AugmentConfig) -> dict[str, Any]:
     """Returns the values of an augmentation that change an image; empty: it changes none."""
-    return {key: value for key, value in _values(config).items() if (any(value) if key == "shift" else value)}
+    values = _values(config)
+    return {
+        key: values[key] for key in values if values[key] not in (False, 0, NONE) and values[key] != [0, 0]
+    }
 
 
 def _values(config: Named) -> dict[str, Any]:

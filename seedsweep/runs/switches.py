@@ -64,6 +64,9 @@ class AugmentSwitches:
     horizontal_flip: bool
     vertical_flip: bool
     brightness: float
+    policy: str = "none"
+    erasing: float = 0.0
+    mix: str = "none"
 
 
 @dataclass(frozen=True)

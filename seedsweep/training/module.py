@@ -116,7 +116,10 @@ class ArmModule(pl.LightningModule):
         logits = self(batch["image"])
         labels = batch["label"]
         loss = functional.cross_entropy(
-            logits, labels, weight=self.class_weights, label_smoothing=self.label_smoothing
+            logits,
+            batch.get("target", labels),
+            weight=self.class_weights,
+            label_smoothing=self.label_smoothing,
         )
         self._sums.add(loss, logits, labels)
         return loss

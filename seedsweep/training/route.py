@@ -98,7 +98,9 @@ def images_of(config: ArmSettings, prepared: PreparedImages, backbone: ArmBackbo
             )
             return Images(activations, used, head_first(partial(fit_upper, activations)))
     augment = build_augment(config.augment, config.seed, table.digests)
-    pixels = ImageDataModule(prepared, data.batch_size, config.seed, data.workers, augment)
+    pixels = ImageDataModule(
+        prepared, data.batch_size, config.seed, data.workers, augment, config.augment.mix
+    )
     return Images(pixels, FeaturesUsed(False, reason), head_first(partial(fit_online, pixels)))
 
 
@@ -134,6 +136,8 @@ def _reason(
         return f"{named} normalises with each batch's statistics, so an image's features are never the same twice"
     if any(parameter.requires_grad for parameter in lower.parameters()):
         return "the backbone is trained, so its features change with every step"
+    if config.augment.mix != "none":
+        return f"augment.mix={config.augment.mix} mixes the images of each batch anew"
     if (precision := config.trainer.precision) != "32-true":
         return f"trainer.precision={precision} (features.precision sets that of stored features)"
     views = config.features.views or config.trainer.max_epochs

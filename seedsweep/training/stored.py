@@ -92,7 +92,14 @@ def fit_head_first(
             "the head alone first, on stored features: val acc %.3f in epoch %d of %d",
             accs[fit.best_epoch], fit.best_epoch + 1, len(accs),
         )  # fmt: skip
-    return then(module, how)
+    outcome = then(module, how)
+    after = max((row["val/acc"] for row in how.recorder.rows), default=0.0)
+    if fit.best_state and after < accs[fit.best_epoch]:
+        log.warning(
+            "!!! the head alone was better (val acc %.3f) than any epoch of the whole net after it (%.3f)",
+            accs[fit.best_epoch], after,
+        )  # fmt: skip
+    return outcome
 
 
 def head_fit(
