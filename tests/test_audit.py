@@ -22,13 +22,13 @@ from seedsweep.diagnosis.charts import draw_sheet
 from seedsweep.diagnosis.checks import duplicates, imbalance, photograph_split
 from seedsweep.diagnosis.checks.data_files import left_out
 from seedsweep.diagnosis.finding import Finding, Verdict
+from seedsweep.diagnosis.folds import folds_of
 from seedsweep.diagnosis.grouping import measure_grouping
 from seedsweep.diagnosis.nearness import Neighbours, nearness_of
 from seedsweep.diagnosis.opening import of_plan
 from seedsweep.diagnosis.out_of_fold import (
     OutOfFold,
     components,
-    folds_of,
     outside_fold,
     was_asked,
 )

@@ -30,6 +30,7 @@ from seedsweep.report.blocks import Section
 from seedsweep.report.contents import read_material
 from seedsweep.report.sections.in_words import sentences
 from seedsweep.report.write_report import build, found_sections, write_at_end, write_report
+from seedsweep.stats.interval import Interval
 
 EVIL = "<script>alert(1)</script>"
 
@@ -161,7 +162,7 @@ def test_a_diagnosis_speaks_in_the_verdict(tmp_path: Path):
     Image.new("RGB", (30, 20), "red").save(folder / "shift.png")
     fault = Finding(
         "scaling", "Inputs", Verdict.FAULT, "what reaches the net", f"Scaled twice {EVIL}.", remedy=["preprocess=auto"],
-        cost=0.31, picture=Path("shift.png"),
+        cost=Interval(0.31, 0.25, 0.37, "images and seeds"), picture=Path("shift.png"),
     )  # fmt: skip
     fine = Finding("baselines", "Baselines", Verdict.FINE, "the largest class", "Well above chance.")
     content = {"findings": [fine.as_dict(), fault.as_dict(), {"verdict": "nonsense"}]}
@@ -169,7 +170,7 @@ def test_a_diagnosis_speaks_in_the_verdict(tmp_path: Path):
     assert sentences(read_material(tmp_path / "r", command_line_of))[1] == f"Scaled twice {EVIL}."
     read = Reader(write_report(tmp_path / "r"))
     assert [image["alt"] for image in read.all("img")] == ["Evidence: Inputs"]
-    assert "costs 31.0 points" in read.text
+    assert "if fixed: +31 points (between +25 and +37)" in read.text
     assert read.text.index("Scaled twice", read.text.index("Diagnosis")) < read.text.index(
         "Well above chance"
     )

@@ -20,6 +20,8 @@ from seedsweep.diagnosis.opening import of_plan
 from seedsweep.diagnosis.part_of_training import drawn_part, renamings, told_apart, units_of
 from seedsweep.diagnosis.plain_statistics import NAMES, plain_statistics
 from seedsweep.diagnosis.run_checks import diagnose, found_checks
+from seedsweep.diagnosis.unseen import Parts
+from seedsweep.stats.interval import Interval
 
 N, HELD, CLASSES = 300, 80, 4
 
@@ -131,10 +133,12 @@ def test_causes_come_before_symptoms():
 
 def judged(tmp_path: Path, *findings: Finding) -> Diagnosis:
     labels = np.arange(60) % 2
+    parts = Parts.of_validation(np.arange(120) % 2, 60, [str(n) for n in range(120)])
     subject: Any = SimpleNamespace(
-        kind="run", is_frozen=False, is_rehearsed=False, val_acc=0.7, n_val=60, labels=lambda split: labels,
-        probe=SimpleNamespace(acc=0.9), prepared=SimpleNamespace(table=SimpleNamespace(classes=["a", "b"])),
-        frozen_config=config_of(),
+        kind="run", is_repeated=False, val_acc=0.7, n_val=60, labels=lambda split: labels, parts=parts,
+        val_predictions=(labels, labels), own_correct=(np.arange(60) < 42) * 1.0, probe_correct=np.ones(60),
+        prepared=SimpleNamespace(table=SimpleNamespace(classes=["a", "b"])), config=config_of("backbone.freeze=false"),
+        frozen_config=config_of(), clean_config=config_of(), backbone=SimpleNamespace(name="net"),
     )  # fmt: skip
     return costs.judge(subject, list(findings), tmp_path)
 
@@ -142,8 +146,12 @@ def judged(tmp_path: Path, *findings: Finding) -> Diagnosis:
 OVERFITTED = overfitting.CHECK.found(Verdict.FAULT, "It has memorised.", remedy=["head.dropout=0.5"])
 
 
-@pytest.mark.parametrize(("cost", "withheld"), [(None, True), (0.1, True), (0.004, False)])
-def test_a_symptom_is_withheld_while_a_cause_stands(cost: float | None, withheld: bool, tmp_path: Path):
+def about(value: float) -> Interval:
+    return Interval(value, value - 0.003, value + 0.003, "images and seeds")
+
+
+@pytest.mark.parametrize(("cost", "withheld"), [(None, True), (about(0.1), True), (about(0.004), False)])
+def test_a_symptom_is_withheld_while_a_cause_stands(cost: Interval | None, withheld: bool, tmp_path: Path):
     cause = Finding(
         "scaling", "Input scaling", Verdict.FAULT, "m", "Scaled.", remedy=["preprocess=auto"], cost=cost
     )
@@ -159,7 +167,7 @@ def test_a_symptom_is_withheld_while_a_cause_stands(cost: float | None, withheld
 def test_earlier_causes_come_first(tmp_path: Path):
     faults = [
         Finding(name, name, Verdict.FAULT, "m", f"{name}.", cost=cost)
-        for name, cost in (("a", None), ("b", 0.2))
+        for name, cost in (("a", None), ("b", about(0.2)))
     ]
     made = judged(tmp_path, *faults)
     assert [finding.check for finding in made.findings] == ["a", "b"]
@@ -169,7 +177,7 @@ def test_earlier_causes_come_first(tmp_path: Path):
 def test_nothing_is_measured_with_validation_at_fault(tmp_path: Path):
     at_fault = Finding("validation_images", "Validation images", Verdict.FAULT, "m", "It is darker.")
     suspect = Finding(
-        "backbone_fit", "Backbone fit", Verdict.SUSPECT, "m", "In its way.", symptom=True, cost=0.2
+        "backbone_fit", "Backbone fit", Verdict.SUSPECT, "m", "In its way.", symptom=True, cost=about(0.2)
     )
     made = judged(tmp_path, at_fault, suspect, OVERFITTED)
     assert made.findings[0].check == "validation_images"

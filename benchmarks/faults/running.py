@@ -31,7 +31,6 @@ COMMON = [
 ]  # fmt: skip
 NAMED = ("fault", "suspect")
 INTERRUPTED = 128  # exit statuses from here on tell the signal that ended the command
-COUNTS = 0.01  # of accuracy: what is promised less is no promise
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def measure(scenario: Scenario, seed: int, places: Places, keep: bool) -> dict[s
     fields = ("check", "title", "verdict", "cost", "remedy")
     row["headline"] = diagnosis["headline"]
     row["findings"] = [
-        {key: finding[key] for key in fields} | {"interval": finding.get("interval")}
+        {key: finding[key] for key in fields}
         for finding in diagnosis["findings"]
         if finding["verdict"] in NAMED
     ]
@@ -123,14 +122,19 @@ def measure(scenario: Scenario, seed: int, places: Places, keep: bool) -> dict[s
         differs = sum(before[path] != after[path] for path in both)
         return [float(np.mean([after[p] - before[p] for p in both])), math.sqrt(differs) / len(both)]
 
-    remedy, promise, interval = promised(row["findings"])
-    if remedy and scenario.kind != "healthy":
-        row |= {"remedy": remedy, "promise": promise, "interval": interval, "gain": gain(remedy, "mended")}
+    remedy, promise = promised(diagnosis)
+    if applicable(remedy):
+        interval = [promise["low"], promise["high"]]
+        row |= {"remedy": remedy, "promise": promise["value"], "interval": interval}
+        row |= {"advised": diagnosis["advice"] is not None, "gain": gain(remedy, "mended")}
+    if scenario.kind != "healthy" and row.get("advised"):
         rng = np.random.default_rng([seed, len(scenario.name)])
         pool = [fault.remedy for other in read_scenarios() for fault in other.faults.values() if fault.remedy]
         row["random"] = gain(pool[rng.integers(len(pool))], "random")
     if scenario.kind == "healthy":
-        advice = [(f["check"], f["remedy"], f["cost"]) for f in row["findings"] if applicable(f["remedy"])]
+        value = [f["cost"] and f["cost"]["value"] for f in row["findings"]]
+        each = zip(row["findings"], value, strict=True)
+        advice = [(f["check"], f["remedy"], cost) for f, cost in each if applicable(f["remedy"])]
         row["advice"] = [[*each, gain(each[1], f"advice{k}")] for k, each in enumerate(advice)]
     row["seconds"] = round(time.process_time() - started, 1)
     if not keep:
@@ -147,16 +151,19 @@ def applicable(remedy: list[str]) -> bool:
     )
 
 
-def promised(findings: list[dict[str, Any]]) -> tuple[list[str], float, list[float] | None]:
-    """Returns the overrides that are advised, what they promise, and the interval of that where one finding has it.
+def promised(diagnosis: dict[str, Any]) -> tuple[list[str], dict[str, float]]:
+    """Returns the overrides that are advised and what they promise; else the first that were tried but not advised.
 
-    Faults with a cost are mended together, as the headline says; where there are none, the first suspect.
+    Where several faults were tried, a cost is a share of their gain together, which one remedy alone does not bring.
     """
-    worth = [f for f in findings if applicable(f["remedy"]) and (f["cost"] or 0.0) >= COUNTS]
-    faults = [f for f in worth if f["verdict"] == "fault"]
-    taken = faults or worth[:1]
-    interval = taken[0]["interval"] if len(taken) == 1 else None
-    return merged([line for f in taken for line in f["remedy"]]), sum(f["cost"] for f in taken), interval
+    if advice := diagnosis["advice"]:
+        return advice["lines"], advice["gain"]
+    tried = [f for f in diagnosis["findings"] if f["cost"] and f["evidence"].get("tried")]
+    faults = [f for f in tried if f["verdict"] == "fault"]
+    if len(faults) > 1 or not tried:
+        return [], {}
+    first = (faults or tried)[0]
+    return first["evidence"]["tried"], first["cost"]
 
 
 def thumb(run: Path, lines: list[str], classes: int) -> str:

@@ -113,18 +113,31 @@ def healthy(part: list[tuple[Row, Scenario]]) -> str:
 def promises(part: list[tuple[Row, Scenario]]) -> str:
     rows = [row for row, _ in part if row.get("gain") is not None]
     if not rows:
-        return "No remedy with a promise was printed."
-    excess = np.asarray([100 * (row["promise"] - row["gain"][0]) for row in rows])
-    gains = mean(row["gain"][0] for row in rows)
-    random = mean(row["random"][0] for row in rows if row.get("random") is not None)
-    text = (
-        f"Promise less gain on test: {len(rows)} remedies, mean {excess.mean():+.1f} points ({excess.min():+.0f} to "
-        f"{excess.max():+.0f}); mean gain {gains:+.1f} points, of a random remedy {random:+.1f}."
-    )
-    inside = [row["interval"][0] <= row["gain"][0] <= row["interval"][1] for row in rows if row["interval"]]
-    if inside:
-        text += f" Inside the printed interval: {sum(inside)} of {len(inside)}."
-    return text
+        return "No remedy was tried."
+    lines = [
+        "| remedies | runs | promise less gain on test, points | mean gain | inside the interval | with test's own noise |",
+        "|---|---|---|---|---|---|",
+    ]
+    for title, advised in (("advised", True), ("tried, but not advised", False)):
+        if found := [row for row in rows if row["advised"] == advised]:
+            excess = np.asarray([100 * (row["promise"] - row["gain"][0]) for row in found])
+            inside, near = (sum(_holds(row, noise) for row in found) for noise in (0, NOISE))
+            lines.append(
+                f"| {title} | {len(found)} | {excess.mean():+.1f} ({excess.min():+.0f} to {excess.max():+.0f}) | "
+                f"{mean(row['gain'][0] for row in found):+.1f} | {inside} of {len(found)} | {near} of {len(found)} |"
+            )
+    random = [row["random"][0] for row in rows if row.get("random") is not None]
+    if random:
+        lines.append(f"| at random, in place of the advised | {len(random)} | | {mean(random):+.1f} | | |")
+    return "\n".join(lines)
+
+
+def _holds(row: Row, noise: float) -> bool:
+    """Says whether the printed interval, made wider by the noise of the test images, holds the gain on them."""
+    gain, error = row["gain"]
+    low, high = row["interval"]
+    below, above = (np.hypot(end - row["promise"], noise * error) for end in (low, high))
+    return bool(row["promise"] - below <= gain <= row["promise"] + above)
 
 
 def in_spite(part: list[tuple[Row, Scenario]]) -> str:

@@ -117,7 +117,7 @@ def diagnose(
         _head(val, probe, together),
     ]
     findings.append(_fitting(train, val, any(each.verdict is Verdict.FAULT for each in findings)))
-    ranked = sorted(findings, key=lambda each: (each.verdict.rank, -(each.cost or 0.0)))
+    ranked = sorted(findings, key=lambda each: (each.verdict.rank, -(each.cost.value if each.cost else 0.0)))
     numbers = {
         "val_acc": float(val.correct.mean()),
         "train_acc": float(train.correct.mean()),
@@ -181,7 +181,7 @@ def _batchnorm(
             f"{text}. Call ss.recalibrate(model, train_loader), or train the head again under "
             "ss.set_batchnorm(model, 'inference').",
             evidence,
-            cost=float(anew.correct.mean() - val.correct.mean()),
+            cost=compare(anew.correct, val.correct, groups).difference,
         )
     return BATCHNORM.found(Verdict.SUSPECT, f"{text}, so they alone do not mend it.", evidence)
 
@@ -213,7 +213,8 @@ def _inputs(val: Seen, groups: NDArray[Any] | None) -> Finding:
     )
     if _is_better(val.changed[best] == val.labels, val, groups, len(accs)):
         text = f"{as_it_is}, and {accs[best]:.0%} {best}: change the loader's transforms so."
-        return INPUTS.found(Verdict.FAULT, text, evidence, cost=accs[best] - float(val.correct.mean()))
+        cost = compare(val.changed[best] == val.labels, val.correct, groups).difference
+        return INPUTS.found(Verdict.FAULT, text, evidence, cost=cost)
     text = f"{as_it_is}; no other scaling or order of colours that was tried is better beyond chance."
     return INPUTS.found(Verdict.FINE, text, evidence)
 
@@ -237,7 +238,7 @@ def _classes(val: Seen, names: list[str], groups: NDArray[Any] | None) -> Findin
             f"The classes are in another order than the model's: with other names ({said_so}) {after.mean():.0%} of "
             f"the validation images are classified correctly, and {val.correct.mean():.0%} without."
         )
-        cost = float(after.mean() - val.correct.mean())
+        cost = compare(after, val.correct, groups).difference
         return CLASSES.found(Verdict.FAULT, text, evidence, cost=cost)
     text = "No other order of the classes fits the validation labels better."
     return CLASSES.found(Verdict.FINE, text, evidence)

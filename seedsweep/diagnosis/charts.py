@@ -78,13 +78,13 @@ def draw_loss(numbers: dict[str, float], shares: dict[str, float], path: Path) -
     """Draws a waterfall from what the net reaches to what is within reach.
 
     Args:
-        numbers: of a diagnosis: val_acc, mended, probe, majority.
-        shares: accuracy that each fault costs, by its title, from ``val_acc`` to ``mended``.
+        numbers: of a diagnosis: rehearsed, mended, probe, majority.
+        shares: accuracy that each fault costs, by its title, from ``rehearsed`` to ``mended``.
         path: of the PNG.
     """
     made = figure(8, 0.9 + 0.5 * (len(shares) + 3))
     axes = made.subplots()
-    at = numbers["val_acc"]
+    at = numbers["rehearsed"]
     bars = [("as it is", 0.0, at, GREY, f"{at:.2f}")]
     for title, share in shares.items():
         bars.append((title, min(at, at + share), abs(share), TRAP, f"{share * 100:+.0f} points"))
@@ -98,6 +98,6 @@ def draw_loss(numbers: dict[str, float], shares: dict[str, float], path: Path) -
     axes.text(numbers["majority"], -0.75, "largest class", fontsize=8, color=GREY, ha="center")
     axes.invert_yaxis()
     axes.set_xlim(0, 1.15)
-    axes.set_xlabel("validation accuracy")
+    axes.set_xlabel("accuracy on unseen images")
     sideways(axes)
     save(made, path)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from math import factorial
@@ -10,15 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seedsweep.diagnosis.charts import draw_loss
-from seedsweep.diagnosis.finding import MOVES, Diagnosis, Finding, Verdict, is_harmless, validation_fault
-from seedsweep.diagnosis.headline import headline_of, not_measured
+from seedsweep.diagnosis.finding import (
+    MOVES,
+    Advice,
+    Diagnosis,
+    Finding,
+    Verdict,
+    is_harmless,
+    pays,
+    validation_fault,
+)
+from seedsweep.diagnosis.headline import headline_of, not_reproduced, unsure
 from seedsweep.diagnosis.probes import standard_error
-from seedsweep.diagnosis.remedy import apply, changes, rehearsable
+from seedsweep.diagnosis.remedy import apply, carries, completed, proved, rehearsable
 from seedsweep.diagnosis.subject import Subject
+from seedsweep.errors import SeedsweepError
+from seedsweep.stats.interval import Interval
+from seedsweep.training.options import ArmSettings
 
-MOST = 4  # faults that are apportioned: 2**4 heads
+MOST = 4  # remedies that are tried
+TOGETHER = 3  # faults whose remedies are tried in all combinations: 2**3 settings
 
 
 def judge(subject: Subject, findings: list[Finding], folder: Path) -> Diagnosis:
@@ -65,93 +80,128 @@ def _ranked(findings: list[Finding]) -> list[Finding]:
 
 def _measured(subject: Subject, findings: list[Finding], folder: Path) -> Diagnosis:
     places = [place for place, finding in enumerate(findings) if _is_measurable(subject, finding)]
-    faults = [place for place in places if findings[place].verdict is Verdict.FAULT][:MOST]
-    suspects = [place for place in places if findings[place].verdict is Verdict.SUSPECT]
+    faults = [place for place in places if findings[place].verdict is Verdict.FAULT][:TOGETHER]
+    suspects = [place for place in places if findings[place].verdict is Verdict.SUSPECT][: MOST - len(faults)]
     trials = _Trials(subject, [findings[place] for place in faults])
-    measured = bool(places) and trials.reproduced
-    shares = shapley(len(faults), trials.acc) if faults and measured else []
-    numbers = _numbers(subject) | _reachable(subject, trials)
-    lost = numbers.get("lost")
-    costs = {place: within([f.cost], lost)[0] for place, f in enumerate(findings) if f.cost is not None}
-    costs |= dict(zip(faults, within(shares, lost), strict=False))  # no shares: nothing was measured
+    numbers, reason, advice, picture = _numbers(subject), "", None, None
+    try:
+        measured = bool(places) and trials.reproduced
+        if places and not measured:
+            reason = not_reproduced(trials.rehearsed, subject.val_acc or 0.0)
+        reached = _reachable(subject, trials if measured else None)
+    except SeedsweepError as error:  # too few groups of images, or no predictions
+        measured, reached = False, {}
+        reason = f"What each fault costs is not measured: {error}" if places else ""
+    numbers |= reached
+    made = list(findings)
     if measured:
-        left = None if lost is None else lost - sum(max(costs[place], 0.0) for place in faults)
-        costs |= {place: within([trials.further(findings[place])], left)[0] for place in suspects}
-    ranked = _ranked([replace(finding, cost=costs.get(place)) for place, finding in enumerate(findings)])
-    picture = None
-    if shares:
-        titles = [findings[place].title for place in faults]
-        drawn = sorted(zip(titles, shares, strict=True), key=lambda item: -item[1])
-        picture = "verdict.png"
-        draw_loss(numbers, dict(drawn), folder / picture)
-    headline = headline_of(subject, ranked, numbers)
-    if places and not measured:
-        headline += f" {not_measured(trials.rehearsed, subject.val_acc or 0.0)}"
-    return Diagnosis(headline, ranked, numbers, trials.listed(), subject.kind, picture)
+        interval = subject.parts.interval
+        shares = shapley(len(faults), trials.correct)
+        for place, share in zip(faults, shares, strict=True):
+            made[place] = trials.told(made[place], interval(share))
+        every = frozenset(range(len(faults)))
+        for place in suspects:
+            gained = trials.correct(every, made[place].remedy) - trials.correct(every)
+            made[place] = trials.told(made[place], interval(gained))
+        advice = trials.advice([made[place] for place in faults], [made[place] for place in suspects])
+        if shares:
+            picture = "verdict.png"
+            drawn = {
+                findings[place].title: float(share.mean())
+                for place, share in zip(faults, shares, strict=True)
+            }
+            draw_loss(numbers, dict(sorted(drawn.items(), key=lambda item: -item[1])), folder / picture)
+    ranked = _ranked(made)
+    headline = " ".join(filter(None, [headline_of(subject, ranked, numbers, advice), reason]))
+    return Diagnosis(headline, ranked, numbers, advice, trials.listed(), subject.kind, picture)
 
 
 def _is_measurable(subject: Subject, finding: Finding) -> bool:
-    """Says whether the remedy's worth can be measured on features of a frozen net."""
-    return (
-        finding.verdict in (Verdict.FAULT, Verdict.SUSPECT)
-        and subject.is_frozen
-        and finding.cost is None
-        and rehearsable(finding.remedy)
-    )
+    """Says whether a head on the features of a frozen net shows what the remedy is worth."""
+    if finding.verdict not in (Verdict.FAULT, Verdict.SUSPECT) or finding.cost is not None:
+        return False
+    if not rehearsable(finding.remedy):
+        return False
+    tried = apply(subject.frozen_config, finding.remedy)
+    return carries(tried, subject.config, finding.remedy)
 
 
 class _Trials:
-    """The accuracy of the subject's head with some faults fixed, each set trained once."""
+    """Which unseen images the subject's head classifies correctly with some faults fixed, each set trained once."""
 
     def __init__(self, subject: Subject, faults: list[Finding]) -> None:
         self._subject = subject
         self.faults = faults
-        self._accs: dict[frozenset[int], float] = {}
-        base = subject.frozen_config
-        # set correctly, yet trained otherwise (a checkpoint from elsewhere): there is nothing to rehearse it by
-        self._silent = any(not changes(base, fault.remedy) for fault in faults)
+        self._correct: dict[frozenset[int], NDArray[np.float64]] = {}
 
     @property
     def reproduced(self) -> bool:
-        """Whether a head rehearsed with the subject's own settings reaches what the subject does, within noise."""
+        """Whether a head rehearsed with a run's own settings reaches what the run does, within noise."""
         known = self._subject.val_acc
-        if known is None or self._silent or self._subject.is_rehearsed:  # nothing to compare with
-            return True
+        if known is None or self._subject.is_rehearsed or not self._subject.is_repeated:
+            return True  # nothing to compare with, or the net's own predictions are what is compared with
         error = standard_error(known, min(self._subject.n_val, len(self._subject.material.val_labels)))
         return abs(self.rehearsed - known) <= 2 * error
 
     @property
     def rehearsed(self) -> float:
-        """The accuracy of a head trained again with the subject's own settings, where these tell its faults."""
-        return self.acc(frozenset()) if self._silent else self._rehearse([])
+        """The validation accuracy of a head trained again as the run's was."""
+        return self._subject.rehearsed.acc
 
-    def acc(self, fixed: frozenset[int]) -> float:
-        """Returns the validation accuracy with the faults of these places fixed."""
-        if fixed not in self._accs:
-            known = self._subject.val_acc
-            if not fixed and known is not None:  # else the costs could exceed the loss
-                self._accs[fixed] = known
-            else:
-                self._accs[fixed] = self._rehearse(self._remedy(fixed))
-        return self._accs[fixed]
+    def correct(self, fixed: frozenset[int], further: Sequence[str] = ()) -> NDArray[np.float64]:
+        """Returns 1 for each unseen image that is classified correctly with the faults of these places fixed, [N].
 
-    def further(self, suspect: Finding) -> float:
-        """Returns what fixing a suspect gains where all faults are fixed already."""
-        every = self._remedy(frozenset(range(len(self.faults))))
-        return self._rehearse([*every, *suspect.remedy]) - self._rehearse(every)
+        Args:
+            fixed: places of faults.
+            further: overrides beside their remedies.
+        """
+        if further:
+            return self._subject.correct(self._tried([*self._remedy(fixed), *further]))
+        if fixed not in self._correct:
+            tried = (
+                self._subject.correct(self._tried(self._remedy(fixed)))
+                if fixed
+                else self._subject.own_correct
+            )
+            self._correct[fixed] = tried
+        return self._correct[fixed]
+
+    def told(self, finding: Finding, cost: Interval) -> Finding:
+        """Returns the finding with its cost; with its remedy, and all that was tried with it, only where it pays."""
+        lines = self._printed(finding.remedy)
+        measured = replace(finding, cost=cost, evidence=finding.evidence | {"tried": lines})
+        if pays(measured):
+            return replace(measured, remedy=lines)
+        return replace(measured, remedy=[], sentence=f"{finding.sentence} {unsure(cost, lines)}")
+
+    def advice(self, faults: list[Finding], suspects: list[Finding]) -> Advice | None:
+        """Returns the remedies of all faults that pay, together; where no fault was measured, the best suspect's."""
+        paying = frozenset(place for place, finding in enumerate(faults) if pays(finding))
+        if paying:
+            gain = self._subject.parts.interval(self.correct(paying) - self.correct(frozenset()))
+            return Advice(self._printed(self._remedy(paying)), gain)
+        found = next((finding for finding in suspects if pays(finding)), None)
+        return None if found is None or faults or found.cost is None else Advice(found.remedy, found.cost)
 
     def listed(self) -> list[dict[str, Any]]:
         """Returns all sets that were trained, the smallest first."""
         return [
-            {"mended": [self.faults[place].check for place in sorted(fixed)], "val_acc": acc}
-            for fixed, acc in sorted(self._accs.items(), key=lambda item: (len(item[0]), sorted(item[0])))
+            {"mended": [self.faults[place].check for place in sorted(fixed)], "acc": float(correct.mean())}
+            for fixed, correct in sorted(
+                self._correct.items(), key=lambda item: (len(item[0]), sorted(item[0]))
+            )
         ]
 
     def _remedy(self, fixed: frozenset[int]) -> list[str]:
         return [line for place in sorted(fixed) for line in self.faults[place].remedy]
 
-    def _rehearse(self, remedy: list[str]) -> float:
-        return self._subject.rehearse(apply(self._subject.frozen_config, remedy)).acc
+    def _tried(self, remedy: list[str]) -> ArmSettings:
+        return apply(self._subject.frozen_config, remedy)
+
+    def _printed(self, remedy: list[str]) -> list[str]:
+        """Returns the overrides that make the subject's command line what was tried."""
+        subject = self._subject
+        return proved(completed(remedy, subject.config, self._tried(remedy)), subject.config, subject.said)
 
 
 def _numbers(subject: Subject) -> dict[str, float]:
@@ -167,18 +217,38 @@ def _numbers(subject: Subject) -> dict[str, float]:
     )
 
 
-def _reachable(subject: Subject, trials: _Trials) -> dict[str, float]:
-    acc = subject.val_acc
-    numbers = {"probe": subject.probe.acc}
-    if trials.faults:
-        numbers["rehearsed"] = trials.rehearsed
-    if listed := trials.listed():
-        numbers["mended"] = listed[-1]["val_acc"]
-    numbers["reachable"] = max(numbers["probe"], numbers.get("mended", 0.0), acc or 0.0)
-    return numbers if acc is None else numbers | {"lost": numbers["reachable"] - acc}
+def _reachable(subject: Subject, trials: _Trials | None) -> dict[str, float]:
+    """Returns what is within reach of the frozen net, and how far the subject is from it, on unseen images.
+
+    Args:
+        subject: what was examined.
+        trials: of its faults; None: none can be tried.
+    """
+    parts, tried = subject.parts, [subject.probe_correct]
+    numbers = {"probe": float(subject.probe_correct.mean())}
+    own = None
+    if trials is not None or not (subject.is_repeated or subject.val_predictions is None):
+        own = subject.own_correct
+        numbers["rehearsed"] = float(own.mean())
+    if trials is not None and trials.faults:
+        mended = trials.correct(frozenset(range(len(trials.faults))))
+        numbers["mended"] = float(mended.mean())
+        tried.append(mended)
+    best = parts.best_elsewhere(tried)
+    reach = parts.interval(best).clipped()
+    numbers |= {"reachable": reach.value, "reachable_low": reach.low, "reachable_high": reach.high}
+    if own is not None:
+        lost = parts.interval(best - own)
+    elif subject.val_acc is None:
+        return numbers
+    else:  # other images: both errors add up
+        half = math.hypot(reach.high - reach.value, 2 * standard_error(subject.val_acc, subject.n_val))
+        away = reach.value - subject.val_acc
+        lost = Interval(away, away - half, away + half, reach.over)
+    return numbers | {"lost": lost.value, "lost_low": lost.low, "lost_high": lost.high}
 
 
-def shapley(n: int, value: Callable[[frozenset[int]], float]) -> list[float]:
+def shapley(n: int, value: Callable[[frozenset[int]], NDArray[np.float64]]) -> list[NDArray[np.float64]]:
     """Returns each fault's share of ``value(all fixed) - value(none fixed)``; the shares add up to it.
 
     A fault's share is its gain averaged over all orders of fixing (Shapley 1953): where one fault hides another,
@@ -186,27 +256,16 @@ def shapley(n: int, value: Callable[[frozenset[int]], float]) -> list[float]:
 
     Args:
         n: faults; 2**n values are asked for.
-        value: accuracy with a set of faults fixed.
+        value: 1 for each image that is classified correctly with a set of faults fixed, else 0, [N].
     """
-    shares = [0.0] * n
+    shares = []
     for fault in range(n):
         others = [other for other in range(n) if other != fault]
+        share = np.zeros_like(value(frozenset()))
         for size in range(n):
             weight = factorial(size) * factorial(n - size - 1) / factorial(n)
             for fixed in combinations(others, size):
                 before = frozenset(fixed)
-                shares[fault] += weight * (value(before | {fault}) - value(before))
+                share += weight * (value(before | {fault}) - value(before))
+        shares.append(share)
     return shares
-
-
-def within(shares: list[float], lost: float | None) -> list[float]:
-    """Returns ``shares`` whose positive ones together are at most ``lost``, each reduced alike where they exceed it.
-
-    Args:
-        shares: of faults, 0..1; some may be negative.
-        lost: accuracy, 0..1; None: not known, all stay.
-    """
-    positive = sum(share for share in shares if share > 0)
-    if lost is None or positive <= max(lost, 0.0):
-        return list(shares)
-    return [share * max(lost, 0.0) / positive if share > 0 else share for share in shares]

@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from seedsweep.stats.interval import Interval
+
 MOVES = "moves_accuracy"  # evidence: by how much (0..1) a leak between the splits can move the accuracy
 Evidence = dict[str, float | int | str | list[Any]]
 
@@ -38,7 +40,7 @@ class Finding:
         sentence: what was found, in plain words.
         evidence: numbers behind the sentence; shares and accuracies are 0..1. Lists are capped by their check.
         remedy: overrides that fix it, such as ``batchnorm=inference``; may be empty.
-        cost: accuracy (0..1) that this fault is measured or estimated to cost; None: not measured.
+        cost: accuracy (0..1) that fixing it gains on unseen images, with its interval; None: not measured.
         picture: a file in the diagnosis folder, relative to it; None: none.
         symptom: whether another fault can be its cause.
     """
@@ -50,7 +52,7 @@ class Finding:
     sentence: str
     evidence: Evidence = field(default_factory=dict)
     remedy: list[str] = field(default_factory=list)
-    cost: float | None = None
+    cost: Interval | None = None
     picture: Path | None = None
     symptom: bool = False
 
@@ -68,9 +70,10 @@ class Finding:
         """
         known = {each.name for each in fields(cls)}
         values = {key: value for key, value in content.items() if key in known}
-        picture = values.get("picture")
+        picture, cost = values.get("picture"), values.get("cost")
         values["verdict"] = Verdict(content["verdict"])
         values["picture"] = None if picture is None else Path(picture)
+        values["cost"] = Interval(**cost) if isinstance(cost, dict) else None  # once it had no interval
         return cls(**values)
 
 
@@ -102,7 +105,7 @@ class Check:
         sentence: str,
         evidence: Evidence | None = None,
         remedy: list[str] | None = None,
-        cost: float | None = None,
+        cost: Interval | None = None,
         picture: Path | None = None,
         title: str = "",
     ) -> Finding:
@@ -132,13 +135,37 @@ def validation_fault(findings: Iterable[Finding]) -> Finding | None:
 
 
 def is_harmless(finding: Finding) -> bool:
-    """Says whether removing what was found gains less than :data:`COUNTS`, as measured."""
-    return finding.cost is not None and finding.cost < COUNTS
+    """Says whether removing what was found surely gains less than :data:`COUNTS`: its whole interval does."""
+    return finding.cost is not None and finding.cost.high < COUNTS
+
+
+def pays(finding: Finding) -> bool:
+    """Says whether removing what was found surely gains accuracy, and as much as counts."""
+    return finding.cost is not None and finding.cost.low > 0 and finding.cost.value >= COUNTS
+
+
+def in_points(cost: Interval) -> str:
+    """Returns "+4 points (between -1 and +9)"."""
+    value, low, high = (f"{round(100 * each):+d}" for each in (cost.value, cost.low, cost.high))
+    return f"{value} point{'' if value in ('+1', '-1') else 's'} (between {low} and {high})"
 
 
 def capital(text: str) -> str:
     """Returns ``text`` with its first letter large, to begin a sentence."""
     return f"{text[0].upper()}{text[1:]}"
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The settings that are advised, all together, as they were tried.
+
+    Attributes:
+        lines: overrides for the command line of what was examined.
+        gain: what they add to the accuracy (0..1) on unseen images.
+    """
+
+    lines: list[str]
+    gain: Interval
 
 
 @dataclass
@@ -148,9 +175,11 @@ class Diagnosis:
     Attributes:
         headline: one or two sentences.
         findings: ranked.
-        numbers: accuracies 0..1: val_acc, reachable, probe, majority, chance, rehearsed, mended, lost; those that
-            were not measured, or mean nothing while validation is at fault, are left out.
-        combinations: accuracy with some remedies applied, each a list of checks and a number.
+        numbers: accuracies 0..1. On validation: val_acc and its standard_error, majority, chance. On unseen images:
+            rehearsed, mended, probe, reachable and lost, the last two with _low and _high. Those that were not
+            measured, or mean nothing while validation is at fault, are left out.
+        advice: None: nothing was measured to gain anything beyond chance.
+        combinations: accuracy on unseen images with some remedies applied, each a list of checks and a number.
         kind: run | checkpoint | plan.
         picture: of the loss and its shares, in the diagnosis folder; None: none.
     """
@@ -158,6 +187,7 @@ class Diagnosis:
     headline: str
     findings: list[Finding]
     numbers: dict[str, float]
+    advice: Advice | None = None
     combinations: list[dict[str, Any]] = field(default_factory=list)
     kind: str = "run"
     picture: str | None = None

@@ -8,8 +8,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 
-from seedsweep.diagnosis.finding import COUNTS, Diagnosis, Finding, Verdict, is_harmless, validation_fault
+from seedsweep.diagnosis.finding import (
+    COUNTS,
+    Advice,
+    Diagnosis,
+    Finding,
+    Verdict,
+    in_points,
+    pays,
+    validation_fault,
+)
 from seedsweep.diagnosis.subject import Subject
+from seedsweep.stats.interval import Interval
 
 SMALL = 0.03  # of accuracy: no loss worth a search
 COLOURS = {
@@ -20,13 +30,16 @@ COLOURS = {
 }
 
 
-def headline_of(subject: Subject, ranked: list[Finding], numbers: dict[str, float]) -> str:
+def headline_of(
+    subject: Subject, ranked: list[Finding], numbers: dict[str, float], advice: Advice | None = None
+) -> str:
     """Returns what was found, and where the net stands.
 
     Args:
         subject: what was examined.
         ranked: findings, the worst first.
         numbers: of a :class:`Diagnosis`.
+        advice: what was tried and pays.
     """
     standing = _standing(subject, numbers)
     if at_fault := validation_fault(ranked):
@@ -38,29 +51,45 @@ def headline_of(subject: Subject, ranked: list[Finding], numbers: dict[str, floa
     faults = [finding for finding in ranked if finding.verdict is Verdict.FAULT]
     if not faults:
         return f"{_without_fault(subject, ranked, numbers)} {standing}"
-    harmless = [finding for finding in faults if is_harmless(finding)]
-    causes = [finding for finding in faults if finding.cost is not None and finding not in harmless]
+    paying = [finding for finding in faults if pays(finding)]
     unmeasured = [finding for finding in faults if finding.cost is None]
     parts = []
     if faults[0].cost is None:  # it comes first: the others may follow from it
         first = unmeasured.pop(0)
         parts.append(f"{first.title}: {first.sentence}{_do(first)}")
-    if causes:
-        parts.append(_causes(causes, numbers.get("lost", 0.0)))
+    if paying:
+        parts.append(_causes(paying, advice))
     if unmeasured:
         parts.append(f"Also: {', '.join(finding.title for finding in unmeasured)}.")
-    for finding in harmless:
-        parts.append(f"{finding.title} is set wrongly, but costs {_little(numbers)}.{_do(finding)}")
+    for finding in faults:
+        if finding.cost is not None and finding not in paying:
+            parts.append(f"{finding.title} is at fault; fixing it gains {_open(finding.cost)}")
     return " ".join([*parts, standing])
 
 
-def not_measured(rehearsed: float, acc: float) -> str:
+def not_reproduced(rehearsed: float, acc: float) -> str:
     """Returns why no costs are given, where the rehearsal does not reproduce the subject."""
     return (
         "What each fault costs is not measured: a head trained again on stored features with the same settings "
         f"reaches {rehearsed:.0%}, not {acc:.0%}; so few images do not explain that difference, so such a head is no "
         "measure of this one."
     )
+
+
+def unsure(cost: Interval, lines: list[str]) -> str:
+    """Returns what was measured of overrides that are not advised."""
+    return f"With `{' '.join(lines)}` unseen images gain {_open(cost)}"
+
+
+def _open(cost: Interval) -> str:
+    """Says how much lies in an interval that does not speak for a remedy, and what would decide."""
+    low, high = (f"{round(100 * end):+d}" for end in (cost.low, cost.high))
+    between = f"between {low} and {high} points"
+    if cost.high < 0:
+        return f"nothing: {between}."
+    if cost.high < COUNTS:
+        return f"less than a point: {between}."
+    return f"{between}: can't tell; more images would."
 
 
 def _standing(subject: Subject, numbers: dict[str, float]) -> str:
@@ -78,8 +107,23 @@ def _standing(subject: Subject, numbers: dict[str, float]) -> str:
             f"{numbers['probe']:.0%} accuracy on the validation images, {largest}"
         )
     return (
-        f"The net {_would(subject)} {numbers['val_acc']:.0%} of the validation images correctly; "
-        f"{numbers['reachable']:.0%} are within reach, {largest}"
+        f"The net {_would(subject)} {numbers['val_acc']:.0%} of the validation images correctly, where {largest} "
+        f"{_reach(subject, numbers)}"
+    )
+
+
+def _reach(subject: Subject, numbers: dict[str, float]) -> str:
+    """Says what was measured to be within reach, of which net at which size, and by what."""
+    config = subject.clean_config
+    height, width = config.data.image_size
+    random = "random " if config.backbone.weights == "none" else ""
+    by = "a linear probe"
+    if numbers.get("mended", 0.0) > numbers["probe"]:
+        by = "its head with all that was tried"
+    return (
+        f"Within reach of {by} on the frozen {random}{subject.backbone.name} at {height}x{width} pixels: "
+        f"{numbers['reachable']:.0%} of unseen images (between {numbers['reachable_low']:.0%} and "
+        f"{numbers['reachable_high']:.0%})."
     )
 
 
@@ -87,22 +131,16 @@ def _would(subject: Subject) -> str:
     return "would classify" if subject.kind == "plan" else "classifies"
 
 
-def _little(numbers: dict[str, float]) -> str:
-    """Says that less than a point was lost, and how good that is."""
-    error = numbers.get("standard_error")
-    good = "" if error is None else f" (good to {_points(2 * error)})"
-    return f"less than a point on these images{good}"
-
-
-def _causes(causes: list[Finding], lost: float) -> str:
-    worst = causes[0]
-    total = max(lost, sum(finding.cost or 0.0 for finding in causes))
-    if len(causes) == 1:
-        share = f"{_count(worst.cost)} of {_points(total)}"
-        most = "Most of the loss" if (worst.cost or 0) > total / 2 else "Part of the loss"
-        return f"{most} ({share}) comes from {worst.title}. Do this: `{' '.join(worst.remedy)}`."
-    parts = [f"{f.title} {_count(f.cost)} (`{' '.join(f.remedy)}`)" for f in causes]
-    return f"The loss of {_points(total)} has {len(causes)} causes: {', '.join(parts)}. Fix them together."
+def _causes(paying: list[Finding], advice: Advice | None) -> str:
+    costs = ", ".join(f"{f.title} costs {in_points(f.cost)}" for f in paying if f.cost is not None)
+    if advice is None:
+        return f"On unseen images {costs}."
+    if len(paying) == 1:
+        return f"On unseen images {costs}. Do this: `{' '.join(advice.lines)}`."
+    return (
+        f"On unseen images {costs}. Fix them together, which gains {in_points(advice.gain)}: "
+        f"`{' '.join(advice.lines)}`."
+    )
 
 
 def _without_fault(subject: Subject, ranked: list[Finding], numbers: dict[str, float]) -> str:
@@ -110,10 +148,10 @@ def _without_fault(subject: Subject, ranked: list[Finding], numbers: dict[str, f
     worth = f" Worth a look: {named}." if named else ""
     if "lost" not in numbers:
         return f"No check found a fault in what can be measured before the training.{worth}"
-    lost, margin = numbers["lost"], 2 * numbers["standard_error"]
-    if lost > max(SMALL, margin):
+    lost, low, high = numbers["lost"], numbers["lost_low"], numbers["lost_high"]
+    if low > 0 and lost > SMALL:
         look = f" Look at: {named}." if named else ""
-        return f"No check found a fault, yet {_points(lost)} are missing.{look}"
+        return f"No check found a fault, yet {_points(lost)} are missing ({_points(low)} to {_points(high)}).{look}"
     open_ones = ", ".join(finding.title for finding in ranked if finding.verdict is Verdict.UNKNOWN)
     if named:
         said = f"No check found a fault that costs accuracy here.{worth}"
@@ -121,11 +159,10 @@ def _without_fault(subject: Subject, ranked: list[Finding], numbers: dict[str, f
         said = f"No check found a fault; can't tell: {open_ones}."
     else:
         said = "Healthy: no check found a fault."
-    if lost + margin < COUNTS:
-        return said
-    n = subject.n_val
     return (
-        f"{said} Up to {_points(lost + margin)} may still be missing: {n} validation images can't tell less."
+        said
+        if high < COUNTS
+        else f"{said} Up to {_points(high)} may still be missing: more images would tell."
     )
 
 
@@ -133,12 +170,8 @@ def _do(finding: Finding) -> str:
     return f" Do this: `{' '.join(finding.remedy)}`." if finding.remedy else ""
 
 
-def _count(cost: float | None) -> str:
-    return str(round((cost or 0.0) * 100))
-
-
 def _points(cost: float) -> str:
-    points = _count(cost)
+    points = str(round(100 * cost))
     return f"{points} point{'' if points == '1' else 's'}"
 
 
@@ -160,7 +193,7 @@ def show(diagnosis: Diagnosis, folder: Path, console: Console | None = None) -> 
 def _show(finding: Finding, console: Console) -> None:
     colour = COLOURS[finding.verdict]
     verdict = "can't tell" if finding.verdict is Verdict.UNKNOWN else str(finding.verdict)
-    cost = "" if finding.cost is None else f"  [dim]{finding.cost * 100:+.0f} points if fixed[/dim]"
+    cost = "" if finding.cost is None else f"  [dim]{in_points(finding.cost)} if fixed[/dim]"
     console.print(f"[{colour}]{verdict:<10}[/{colour}] [bold]{escape(finding.title)}[/bold]{cost}")
     console.print(Padding(escape(finding.sentence), (0, 0, 0, 11)))
     if finding.remedy:
@@ -169,14 +202,14 @@ def _show(finding: Finding, console: Console) -> None:
 
 def _hidden(diagnosis: Diagnosis) -> str:
     """Names a fault that another one hides: fixed alone it gains little, together much."""
-    accs = {frozenset(entry["mended"]): entry["val_acc"] for entry in diagnosis.combinations}
+    accs = {frozenset(entry["mended"]): entry["acc"] for entry in diagnosis.combinations}
     nothing = accs.get(frozenset())
-    costs = {f.check: f for f in diagnosis.findings if f.cost is not None}
+    costs = {f.check: (f.title, f.cost.value) for f in diagnosis.findings if f.cost is not None}
     if nothing is None or len(costs) < 2:
         return ""
     found = []
-    for check, finding in costs.items():
+    for check, (title, cost) in costs.items():
         alone = accs.get(frozenset({check}))
-        if alone is not None and (finding.cost or 0) >= 0.05 and alone - nothing < 0.4 * (finding.cost or 0):
-            found.append(f"{finding.title} fixed alone: {nothing:.0%} -> {alone:.0%}")
+        if alone is not None and cost >= 0.05 and alone - nothing < 0.4 * cost:
+            found.append(f"{title} fixed alone: {nothing:.0%} -> {alone:.0%}")
     return f"One fault hides another: {'; '.join(found)}. Fix them together." if found else ""

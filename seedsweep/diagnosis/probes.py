@@ -1,4 +1,4 @@
-"""What features are worth: a linear probe in closed form, a head trained anew, and whether that is more than nothing.
+"""What features are worth: a linear probe in closed form, and whether that is more than nothing.
 
 The probe is ridge regression on one-hot targets (Hoerl and Kennard 1970; as a classifier: Hastie, Tibshirani and
 Friedman 2009, 4.2). One eigendecomposition serves all strengths of the penalty.
@@ -16,11 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from seedsweep.diagnosis.stored_features import FrozenFeatures, Material
-from seedsweep.models.build import build_head
-from seedsweep.training.assemble import class_weights
-from seedsweep.training.heads import HeadData, HeadFit, HeadSchedule
-from seedsweep.training.options import ArmSettings
+from seedsweep.diagnosis.unseen import Parts
 
 STRENGTHS = np.logspace(-5, 3, 17)  # times the mean eigenvalue
 SIGMA = 2.0  # standard errors of the difference from the largest class
@@ -47,13 +43,15 @@ class Probe:
         acc: on the validation images, with the chosen penalty.
         predicted: classes of the validation images, [m].
         strength: of the chosen penalty, in mean eigenvalues.
-        accs: on the validation images, one a strength of ``STRENGTHS``.
+        all_predicted: the same with each penalty of ``STRENGTHS``, [17, m].
+        accs: on the validation images, one a penalty.
         train_acc: on the training images, with the chosen penalty.
     """
 
     acc: float
     predicted: NDArray[np.int64]
     strength: float
+    all_predicted: NDArray[np.int64]
     accs: NDArray[np.float64]
     train_acc: float
 
@@ -87,65 +85,38 @@ def fit_probe(train: Tensor, labels: Tensor, val: Tensor, val_labels: Tensor, n_
     accs = (predicted == val_labels).double().mean(1).numpy()
     best = int(np.flatnonzero(accs == accs.max())[-1])
     train_acc = float(((fitted @ weights[best] + prior).argmax(1) == labels).double().mean())
-    return Probe(float(accs[best]), predicted[best].numpy(), float(STRENGTHS[best]), accs, train_acc)
+    return Probe(
+        float(accs[best]), predicted[best].numpy(), float(STRENGTHS[best]), predicted.numpy(), accs, train_acc
+    )
 
 
-@dataclass(frozen=True)
-class Rehearsal:
-    """What a head reached that was trained anew on stored features.
-
-    Attributes:
-        acc: on the validation images, at the best epoch, as a run's checkpoint is chosen.
-        train_acc: on the training images in eval mode, at the last epoch.
-        predicted: classes of the validation images, [m], at the best epoch.
-        history: rows with train/loss, train/acc, val/loss, val/acc.
-        whole: whether all epochs of the configuration were trained.
-    """
-
-    acc: float
-    train_acc: float
-    predicted: NDArray[np.int64]
-    history: list[dict[str, float]]
-    whole: bool
-
-
-def rehearse(config: ArmSettings, material: Material, features: FrozenFeatures, epochs: int) -> Rehearsal:
-    """Trains the head of ``config`` for ``epochs``, or until its patience ends.
+def probe_unseen(probe: Probe, features: Tensor, labels: Tensor, parts: Parts) -> NDArray[np.float64]:
+    """Fits a probe for each part; returns 1 for each judged image that it classifies correctly, else 0, [N].
 
     Args:
-        config: of the head, its optimiser, batch size, patience and seed.
-        material: images and labels.
-        features: of the net that the head stands on.
-        epochs: at most.
+        probe: fitted on the training images; of its penalties that is taken which the choosing images like best.
+        features: of training and validation images, [n + m, C].
+        labels: int64 [n + m].
+        parts: of these images.
     """
-    data = HeadData(
-        lambda epoch: features.views[epoch % len(features.views)],
-        material.train_labels,
-        features.val,
-        material.val_labels,
-        features.train,
-        material.train_labels,
-        material.classes,
-    )
-    schedule = HeadSchedule(epochs, config.trainer.patience, config.data.batch_size, config.seed)
-    head = build_head(data.val.shape[1], len(material.classes), config.head, config.seed)
-    weights = class_weights(config, material.images)
-    fit = HeadFit(head, data, config.optim, schedule, weights, config.head.label_smoothing)
-    history = []
-    while not fit.done:
-        history.append({"epoch": float(fit.next_epoch), **fit.epoch()})
-    if fit.best_state:
-        head.load_state_dict(fit.best_state)
-    head.eval()
-    with torch.no_grad():
-        predicted = head(data.val).argmax(1).numpy()
-    return Rehearsal(
-        history[max(fit.best_epoch, 0)]["val/acc"],
-        history[-1]["train_images/acc_eval_mode"],
-        predicted,
-        history,
-        epochs == config.trainer.max_epochs,
-    )
+    n_train = len(features) - probe.all_predicted.shape[1]
+    correct = []
+    for part in parts.of:
+        hits = probe.all_predicted[:, part.chosen - n_train] == labels[part.chosen].numpy()
+        strength = float(STRENGTHS[np.flatnonzero(hits.mean(1) == hits.mean(1).max())[-1]])
+        x, judged = features[part.learned].double(), features[part.judged].double()
+        y = functional.one_hot(labels[part.learned], int(labels.max()) + 1).double()
+        mean, prior = x.mean(0), y.mean(0)
+        x, y = x - mean, y - prior
+        is_wide = len(x) <= x.shape[1]  # the smaller of the two Gram matrices is inverted
+        gram = x @ x.T if is_wide else x.T @ x
+        penalty = strength * max(float(gram.diagonal().mean()), 1e-12)
+        gram.diagonal().add_(penalty)
+        factor = torch.linalg.cholesky(gram)
+        weights = x.T @ torch.cholesky_solve(y, factor) if is_wide else torch.cholesky_solve(x.T @ y, factor)
+        predicted = ((judged - mean) @ weights + prior).argmax(1)
+        correct.append((predicted == labels[part.judged]).double().numpy())
+    return np.concatenate(correct)
 
 
 class Worth(StrEnum):

@@ -17,8 +17,11 @@ from seedsweep.overrides import short_setting
 from seedsweep.training.effective import name_by_values
 from seedsweep.training.options import ArmSettings
 
-REHEARSABLE = ("batchnorm", "preprocess", "optim", "head", "data.batch_size", "trainer.max_epochs")
-"""What a head trained anew on stored features can tell the worth of."""
+REHEARSABLE = (
+    "batchnorm", "preprocess", "optim", "head", "data.batch_size", "trainer.max_epochs", "augment",
+    "backbone.freeze", "backbone.train_from", "backbone.weights",
+)  # fmt: skip
+"""What a head trained anew on stored features can tell the worth of, where only a head is trained then."""
 
 
 class CommandLine(Protocol):
@@ -98,10 +101,25 @@ def rehearsable(remedy: list[str]) -> bool:
     )
 
 
+def carries(tried: ArmSettings, config: ArmSettings, remedy: list[str]) -> bool:
+    """Says whether ``remedy`` leaves only a head to train, and settings that were tried hold all that it sets."""
+    made = apply(config, remedy)
+    return made.is_frozen and changes(config, remedy).items() <= _content(tried).items()
+
+
 def changes(config: ArmSettings, remedy: list[str]) -> dict[str, Any]:
     """Returns the settings, by key, that the remedy sets and ``config`` does not have already."""
     before, after = _content(apply(config, [])), _content(apply(config, remedy))
     return {key: value for key, value in after.items() if value != before[key]}
+
+
+def completed(remedy: list[str], config: ArmSettings, tried: ArmSettings) -> list[str]:
+    """Returns ``remedy`` with all else that turns ``config`` into the settings that were tried."""
+    done, wanted = _content(apply(config, remedy)), _content(apply(tried, []))
+    return [
+        *remedy,
+        *(short_setting(key, value) for key, value in wanted.items() if value != done[key]),
+    ]
 
 
 def proved(remedy: list[str], config: ArmSettings | None, said: CommandLine | None) -> list[str]:

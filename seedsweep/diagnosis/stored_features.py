@@ -32,14 +32,24 @@ class FrozenFeatures:
     """Features that a frozen net gives, as a head meets them.
 
     Attributes:
-        views: of the training images as training saw them, [n, C] each; several where batch statistics normalise.
-        train: of the same images in eval mode, [n, C].
-        val: of the validation images in eval mode, [m, C].
+        views: of all images as training sees them, [n + m, C] each; several where batch statistics normalise.
+        plain: of the same images in eval mode, [n + m, C]: those of training, then those of validation.
+        n_train: n.
     """
 
     views: list[Tensor]
-    train: Tensor
-    val: Tensor
+    plain: Tensor
+    n_train: int
+
+    @property
+    def train(self) -> Tensor:
+        """Of the training images in eval mode, [n, C]."""
+        return self.plain[: self.n_train]
+
+    @property
+    def val(self) -> Tensor:
+        """Of the validation images in eval mode, [m, C]."""
+        return self.plain[self.n_train :]
 
 
 def drawn_by_class(
@@ -80,8 +90,8 @@ class Material:
         self.images = part_of(prepared, np.concatenate([train, val]))
         self.test_images = part_of(prepared, test)
         self.n_train = len(train)
-        labels = torch.from_numpy(self.images.table.labels)
-        self.train_labels, self.val_labels = labels[: self.n_train], labels[self.n_train :]
+        self.labels = torch.from_numpy(self.images.table.labels)
+        self.train_labels, self.val_labels = self.labels[: self.n_train], self.labels[self.n_train :]
         self._features: dict[str, FrozenFeatures] = {}
 
     def train_pixels(self, positions: Tensor) -> Tensor:
@@ -115,7 +125,7 @@ class Material:
 
     def _stored(self, config: ArmSettings) -> FrozenFeatures:
         every = self._plain(config, self.images)
-        return FrozenFeatures([every[: self.n_train]], every[: self.n_train], every[self.n_train :])
+        return FrozenFeatures([every], every, self.n_train)
 
     def _plain(self, config: ArmSettings, images: PreparedImages) -> Tensor:
         """Returns the features [n, C] of ``images``, from the store."""
@@ -131,29 +141,30 @@ class Material:
 
     @torch.no_grad()
     def _batchwise(self, config: ArmSettings) -> FrozenFeatures | None:
-        """Passes the training images in training's batches, and then all images in eval mode."""
+        """Passes the images in training's batches, and then in eval mode.
+
+        Those of validation pass with them, for each image in turn stands for an unseen one; no label is seen.
+        """
         backbone = backbone_as_set(config)
         if not depends_on_batch(backbone.net):
             return None
-        check_single_images(backbone.net, config.data.image_size, config.data.batch_size, self.n_train)
+        n = len(self.images.table.paths)
+        check_single_images(backbone.net, config.data.image_size, config.data.batch_size, n)
         net = feature_net(backbone)
         views = []
         for view in range(VIEWS):
-            order = epoch_order(self.n_train, config.data.batch_size, config.seed, view)
-            features = torch.full((self.n_train, backbone.net.num_features), torch.nan)
+            order = epoch_order(n, config.data.batch_size, config.seed, view)
+            features = torch.full((n, backbone.net.num_features), torch.nan)
             net.train()
             for positions in torch.split(order, config.data.batch_size):
-                features[positions] = net(self.train_pixels(positions))
+                features[positions] = net(self.images.pixels.batch(positions.numpy()))
             views.append(features)
         net.eval()
-        every = torch.arange(len(self.images.table.paths))
-        plain = torch.cat(
-            [net(self.images.pixels.batch(rows.numpy())) for rows in torch.split(every, EVAL_BATCH)]
-        )
-        train, val = plain[: self.n_train], plain[self.n_train :]
+        every = torch.split(torch.arange(n), EVAL_BATCH)
+        plain = torch.cat([net(self.images.pixels.batch(rows.numpy())) for rows in every])
         for features in views:  # a last image by itself has no batch statistics, and is left out of its epoch
-            features.copy_(torch.where(features.isnan(), train, features))
-        return FrozenFeatures(views, train, val)
+            features.copy_(torch.where(features.isnan(), plain, features))
+        return FrozenFeatures(views, plain, self.n_train)
 
 
 def _looked_at(table: ImageTable, split: str, limit: int, seed: int) -> NDArray[np.int64]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,19 +19,21 @@ from seedsweep.diagnosis.audited import Audited
 from seedsweep.diagnosis.beside_training import Compared, beside_training
 from seedsweep.diagnosis.nearness import Neighbours
 from seedsweep.diagnosis.out_of_fold import OutOfFold, components, out_of_fold
-from seedsweep.diagnosis.probes import Probe, Rehearsal, fit_probe, rehearse
-from seedsweep.diagnosis.remedy import CommandLine, apply
+from seedsweep.diagnosis.probes import Probe, fit_probe, probe_unseen
+from seedsweep.diagnosis.rehearsals import LONG, Rehearsal, Rehearsals
+from seedsweep.diagnosis.remedy import CommandLine, apply, completed
 from seedsweep.diagnosis.stored_features import EVAL_BATCH, FrozenFeatures, Material
+from seedsweep.diagnosis.unseen import Parts
+from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import ArmBackbone
 from seedsweep.models.classifier import Classifier
 from seedsweep.models.weights import WeightsUnreachableError
 from seedsweep.runs.csv_files import read_predictions
+from seedsweep.stats.interval import Interval
 from seedsweep.training.assemble import backbone_as_set
 from seedsweep.training.options import ArmSettings
 
 log = logging.getLogger(__name__)
-
-QUICK, LONG = 1500, 8000  # steps of one head among many, and of one that is to stand for a run: seconds each
 
 
 @dataclass
@@ -65,7 +66,6 @@ class Subject:
     limit: int = 1000
     given_manifest: str | None = None
     said: CommandLine | None = None
-    _rehearsals: dict[str, Rehearsal] = field(default_factory=dict)
     _compared: dict[str, Compared] = field(default_factory=dict)
 
     @cached_property
@@ -94,9 +94,12 @@ class Subject:
     @cached_property
     def _looked_at(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The rows [n] of :attr:`material` in the whole table, and components of its clean features [n, count]."""
+        return self._rows, components(self.clean.plain.numpy())
+
+    @cached_property
+    def _rows(self) -> NDArray[np.int64]:
         place = {path: row for row, path in enumerate(self.prepared.table.paths)}
-        rows = np.asarray([place[path] for path in self.material.images.table.paths], dtype=np.int64)
-        return rows, components(np.concatenate([self.clean.train.numpy(), self.clean.val.numpy()]))
+        return np.asarray([place[path] for path in self.material.images.table.paths], dtype=np.int64)
 
     @cached_property
     def out_of_fold(self) -> OutOfFold:
@@ -170,23 +173,88 @@ class Subject:
         """Returns the linear probe on the features of ``config``: fitted as training saw them, judged in eval mode."""
         features, material = self.material.features(config), self.material
         labels = material.train_labels.repeat(len(features.views))
-        train = torch.cat(features.views)
+        train = torch.cat([view[: material.n_train] for view in features.views])
         return fit_probe(train, labels, features.val, material.val_labels, len(material.classes))
 
+    @cached_property
+    def _rehearsals(self) -> Rehearsals:
+        return Rehearsals(self.material)
+
     def rehearse(self, config: ArmSettings, max_steps: int = LONG) -> Rehearsal:
-        """Trains the head of ``config`` on stored features.
+        """Trains the head of ``config`` on stored features, see :meth:`Rehearsals.whole`.
 
         Args:
             config: made from :attr:`frozen_config`.
-            max_steps: further epochs of the configuration are left out, but for the first three.
+            max_steps: at most, about.
         """
-        steps = math.ceil(self.material.n_train / config.data.batch_size)
-        epochs = min(config.trainer.max_epochs, max(3, max_steps // steps))
-        key = repr((config, epochs))
-        if key not in self._rehearsals:
-            features = self.material.features(config)
-            self._rehearsals[key] = rehearse(config, self.material, features, epochs)
-        return self._rehearsals[key]
+        return self._rehearsals.whole(config, max_steps)
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether a head that is trained anew on stored features, with the same settings, stands for the subject.
+
+        Else there is only what the net that was trained predicts for the validation images.
+        """
+        if self.kind == "run" and self.is_frozen:
+            return completed([], self.config, self.frozen_config) == []
+        return self.is_rehearsed
+
+    @cached_property
+    def parts(self) -> Parts:
+        """Which images measure what settings are worth: of training where a head stands for the subject, else of
+        validation.
+
+        Raises:
+            SeedsweepError: too few groups.
+        """
+        groups = [self.audited.groups[row] for row in self._rows]
+        divided = Parts.of_training if self.is_repeated else Parts.of_validation
+        return divided(self.material.labels.numpy(), self.material.n_train, groups)
+
+    def correct(self, config: ArmSettings) -> NDArray[np.float64]:
+        """Returns 1 for each image of :attr:`parts` that a head with these settings classifies correctly, else 0, [N].
+
+        Args:
+            config: made from :attr:`frozen_config`.
+
+        Raises:
+            SeedsweepError: too few groups.
+        """
+        return self._rehearsals.correct(config, self.parts)
+
+    @cached_property
+    def own_correct(self) -> NDArray[np.float64]:
+        """As :meth:`correct`, of the subject as it is.
+
+        Raises:
+            SeedsweepError: its predictions are not known.
+        """
+        if self.is_repeated:
+            return self.correct(self.frozen_config)
+        if self.val_predictions is None:
+            raise SeedsweepError("no predictions of this net are known.")
+        predicted, labels = self.val_predictions
+        if not np.array_equal(labels, self.labels("val")):
+            raise SeedsweepError("the run's predictions.csv lists other images.")
+        place = {row: number for number, row in enumerate(self.prepared.table.indices("val").tolist())}
+        judged = [place[row] for row in self._rows[self.parts.judged].tolist()]
+        return np.asarray((predicted == labels)[judged], dtype=np.float64)
+
+    def worth(self, config: ArmSettings) -> Interval | None:
+        """Returns what a head with these settings gains over the subject on unseen images; None: it can't be measured.
+
+        Args:
+            config: made from :attr:`frozen_config`.
+        """
+        try:
+            return self.parts.interval(self.correct(config) - self.own_correct)
+        except SeedsweepError:
+            return None
+
+    @cached_property
+    def probe_correct(self) -> NDArray[np.float64]:
+        """As :meth:`correct`, of the linear probe on :attr:`clean`."""
+        return probe_unseen(self.probe, self.clean.plain, self.material.labels, self.parts)
 
     @property
     def rehearsed(self) -> Rehearsal:

@@ -13,6 +13,7 @@ from types import ModuleType
 import jinja2
 from markupsafe import Markup, escape
 
+from seedsweep.diagnosis.finding import in_points
 from seedsweep.report import sections
 from seedsweep.report.blocks import Bar, Number, Section, Shade, percent
 from seedsweep.report.contents import CommandLineOf, Material, read_material
@@ -120,7 +121,14 @@ def page_environment() -> jinja2.Environment:
 def _render(folder: Path, title: str, kind: str, built: list[Section], template: str) -> str:
     """Returns the page of report.html or report.md; the verdict stands in its head."""
     environment = page_environment()
-    filters = {"breakable": _breakable, "cell": _cell, "fence": _fence, "line": _line, "percent": percent}
+    filters = {
+        "breakable": _breakable,
+        "cell": _cell,
+        "fence": _fence,
+        "in_points": in_points,
+        "line": _line,
+        "percent": percent,
+    }
     environment.filters |= filters | {"prose": _prose}
     verdict = next((section for section in built if section.name == "verdict"), None)
     return environment.get_template(template).render(

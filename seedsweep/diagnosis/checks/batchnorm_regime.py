@@ -9,7 +9,7 @@ import torch
 
 from seedsweep.batchnorm.policy import norm_layers
 from seedsweep.diagnosis.charts import finish, saved
-from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
+from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict, in_points
 from seedsweep.diagnosis.layers import Modes, Shifts, layer_shifts, two_modes
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.stored_features import EVAL_BATCH
@@ -17,6 +17,8 @@ from seedsweep.diagnosis.subject import Subject
 from seedsweep.drawing import TRAIN, TRAP, VAL, figure, tidy
 from seedsweep.models.called import batchnorm_called
 from seedsweep.models.classifier import Classifier
+from seedsweep.stats.interval import Interval
+from seedsweep.stats.pairs import compare
 
 CHECK = Check(
     "batchnorm",
@@ -65,18 +67,21 @@ def check(subject: Subject, folder: Path) -> Finding:
         }
     damage = None
     if config.batchnorm.training_statistics == "batch" and not config.batchnorm.train_affine:
-        in_train = subject.probe_on(apply(subject.frozen_config, ["preprocess=auto"])).acc
-        damage = subject.probe.acc - in_train
-        evidence |= {"probe_fitted_in_train_mode": in_train, "probe_fitted_in_eval_mode": subject.probe.acc}
+        in_train = subject.probe_on(apply(subject.frozen_config, ["preprocess=auto"]))
+        labels = material.val_labels.numpy()
+        damage = compare(subject.probe.predicted == labels, in_train.predicted == labels).difference
+        evidence |= {
+            "probe_fitted_in_train_mode": in_train.acc,
+            "probe_fitted_in_eval_mode": subject.probe.acc,
+        }
     verdict, sentence, remedy = _judge(subject, modes, damage)
     cost = None
-    if verdict is Verdict.FAULT and damage is None and subject.is_frozen and subject.val_acc is not None:
-        # the settings are as they should be: they are what a head is tried with
-        cost = subject.rehearsed.acc - subject.val_acc
+    if verdict is Verdict.FAULT and damage is None and subject.is_frozen and not remedy:
+        cost = subject.worth(subject.frozen_config)  # the settings are as they should be
     return CHECK.found(verdict, sentence, evidence, remedy, cost, _draw(shifts, modes, size, folder))
 
 
-def _judge(subject: Subject, modes: Modes | None, damage: float | None) -> tuple[Verdict, str, list[str]]:
+def _judge(subject: Subject, modes: Modes | None, damage: Interval | None) -> tuple[Verdict, str, list[str]]:
     policy, size = subject.config.batchnorm, subject.config.data.batch_size
     gap = modes.gap if modes else 0.0
     if damage is not None:
@@ -118,14 +123,16 @@ def _judge(subject: Subject, modes: Modes | None, damage: float | None) -> tuple
     return Verdict.FINE, "Training and inference normalise with the same stored statistics.", []
 
 
-def _of_frozen(subject: Subject, modes: Modes | None, damage: float) -> tuple[Verdict, str, list[str]]:
+def _of_frozen(subject: Subject, modes: Modes | None, damage: Interval) -> tuple[Verdict, str, list[str]]:
     """Judges a head that was trained on a frozen net's features under batch statistics."""
     size, gap = subject.config.data.batch_size, modes.gap if modes else 0.0
-    loses = f"linear probe fitted on such features loses {max(damage, 0) * 100:.0f} points at inference"
-    if max(gap, damage) < CLEAR:
+    loses = (
+        f"linear probe fitted on stored statistics beats one fitted on such features by {in_points(damage)}"
+    )
+    if max(gap, damage.value) < CLEAR:
         text = (
             f"BatchNorm normalises with batches of {size} in training and with stored statistics at "
-            f"inference; here it costs little (a {loses})."
+            f"inference. A {loses} on validation."
         )
         return Verdict.SUSPECT, text, ["batchnorm=inference"]
     seen = (
@@ -133,7 +140,7 @@ def _of_frozen(subject: Subject, modes: Modes | None, damage: float) -> tuple[Ve
     )
     text = (
         f"Training normalises with the statistics of {size} images, inference with the stored ones: the head "
-        f"learns on features that it never meets again. {seen}A {loses}."
+        f"learns on features that it never meets again. {seen}A {loses} on validation."
     )
     return Verdict.FAULT, text, ["batchnorm=inference"]
 

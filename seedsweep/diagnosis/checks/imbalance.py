@@ -12,8 +12,9 @@ from seedsweep.diagnosis.auditor import FEW, MOSTLY
 from seedsweep.diagnosis.charts import saved
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict, capital
 from seedsweep.diagnosis.probes import paired_error
+from seedsweep.diagnosis.rehearsals import QUICK
 from seedsweep.diagnosis.remedy import apply
-from seedsweep.diagnosis.subject import QUICK, Subject
+from seedsweep.diagnosis.subject import Subject
 from seedsweep.drawing import GREY, TRAP, VAL, figure, tidy
 from seedsweep.names import and_more
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from seedsweep.diagnosis.charts import finish, saved
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
-from seedsweep.diagnosis.probes import Rehearsal, paired_error
-from seedsweep.diagnosis.subject import QUICK, Subject
+from seedsweep.diagnosis.probes import paired_error
+from seedsweep.diagnosis.rehearsals import QUICK, Rehearsal
+from seedsweep.diagnosis.subject import Subject
 from seedsweep.drawing import GREY, TRAP, VAL, figure
 
 CHECK = Check(

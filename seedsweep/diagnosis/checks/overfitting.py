@@ -11,9 +11,10 @@ import torch
 from seedsweep.diagnosis.charts import finish, saved
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
 from seedsweep.diagnosis.probes import fit_probe, paired_error, standard_error
+from seedsweep.diagnosis.rehearsals import QUICK
 from seedsweep.diagnosis.remedy import apply, changes
 from seedsweep.diagnosis.stored_features import drawn_by_class
-from seedsweep.diagnosis.subject import QUICK, Subject
+from seedsweep.diagnosis.subject import Subject
 from seedsweep.drawing import GREY, TRAIN, VAL, figure
 
 CHECK = Check(

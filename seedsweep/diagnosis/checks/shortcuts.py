@@ -15,8 +15,8 @@ from sklearn.model_selection import cross_val_predict
 
 from seedsweep.diagnosis.charts import saved
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict, capital
+from seedsweep.diagnosis.folds import folds_of
 from seedsweep.diagnosis.image_cues import CueTable, Table, file_cues, pixel_cues
-from seedsweep.diagnosis.out_of_fold import folds_of
 from seedsweep.diagnosis.stored_features import EVAL_BATCH
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.drawing import INK, figure

@@ -13,8 +13,8 @@ from sklearn.model_selection import cross_val_predict
 
 from seedsweep.diagnosis.beside_training import FEWEST
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
+from seedsweep.diagnosis.folds import folds_of
 from seedsweep.diagnosis.nearness import Neighbours
-from seedsweep.diagnosis.out_of_fold import folds_of
 from seedsweep.diagnosis.part_of_training import Renaming, drawn_part, renamings, units_of
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.runs.csv_files import write_predictions
