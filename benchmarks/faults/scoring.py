@@ -115,7 +115,8 @@ def promises(part: list[tuple[Row, Scenario]]) -> str:
     if not rows:
         return "No remedy was tried."
     lines = [
-        "| remedies | runs | promise less gain on test, points | mean gain | inside the interval | with test's own noise |",
+        "| remedies | runs | promise less gain on test, points | mean gain | inside the interval | "
+        "with test's own noise |",
         "|---|---|---|---|---|---|",
     ]
     for title, advised in (("advised", True), ("tried, but not advised", False)):
