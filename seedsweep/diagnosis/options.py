@@ -12,10 +12,11 @@ from seedsweep.runs.record import divergence_of, read_metrics
 
 @dataclass
 class DiagnoseConfig:
-    """``task=diagnose``: what is examined; neither: the settings of the command line."""
+    """``task=diagnose``: what is examined; nothing given: the settings of the command line."""
 
     run: str | None = None  # folder of a finished run; its own settings count
     checkpoint: str | None = None  # a file
+    model: str | None = None  # FILE.onnx of any origin: how does it want its images?
     images: int = 1000  # of training, and of validation, that are looked at
 
     def __post_init__(self) -> None:

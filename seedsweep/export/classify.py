@@ -19,7 +19,7 @@ from seedsweep.data.checked import Facts, decide_ranges, look
 from seedsweep.data.image_formats import BadImageError
 from seedsweep.data.images import DEFAULT, Reading, empty_batch, read_image
 from seedsweep.data.threads import image_bar, in_threads, load_and_compute
-from seedsweep.data.value_ranges import log_range
+from seedsweep.data.value_ranges import Ranges, log_range
 from seedsweep.export.load import Trained
 from seedsweep.export.tables import Add
 from seedsweep.features.engines import Engine, build_engine
@@ -79,12 +79,12 @@ class Predictor:
         return probabilities.cpu().numpy()
 
 
-def reading_of(images: Sequence[Path], trained: Trained, gib: float, workers: int) -> Reading:
+def reading_of(images: Sequence[Path], known: Ranges, gib: float, workers: int) -> Reading:
     """Returns how images are read: as in training; of what was not met there, all files alike.
 
     Args:
         images: that are to be classified.
-        trained: tells how images of more than 8 bits were scaled.
+        known: how images of more than 8 bits were scaled in training.
         gib: GiB that one image may take.
         workers: threads; -1: one a core.
     """
@@ -94,12 +94,12 @@ def reading_of(images: Sequence[Path], trained: Trained, gib: float, workers: in
         facts[row] = look(images[row], gib, count=False)
 
     in_threads(one, range(len(images)), workers, "looking at files")
-    ranges = decide_ranges(images, facts, gib, workers, trained.ranges)
+    ranges = decide_ranges(images, facts, gib, workers, known)
     for kind, low, high in ranges.of:
         n = sum(each.kind == kind for each in facts)
-        if n and trained.ranges.get(kind) is None:
+        if n and known.get(kind) is None:
             log.warning(
-                "%d images have values of %s, and the checkpoint tells of none in training: by what these images hold, "
+                "%d images have values of %s, and the net tells of none in training: by what these images hold, "
                 "%g to %g become 0 to 255 in all of them", n, kind, low, high,
             )  # fmt: skip
         elif n:

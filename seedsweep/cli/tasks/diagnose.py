@@ -9,12 +9,13 @@ from seedsweep.cli.config.schema import Config
 from seedsweep.diagnosis.options import check_checkpoint, check_run
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
+from seedsweep.overrides import key_of
 
 log = logging.getLogger(__name__)
 
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
-    """Examines ``diagnose.run``, ``diagnose.checkpoint``, or the settings of the command line.
+    """Examines ``diagnose.run``, ``diagnose.checkpoint``, ``diagnose.model``, or the settings of the command line.
 
     Args:
         config: a run's own saved settings replace it, but for where images, cache and accelerator are, if given.
@@ -24,10 +25,14 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         SeedsweepError: no such run or checkpoint, or its images can't be had.
     """
     options = config.diagnose
-    if options.run is not None and options.checkpoint is not None:
-        raise SeedsweepError(
-            "diagnose.run and diagnose.checkpoint are two things to examine: give one of them."
-        )
+    given = [
+        f"diagnose.{name}" for name in ("run", "checkpoint", "model") if getattr(options, name) is not None
+    ]
+    if len(given) > 1:
+        raise SeedsweepError(f"{' and '.join(given)} are {len(given)} things to examine: give one of them.")
+    if options.model is not None:
+        _examine_deployed(config, path_of(options.model), folder)
+        return
     if options.run is not None:
         check_run(path_of(options.run))
     if options.checkpoint is not None:
@@ -71,3 +76,22 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         log.info("labels in doubt, to look through in a browser -> %s", page)
     if options.run is not None and config.report.write and (report := write_at_end(where, command_line_of)):
         log.info("report     %s", report)  # that the run wrote at its end, now with the diagnosis in it
+
+
+def _examine_deployed(config: Config, path: Path, folder: Path) -> None:
+    """Examines an ONNX file on the images of ``data``, fed as ``preprocess`` says if that was given."""
+    from seedsweep.cli.config.compose import command_line_here
+    from seedsweep.data.labelled import find_labelled
+    from seedsweep.diagnosis.deployed import diagnose_deployed
+    from seedsweep.diagnosis.feeding import fed_as_set
+    from seedsweep.diagnosis.headline import show
+    from seedsweep.diagnosis.onnx_file import open_onnx
+
+    model = open_onnx(path)
+    images = find_labelled(config.data, config.cache_dir)
+    line = command_line_here()
+    is_said = any(key_of(word).split(".")[0] == "preprocess" for word in (line.overrides if line else []))
+    size = (config.data.image_size[0], config.data.image_size[1])
+    fed = fed_as_set(model, config.preprocess if is_said else None, size)
+    log.info("%s: fed with images %s, %s; others are tried", path, fed.inputs, fed.frame)
+    show(diagnose_deployed(model, images, fed, folder, config.diagnose.images, config.data.image_gib), folder)

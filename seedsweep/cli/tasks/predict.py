@@ -51,7 +51,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     log.info("%s: %s", checkpoint, trained.described)
     trained = at_temperature(trained, config.predict.temperature, "predict.temperature")
     log_left_out(walked.left_out)
-    how = classify.reading_of(images, trained, config.data.image_gib, config.data.workers)
+    how = classify.reading_of(images, trained.ranges, config.data.image_gib, config.data.workers)
     predictor = classify.Predictor(trained, config.features, device_of(config))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

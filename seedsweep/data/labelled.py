@@ -1,0 +1,85 @@
+"""Labelled images as they are, without a split: to judge a net that is trained already."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from seedsweep.data.demo import ensure_demo
+from seedsweep.data.folder import Found, check_root, scan_folder
+from seedsweep.data.group_file import read_groups
+from seedsweep.data.listed import read_listed
+from seedsweep.data.options import DataConfig
+from seedsweep.data.split import groups_of
+from seedsweep.data.walk import LeftOut
+from seedsweep.errors import SeedsweepError
+from seedsweep.names import path_of, printable, some
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """N images and what they are called.
+
+    Attributes:
+        root: that they lie below.
+        paths: [N].
+        names: [N] of their classes.
+        groups: [N] names of what belongs together; None: nothing tells.
+        left_out: files that are not used.
+    """
+
+    root: Path
+    paths: list[Path]
+    names: list[str]
+    groups: list[str] | None
+    left_out: list[LeftOut]
+
+    def refuse_unknown(self, classes: Sequence[str], who: str) -> None:
+        """Raises SeedsweepError where an image is of a class that ``who`` does not know."""
+        counts = Counter(self.names)
+        if unknown := sorted(set(counts) - set(classes)):
+            n = sum(counts[name] for name in unknown)
+            raise SeedsweepError(
+                f"{n} of {len(self.names)} images of {printable(str(self.root))} are of classes that {who} does not "
+                f"know ({some(unknown, 6)}); it knows {some(classes, 12)}: rename those folders, or leave them out."
+            )
+
+
+def find_labelled(config: DataConfig, cache_dir: Path) -> Labelled:
+    """Finds the images of ``data.root`` (or ``data.file``) by class; those of all splits, where they lie in splits.
+
+    Args:
+        config: name, root, file, group and group_regex are read.
+        cache_dir: where the demo photographs are drawn.
+
+    Raises:
+        SeedsweepError: no folder, no images in class folders, or a mistake in a file that lists them.
+    """
+    check_root(config)
+    if config.root is None:
+        root = ensure_demo(cache_dir, config.demo.n_images, config.demo.seed)
+    else:
+        root = path_of(config.root).resolve()
+    left_out: list[LeftOut] = []
+    listed = read_listed(config.file, root) if config.file else None
+    if listed is None:
+        scan = scan_folder(root)
+        found, left_out = scan.found, scan.left_out
+    else:
+        found = [Found(Path(root, row.path), row.label, row.split or None) for row in listed]
+    if splits := sorted({each.split for each in found if each.split}):
+        log.info("images of all splits (%s) are taken together", ", ".join(splits))
+    paths = [each.path for each in found]
+    groups = None
+    if config.group is not None:
+        groups = read_groups(config.group, root, paths)
+    elif config.group_regex is not None:
+        groups = groups_of(paths, config.group_regex)
+    elif listed and any(row.group for row in listed):
+        groups = [row.group or row.path for row in listed]
+    return Labelled(root, paths, [each.label for each in found], groups, left_out)
