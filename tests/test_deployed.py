@@ -18,6 +18,7 @@ from seedsweep.diagnosis.finding import Diagnosis, Verdict
 from seedsweep.diagnosis.onnx_file import open_onnx
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.options import PreprocessConfig
+from seedsweep.stats.interval import Interval
 
 COLOURS = {"blue": (60, 60, 200), "green": (60, 200, 60), "red": (200, 60, 60), "yellow": (200, 200, 60)}
 N = 30  # images a class
@@ -72,8 +73,8 @@ def examined(path: Path, root: Path, said: Feeding, into: Path) -> Diagnosis:
     return found
 
 
-def faults(found: Diagnosis) -> dict[str, tuple[float, str]]:
-    return {f.check: (f.cost or 0.0, f.sentence) for f in found.findings if f.verdict is Verdict.FAULT}
+def faults(found: Diagnosis) -> dict[str, tuple[Interval | None, str]]:
+    return {f.check: (f.cost, f.sentence) for f in found.findings if f.verdict is Verdict.FAULT}
 
 
 def test_a_model_fed_as_it_wants_has_no_fault(folder: Path, tmp_path: Path) -> None:
@@ -100,8 +101,8 @@ def test_each_mismatch_is_named_with_its_cost(folder: Path, tmp_path: Path) -> N
     assert found.numbers["mended"] > 0.9 > 0.5 > found.numbers["val_acc"]
     for each in found.findings:
         assert each.cost is not None
-        assert each.evidence["cost_low"] < each.cost < each.evidence["cost_high"]
-        assert each.cost > 0.1
+        assert each.cost.low < each.cost.value < each.cost.high
+        assert each.cost.value > 0.1
 
 
 def test_a_model_that_knows_nothing_is_not_explained(folder: Path, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def diagnose_deployed(
         _finding(check, seen, said, parts.get(check.name), costs.get(check.name), helpless=helpless)
         for check in (INPUTS, FRAMING, CLASSES)
     ]
-    ranked = sorted(findings, key=lambda each: (each.verdict.rank, -(each.cost or 0.0)))
+    ranked = sorted(findings, key=lambda each: (each.verdict.rank, -(each.cost.value if each.cost else 0.0)))
     numbers = {
         "val_acc": float((base == seen.labels).mean()),
         "mended": float(full[~seen.choose].mean()),
@@ -247,7 +247,7 @@ def _finding(
         now = said.inputs if check is INPUTS else said.frame
         return check.found(Verdict.FINE, f"{capital(now)}: nothing else that was tried {better}", evidence)
     gain = cost.difference
-    evidence |= {"cost_low": gain.low, "cost_high": gain.high, "judged_on": int((~seen.choose).sum())}
+    evidence["judged_on"] = int((~seen.choose).sum())
     points = f"{gain.value * 100:.0f} points ({gain.low * 100:.0f} to {gain.high * 100:.0f})"
     if check is CLASSES:
         told = [f"{seen.names[output]} means {seen.names[labelled]}" for labelled, output in part]
@@ -255,10 +255,10 @@ def _finding(
         text = (
             f"The model's outputs are in another order than {by}: {and_more(told, 6)}. That costs {points}."
         )
-        return check.found(Verdict.FAULT, text, evidence, cost=gain.value)
+        return check.found(Verdict.FAULT, text, evidence, cost=gain)
     now, other = (said.inputs, part.inputs) if check is INPUTS else (said.frame, part.frame)
     text = f"The model wants images {other}. Images {now} cost {points}."
-    return check.found(Verdict.FAULT, text, evidence, cost=gain.value)
+    return check.found(Verdict.FAULT, text, evidence, cost=gain)
 
 
 def _headline(
