@@ -3,6 +3,7 @@
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,9 +25,13 @@ from torch.optim.lr_scheduler import (
 from seedsweep.cli.main import main
 from seedsweep.data.epoch import epoch_order, epoch_seed
 from seedsweep.errors import SeedsweepError
+from seedsweep.models.checkpoint import read_checkpoint
+from seedsweep.runs.csv_files import read_history
+from seedsweep.training import online
 from seedsweep.training.assemble import backbone_as_set
 from seedsweep.training.heads import HeadFit, HeadSchedule
 from seedsweep.training.module import ArmModule
+from seedsweep.training.online import probe_accuracies
 from seedsweep.training.optimiser import LearningRates, build_optimizer, parameter_groups
 from seedsweep.training.options import OptimConfig
 from seedsweep.training.run import train
@@ -179,3 +184,65 @@ def test_the_head_that_is_trained_first_is_that_of_the_frozen_arm(
 def test_nesterov_needs_a_momentum() -> None:
     with pytest.raises(SeedsweepError, match="above 0"):
         OptimConfig("sgd", momentum=0.0, nesterov=True)
+
+
+EMA = [
+    "+experiment=finetune_bn", "optim.lr=1e-2", "trainer.ema=0.9", "trainer.max_epochs=2", "trainer.patience=0",
+]  # fmt: skip
+
+
+def test_the_weights_that_are_kept_are_the_moving_average(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+    probed: list[torch.Tensor] = []
+
+    def note(self: ArmModule, *_: object) -> None:
+        seen.append({key: value.detach().clone() for key, value in self.classifier.state_dict().items()})
+
+    def probe(module: ArmModule, *rest: Any) -> dict[str, float]:
+        probed.append(module.classifier.head.state_dict()["0.weight"].clone())
+        return probe_accuracies(module, *rest)
+
+    monkeypatch.setattr(ArmModule, "on_train_batch_end", note)
+    monkeypatch.setattr(online, "probe_accuracies", probe)
+    made = train(config_of(*EMA, *tiny_net(), *SMALL), tmp_path / "run")
+    assert made["switches"]["trainer"]["ema"] == 0.9
+    last = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["state_dict"]
+    layers = [next(k for k in seen[0] if k.endswith(end)) for end in ("running_mean", "conv1.0.weight")]
+    for key in ("head.0.weight", *layers):
+        average = seen[0][key].double()
+        for n, state in enumerate(seen[1:], 1):
+            decay = min(0.9, (1 + n) / (10 + n))
+            average = decay * average + (1 - decay) * state[key]
+        torch.testing.assert_close(last[f"classifier.{key}"].double(), average, rtol=1e-3, atol=1e-5)
+        assert not torch.allclose(last[f"classifier.{key}"], seen[-1][key])
+    rows = read_history(tmp_path / "run" / "history.csv")
+    assert made["val"]["acc"] == max(
+        row["val/acc"] for row in rows
+    )  # the net that was validated is the one kept
+    torch.testing.assert_close(probed[-1], last["classifier.head.0.weight"])  # bn_gap is the average's, too
+
+
+@pytest.mark.slow
+def test_a_moving_average_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(*EMA, *tiny_net(), *SMALL)
+    train(config, tmp_path / "whole")
+    step = ArmModule.training_step
+
+    def interrupted(self: ArmModule, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        if self.current_epoch == 1:
+            raise KeyboardInterrupt
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ArmModule, "training_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "parts")
+    train(config, tmp_path / "parts", resume=True)
+    states = [
+        read_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt")["state_dict"]
+        for name in ("whole", "parts")
+    ]
+    for key, value in states[0].items():
+        torch.testing.assert_close(value, states[1][key])

@@ -30,6 +30,7 @@ def refusal_of_idle(given: Collection[str], configs: Sequence[ArmSettings]) -> s
         "optim.head_lr": (trains_backbone, frozen),
         "optim.layer_decay": (trains_backbone, frozen),
         "trainer.head_epochs": (trains_backbone, frozen),
+        "trainer.ema": (trains_backbone, frozen),
     }
     idle = (f"{key} is given, but {why}." for key, (used, why) in uses.items() if key in given and not used)
     return next(idle, None)

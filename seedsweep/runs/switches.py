@@ -142,6 +142,7 @@ class TrainerSwitches:
     accelerator: str
     channels_last: bool
     head_epochs: int = 0
+    ema: float = 0.0
 
 
 @dataclass(frozen=True)

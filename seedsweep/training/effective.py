@@ -70,6 +70,7 @@ def effective(config: ArmSettings, built: BuiltModel) -> Switches:
             trainer.accelerator,
             trainer.channels_last,
             trainer.head_epochs,
+            trainer.ema,
         ),
     )
 

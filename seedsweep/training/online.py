@@ -12,6 +12,7 @@ import logging
 import signal
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from seedsweep.data.manifest import ImageTable
 from seedsweep.errors import DivergedError, SeedsweepError
 from seedsweep.models.checkpoint import BEST, PREVIOUS
 from seedsweep.training.assemble import device_of
+from seedsweep.training.averaging import MovingAverage
 from seedsweep.training.checkpoints import CheckpointFiles, KeepBestAndLast, checkpoint_to_resume, read_best
 from seedsweep.training.module import ArmModule, predict
 from seedsweep.training.options import ArmSettings
@@ -119,15 +121,19 @@ def _accuracy(module: ArmModule, images: ImageDataModule, rows: Tensor, batch_si
 class ProbeCallback(pl.Callback):
     """Adds the probe's figures to ``module.epoch_metrics`` at the end of every training epoch."""
 
-    def __init__(self, images: ImageDataModule, rows: Tensor, batch_size: int) -> None:
+    def __init__(
+        self, images: ImageDataModule, rows: Tensor, batch_size: int, average: MovingAverage | None = None
+    ) -> None:
         self.images = images
         self.rows = rows
         self.batch_size = batch_size
+        self.average = average
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measures; the callbacks after this one write the figures down."""
         assert isinstance(pl_module, ArmModule)
-        figures = probe_accuracies(pl_module, self.images, self.rows, self.batch_size)
+        with self.average.in_place(pl_module) if self.average else nullcontext():
+            figures = probe_accuracies(pl_module, self.images, self.rows, self.batch_size)
         metrics = pl_module.epoch_metrics
         metrics.update(figures)
         metrics["gap/generalisation"] = figures["train_images/acc_eval_mode"] - metrics["val/acc"]
@@ -136,7 +142,9 @@ class ProbeCallback(pl.Callback):
 def _callbacks(config: ArmSettings, images: ImageDataModule, recorder: Recorder) -> list[Callback]:
     """Returns the callbacks in the order they must act: probe, record, stop, save."""
     rows = probe_rows(images.prepared.table, config.trainer.probe_images, config.data.split_seed)
-    callbacks: list[Callback] = [_OwnSignals(), ProbeCallback(images, rows, config.data.batch_size), recorder]
+    average = MovingAverage(config.trainer.ema) if config.trainer.ema else None
+    probe = ProbeCallback(images, rows, config.data.batch_size, average)
+    callbacks: list[Callback] = [_OwnSignals(), *([average] if average else []), probe, recorder]
     if config.trainer.patience:
         stop = EarlyStopping(
             "val/acc", mode="max", patience=config.trainer.patience, check_on_train_epoch_end=True

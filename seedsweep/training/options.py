@@ -69,6 +69,9 @@ class TrainerConfig:
 
     max_epochs: int = 25  # passes over the training images, at most
     head_epochs: int = 0  # in which the head alone is trained first, on stored features; then comes the rest
+    ema: float = (
+        0.0  # what is kept is an average of the weights, of which a step leaves this share; 0: no average
+    )
     patience: int = 10  # epochs without a better val acc before stopping; 0: never stop early
     accelerator: str = "auto"  # what computes; auto takes a GPU where there is one
     precision: str = "32-true"  # of the arithmetic, where images pass the net in each epoch
@@ -79,6 +82,7 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         at_least("trainer.max_epochs", self.max_epochs, 1, MOST_EPOCHS)
         at_least("trainer.head_epochs", self.head_epochs, 0, MOST_EPOCHS)
+        between("trainer.ema", self.ema, 0, 0.99999)
         at_least("trainer.patience", self.patience, 0, MOST_EPOCHS)
         one_of("trainer.accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
         one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "16-mixed"))
