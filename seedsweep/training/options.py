@@ -69,9 +69,8 @@ class TrainerConfig:
 
     max_epochs: int = 25  # passes over the training images, at most
     head_epochs: int = 0  # in which the head alone is trained first, on stored features; then comes the rest
-    ema: float = (
-        0.0  # what is kept is an average of the weights, of which a step leaves this share; 0: no average
-    )
+    # weights are kept as a moving average, of which a step leaves this share as it was; 0: no average
+    ema: float = 0.0
     patience: int = 10  # epochs without a better val acc before stopping; 0: never stop early
     accelerator: str = "auto"  # what computes; auto takes a GPU where there is one
     precision: str = "32-true"  # of the arithmetic, where images pass the net in each epoch
