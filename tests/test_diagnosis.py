@@ -1,7 +1,9 @@
 """Planted faults are named first, together they are all named, and a healthy net is called healthy."""
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from seedsweep.diagnosis.checks.learning_rate import history_kind
 from seedsweep.diagnosis.checks.overfitting import onset_of
 from seedsweep.diagnosis.checks.scaling import Affine, expected_affine, pixel_kind, scaling_kind
 from seedsweep.diagnosis.costs import shapley
-from seedsweep.diagnosis.finding import Diagnosis, Finding, Verdict
+from seedsweep.diagnosis.finding import Check, Diagnosis, Finding, Verdict
 from seedsweep.diagnosis.layers import layer_shifts
 from seedsweep.diagnosis.opening import of_checkpoint, of_plan, of_run
 from seedsweep.diagnosis.probes import STRENGTHS, fit_probe
@@ -157,6 +159,54 @@ def test_a_finished_run(
     assert "batchnorm=inference" not in out
     assert "BatchNorm regime" in out
     assert causes[0].evidence["policy"] == "batch_stats"
+
+
+def test_a_grid_is_diagnosed_arm_by_arm(
+    run_folder: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """The trap and its copy without a checkpoint are behind an arm that is always right: one report, and status 2."""
+    check = Check("stub", "A stub", 30, "nothing")
+    found = check.found(Verdict.FAULT, "Found.", remedy=["backbone.freeze=false"])
+    monkeypatch.setattr(run, "found_checks", lambda: [SimpleNamespace(CHECK=check, check=lambda *_: found)])
+    for name in ("0_good", "1_trap", "2_lost"):
+        shutil.copytree(run_folder, f"grid/{name}", ignore=shutil.ignore_patterns("diagnosis"))
+        path = Path(f"grid/{name}/metrics.json")
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"label": name[2:]}))
+    head, *rows = Path("grid/0_good/predictions.csv").read_text().splitlines()
+    right = [[*cells[:3], cells[2], *cells[4:]] for cells in (row.split(",") for row in rows)]
+    Path("grid/0_good/predictions.csv").write_text("\n".join([head, *map(",".join, right)]))
+    perfect = {"loss": 0.1, "acc": 1.0, "macro_f1": 1.0, "per_class_recall": {}}
+    path = Path("grid/0_good/metrics.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"val": perfect}))
+    Path("grid/2_lost/checkpoints/best.ckpt").unlink()
+    assert main(["task=diagnose", "diagnose.run=grid", "diagnose.images=100"]) == 2
+    said = capsys.readouterr()
+    assert "1 of 2 arms could not be examined: lost (diagnose.run=" in said.err
+    assert not Path("grid/0_good/diagnosis").exists()
+    assert said.out.index("what is at fault") < said.out.index("trap, seed 1: ")
+    report = Path("grid/report.md").read_text().replace("\\", "")
+    assert "| trap | A stub | backbone.freeze=false |" in report
+    assert report.count("## Diagnosis of trap") == 1
+    for name in ("1_trap", "2_lost"):
+        shutil.rmtree(f"grid/{name}")
+    assert main(["task=diagnose", "diagnose.run=grid"]) == 2
+    assert "no arm is behind the best beyond chance: diagnose.arms=all" in capsys.readouterr().err
+
+
+def test_settings_leave_a_page(in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
+    modules = [module for module in found_checks() if module.CHECK.name == "data_files"]
+    monkeypatch.setattr(run, "found_checks", lambda: modules)
+    small = [*SMALL[:-1], "data.demo.n_images=70", "+experiment=frozen_bn", "hydra.run.dir=plan"]
+    assert main(["task=diagnose", *[each for each in small if each != SMALL[1]]]) == 0
+    page = Path("plan/report.md").read_text()
+    assert page.startswith("# frozen\\_bn\n")
+    assert (
+        page.index("## Verdict")
+        < page.index("within reach")
+        < page.index("## Diagnosis")
+        < page.index("n_images: 70")
+    )
+    assert "Image files" in Path("plan/report.html").read_text()
 
 
 def test_a_checkpoint_tells_the_fault_without_its_settings(run_folder: Path, tmp_path: Path):

@@ -130,6 +130,7 @@ def test_a_grid_ends_with_a_sentence_for_each_arm_behind(
         for seed in (1, 2):
             write_run(tmp_path / f"{label}_{seed}", label, seed, right)
     by_heart(tmp_path / "bad_1")
+    nothing(tmp_path / "bad_1")
     for seed in (1, 2):
         amend(
             tmp_path / f"burst_{seed}",
@@ -149,3 +150,4 @@ def test_a_grid_ends_with_a_sentence_for_each_arm_behind(
         assert said in printed
         assert said in report
     assert "as_good is" not in printed
+    assert f"task=diagnose diagnose.run={tmp_path} dashboard" in printed

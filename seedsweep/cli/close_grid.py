@@ -13,7 +13,7 @@ from seedsweep.errors import DamagedError
 from seedsweep.report.grid_results import draw_comparison, print_table, write_results_csv
 from seedsweep.report.ladder_files import close_ladder
 from seedsweep.report.studies_table import print_studies, read_results, write_studies_csv
-from seedsweep.report.why_behind import why_behind
+from seedsweep.report.why_behind import WhyBehind, why_behind
 from seedsweep.runs import jobs as record
 from seedsweep.runs.command import command, shown
 from seedsweep.runs.grid import arms, collect, job_number
@@ -42,17 +42,22 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     diverged = sum(result.is_diverged for result in results)
     also = f", {diverged} diverged" if diverged else ""
     console.print(f"\n{jobs.headline(finished, 'run', 'runs')}{also}\n")
+    told: list[WhyBehind] = []
     if rows:
         write_results_csv(results, folder / "results.csv", rows)
         draw_comparison(rows, folder / "comparison.png")
         print_table(rows, console)
-        for each in why_behind(rows, results):
+        told = why_behind(rows, results)
+        for each in told:
             console.print(f"\n{each.text.replace('`', '')}", soft_wrap=True, markup=False)
     ladder = close_ladder(folder, results, console)
     # a failure may stand beside a result: the folder of another run was in the way
     in_table = {result.folder.name for result in results if not result.is_finished}
     jobs.print_failures(console, in_table, stopped)
     jobs.print_results(console, ("results.csv", "comparison.png", *ladder) if rows else (), stopped)
+    if any(each.can_be_examined for each in told):
+        line = command("task=diagnose", ("diagnose.run", shown(folder)))
+        console.print(f"why        {line}", soft_wrap=True, markup=False)
     dashboard = command("task=dashboard", ("dashboard.dir", shown(folder)))
     console.print(f"dashboard  {dashboard}", soft_wrap=True, markup=False)
     return jobs.missing + diverged

@@ -129,16 +129,9 @@ class Material:
     @cached_property
     def diagnosed(self) -> list[Diagnosed]:
         """Every diagnosis with findings: of the folder itself, then of its runs."""
-        runs = [(run.label, run.folder) for run in self.runs if run.folder != self.folder]
-        found = []
-        for label, folder in [("", self.folder), *runs]:
-            content = _read(folder / "diagnosis" / "diagnosis.json", "a diagnosis")
-            if findings := _findings(content):
-                headline = str(content.get("headline") or "")
-                found.append(
-                    Diagnosed(label, folder / "diagnosis", headline, findings, content.get("picture"))
-                )
-        return found
+        runs = [(run.label, run.folder) for run in self.jobs or self.runs if run.folder != self.folder]
+        found = (read_diagnosis(folder / "diagnosis", label) for label, folder in [("", self.folder), *runs])
+        return [each for each in found if each is not None]
 
 
 def read_material(
@@ -202,6 +195,18 @@ def _read(path: Path, what: str) -> dict[str, Any]:
     except DamagedError as error:
         log.warning("the report goes without %s: %s", what, error)
         return {}
+
+
+def read_diagnosis(folder: Path, label: str = "") -> Diagnosed | None:
+    """Reads a diagnosis; None if there is none with findings.
+
+    Args:
+        folder: of diagnosis.json.
+        label: of the arm.
+    """
+    content = _read(folder / "diagnosis.json", "a diagnosis")
+    findings, headline = _findings(content), str(content.get("headline") or "")
+    return Diagnosed(label, folder, headline, findings, content.get("picture")) if findings else None
 
 
 def _findings(content: dict[str, Any]) -> list[Finding]:

@@ -21,9 +21,7 @@ from seedsweep.runs.grid import GAP, ArmRow, against, by_data, median_run, setti
 from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.switches import Switches
 
-PRIOR = (
-    0.95  # of the loss of known class frequencies: a training loss that never fell below it shows no learning
-)
+PRIOR = 0.95  # of the loss of known class frequencies: losses above it show no learning
 ONE_CLASS = 0.98  # share of the validation images that are answered with one class
 SCALED = 20.0  # times as far apart or as near are black and white where inputs are scaled otherwise
 LEARNED = 0.9  # training accuracy from which on more epochs teach little
@@ -44,20 +42,17 @@ class WhyBehind:
     """What is told of one arm.
 
     Attributes:
-        row: the arm.
         run: whose numbers are told: its median run.
         text: sentences; settings and commands stand between backticks.
     """
 
-    row: ArmRow
     run: RunResult
     text: str
 
-
-def is_behind(row: ArmRow) -> bool:
-    """Says whether an arm is worse than the best of its images beyond chance."""
-    found = row.standing
-    return found is not None and found.same is False and found.behind is not None and found.p is not None
+    @property
+    def can_be_examined(self) -> bool:
+        """Whether ``task=diagnose`` finds what it needs."""
+        return bool(_deciding(self.run))
 
 
 def why_behind(rows: list[ArmRow], results: Iterable[RunResult]) -> list[WhyBehind]:
@@ -69,19 +64,13 @@ def why_behind(rows: list[ArmRow], results: Iterable[RunResult]) -> list[WhyBehi
     """
     told = []
     for group in by_data(rows):
-        runs = {row.label: _runs(row, results) for row in group}
+        runs = {row.label: row.of(results) for row in group}
         for row in group:
-            if is_behind(row):
+            if row.is_behind:
                 told.append(_of_row(row, group, runs))
             elif row.diverged and runs[row.label]:
                 told.append(_of_diverged(row, runs[row.label]))
     return told
-
-
-def _runs(row: ArmRow, results: Iterable[RunResult]) -> list[RunResult]:
-    """Returns the runs of an arm that finished, or diverged, on the images of its row."""
-    ended = (run for run in results if run.is_finished or run.is_diverged)
-    return [run for run in ended if (run.label, run.held_out) == (row.label, row.held_out)]
 
 
 def _of_row(row: ArmRow, group: list[ArmRow], runs: dict[str, list[RunResult]]) -> WhyBehind:
@@ -102,7 +91,7 @@ def _of_row(row: ArmRow, group: list[ArmRow], runs: dict[str, list[RunResult]]) 
     if not alone and not is_trapped(case.run):
         command = _deciding(case.run)
         parts.append(f"The records don't prove the reason{f'; to find it: `{command}`' if command else ''}.")
-    return WhyBehind(row, case.run, " ".join(parts))
+    return WhyBehind(case.run, " ".join(parts))
 
 
 def _of_diverged(row: ArmRow, runs: list[RunResult]) -> WhyBehind:
@@ -114,7 +103,7 @@ def _of_diverged(row: ArmRow, runs: list[RunResult]) -> WhyBehind:
         parts.append(
             f"A smaller `optim.lr` than {run.switches.optim.lr:g} would tell whether the rate is why."
         )
-    return WhyBehind(row, run, " ".join(parts))
+    return WhyBehind(run, " ".join(parts))
 
 
 def _deciding(run: RunResult) -> str:

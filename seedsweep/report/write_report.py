@@ -92,13 +92,13 @@ def build(material: Material) -> list[Section]:
     built = []
     for module in found_sections():
         try:
-            section = module.section(material)
+            made = module.section(material)
         except Exception as error:
             name = module.__name__.rpartition(".")[2]
             log.warning("the report goes without its section %s: %s", name, _first_line(error))
             log.debug("", exc_info=True)
         else:
-            built += [section] if section is not None else []
+            built += made if isinstance(made, list) else [made] if made is not None else []
     return built
 
 

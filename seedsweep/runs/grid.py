@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -67,6 +68,16 @@ class ArmRow:
     def why_none(self) -> str:
         """What tables show in place of the mean of an arm without one."""
         return self.diverged[0][1].partition(":")[0] if self.diverged else "failed"
+
+    def of(self, results: Iterable[RunResult]) -> list[RunResult]:
+        """Returns those of ``results`` that are its runs: they finished, or diverged, on the row's images."""
+        ended = (run for run in results if run.is_finished or run.is_diverged)
+        return [run for run in ended if (run.label, run.held_out) == (self.label, self.held_out)]
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it is worse than the best of its images beyond chance."""
+        return self.standing is not None and self.standing.same is False
 
     @property
     def mean(self) -> float | None:

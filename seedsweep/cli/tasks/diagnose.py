@@ -1,4 +1,4 @@
-"""``task=diagnose``: why does a run, a checkpoint, or a plan fail?"""
+"""``task=diagnose``: why does a run, an arm of a grid, a checkpoint, or a plan fail?"""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from seedsweep.cli.config.schema import Config
+from seedsweep.cli.grid_diagnosis import diagnose_grid, runs_of_grid
 from seedsweep.diagnosis.options import check_checkpoint, check_run
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
@@ -22,7 +23,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         folder: of this job; the diagnosis of a run goes into the run's ``diagnosis/``.
 
     Raises:
-        SeedsweepError: no such run or checkpoint, or its images can't be had.
+        SeedsweepError: no such run or checkpoint, or its images can't be had; of a grid, some arm's.
     """
     options = config.diagnose
     given = [
@@ -33,7 +34,8 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     if options.model is not None:
         _examine_deployed(config, path_of(options.model), folder)
         return
-    if options.run is not None:
+    runs = None
+    if options.run is not None and (runs := runs_of_grid(path_of(options.run), options.arms)) is None:
         check_run(path_of(options.run))
     if options.checkpoint is not None:
         check_checkpoint(path_of(options.checkpoint))
@@ -41,10 +43,12 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.cli.config.compose import command_line_here, command_line_of
     from seedsweep.diagnosis import opening
     from seedsweep.diagnosis.checks.label_errors import FILE
+    from seedsweep.diagnosis.finding import Diagnosis
     from seedsweep.diagnosis.headline import show
     from seedsweep.diagnosis.in_doubt import in_doubt
     from seedsweep.diagnosis.keras_model import of_keras
     from seedsweep.diagnosis.run_checks import diagnose
+    from seedsweep.diagnosis.subject import Subject
     from seedsweep.models.input_scaling import flush_denormals
     from seedsweep.models.keras_file import is_keras  # torch takes seconds
     from seedsweep.report.review import write_review
@@ -53,11 +57,32 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     flush_denormals()
     line = command_line_here()
     here = opening.local_settings(config, line.overrides if line else [])
-    if options.run is not None:
-        where = path_of(options.run)
+
+    def examined(subject: Subject, where: Path) -> Diagnosis:
+        found = diagnose(subject, where)
+        page = write_review(
+            subject.prepared, in_doubt(subject), where, earlier=subject.corrections, lists=FILE
+        )
+        if page:
+            log.info("labels in doubt, to look through in a browser -> %s", page)
+        return found
+
+    def of_run(where: Path) -> Diagnosis:
         subject = opening.of_run(where, options.images, here, command_line_of(where))
-        folder = where / "diagnosis"
-    elif options.checkpoint is not None and is_keras(path_of(options.checkpoint)):
+        return examined(subject, where / "diagnosis")
+
+    if options.run is not None:
+        where, refused = path_of(options.run), ""
+        if runs is not None:
+            refused = diagnose_grid(runs, of_run)
+        else:
+            show(of_run(where), where / "diagnosis")
+        if config.report.write and (report := write_at_end(where, command_line_of)):
+            log.info("report     %s", report)  # the one written at its end, now with the diagnosis in it
+        if refused:
+            raise SeedsweepError(refused)
+        return
+    if options.checkpoint is not None and is_keras(path_of(options.checkpoint)):
         subject = of_keras(path_of(options.checkpoint), config, options.images)
     elif options.checkpoint is not None:
         path = path_of(options.checkpoint)
@@ -69,13 +94,11 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
             config.data.root or f"data={config.data.name}",
         )
         subject = opening.of_plan(config, options.images, line)
-    diagnosis = diagnose(subject, folder)
-    page = write_review(subject.prepared, in_doubt(subject), folder, earlier=subject.corrections, lists=FILE)
-    show(diagnosis, folder)
-    if page:
-        log.info("labels in doubt, to look through in a browser -> %s", page)
-    if options.run is not None and config.report.write and (report := write_at_end(where, command_line_of)):
-        log.info("report     %s", report)  # that the run wrote at its end, now with the diagnosis in it
+    show(examined(subject, folder), folder)
+    what = (
+        (path_of(options.checkpoint).name, "checkpoint") if options.checkpoint else (label, "set of settings")
+    )
+    _write_page(config, folder, *what)
 
 
 def _examine_deployed(config: Config, path: Path, folder: Path) -> None:
@@ -95,3 +118,12 @@ def _examine_deployed(config: Config, path: Path, folder: Path) -> None:
     fed = fed_as_set(model, config.preprocess if is_said else None, size)
     log.info("%s: fed with images %s, %s; others are tried", path, fed.inputs, fed.frame)
     show(diagnose_deployed(model, images, fed, folder, config.diagnose.images, config.data.image_gib), folder)
+    _write_page(config, folder, path.name, "deployed model")
+
+
+def _write_page(config: Config, folder: Path, title: str, what: str) -> None:
+    """Writes the report of a diagnosis that belongs to no run."""
+    from seedsweep.report.diagnosis_page import write_diagnosis_page
+
+    if config.report.write:
+        log.info("report     %s", write_diagnosis_page(folder, title, what))

@@ -1,33 +1,63 @@
-"""What the diagnosis found, where there is one."""
+"""What the diagnosis found, where there is one; of a sweep a table of all diagnosed arms, then a section for each."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from seedsweep.diagnosis.finding import Verdict
-from seedsweep.report.blocks import Block, Figure, Figures, Findings, Folded, Section, Text
-from seedsweep.report.contents import RUN, Material
+from seedsweep.diagnosis.finding import Finding, Verdict, in_points
+from seedsweep.report.blocks import Block, Column, Figure, Figures, Findings, Folded, Section, Table, Text
+from seedsweep.report.contents import SWEEP, Diagnosed, Material
 from seedsweep.report.embedded_images import png_uri
 
 ORDER = 30
+HEAD = ("arm", "what is at fault", "what to do")
 
 
-def section(material: Material) -> Section | None:
+def section(material: Material) -> list[Section]:
     """Faults and suspects first, the rest on demand."""
-    blocks: list[Block] = []
-    for found in material.diagnosed:
-        of = f"`{found.label}`: " if found.label and material.kind != RUN else ""
-        blocks.append(Text(f"{of}{found.headline or f'{len(found.findings)} checks.'}"))
-        if uri := _picture(found.folder, found.picture):
-            blocks.append(Figures([Figure("What each fault costs", uri=uri)], large=True))
-        cards = [(finding, _picture(found.folder, finding.picture)) for finding in found.findings]
-        bad = [card for card in cards if card[0].verdict in (Verdict.FAULT, Verdict.SUSPECT)]
-        rest = [card for card in cards if card not in bad]
-        if bad:
-            blocks.append(Findings(bad))
-        if rest:
-            blocks.append(Folded(f"{len(rest)} checks without a fault", [Findings(rest)]))
-    return Section("diagnosis", "Diagnosis", blocks) if blocks else None
+    of_itself = [found for found in material.diagnosed if not (found.label and material.kind == SWEEP)]
+    of_arms = [found for found in material.diagnosed if found not in of_itself]
+    blocks = [block for found in of_itself for block in blocks_of(found)]
+    if of_arms:
+        rows = [list(row) for row in summary(of_arms)]
+        blocks.append(Table("The arms that were diagnosed", [Column(name) for name in HEAD], rows))
+    made = [Section("diagnosis", "Diagnosis", blocks)] if blocks else []
+    return made + [
+        Section(f"diagnosis{number}", f"Diagnosis of {found.label}", blocks_of(found))
+        for number, found in enumerate(of_arms, 1)
+    ]
+
+
+def summary(diagnosed: Iterable[Diagnosed]) -> list[tuple[str, str, str]]:
+    """Returns a row for each diagnosis: the cells of :data:`HEAD`."""
+    rows = []
+    for found in diagnosed:
+        of = {v: [each for each in found.findings if each.verdict is v] for v in Verdict}
+        worst = of[Verdict.FAULT] or of[Verdict.SUSPECT]
+        titles = ", ".join(map(_with_cost, worst))
+        what = titles if of[Verdict.FAULT] else f"no fault; suspect: {titles}" if worst else "no fault found"
+        rows.append((found.label, what, " ".join(line for each in worst for line in each.remedy)))
+    return rows
+
+
+def _with_cost(finding: Finding) -> str:
+    return finding.title if finding.cost is None else f"{finding.title} (if fixed: {in_points(finding.cost)})"
+
+
+def blocks_of(found: Diagnosed) -> list[Block]:
+    """Returns the headline, the picture of the costs, and the findings."""
+    blocks: list[Block] = [Text(found.headline or f"{len(found.findings)} checks.")]
+    if uri := _picture(found.folder, found.picture):
+        blocks.append(Figures([Figure("What each fault costs", uri=uri)], large=True))
+    cards = [(finding, _picture(found.folder, finding.picture)) for finding in found.findings]
+    bad = [card for card in cards if card[0].verdict in (Verdict.FAULT, Verdict.SUSPECT)]
+    rest = [card for card in cards if card not in bad]
+    if bad:
+        blocks.append(Findings(bad))
+    if rest:
+        blocks.append(Folded(f"{len(rest)} checks without a fault", [Findings(rest)]))
+    return blocks
 
 
 def _picture(folder: Path, picture: Path | str | None) -> str:
