@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -37,6 +37,7 @@ class Diagnosed:
         headline: what it comes to, in a sentence; may be empty.
         findings: the worst first.
         picture: name of the picture of all faults; None: there is none.
+        advice: settings that were tried together, and gain accuracy; empty: none.
     """
 
     label: str
@@ -44,6 +45,7 @@ class Diagnosed:
     headline: str
     findings: list[Finding]
     picture: str | None
+    advice: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,8 @@ def read_diagnosis(folder: Path, label: str = "") -> Diagnosed | None:
     """
     content = _read(folder / "diagnosis.json", "a diagnosis")
     findings, headline = _findings(content), str(content.get("headline") or "")
-    return Diagnosed(label, folder, headline, findings, content.get("picture")) if findings else None
+    advice = list((content.get("advice") or {}).get("lines") or [])
+    return Diagnosed(label, folder, headline, findings, content.get("picture"), advice) if findings else None
 
 
 def _findings(content: dict[str, Any]) -> list[Finding]:

@@ -37,7 +37,9 @@ def summary(diagnosed: Iterable[Diagnosed]) -> list[tuple[str, str, str]]:
         worst = of[Verdict.FAULT] or of[Verdict.SUSPECT]
         titles = ", ".join(map(_with_cost, worst))
         what = titles if of[Verdict.FAULT] else f"no fault; suspect: {titles}" if worst else "no fault found"
-        rows.append((found.label, what, " ".join(line for each in worst for line in each.remedy)))
+        remedies = " ".join(dict.fromkeys(line for each in worst for line in each.remedy))
+        untried = f"{remedies} (not tried)" if remedies else ""
+        rows.append((found.label, what, " ".join(found.advice) or untried))
     return rows
 
 
