@@ -236,6 +236,52 @@ def test_torch_export_answers_as_the_checkpoint(lively: Path, photographs: Path)
     assert json.loads(extra["seedsweep.json"])["checkpoint_sha256"] == trained.digest
 
 
+def test_a_labelled_folder_is_scored(lively: Path, photographs: Path, capsys: pytest.CaptureFixture[str]):
+    wall = Path("wall")
+    for label in (folder.name for folder in photographs.iterdir() if folder.is_dir()):
+        (wall / label).mkdir(parents=True)
+    for image in sorted(photographs.rglob("*.*g"))[::2]:
+        shutil.copy(image, wall / image.parent.name / image.name)
+    capsys.readouterr()
+    line = ["evaluate", str(lively), str(wall), TORCH, "data.group_regex='(\\d)\\.'", "hydra.run.dir=scored"]
+    assert main(line) == 0
+    out = capsys.readouterr().out
+    told = json.loads(Path("scored/evaluation.json").read_text())
+    rows = read(Path("scored/evaluation.csv"))
+    assert len(rows) == told["images"] == N // 2
+    assert told["groups"] == len({Path(row["path"]).stem[-1] for row in rows})
+    assert {row["path"] for row in rows} == {p.relative_to(wall).as_posix() for p in wall.rglob("*.*g")}
+    assert all(row["label"] == Path(row["path"]).parent.name for row in rows)
+    right = [row["correct"] == "yes" for row in rows]
+    assert right == [row["label"] == row["predicted"] for row in rows]
+    acc = told["acc"]
+    assert acc["value"] == pytest.approx(np.mean(right))
+    assert acc["low"] < acc["value"] < acc["high"]
+    assert acc["over"] == told["macro_f1"]["over"] == "groups of images"
+    assert np.trace(told["confusion"]) == sum(right)
+    assert np.sum(told["confusion"]) == len(rows)
+    assert told["unlike_training"] == sum(row["unlike_training"] == "yes" for row in rows)
+    assert f"{acc['value']:.1%} ({acc['low']:.1%} to {acc['high']:.1%}) of 35 images in" in out
+    assert "the net has met" not in out, "its run is elsewhere"
+    assert "Confusion matrix" in Path("scored/report.md").read_text()
+
+    checkpoint = lively.parent / "checkpoints" / "best.ckpt"
+    assert main(["evaluate", str(checkpoint), str(wall), TORCH]) == 0
+    assert "that it was trained on" in capsys.readouterr().out
+
+    Path("loose").mkdir()
+    shutil.copy(next(photographs.rglob("*.*g")), "loose")
+    (wall / "rye").mkdir()
+    shutil.copy(next(photographs.rglob("*.*g")), wall / "rye")
+    for words, said in {
+        "data.root=wall": "are of classes that the net does not know (rye)",
+        "data.root=loose": "holds no images in class folders",
+        "": "data.root is not set",
+    }.items():
+        assert main(["task=evaluate", f"checkpoint={lively}", *words.split()]) == 2
+        assert said in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def boastful(lively: Path) -> Path:
     """The checkpoint of ``lively`` that tells a temperature of 2."""

@@ -42,7 +42,7 @@ TINY = [
     "backbone.weights=none",
 ]
 # the same is done in every suite by test_deploy, test_pins, test_damaged and test_grid
-ELSEWHERE = ("diagnose.run=", "task=export", "best_of_", "resume=", "seed=1,2,3")
+ELSEWHERE = ("diagnose.run=", "task=export", "task=evaluate", "best_of_", "resume=", "seed=1,2,3")
 SHORT = ["study.n_trials=2", "study.finalists=1", "study.finalist_seeds=1"]
 
 
@@ -132,6 +132,7 @@ def test_commands_run(line: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
     listed = [f"{path},{path.parent.name}" for path in (in_tmp / "seeds").rglob("*.png")]
     (in_tmp / "seeds" / "labels.csv").write_text("\n".join(["path,label", *listed]))
     test_data_folder.make(in_tmp / "new", {"any": 3})
+    test_data_folder.make(in_tmp / "labelled", {"good": 3, "bad": 3})
     monkeypatch.setenv("HOME", str(in_tmp))  # bash leaves the ~ of data.root=~/seeds to us
     args = overrides(line)
     if "-m" in args or any(part.startswith(("resume=", "report.dir=")) for part in args):

@@ -59,7 +59,7 @@ NOT_YET = {
 def stub(monkeypatch: pytest.MonkeyPatch, in_tmp: Path) -> Stub:
     made = Stub()
     monkeypatch.setattr(training, "train", made)
-    for task in ("report", "predict", "export", "study", "diagnose", "cache", "dashboard"):
+    for task in ("report", "predict", "evaluate", "export", "study", "diagnose", "cache", "dashboard"):
         monkeypatch.setattr(f"seedsweep.cli.tasks.{task}.run", made)
     for number, name in enumerate("xy"):
         (in_tmp / "d" / name).mkdir(parents=True)
@@ -132,6 +132,7 @@ WORK = {
     "report run": ("report", "report.dir", "run"),
     "export run": ("export", "checkpoint", "run"),
     "predict run d": ("predict", "data.root", "d"),
+    "evaluate run d": ("evaluate", "data.root", "d"),
     "predict d checkpoint=run": ("predict", "checkpoint", "run"),
     "dashboard run": ("dashboard", "dashboard.dir", "run"),
     "cache verify": ("cache", "cache.action", "verify"),

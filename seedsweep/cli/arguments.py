@@ -26,8 +26,13 @@ from seedsweep.study.password import without_password
 
 NO_FOLDER = "hydra.run.dir=."  # of tasks that leave nothing in a run folder: Hydra makes none
 WITHOUT_FOLDER = ("cache", "dashboard", "proxy")
-NAMED_BY_TASK = ("audit", "predict", "export")  # no experiments: their folders are outputs/<task>/<date_time>
-WITH_IMAGES = ("audit", "train", "study", "diagnose")  # tasks that read data.root by data=
+NAMED_BY_TASK = (
+    "audit",
+    "predict",
+    "evaluate",
+    "export",
+)  # no experiments: their folders are outputs/<task>/<date_time>
+WITH_IMAGES = ("audit", "train", "study", "diagnose", "evaluate")  # tasks that read data.root by data=
 BEST_OF = "best_of_"
 OUR_MARK = "resume=true"  # tells the job to go on instead of refusing a used folder
 CONFIG_DIR, CONFIG_NAME = ("--config-dir", "-cd"), ("--config-name", "-cn")

@@ -26,6 +26,7 @@ seedsweep: which transfer-learning set-up works on my images, and why do the oth
 [bold]Diagnosis[/bold]      python -m seedsweep task=diagnose diagnose.run=DIR
 [bold]Report[/bold]         python -m seedsweep task=report report.dir=DIR    (written by itself at the end, too)
 [bold]Answers[/bold]        python -m seedsweep task=predict checkpoint=DIR data.root=~/new predict.out=answers.csv
+[bold]Score[/bold]          python -m seedsweep task=evaluate checkpoint=DIR data.root=~/labelled
 [bold]Export[/bold]         python -m seedsweep task=export checkpoint=DIR export.out=net.onnx
 [bold]In parallel[/bold]    python -m seedsweep -m +sweep=arms hydra/launcher=workers   (slurm, ray_cluster, ...)
 [bold]Go on[/bold]          python -m seedsweep resume=DIR      (an interrupted run or grid)

@@ -42,6 +42,7 @@ NAMES = ("experiment.name", "study.name")
 ONLY_NAMED = ("batchnorm", "preprocess", "augment")  # sections whose name is no setting
 WITH_IMAGES = (
     "audit",
+    "evaluate",
     "train",
     "study",
 )  # tasks that read them; a diagnosis does where it has nothing but settings

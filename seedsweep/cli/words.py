@@ -18,12 +18,13 @@ from seedsweep.runs.command import typed
 RESUME = "resume"
 # what the word after a task's name sets; a folder of images is told from a run by what it holds
 OF_A_FOLDER = {"report": "report.dir", "dashboard": "dashboard.dir", "export": "checkpoint", RESUME: RESUME}
+WITH_A_NET = ("predict", "evaluate")  # a run and a folder of images
 RUNS = ("metrics.json", ".hydra", "multirun.yaml", "study.journal")
 
 
 def as_overrides(given: list[str]) -> list[str]:
-    """Turns words into overrides: ``audit DIR``, ``diagnose DIR``, ``train DIR``, ``report DIR``, ``predict RUN DIR``,
-    ``resume DIR``.
+    """Turns words into overrides: ``audit DIR``, ``diagnose DIR``, ``train DIR``, ``report DIR``, ``resume DIR``,
+    ``predict RUN DIR``, ``evaluate RUN DIR``.
 
     Args:
         given: what is no option.
@@ -42,7 +43,7 @@ def as_overrides(given: list[str]) -> list[str]:
     tasks = [module.name for module in pkgutil.iter_modules([str(TASKS)])]
     if verb not in (*tasks, RESUME):
         raise SeedsweepError(_meaning(verb, tasks))
-    if len(names) > (2 if verb == "predict" else 1):
+    if len(names) > (2 if verb in WITH_A_NET else 1):
         raise SeedsweepError(f"{' '.join(words)} is more than {verb} takes: settings are written key=value.")
     pairs = [(_key(verb, name), name) for name in names]
     keys = [key for key, _ in pairs] + [key_of(arg) for arg in rest]
@@ -73,7 +74,7 @@ def _key(verb: str, name: str) -> str:
         return "cache.action"
     if verb == "diagnose":
         return "diagnose.run" if is_run else "diagnose.checkpoint" if path.is_file() else "data.root"
-    if verb == "predict":
+    if verb in WITH_A_NET:
         return "checkpoint" if is_run or path.suffix == ".ckpt" else "data.root"
     if verb == "audit" and is_run:
         raise SeedsweepError(f"{name} holds results: audit takes a folder of images.")

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seedsweep.data.demo import ensure_demo
 from seedsweep.data.folder import Found, check_root, scan_folder
 from seedsweep.data.group_file import read_groups
 from seedsweep.data.listed import read_listed
@@ -50,21 +49,21 @@ class Labelled:
             )
 
 
-def find_labelled(config: DataConfig, cache_dir: Path) -> Labelled:
+def find_labelled(config: DataConfig) -> Labelled:
     """Finds the images of ``data.root`` (or ``data.file``) by class; those of all splits, where they lie in splits.
 
     Args:
         config: name, root, file, group and group_regex are read.
-        cache_dir: where the demo photographs are drawn.
 
     Raises:
         SeedsweepError: no folder, no images in class folders, or a mistake in a file that lists them.
     """
     check_root(config)
     if config.root is None:
-        root = ensure_demo(cache_dir, config.demo.n_images, config.demo.seed)
-    else:
-        root = path_of(config.root).resolve()
+        raise SeedsweepError(
+            "data.root is not set: give the folder of your labelled images with data.root=DIR."
+        )
+    root = path_of(config.root).resolve()
     left_out: list[LeftOut] = []
     listed = read_listed(config.file, root) if config.file else None
     if listed is None:

@@ -6,7 +6,7 @@ import csv
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from seedsweep.data.images import DEFAULT, Reading, empty_batch, read_image
 from seedsweep.data.threads import image_bar, in_threads, load_and_compute
 from seedsweep.data.value_ranges import Ranges, log_range
 from seedsweep.export.load import Trained
-from seedsweep.export.tables import Add
 from seedsweep.features.engines import Engine, build_engine
 from seedsweep.features.options import FeaturesConfig
 from seedsweep.models.classifier import FeatureNet
@@ -55,8 +54,21 @@ class Predicted:
         return self.counts.total()
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What a net says of B images.
+
+    Attributes:
+        probabilities: [B, N].
+        unlike: [B] whether an image is unlike the training images; None: the checkpoint tells nothing of those.
+    """
+
+    probabilities: NDArray[np.float32]
+    unlike: NDArray[np.bool_] | None = None
+
+
 class Predictor:
-    """Turns pixels [B, 3, H, W] into probabilities [B, N]; may be called by ``engine.at_once`` threads.
+    """Turns pixels [B, 3, H, W] into answers; may be called by ``engine.at_once`` threads.
 
     The backbone runs in the engine of the stored features (``features.engine``, ``features.precision``), the head
     in float32 behind it.
@@ -70,13 +82,16 @@ class Predictor:
         net = FeatureNet(trained.net.preprocess, trained.net.backbone).eval()
         self.engine: Engine = build_engine(net, (3, *trained.image_size), options, device)
         self._head = trained.net.head.to(self._device)
+        self._familiar = trained.validated.familiar if trained.validated else None
 
-    def __call__(self, pixels: Tensor) -> NDArray[np.float32]:
-        """Returns the probabilities."""
-        features = self.engine(pixels)
+    def __call__(self, pixels: Tensor) -> Answers:
+        """Returns the answers."""
+        features = self.engine(pixels).to(self._device)
         with torch.inference_mode():
-            probabilities: Tensor = self._head(features.to(self._device)).softmax(1)
-        return probabilities.cpu().numpy()
+            probabilities: Tensor = self._head(features).softmax(1)
+            known = self._familiar
+            unlike = None if known is None else known.distances(features) > known.far
+        return Answers(probabilities.cpu().numpy(), unlike)
 
 
 def reading_of(images: Sequence[Path], known: Ranges, gib: float, workers: int) -> Reading:
@@ -112,7 +127,7 @@ def predict_folder(
     root: Path,
     trained: Trained,
     predictor: Predictor,
-    add: Add,
+    add: Callable[[Sequence[str], Answers], None],
     batch: int,
     how: Reading = DEFAULT,
 ) -> Predicted:
@@ -123,7 +138,7 @@ def predict_folder(
         root: the paths in the table are relative to it.
         trained: the net's classes and image size.
         predictor: pixels to probabilities.
-        add: takes paths and probabilities [B, N] of the images that could be read.
+        add: takes paths and answers of the images that could be read.
         batch: images a pass.
         how: images are read.
     """
@@ -144,7 +159,7 @@ def predict_folder(
                 bad.append((path, str(error)))
         return good, pixels[: len(good)] if good else None, bad
 
-    def scored(loaded: Loaded) -> NDArray[np.float32] | None:
+    def scored(loaded: Loaded) -> Answers | None:
         _, pixels, _ = loaded
         return None if pixels is None else predictor(pixels)
 
@@ -152,15 +167,20 @@ def predict_folder(
         bar = progress.add_task("", total=len(images))
         try:
             results = load_and_compute(images, load, batch, scored, predictor.engine.at_once)
-            for some, (good, _, bad), probabilities in results:
-                unreadable += [(printable(path.relative_to(root).as_posix()), reason) for path, reason in bad]
-                if probabilities is not None:
-                    add([path.relative_to(root).as_posix() for path in good], probabilities)
-                    counts.update(trained.classes[number] for number in probabilities.argmax(1))
+            for some, (good, _, bad), answers in results:
+                unreadable += [(printable(below(path, root)), reason) for path, reason in bad]
+                if answers is not None:
+                    add([below(path, root) for path in good], answers)
+                    counts.update(trained.classes[number] for number in answers.probabilities.argmax(1))
                 progress.advance(bar, len(some))
         except KeyboardInterrupt:
             interrupted = True
     return Predicted(counts, unreadable, time.perf_counter() - started, interrupted)
+
+
+def below(path: Path, root: Path) -> str:
+    """Returns a path as tables name it: relative to ``root``, where it lies there."""
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def write_unreadable(path: Path, unreadable: Sequence[tuple[str, str]]) -> None:

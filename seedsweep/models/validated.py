@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seedsweep.models.checkpoint import read_checkpoint, write_checkpoint
+from seedsweep.models.familiar import Familiar
 from seedsweep.stats.calibration_error import fit_temperature
 from seedsweep.stats.interval import group_numbers
 
@@ -27,21 +28,25 @@ class Validated:
         logits: as the net gives them, float32 [N, C].
         labels: int64 [N].
         groups: int64 [N] numbers of what belongs together, such as photographs of one object.
+        familiar: what the training images look like to the net; None: not known.
     """
 
     temperature: float
     logits: Tensor
     labels: Tensor
     groups: Tensor
+    familiar: Familiar | None = None
 
     @classmethod
-    def of(cls, logits: Tensor, labels: Tensor, groups: Sequence[str]) -> Validated | None:
+    def of(
+        cls, logits: Tensor, labels: Tensor, groups: Sequence[str], familiar: Familiar | None = None
+    ) -> Validated | None:
         """Fits the temperature; None where a logit is NaN or infinite."""
         if not bool(logits.isfinite().all()):
             return None
         temperature = fit_temperature(logits.double().numpy(), labels.numpy())
         numbers, _ = group_numbers(groups, len(labels))
-        return cls(temperature, logits.float(), labels, torch.from_numpy(numbers))
+        return cls(temperature, logits.float(), labels, torch.from_numpy(numbers), familiar)
 
     @classmethod
     def from_checkpoint(cls, content: dict[str, Any]) -> Validated | None:
@@ -52,7 +57,10 @@ class Validated:
         """
         if (told := content.get(VALIDATED)) is None:
             return None
-        found = cls(**{name: told[name] for name in cls.__annotations__})
+        known = {each.name: told.get(each.name) for each in fields(cls)}
+        if known["familiar"] is not None:
+            known["familiar"] = Familiar(**known["familiar"])
+        found = cls(**known)
         if not (math.isfinite(found.temperature) and found.temperature > 0):
             raise ValueError(f"a temperature of {found.temperature}")
         return found
@@ -60,4 +68,5 @@ class Validated:
     def keep_in(self, checkpoint: Path) -> None:
         """Adds it to a checkpoint; the file is replaced whole."""
         content = read_checkpoint(checkpoint)
-        write_checkpoint(content | {VALIDATED: dict(vars(self))}, checkpoint)
+        told = dict(vars(self)) | {"familiar": dict(vars(self.familiar)) if self.familiar else None}
+        write_checkpoint(content | {VALIDATED: told}, checkpoint)

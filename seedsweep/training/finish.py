@@ -19,6 +19,7 @@ from seedsweep.digest import digest_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import BuiltModel
 from seedsweep.models.checkpoint import BEST, read_checkpoint
+from seedsweep.models.familiar import Familiar, features_noted
 from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.models.validated import Validated
 from seedsweep.runs.csv_files import write_predictions
@@ -103,15 +104,18 @@ def finish_run(run: ArmRun, outcome: Outcome) -> dict[str, Any]:
     module.eval()
     predictions: list[dict[str, Any]] = []
     logits: dict[str, Tensor] = {}
+    features: dict[str, Tensor] = {}
     for split in SPLITS:
         indices = run.images.prepared.table.indices(split)
         if len(indices) and (split != "test" or (run.meet_test and status == FINISHED)):
-            logits[split], scores[split] = _scored(run.config, module, run.images, indices)
+            with features_noted(module.classifier.head) as noted:
+                logits[split], scores[split] = _scored(run.config, module, run.images, indices)
+            features[split] = torch.cat(noted)
             predictions += _prediction_rows(run.images, split, indices, logits[split])
     write_predictions(folder / "predictions.csv", predictions)
     checkpoint = folder / "checkpoints" / BEST
     kept = run.pictures and checkpoint.is_file()
-    validated = _validated(run.images, logits["val"]) if kept else None
+    validated = _validated(run.images, logits["val"], features) if kept else None
     if validated is not None:
         validated.keep_in(checkpoint)  # before its digest is noted
     record = replace(
@@ -199,11 +203,13 @@ def _scored(
     return logits, score(logits, torch.from_numpy(table.labels[rows]), table.classes).as_dict()
 
 
-def _validated(images: Images, logits: Tensor) -> Validated | None:
-    """Returns what the logits [n, N] of the validation images show."""
+def _validated(images: Images, logits: Tensor, features: dict[str, Tensor]) -> Validated | None:
+    """Returns what the logits [n, N] of the validation images show, and the features [m, D] of each split."""
     table = images.prepared.table
-    rows = table.indices("val")
-    return Validated.of(logits, torch.from_numpy(table.labels[rows]), [table.groups[row] for row in rows])
+    groups = {split: [table.groups[row] for row in table.indices(split)] for split in ("train", "val")}
+    familiar = Familiar.of(features["train"], groups["train"], features["val"])
+    labels = torch.from_numpy(table.labels[table.indices("val")])
+    return Validated.of(logits, labels, groups["val"], familiar)
 
 
 def _at_the_end(scores: dict[str, Any], bn_gap: float) -> dict[str, float]:

@@ -54,7 +54,7 @@ class Config(ArmSettings):
 
     task: str = "train"  # what to do
     resume: bool = False  # set by `resume=DIR`
-    checkpoint: str | None = None  # of task=predict and task=export: a run's folder, or its checkpoint
+    checkpoint: str | None = None  # of task=predict, evaluate and export: a run's folder, or its checkpoint
     cache: CacheConfig = field(default_factory=CacheConfig)
     dashboard: DashboardConfig = field(default_factory=DashboardConfig)
     report: ReportConfig = field(default_factory=ReportConfig)

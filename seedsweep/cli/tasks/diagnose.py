@@ -111,7 +111,7 @@ def _examine_deployed(config: Config, path: Path, folder: Path) -> None:
     from seedsweep.diagnosis.onnx_file import open_onnx
 
     model = open_onnx(path)
-    images = find_labelled(config.data, config.cache_dir)
+    images = find_labelled(config.data)
     line = command_line_here()
     is_said = any(key_of(word).split(".")[0] == "preprocess" for word in (line.overrides if line else []))
     size = (config.data.image_size[0], config.data.image_size[1])

@@ -58,7 +58,13 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         part = out.with_name(f"{out.stem}_partial{out.suffix}")
         with tables.open_table(part, trained.classes) as add:
             found = classify.predict_folder(
-                images, root, trained, predictor, add, config.features.batch_size, how
+                images,
+                root,
+                trained,
+                predictor,
+                lambda paths, answers: add(paths, answers.probabilities),
+                config.features.batch_size,
+                how,
             )
         if found.interrupted:
             out = part  # a part must not take the place of an earlier whole table

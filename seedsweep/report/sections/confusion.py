@@ -24,9 +24,13 @@ def section(material: Material) -> Section | None:
         return None
     split, answers = run.detailed
     kind = HELD_OUT[split]
-    blocks: list[Block] = [
-        Text(f"`{run.label}`, seed {run.seed}, on the {len(answers.paths)} {kind} images.")
-    ]
+    of = Text(f"`{run.label}`, seed {run.seed}, on the {len(answers.paths)} {kind} images.")
+    return Section("classes", "Classes", [of, *class_blocks(answers, kind)])
+
+
+def class_blocks(answers: Predictions, kind: str) -> list[Block]:
+    """Returns the confusion matrix and the scores a class; ``kind`` is what the images are called."""
+    blocks: list[Block] = []
     if len(answers.classes) <= MOST_CLASSES:
         blocks.append(_matrix(answers, kind))
     grouped = "" if answers.groups is None else f" {GROUPED}"
@@ -34,7 +38,7 @@ def section(material: Material) -> Section | None:
         f"Recall: how many of a class were found, with its 95 % interval.{grouped} "
         "Precision: how many images predicted as a class are of it."
     )
-    return Section("classes", "Classes", [*blocks, _per_class(answers, kind), Text(meaning, small=True)])
+    return [*blocks, _per_class(answers, kind), Text(meaning, small=True)]
 
 
 def _matrix(answers: Predictions, kind: str) -> Table:

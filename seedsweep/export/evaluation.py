@@ -1,0 +1,171 @@
+"""Scores a trained net on labelled images: what it gets right, by class, and which images are unlike its training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from seedsweep.data.labelled import Labelled
+from seedsweep.data.manifest import read_manifest
+from seedsweep.digest import digest_of
+from seedsweep.errors import SeedsweepError
+from seedsweep.export.classify import Answers, below
+from seedsweep.export.load import Trained
+from seedsweep.export.tables import open_table
+from seedsweep.models.familiar import FAR
+from seedsweep.names import and_more
+from seedsweep.runs.csv_files import Predictions
+
+MANY, CERTAIN = (
+    0.05,
+    0.001,
+)  # share of unlike images, and the p value of so many by chance, that are warned of
+YES_NO = ("no", "yes")
+
+
+@dataclass
+class Evaluation:
+    """A net's answers to N labelled images.
+
+    Attributes:
+        answers: with labels and groups.
+        unlike: [N] whether an image is unlike training; None: not known.
+    """
+
+    answers: Predictions
+    unlike: NDArray[np.bool_] | None
+
+    @classmethod
+    def of(
+        cls, images: Labelled, trained: Trained, found: Sequence[tuple[Sequence[str], Answers]]
+    ) -> Evaluation:
+        """Puts the answers to the images that could be read beside their labels.
+
+        Args:
+            images: all of them.
+            trained: the net.
+            found: paths as tables name them, and answers, of each batch.
+        """
+        row_of = {below(path, images.root): row for row, path in enumerate(images.paths)}
+        paths = [path for some, _ in found for path in some]
+        rows = [row_of[path] for path in paths]
+        number = {name: place for place, name in enumerate(trained.classes)}
+        probabilities = np.concatenate([each.probabilities for _, each in found])
+        groups = None if images.groups is None else np.asarray([images.groups[row] for row in rows])
+        parts = [each.unlike for _, each in found if each.unlike is not None]
+        return cls(
+            Predictions(
+                trained.classes,
+                paths,
+                np.asarray([number[images.names[row]] for row in rows], dtype=np.int64),
+                probabilities.argmax(1),
+                probabilities.astype(np.float64),
+                groups if groups is not None and 1 < len(set(groups)) < len(rows) else None,
+            ),
+            np.concatenate(parts) if parts else None,
+        )
+
+    @property
+    def largest(self) -> float:
+        """The accuracy of always answering these images' largest class."""
+        return float(np.bincount(self.answers.labels).max() / len(self.answers.labels))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns what evaluation.json holds."""
+        given, classes = self.answers, self.answers.classes
+        confusion = np.zeros((len(classes), len(classes)), dtype=int)
+        np.add.at(confusion, (given.labels, given.predicted), 1)
+        return {
+            "images": len(given.paths),
+            "groups": None if given.groups is None else len(set(given.groups)),
+            **{name: vars(interval) for name, interval in given.intervals.items()},
+            "majority": self.largest,
+            "classes": classes,
+            "confusion": confusion.tolist(),
+            "unlike_training": None if self.unlike is None else int(self.unlike.sum()),
+        }
+
+    def write(self, path: Path) -> None:
+        """Writes a row an image: path, predicted, confidence, label, correct, unlike_training and probabilities."""
+        given = self.answers
+        more = {
+            "label": [given.classes[label] for label in given.labels],
+            "correct": [YES_NO[int(each)] for each in given.correct],
+        }
+        if self.unlike is not None:
+            more["unlike_training"] = [YES_NO[int(each)] for each in self.unlike]
+        with open_table(path, given.classes, list(more)) as add:
+            add(given.paths, given.probabilities.astype(np.float32), more)
+
+    def scores(self) -> str:
+        """Returns accuracy and macro-F1 with their intervals in words."""
+        found = self.answers.intervals
+        acc, f1 = (
+            f"{each.value:.1%} ({each.low:.1%} to {each.high:.1%})"
+            for each in (found["acc"], found["macro_f1"])
+        )
+        n = f"{len(self.answers.paths):,} images"
+        if self.answers.groups is not None:
+            n += f" in {len(set(self.answers.groups))} groups"
+        return f"{acc} of {n} are classified correctly, macro-F1 {f1}; always the largest class: {self.largest:.1%}"
+
+    def confused(self) -> str:
+        """Returns the classes that are mistaken for another one most; empty: no mistake was made."""
+        given = self.answers
+        wrong = zip(given.labels[given.correct == 0], given.predicted[given.correct == 0], strict=True)
+        most = [
+            f"{given.classes[label]} as {given.classes[said]} {n}"
+            for (label, said), n in Counter(wrong).most_common()
+        ]
+        return f"mistaken most often: {and_more(most, 5)}" if most else ""
+
+    def strange(self) -> tuple[str, bool]:
+        """Returns how many images are unlike training and where, and whether that is many; empty: not known."""
+        if self.unlike is None:
+            return "", False
+        n, total = int(self.unlike.sum()), len(self.unlike)
+        many = n / total > MANY and binomtest(n, total, 1 - FAR, alternative="greater").pvalue < CERTAIN
+        text = f"{n} of {total} images ({n / total:.1%}) are unlike the training images"
+        if not many:
+            return f"{text}; about {1 - FAR:.0%} would be by chance", False
+        given = self.answers
+        where = Counter(given.classes[label] for label in given.labels[self.unlike])
+        folders = and_more([f"{count} of {name}" for name, count in where.most_common()], 4)
+        shares = [given.correct[rows] for rows in (self.unlike, ~self.unlike)]
+        told = " and ".join(
+            f"{share.mean():.0%} of {what}"
+            for share, what in zip(shares, ("these", "the others"), strict=True)
+            if len(share)
+        )
+        return (
+            f"{text}, and {1 - FAR:.0%} would be by chance: {folders}; {told} are classified correctly",
+            True,
+        )
+
+
+def known_before(images: Labelled, run: Path) -> str:
+    """Says how many images the net has met, by the manifest of its run; empty: none, or not known."""
+    try:
+        split_of = {row.digest: row.split for row in read_manifest(run / "manifest.csv") if row.digest}
+    except SeedsweepError:
+        return ""
+    splits: Counter[str] = Counter()
+    for path in images.paths:
+        with suppress(OSError):  # said where it was read
+            splits[split_of.get(digest_of(path), "")] += 1
+    kinds = {"train": "it was trained on", "val": "it was chosen by"}
+    met = [f"{splits[split]} that {what}" for split, what in kinds.items() if splits[split]]
+    if not met:
+        return ""
+    return (
+        f"of {len(images.paths)} images the net has met {' and '.join(met)}: on new images it may be less accurate; "
+        "leave those out for a number that holds there"
+    )

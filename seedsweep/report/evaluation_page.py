@@ -1,0 +1,30 @@
+"""The page of ``task=evaluate``: how good a net is on a folder of labelled images, by class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from seedsweep.report.blocks import Section, Text
+from seedsweep.report.sections.confusion import class_blocks
+from seedsweep.report.write_report import write_pages
+from seedsweep.runs.csv_files import Predictions
+
+
+def write_evaluation_page(folder: Path, root: str, answers: Predictions, told: Sequence[str]) -> Path:
+    """Writes report.html and report.md of an evaluation.
+
+    Args:
+        folder: of the evaluation.
+        root: of the images, for the title.
+        answers: of the net.
+        told: sentences of the verdict.
+
+    Returns:
+        report.html.
+    """
+    built = [
+        Section("verdict", "Verdict", [Text(sentence) for sentence in told]),
+        Section("classes", "Classes", class_blocks(answers, "given")),
+    ]
+    return write_pages(folder, Path(root).name, "evaluation", built)

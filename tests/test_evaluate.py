@@ -1,0 +1,81 @@
+"""Images that are unlike those a net was trained on, and answers beside labels."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from seedsweep.data.labelled import Labelled
+from seedsweep.export.classify import Answers
+from seedsweep.export.evaluation import Evaluation
+from seedsweep.models.familiar import NEAREST, Familiar, features_noted
+from seedsweep.runs.csv_files import Predictions
+
+
+def photographs(groups: int, seed: int, away: float = 0.0) -> tuple[torch.Tensor, list[str]]:
+    """Returns features [10 x groups, 16] of images that share what is their photograph's, and the photographs."""
+    generator = torch.Generator().manual_seed(seed)
+    own = torch.randn(groups, 1, 16, generator=generator).expand(-1, 10, -1)
+    features = 4 + own + 0.1 * torch.randn(groups, 10, 16, generator=generator)
+    features[:, :, 0] += away
+    return features.reshape(-1, 16), [f"{seed} {number // 10}" for number in range(10 * groups)]
+
+
+def test_new_photographs_are_like_old_ones_and_other_things_are_not():
+    train, groups = photographs(60, 0)
+    val, _ = photographs(20, 1)
+    known = Familiar.of(train, groups, val)
+    assert known is not None
+    new = [known.distances(photographs(100, 2, away)[0]) > known.far for away in (0.0, 25.0)]
+    assert new[0].mean() < 0.06
+    assert new[1].mean() > 0.95
+    by_image = Familiar.of(train, [str(number) for number in range(len(train))], train)
+    assert by_image is not None
+    assert by_image.far < 0.5 * known.far, "images of one photograph say nothing of the next photograph"
+
+
+def test_too_few_photographs_say_nothing():
+    train, groups = photographs(1, 0)
+    assert Familiar.of(train[:NEAREST], groups[:NEAREST], train) is None
+
+
+def test_features_are_what_the_head_reads():
+    head = torch.nn.Linear(3, 2)
+    with features_noted(head) as noted:
+        head(torch.tensor([[3.0, 0.0, 4.0]]))
+    head(torch.ones(1, 3))
+    assert len(noted) == 1
+    assert noted[0].tolist() == [[np.float16(0.6), 0.0, np.float16(0.8)]]
+
+
+def evaluation(unlike: np.ndarray) -> Evaluation:
+    n = len(unlike)
+    labels = np.arange(n) % 2
+    predicted = np.where(unlike, 1 - labels, labels)
+    paths = [str(number) for number in range(n)]
+    return Evaluation(Predictions(["a", "b"], paths, labels, predicted, np.eye(2)[predicted]), unlike)
+
+
+def test_many_unlike_images_are_named_with_what_they_score():
+    text, many = evaluation(np.arange(200) < 40).strange()
+    assert many
+    assert text.startswith(
+        "40 of 200 images (20.0%) are unlike the training images, and 1% would be by chance"
+    )
+    assert "20 of a, 20 of b; 0% of these and 100% of the others are classified correctly" in text
+    text, many = evaluation(np.arange(200) < 3).strange()
+    assert not many
+    assert text.endswith("about 1% would be by chance")
+
+
+def test_answers_find_their_labels_and_groups(tmp_path: Path):
+    paths = [tmp_path / name for name in ("1.png", "2.png", "3.png")]
+    images = Labelled(tmp_path, paths, ["b", "a", "b"], ["x", "y", "x"], [])
+    batches = [(["3.png"], Answers(np.asarray([[0.1, 0.9]]))), (["1.png"], Answers(np.asarray([[0.8, 0.2]])))]
+    made = Evaluation.of(images, SimpleNamespace(classes=["a", "b"]), batches)  # type: ignore[arg-type]
+    assert made.answers.labels.tolist() == [1, 1]
+    assert made.answers.correct.tolist() == [1, 0]
+    assert made.answers.groups is None, "both are of one group"
+    assert made.as_dict()["unlike_training"] is None
+    assert made.confused() == "mistaken most often: b as a 1"
