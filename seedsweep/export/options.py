@@ -14,9 +14,8 @@ TEMPERATURES = (0.01, 100.0)  # beyond them float32 probabilities are 0 and 1, o
 class PredictConfig:
     """``task=predict``, ``task=evaluate``: every image below ``data.root``, classified by ``checkpoint``."""
 
-    out: str | None = (
-        None  # FILE.csv or FILE.parquet; none: predictions.csv, evaluation.csv in the job's folder
-    )
+    # FILE.csv or FILE.parquet; none: predictions.csv (evaluation.csv) in the job's folder
+    out: str | None = None
     # by which logits are divided, so that confidence agrees with accuracy: auto (the checkpoint's) | NUMBER
     temperature: str = "auto"
 
