@@ -16,6 +16,7 @@ from seedsweep.stats.calibration_error import (
 )
 from seedsweep.stats.interval import over_images, over_seeds, wilson
 from seedsweep.stats.pairs import by_group, compare, crossed_mean, holm, mcnemar, paired_bootstrap
+from seedsweep.stats.power import POWER, Components, components, needed
 from seedsweep.stats.ranking import accuracy, standings
 
 REPEATS = 400
@@ -201,7 +202,10 @@ def test_standings_name_what_is_the_same_within_noise():
     assert unclear.p > 0.05
     assert unclear.behind.difference.value == pytest.approx(0.3)
     assert (unclear.same, unclear.undecided) == (None, True), "30 points are not the same for want of images"
+    assert unclear.needed.seeds is None, "one seed does not show how seeds differ"
+    assert 15 < unclear.needed.units < 60
     assert not found["as good"].undecided
+    assert found["as good"].needed is None
     other = standings({"best": arm(0.6), "on others": {1: np.ones(17)}}, "best")
     assert other["on others"].behind is None
     alone = standings({"best": arm(0.6, (1, 2)), "worse": arm(-0.9, (8,))}, "best")
@@ -285,3 +289,53 @@ def test_a_single_image_decides_nothing():
         found = compare(np.ones(shape), np.zeros(shape))
         assert found.p == 1.0
         assert found.difference.low < 0 < found.difference.high
+
+
+def tables(found: Components, seeds: int, units: int, n: int, random: np.random.Generator) -> np.ndarray:
+    """Draws n tables [seeds, units] of differences."""
+    of_seeds = random.normal(0, (found.of_seeds or 0) ** 0.5, (n, seeds, 1))
+    of_units = random.normal(0, found.of_units**0.5, (n, 1, units))
+    return found.difference + of_seeds + of_units + random.normal(0, found.rest**0.5, (n, seeds, units))
+
+
+@pytest.mark.parametrize("of_seeds", [0.0, 1e-4, 4e-4])
+def test_what_would_decide_does_decide_in_four_of_five_repeats(of_seeds: float):
+    found = Components(0.06, 3, 100, of_seeds, 0.04, 0.06)
+    wanted = needed(found, 0.02)
+    ways = [(3, wanted.units), (wanted.seeds, 100), wanted.together or (None, None)]
+    ways = [way for way in ways if all(way)]
+    assert ways
+    for seeds, units in ways:
+        drawn = tables(found, seeds, units, 400, rng(3))
+        share = np.mean([crossed_mean(each).p_value() < 0.02 for each in drawn])
+        assert share == pytest.approx(POWER, abs=0.08), (seeds, units)
+        assert found.power(seeds - (units == 100), units - (units > 100), 0.02) < POWER
+    assert found.power(3, 100, 0.02) < POWER
+
+
+def test_the_variances_of_a_difference_are_found_again():
+    true = Components(0.05, 40, 300, 0.002, 0.03, 0.05)
+    found = components(tables(true, 40, 300, 1, rng(5))[0])
+    assert found.difference == pytest.approx(0.05, abs=0.03)
+    assert found.of_seeds == pytest.approx(0.002, rel=0.5)
+    assert found.of_units == pytest.approx(0.03, rel=0.3)
+    assert found.rest == pytest.approx(0.05, rel=0.1)
+
+
+def test_where_seeds_differ_too_much_no_number_of_images_decides():
+    wanted = needed(Components(0.06, 2, 100, 0.01, 0.01, 0.01))
+    assert wanted.units is None
+    assert wanted.seeds is not None
+
+
+def test_one_seed_says_how_many_images_would_do():
+    random = rng(7)
+    first = (random.random(100) < 0.80).astype(float)
+    second = (random.random(100) < 0.72).astype(float)
+    wanted = needed(components((first - second)[None]))
+    assert wanted.seeds is None
+    agreed = []
+    for _ in range(300):
+        drawn = random.integers(0, 100, wanted.units)
+        agreed.append(mcnemar(first[drawn], second[drawn]) < 0.05)
+    assert np.mean(agreed) == pytest.approx(POWER, abs=0.1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from report_folders import write_run
+from report_folders import N, write_run
 from rich.console import Console
 from sklearn.metrics import f1_score, log_loss, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -124,6 +124,18 @@ def test_a_legend_says_which_arm_was_compared_how(tmp_path: Path):
     said = " ".join(explained(arms(collect(tmp_path))))
     assert "Intervals: 95 %, over images and seeds (a, b), images (c)." in said
     assert "McNemar's exact test (c)" in said
+
+
+def test_what_would_decide_is_said_of_an_arm_that_can_not_be_told_from_the_best(tmp_path: Path):
+    for label, right in (("best", 0.8), ("behind", 0.73)):
+        write_run(tmp_path / label, label, 1, right)
+    rows = arms(collect(tmp_path))
+    assert rows[1].standing.undecided
+    points = 100 * rows[1].standing.spread.difference
+    needed = rows[1].standing.needed.units
+    assert needed > N
+    said = f"behind: if it really is {points:.0f} points behind, about {needed:,} validation images in place of {N}, would show it"
+    assert said in " ".join(explained(rows))
 
 
 def test_arms_without_a_mark_that_were_not_compared_are_named(tmp_path: Path):

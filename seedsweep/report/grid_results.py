@@ -17,6 +17,8 @@ from seedsweep.drawing import GREY, INK, TRAP, VAL, beside, figure, plain, save,
 from seedsweep.names import cell, open_csv
 from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
 from seedsweep.runs.run_result import RunResult
+from seedsweep.stats.power import MANY_SEEDS, MOST_TIMES
+from seedsweep.stats.ranking import Standing
 from seedsweep.whole import replacing
 
 SAME = "≈"
@@ -53,6 +55,7 @@ def explained(rows: list[ArmRow]) -> list[str]:
         sentences.append(f"{SAME} {SAME_MEANS} ({_by_what(methods)}; Holm-corrected, p > 0.05).")
     if any(standing.undecided for standing in found.values()):
         sentences.append(f"{UNDECIDED} {UNDECIDED_MEANS}.")
+        sentences += [_deciding(label, standing) for label, standing in found.items() if standing.needed]
     alone = [
         row.label for row in rows[1:] if row.mean is not None and not (row.standing and row.standing.behind)
     ]
@@ -60,6 +63,25 @@ def explained(rows: list[ArmRow]) -> list[str]:
         why = "a run diverged, other seeds, or no predictions of the same images"
         sentences.append(f"Not compared with the best ({why}): {', '.join(alone)}.")
     return sentences
+
+
+def _deciding(label: str, standing: Standing) -> str:
+    """Returns what would decide whether an arm is behind: so many images, or seeds."""
+    assert standing.needed
+    assert standing.spread
+    now, wanted = standing.spread, standing.needed
+    unit = "groups of images" if standing.interval.over.startswith("groups") else "validation images"
+    ways = [f"{wanted.units:,} {unit} in place of {now.units:,}"] if wanted.units else []
+    ways += [f"{wanted.seeds} seeds in place of {now.seeds}"] if wanted.seeds else []
+    if wanted.together:
+        seeds, units = wanted.together
+        ways = [
+            f"{seeds} seeds in place of {now.seeds} together with {units:,} {unit} in place of {now.units:,}"
+        ]
+    behind = f"{label}: if it really is {100 * now.difference:.0f} points behind"
+    if not ways:
+        return f"{behind}, not even {MOST_TIMES} times the {unit} and {MANY_SEEDS} seeds would show it."
+    return f"{behind}, about {', or '.join(ways)}, would show it in four of five repeats."
 
 
 def _by_what(said: dict[str, str]) -> str:

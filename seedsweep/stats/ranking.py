@@ -19,6 +19,7 @@ from seedsweep.stats.pairs import (
     drawn,
     holm,
 )
+from seedsweep.stats.power import Components, Needed, components, needed
 
 Seeds = Mapping[int, ArrayLike]
 ROUNDING = 1e-9
@@ -34,6 +35,7 @@ class Standing:
         behind: the best arm's accuracy less its own; None for the best itself, where it classified other images, and
             where it is ahead on the seeds that both have: then the order is by different seeds.
         p: of no difference, Holm-corrected over the table; None likewise.
+        spread: what makes the difference vary; None likewise, and where one image shows nothing of that.
         same: as good as the best as far as these images and seeds can tell, and no more than ``NEAR`` behind; False
             where it is worse beyond chance; None where neither can be said.
     """
@@ -42,11 +44,19 @@ class Standing:
     behind: Comparison | None = None
     p: float | None = None
     same: bool | None = None
+    spread: Components | None = None
 
     @property
     def undecided(self) -> bool:
         """Whether it was compared and is far behind, but the images or seeds are too few to call that no chance."""
         return self.behind is not None and self.same is None
+
+    @property
+    def needed(self) -> Needed | None:
+        """How many images or seeds would decide, where these can't."""
+        if self.spread is None or self.p is None or self.behind is None or not self.undecided:
+            return None
+        return needed(self.spread, (1 - LEVEL) * self.behind.p / self.p)  # Holm's factor
 
 
 def accuracy(correct: ArrayLike, groups: ArrayLike | None = None) -> Interval:
@@ -95,11 +105,8 @@ def standings(
     """
     n = len(next(iter(arms[best].values())))
     comparable = {label for label, runs in arms.items() if all(len(each) == n for each in runs.values())}
-    behind = {
-        label: compare(*_paired(arms[best], runs), groups)
-        for label, runs in arms.items()
-        if label in comparable - {best}
-    }
+    pairs = {label: _paired(arms[best], arms[label]) for label in arms if label in comparable - {best}}
+    behind = {label: compare(*pair, groups) for label, pair in pairs.items()}
     behind = {label: found for label, found in behind.items() if found.difference.value > -ROUNDING}
     corrected = dict(zip(behind, holm([found.p for found in behind.values()]).tolist(), strict=True))
     result = {}
@@ -110,7 +117,10 @@ def standings(
             continue
         near = abs(behind[label].difference.value) <= NEAR
         same = (near or None) if corrected[label] > 1 - LEVEL else False
-        result[label] = Standing(interval, behind[label], corrected[label], same)
+        first, second = pairs[label]
+        units = by_group(first - second, groups)
+        spread = components(units) if units.shape[1] > 1 else None
+        result[label] = Standing(interval, behind[label], corrected[label], same, spread)
     return result
 
 
