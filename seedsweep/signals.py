@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+ALARM = getattr(signal, "SIGALRM", None)  # nor this
 TOGETHER = 1.0  # seconds: a closing terminal sends SIGHUP twice, timeout(1) SIGTERM
 AGAIN = 0.05  # seconds after which a lost exception is raised anew
 
@@ -120,6 +121,45 @@ def check() -> None:
     """
     if asked():
         raise Stopped
+
+
+class Alarm:
+    """Whether the time of :func:`alarm` ran out."""
+
+    rang = False
+
+
+@contextmanager
+def alarm(seconds: float) -> Iterator[Alarm]:
+    """Stops what is under way after ``seconds``, as Ctrl-C does; after the block the process is as before.
+
+    Windows has no such alarm: there the time is looked at between two epochs alone. Nor is there one outside of
+    :func:`heard`, or in another thread than the main one.
+    """
+    found = Alarm()
+    stop = signal.getsignal(signal.SIGINT)
+    if (
+        ALARM is None
+        or not isinstance(stop, Stop)
+        or threading.current_thread() is not threading.main_thread()
+    ):
+        yield found
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        if not stop.number:
+            found.rang = True
+            stop(number, frame)
+
+    earlier = signal.signal(ALARM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(0.001, seconds) if seconds < threading.TIMEOUT_MAX else 0)
+    try:
+        yield found
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(ALARM, earlier)
+        if found.rang:
+            stop.number = 0
 
 
 @contextmanager

@@ -69,6 +69,16 @@ def _memory_stays() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _no_forecast(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nothing is measured before a grid or study but where that is what is tested: it takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.module.__name__ != "test_forecast":
+            patch.setattr("seedsweep.cli.running.measure_grid", lambda *_: None)
+            patch.setattr("seedsweep.cli.forecast.measure_study", lambda *_, **__: None)
+        yield
+
+
 WITH_ENGINES = ("test_engines", "test_features", "test_prefix", "test_deploy", "test_public_features")
 
 

@@ -18,6 +18,7 @@ from seedsweep.runs import jobs as record
 from seedsweep.runs.command import command, shown
 from seedsweep.runs.grid import arms, collect, job_number
 from seedsweep.runs.recorded import count, varied
+from seedsweep.runs.time_given import TimeGiven
 from seedsweep.whole import read_json
 
 
@@ -35,7 +36,9 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     """
     console = _console()
     results = collect(folder) if folder.is_dir() else []
-    jobs = count_jobs(folder, record.is_ended, interrupted=interrupted)
+    time = TimeGiven.read(folder)
+    spent = time is not None and time.budget is not None  # what it left out is no failure
+    jobs = count_jobs(folder, record.has_result, interrupted=interrupted or spent)
     failed = {job.name for job in jobs.failures}
     finished = sum(result.is_finished and result.folder.name not in failed for result in results)
     rows = arms(results)
@@ -50,6 +53,8 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
         told = why_behind(rows, results)
         for each in told:
             console.print(f"\n{each.text.replace('`', '')}", soft_wrap=True, markup=False)
+    for sentence in time.sentences if time else ():
+        console.print(sentence, soft_wrap=True, markup=False)
     ladder = close_ladder(folder, results, console)
     # a failure may stand beside a result: the folder of another run was in the way
     in_table = {result.folder.name for result in results if not result.is_finished}

@@ -86,11 +86,16 @@ def _main(args: list[str]) -> int:
                 raise
             return SOME_FAILED  # a half-typed line: no word in the midst of the user's typing
         return OK
-    return _run(args)
+    return run_line(args)
 
 
-def _run(args: list[str]) -> int:
-    """Checks what was asked for, and does it."""
+def run_line(args: list[str]) -> int:
+    """Checks what a command line asks for, and does it; returns its exit status.
+
+    Raises:
+        SeedsweepError: what the user can fix.
+        KeyboardInterrupt: it was stopped.
+    """
     from seedsweep.cli import running
     from seedsweep.cli.arguments import interpret, parse
     from seedsweep.cli.composing import composing
@@ -106,7 +111,7 @@ def _run(args: list[str]) -> int:
             quiet()
             try:
                 if checked.config is None:
-                    return SOME_FAILED if running.grid(checked.composed) else OK
+                    return SOME_FAILED if running.grid(checked.composed, compose) else OK
                 running.single(checked.composed)
             except DefectError as error:
                 print(f"seedsweep: {error}", file=sys.stderr)

@@ -39,8 +39,10 @@ from seedsweep.training.options import what_counts
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
 PARTS = ("run", "sweep", "sweeper", "launcher", "job", "runtime", "callbacks", "overrides")  # of hydra
 NAMES = ("experiment.name", "study.name")
+ANSWER = "answer"  # the task of +sweep=answer, which is no grid itself
 ONLY_NAMED = ("batchnorm", "preprocess", "augment")  # sections whose name is no setting
 WITH_IMAGES = (
+    "answer",
     "audit",
     "evaluate",
     "train",
@@ -86,14 +88,17 @@ def check(parsed: Namespace, compose: Composer) -> Checked:
     if parsed.multirun or composed.hydra.mode == RunMode.MULTIRUN:
         composed = compose([*lines, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
         _check_parts(composed)
+        if str(composed.task) == ANSWER:
+            raise SeedsweepError("+sweep=answer runs its grids and its study by itself: leave out -m.")
         _check_grid(compose, composed, overrides)
         return Checked(composed, None)
     if swept:
         line = str(swept.input_line)
         raise SeedsweepError(f"{line} is a list of values: add -m to run them as a grid{how_to_quote(line)}.")
-    if file_of_grid:
+    if file_of_grid and str(composed.task) != ANSWER:
         raise SeedsweepError(f"{file_of_grid.input_line} is a grid of runs: add -m to run it.")
     config = compose.config(lines)
+    _refuse_time(config)
     if not config.resume:
         refuse_shadowed(shadowed(lines, compose), lines, compose)
     if config.task == "study":
@@ -104,6 +109,23 @@ def check(parsed: Namespace, compose: Composer) -> Checked:
         _check_images(config)
         _refuse_used_folder(composed, config)
     return Checked(composed, config)
+
+
+def _refuse_time(config: Config) -> None:
+    """Stops where a budget or a forecast is asked for that a call can't keep or make."""
+    asked = f"budget={config.budget}" if config.budget is not None else f"forecast={config.forecast}"
+    if config.budget is None and config.forecast != "only":
+        return
+    if config.task not in ("study", ANSWER):
+        raise SeedsweepError(
+            f"{asked} is for a grid (-m), a study or +sweep=answer: leave it out, or add -m."
+        )
+    if config.task == ANSWER and config.forecast == "only":
+        raise SeedsweepError(
+            "forecast=only is for a grid or a study: -m +sweep=arms forecast=only measures all arms."
+        )
+    if config.budget is not None and (config.study.workers > 1 or config.study.job):
+        raise SeedsweepError(f"{asked} needs a study with one worker: leave study.workers and study.job out.")
 
 
 def _check_parts(composed: DictConfig) -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
@@ -20,13 +20,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep import disk, signals
 from seedsweep.cli import launchers
+from seedsweep.cli.composing import Composer
+from seedsweep.cli.forecast import measure_grid
 from seedsweep.cli.job import DefectError, GridJob, run_single
 from seedsweep.cli.sentences import sentence
 from seedsweep.errors import GridEnd, SeedsweepError
 from seedsweep.names import path_of
 from seedsweep.runs.command import command, shown
+from seedsweep.runs.duration import Clock
 from seedsweep.runs.jobs import has_jobs, has_tasks, reason_of, settle_grid, settle_run, write_error_log
 from seedsweep.runs.recorded import write_copy
+from seedsweep.runs.time_given import NAME as TIME_GIVEN
+from seedsweep.session import Session
+
+if TYPE_CHECKING:
+    from seedsweep.cli.grid_clock import GridClock
 
 log = logging.getLogger(__name__)
 
@@ -74,11 +82,12 @@ def single(composed: DictConfig) -> None:
         raise caught[0]
 
 
-def grid(composed: DictConfig) -> int:
+def grid(composed: DictConfig, compose: Composer) -> int:
     """Runs the jobs of a grid, and writes and prints what came of them.
 
     Args:
         composed: the settings of all jobs with Hydra's own among them.
+        compose: composes overrides.
 
     Returns:
         How many jobs have no result.
@@ -91,16 +100,28 @@ def grid(composed: DictConfig) -> int:
     places = _places(composed, "sweep")
     folder: Path | None = None
     interrupted, stopped = False, None
+    clock, session = Clock.of(composed.budget), Session()
+    timed: GridClock | None = None
+    forecast = measure_grid(composed, compose, session)
+    if composed.forecast == "only":
+        return 0
+    begun = Clock()
     try:
         folder = settle_grid(composed.hydra)
+        (folder / TIME_GIVEN).unlink(missing_ok=True)
         with suppress(OSError):
             write_copy(composed, folder)
         launchers.prepare(composed.hydra, folder)
         context = _begun(composed)
         context.callbacks.on_multirun_start(config=composed, config_name=composed.hydra.job.config_name)
         sweeper = Plugins.instance().instantiate_sweeper(
-            config=composed, hydra_context=context, task_function=GridJob(os.getpid())
+            config=composed, hydra_context=context, task_function=GridJob(os.getpid(), session)
         )
+        if forecast is not None:
+            from seedsweep.cli.grid_clock import GridClock  # SciPy takes a while
+
+            timed = GridClock(sweeper.launcher, *forecast, clock, folder, session)
+            sweeper.launcher = timed  # type: ignore[assignment]
         lines: Any = OmegaConf.to_container(composed.hydra.overrides.task, resolve=False)
         sweeper.sweep(arguments=lines)
         context.callbacks.on_multirun_end(config=composed, config_name=composed.hydra.job.config_name)
@@ -122,12 +143,18 @@ def grid(composed: DictConfig) -> int:
     if folder is None:
         raise KeyboardInterrupt
     of_runs = str(composed.task) == "train" and not has_tasks(folder)
+    if timed is not None:
+        timed.summary(begun.took).write(folder)
     missing = _closed(folder, of_runs, interrupted, stopped)
     if of_runs and composed.report.write:
         from seedsweep.report.write_report import write_at_end
 
         if path := write_at_end(folder):
             print(f"report     {shown(path)}", flush=True)
+    if timed is not None:
+        time = timed.summary(begun.took)
+        time.write(folder)
+        print(f"time       {time.line}", flush=True)
     return missing
 
 

@@ -26,6 +26,7 @@ SAME_MEANS = "same within noise as the best"
 UNDECIDED = "?"
 UNDECIDED_MEANS = "more than 5 points behind, but too few images or seeds to tell"
 LARGEST = "always the largest class"
+EARLY = "(ended early)"
 
 CSV_COLUMNS = (
     "job", "label", "experiment", "seed", "status", "backbone", "batchnorm", "preprocess", "batch_size",
@@ -190,6 +191,8 @@ def print_table(rows: list[ArmRow], console: Console) -> None:
         for sentence in [*explained(group), *(row.departs for row in group if row.departs)]:
             say(sentence, "dim")
     for row in rows:
+        for text in row.early:
+            say(f"{row.label}: {text}", "dim")
         for reason, seeds in _by_reason(row.failures).items():
             say(f"failed: {row.label} (seed {seeds}): {reason}", "red")
         for reason, seeds in _by_reason(row.diverged).items():
@@ -217,7 +220,7 @@ def _table(rows: list[ArmRow]) -> Table:
         gap = statistics.fmean(row.bn_gaps)
         diverged = f" ({len(row.diverged)} diverged)" if row.diverged else ""
         table.add_row(
-            f"{escape(row.label)} {mark(row)}".rstrip() + diverged,
+            f"{escape(row.label)} {mark(row)}".rstrip() + diverged + (f" {EARLY}" if row.early else ""),
             f"{row.mean:.3f}",
             f"{row.spread:.3f}" if row.spread is not None else "",
             f"{row.standing.interval.low:.3f}-{row.standing.interval.high:.3f}" if row.standing else "",

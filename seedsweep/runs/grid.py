@@ -17,6 +17,7 @@ from seedsweep.runs.held_out import DIFFERENT, HeldOut, by_digest, title_of
 from seedsweep.runs.record import with_departures
 from seedsweep.runs.recorded import GRID
 from seedsweep.runs.run_result import RunResult, read_job
+from seedsweep.runs.time_given import TimeGiven
 from seedsweep.stats.interval import over_seeds
 from seedsweep.stats.ranking import Standing, standings
 from seedsweep.stats.scores import majority_share
@@ -47,6 +48,7 @@ class ArmRow:
     failures: list[tuple[int, str]] = field(default_factory=list)  # seed, reason
     diverged: list[tuple[int, str]] = field(default_factory=list)  # seed, reason: "diverged at epoch 2: ..."
     departures: list[str] = field(default_factory=list)  # from the experiment's file, as overrides
+    early: list[str] = field(default_factory=list)  # what a budget ended before its end: a run, or the arm
     majority: float | None = None
     standing: Standing | None = None  # among the arms of the same images
     held_out: HeldOut | None = (
@@ -102,7 +104,9 @@ def collect(sweep_dir: Path) -> list[RunResult]:
             found = _damaged(folder, f"{folder}/metrics.json or failure.json is damaged (it lacks entries).")
         if found is not None:
             results.append(found)
-    return _told_apart(results, is_grid=(sweep_dir / GRID).is_file())
+    results = _told_apart(results, is_grid=(sweep_dir / GRID).is_file())
+    time = TimeGiven.read(sweep_dir)
+    return [replace(each, dropped=time.dropped.get(each.label)) for each in results] if time else results
 
 
 def _told_apart(results: list[RunResult], *, is_grid: bool) -> list[RunResult]:
@@ -192,6 +196,9 @@ def _grouped(results: list[RunResult]) -> list[ArmRow]:
         row.bn_gaps.append(gaps.get("bn_gap_last", gaps["bn_gap"]))
         row.seconds.append(metrics["wall_seconds"])
         row.departures = result.departures
+        row.early += [f"seed {result.seed}: {result.early}"] if result.early else []
+        if result.dropped and f"ended early, {result.dropped}" not in row.early:
+            row.early.append(f"ended early, {result.dropped}")
         row.majority = majority_share(metrics["images"]["val"])
     for result in results:
         if result.is_diverged:

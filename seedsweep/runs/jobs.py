@@ -19,7 +19,7 @@ from seedsweep.affects import SPLIT, content
 from seedsweep.data.options import DataConfig
 from seedsweep.errors import DamagedError, DivergedError
 from seedsweep.overrides import setting
-from seedsweep.runs.record import divergence_of, read_metrics
+from seedsweep.runs.record import divergence_of, has_scores, read_metrics
 from seedsweep.runs.record import is_finished as is_finished  # what became of a job is asked for here
 from seedsweep.runs.recorded import COPY, GRID
 from seedsweep.whole import read_json, write_json
@@ -138,6 +138,11 @@ def diverged(folder: Path) -> DivergedError | None:
 def is_ended(folder: Path) -> bool:
     """Says whether there is nothing left to train in ``folder``: it is finished, or diverged."""
     return is_finished(folder) or diverged(folder) is not None
+
+
+def has_result(folder: Path) -> bool:
+    """Says whether the run in ``folder`` has a place in a table, if only with the epochs that a budget gave it."""
+    return has_scores(folder) or diverged(folder) is not None
 
 
 def holds_run(folder: Path) -> bool:

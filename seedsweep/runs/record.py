@@ -19,7 +19,6 @@ from seedsweep.overrides import key_of
 from seedsweep.runs.label_gain import LabelGain
 from seedsweep.runs.settings import names_of, saved_settings, switches_of
 from seedsweep.runs.switches import Switches
-from seedsweep.runs.unseen import Unseen
 from seedsweep.whole import read_json, write_json
 
 NAME = "metrics.json"
@@ -30,6 +29,7 @@ PACKAGES = (
     "torch", "torchvision", "pytorch-lightning", "timm", "hydra-core", "optuna", "numpy", "pillow",
 )  # fmt: skip
 FINISHED, INTERRUPTED, DIVERGED = "finished", "interrupted", "diverged"
+TIME, BEHIND = "time", "behind"  # why a run of a grid with a budget ended before its last epoch
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class RunRecord:
         values: of images of more than 8 bits, the lowest and the highest, which became 0 and 255, by kind.
         diverged: in which epoch its loss became NaN or infinite, and what was seen; None: it did not.
         corrections: what data.corrections did to it; None: it has none, or did not finish.
-        unseen: what its accuracy owes to photographs that the split tears; None: it tears none, or nothing looked.
+        ended_early: why a budget ended it before its last epoch: ``why`` (time | behind) and a ``text``; None: no.
         temperature: that its checkpoint tells, fitted on validation; None: it tells none.
     """
 
@@ -125,8 +125,8 @@ class RunRecord:
     values: dict[str, list[float]] = field(default_factory=dict)
     diverged: DivergedError | None = None
     corrections: LabelGain | None = None
+    ended_early: dict[str, str] | None = None
     temperature: float | None = None
-    unseen: Unseen | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what metrics.json holds: the switches, and names of theirs that are true for readers of one word."""
@@ -149,7 +149,6 @@ class RunRecord:
             "features": asdict(self.features),
             "digests": asdict(self.digests),
             "corrections": self.corrections.as_dict() if self.corrections else None,
-            "unseen": self.unseen.as_dict() if self.unseen else None,
             **self.scores,
         }
 
@@ -198,7 +197,6 @@ def read_record(folder: Path) -> RunRecord:
                 "backbone_fallback": content["backbone_fallback"],
                 "diverged": divergence_of(content),
                 "corrections": LabelGain.from_dict(gain) if (gain := content.get("corrections")) else None,
-                "unseen": Unseen.from_dict(each) if (each := content.get("unseen")) else None,
             }
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -233,9 +231,20 @@ def add_test_scores(folder: Path, scores: dict[str, Any]) -> None:
     write_json(folder / NAME, read_json(folder / NAME) | {"test": scores})
 
 
-def is_finished(folder: Path) -> bool:
-    """Says whether the run in ``folder`` went to its end."""
+def has_scores(folder: Path) -> bool:
+    """Says whether the run in ``folder`` has a result, if only of the epochs that a budget gave it."""
     return read_json(folder / NAME).get("status") == FINISHED
+
+
+def is_finished(folder: Path) -> bool:
+    """Says whether the run in ``folder`` went to its end: nothing of it is left to train."""
+    content = read_json(folder / NAME)
+    return content.get("status") == FINISHED and early_of(content).get("why") != TIME
+
+
+def early_of(metrics: dict[str, Any]) -> dict[str, str]:
+    """Returns why a budget ended a run before its last epoch (``why`` and ``text``); empty: it did not."""
+    return metrics.get("ended_early") or {}
 
 
 def with_departures(name: str, departed: list[str], *, code: bool = False) -> str:

@@ -23,7 +23,14 @@ from seedsweep.whole import replacing
 GRID, SINGLE = Path("multirun.yaml"), Path(".hydra") / "hydra.yaml"
 COPY = Path(".multirun.yaml")  # for a kill while Hydra writes the other
 UNREADABLE = (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError, HydraException)
-NOT_AGAIN = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode", "resume")  # of the one time that was recorded
+NOT_AGAIN = (
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+    "hydra.mode",
+    "resume",
+    "budget",
+    "forecast",
+)  # of the one time that was recorded
 
 UNLABELLED = (
     "seed",

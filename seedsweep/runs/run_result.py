@@ -18,6 +18,7 @@ from seedsweep.runs.record import (
     FINISHED,
     RunRecord,
     divergence_of,
+    early_of,
     read_metrics,
     read_record,
     read_switches,
@@ -37,11 +38,13 @@ class RunResult:
         folder: of the run, with metrics.json, history.csv, predictions.csv, checkpoints/ and the rest.
         failure: of a job that came to no result, what its failure.json holds (label, experiment, seed, reason).
         called: its name where the one in its files says too little, as that of a study's trial does.
+        dropped: why its arm got no further run in a grid with a budget; None: it was not so.
     """
 
     folder: Path
     failure: Mapping[str, Any] | None = None
     called: str | None = None
+    dropped: str | None = None
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -91,6 +94,11 @@ class RunResult:
     def is_diverged(self) -> bool:
         """Whether its loss became NaN or infinite."""
         return self.metrics.get("status") == DIVERGED
+
+    @property
+    def early(self) -> str | None:
+        """Why a budget ended it before its last epoch; None: it did not."""
+        return early_of(self.metrics).get("text")
 
     @property
     def departures(self) -> list[str]:

@@ -59,6 +59,12 @@ def close_study(study: optuna.Study, again: optuna.Study, plan: Plan, started: f
     pictures = draw_study(study, plan.folder / "plots", metric)
     print_study(study, console, metric)
     ranked = ranking(study, again, plan)
+    if not ranked and plan.time is not None and trials_of(study, (TrialState.WAITING,)):
+        done = len(trials_of(study, (TrialState.COMPLETE,)))
+        raise SeedsweepError(
+            f"the budget was too short for a result of {plan.study.name}: {done} of its trials are done. The same "
+            "command with more time goes on with it."
+        )
     if not ranked:
         failed = trials_of(again, (TrialState.FAIL,)) or trials_of(study, (TrialState.FAIL,))
         reason = (

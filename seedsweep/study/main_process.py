@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from operator import attrgetter
 
 import optuna
@@ -11,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from seedsweep.diagnosis.audit_run import audit_at_beginning
 from seedsweep.overrides import key_of, shortened
+from seedsweep.runs.duration import spoken
 from seedsweep.runs.jobs import audit_of
 from seedsweep.runs.record import METRICS
 from seedsweep.study.close import close_study
@@ -19,13 +21,35 @@ from seedsweep.study.plan import AGAIN, EXTRA, Plan, add_trials, open_study, tri
 from seedsweep.study.processes import Workers
 from seedsweep.study.reevaluation import add_again, open_again
 from seedsweep.study.space import GRID, dimensions
-from seedsweep.study.storage import storage_of
+from seedsweep.study.storage import open_storage, storage_of
 from seedsweep.study.worker import agree_on_images, unfinished, work
 
 log = logging.getLogger(__name__)
 
 FEW_STEPS, SMALLEST = 8, 4  # an epoch's steps, and images a step: below them nothing is said of batches
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+def to_go(plan: Plan) -> int:
+    """Returns how many trials a study lacks, without beginning it; 0 of one that is finished."""
+    if plan.storage.name == "journal" and not plan.folder.is_dir():
+        return plan.study.n_trials
+    storage = open_storage(plan.storage, plan.folder)
+    if plan.study.name not in optuna.get_all_study_names(storage):
+        return plan.study.n_trials
+    study = optuna.load_study(study_name=plan.study.name, storage=storage)
+    return plan.study.n_trials - len(trials_of(study, ENDED))
+
+
+def left_of(plan: Plan) -> str:
+    """Returns what a budget left of a study; empty: nothing."""
+    study = open_study(plan)
+    parts = [
+        f"{len(rest)} of {len(trials_of(one))} {what}"
+        for one, what in ((study, "trials"), (open_again(study, plan), "runs of the re-evaluation"))
+        if (rest := unfinished(one))
+    ]
+    return f"Not run, for the budget was too short: {' and '.join(parts)}." if parts else ""
 
 
 def run_study(plan: Plan, started: float) -> None:
@@ -81,6 +105,7 @@ class Progress:
 
     def __init__(self, plan: Plan, study: optuna.Study) -> None:
         self.plan = plan
+        self.began, self.ended = time.monotonic(), 0
         earlier = [study]
         if plan.study.name + AGAIN in optuna.get_all_study_names(storage_of(study)):
             earlier.append(open_again(study, plan))
@@ -98,7 +123,22 @@ class Progress:
         fresh = [t for t in ended if (study.study_name, t.user_attrs[NUMBER]) not in self.printed]
         for place, trial in enumerate(fresh, len(ended) - len(fresh) + 1):
             self.printed.add((study.study_name, trial.user_attrs[NUMBER]))
-            log.info("[%d/%d] %s", place, len(everything), self._line(trial))
+            log.info(
+                "[%d/%d] %s%s",
+                place,
+                len(everything),
+                self._line(trial),
+                self._left(study, place, len(everything)),
+            )
+
+    def _left(self, study: optuna.Study, place: int, total: int) -> str:
+        """Returns about how long the trials after this one take; of the search, with its re-evaluation."""
+        self.ended += 1
+        each = (time.monotonic() - self.began) / self.ended
+        options, rest = self.plan.study, total - place
+        if study.study_name == options.name:
+            rest += (options.finalists + bool(options.first)) * options.finalist_seeds
+        return f"  about {spoken(rest * each)} left" if rest else ""
 
     def _line(self, trial: FrozenTrial) -> str:
         attrs = trial.user_attrs

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from seedsweep.affects import SPLIT, content
 from seedsweep.errors import RefusedError, SeedsweepError
+from seedsweep.runs.duration import Clock
 from seedsweep.runs.record import METRICS
 from seedsweep.runs.settings import differences, flat
 from seedsweep.session import Session
@@ -36,6 +37,25 @@ EXTRA, SETTINGS, MAIN = "overrides", "settings", "leader"  # attributes of trial
 AGAIN = "/finalists"  # end of the name of the study that holds the re-evaluation of the best
 
 
+@dataclass(frozen=True)
+class StudyTime:
+    """The time of a study with a budget.
+
+    Attributes:
+        clock: of the whole call.
+        trial: seconds of a trial with all its epochs, by the forecast.
+        closing: seconds of tables, pictures and page at the end.
+    """
+
+    clock: Clock
+    trial: float
+    closing: float
+
+    def left(self, reserve: float = 0.0) -> float:
+        """Returns the seconds that trials have, less ``reserve``."""
+        return self.clock.left - self.closing - reserve
+
+
 @dataclass
 class Plan:
     """A study as this process sees it; pickled for the worker processes.
@@ -51,6 +71,7 @@ class Plan:
         departures: returns the settings in which a trial departs from the file of its experiment.
         digests: of the split and of the images, once they were found.
         session: shared by the trials of this process.
+        time: that there is; None: no limit.
     """
 
     asked: ArmSettings
@@ -63,6 +84,7 @@ class Plan:
     departures: Callable[[ArmSettings], list[str]]
     digests: list[str] | None = None
     session: Session = field(default_factory=Session, repr=False)
+    time: StudyTime | None = None
     _images: tuple[dict[str, Any], PreparedImages] | None = field(default=None, repr=False)
 
     @property

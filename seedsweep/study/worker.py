@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -13,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 from seedsweep import signals
 from seedsweep.errors import RefusedError, SeedsweepError
 from seedsweep.study.leases import NUMBER, Leases
-from seedsweep.study.plan import Plan, open_study, trials_of
-from seedsweep.study.reevaluation import add_again, open_again, run_folder
+from seedsweep.study.plan import AGAIN, Plan, open_study, trials_of
+from seedsweep.study.reevaluation import MOST_SEEDS, add_again, open_again, run_folder
 from seedsweep.study.space import build_sampler
 from seedsweep.study.trial import run_trial
 
@@ -44,15 +46,58 @@ def work(study: optuna.Study, plan: Plan, *, main: bool, progress: Progress) -> 
         SeedsweepError: the main process never came.
         KeyboardInterrupt: the user stopped the study; this process's trial is given back.
     """
-    _run_all(study, plan, lambda number: plan.folder / "trials" / f"{number:04d}", main, progress)
+    with _within(plan, finals_of(study, plan)):
+        _run_all(study, plan, lambda number: plan.folder / "trials" / f"{number:04d}", main, progress)
     if main:
         again = add_again(study, plan)
     else:
         again = open_again(study, plan)
         # not that of a shorter study that this one goes on with
         wait_for(lambda: again.user_attrs.get("n_trials") == plan.study.n_trials, "re-evaluation")
-    _run_all(again, plan, lambda number: run_folder(plan, number), main, progress)
+    with _within(plan, 0.0):
+        _run_all(again, plan, lambda number: run_folder(plan, number), main, progress)
     return again
+
+
+def seconds_of(study: optuna.Study, plan: Plan) -> float:
+    """Returns the mean seconds of the trials that went to their end; of a study without any, what was forecast."""
+    done = [float(t.user_attrs.get("seconds", 0)) for t in trials_of(study, (TrialState.COMPLETE,))]
+    return fmean(done) if done else plan.time.trial if plan.time else 0.0
+
+
+def finals_of(study: optuna.Study, plan: Plan) -> float:
+    """Returns the seconds that a budget keeps for the re-evaluation: what it takes, but at most half of the whole."""
+    if plan.time is None:
+        return 0.0
+    runs = (plan.study.finalists + bool(plan.study.first)) * plan.study.finalist_seeds
+    return min(runs * seconds_of(study, plan), 0.5 * plan.time.clock.seconds)
+
+
+@contextmanager
+def _within(plan: Plan, reserve: float) -> Iterator[None]:
+    """Stops what runs when the time of a budget, less ``reserve`` seconds, is over; the trial is given back."""
+    if plan.time is None:
+        yield
+        return
+    try:
+        with signals.alarm(plan.time.left(reserve)) as alarm:
+            yield
+    except KeyboardInterrupt:
+        if not alarm.rang:
+            raise
+
+
+def _fits(study: optuna.Study, plan: Plan) -> bool:
+    """Says whether there is time for another trial; of a re-evaluation, for as many as make all its settings equal."""
+    if plan.time is None:
+        return True
+    one = seconds_of(study, plan)
+    if not study.study_name.endswith(AGAIN):
+        return one <= plan.time.left(finals_of(study, plan))
+    waiting = trials_of(study, (TrialState.WAITING,))
+    place = [int(trial.user_attrs[NUMBER]) % MOST_SEEDS for trial in waiting]
+    rest = place.count(min(place, default=0))
+    return (one if min(place, default=0) == 0 else rest * one) <= plan.time.left()
 
 
 def join_study(plan: Plan) -> None:
@@ -116,6 +161,8 @@ def _run_all(
             leases.reap(other_machines=main)
             looked = time.monotonic()
         signals.check()
+        if not _fits(study, plan):
+            return
         trial = leases.claim(lambda number: build_sampler(plan.sampler, plan.study.seed, number))
         if trial is not None:
             run_trial(trial, plan, leases, folder(int(trial.user_attrs[NUMBER])))

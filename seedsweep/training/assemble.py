@@ -146,10 +146,8 @@ def _train_digest(prepared: PreparedImages) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _calibrate(net: Backbone, preprocess: Preprocess, config: ArmSettings, prepared: PreparedImages) -> None:
-    """Re-estimates the statistics on all training images, or takes them from the cache."""
-    if not norm_layers(net):
-        return
+def statistics_file(net: Backbone, config: ArmSettings, prepared: PreparedImages) -> Path:
+    """Returns where the statistics of a net that are re-estimated on these training images are kept."""
     content = [
         digest_of_net(net),
         asdict(config.preprocess),
@@ -158,7 +156,14 @@ def _calibrate(net: Backbone, preprocess: Preprocess, config: ArmSettings, prepa
         _train_digest(prepared),
     ]
     key = hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()[:32]
-    path = config.cache_dir / "statistics" / f"{key}.safetensors"
+    return config.cache_dir / "statistics" / f"{key}.safetensors"
+
+
+def _calibrate(net: Backbone, preprocess: Preprocess, config: ArmSettings, prepared: PreparedImages) -> None:
+    """Re-estimates the statistics on all training images, or takes them from the cache."""
+    if not norm_layers(net):
+        return
+    path = statistics_file(net, config, prepared)
     if load_statistics(net, path):
         return
     n_train = len(prepared.table.indices("train"))

@@ -174,6 +174,10 @@ class Recorder(pl.Callback):
         folder: the run's folder.
         board: TensorBoard's writers.
         on_epoch: called last with the epoch's number, from 0, and its row.
+        ends: says after each epoch whether the run ends there, see :class:`seedsweep.training.limit.RunLimit`.
+
+    Attributes:
+        early: what ``ends`` said; None: the run goes on to its end.
     """
 
     def __init__(
@@ -181,7 +185,10 @@ class Recorder(pl.Callback):
         folder: Path,
         board: RunTensorBoard,
         on_epoch: Callable[[int, dict[str, float]], None] | None = None,
+        ends: Callable[[list[dict[str, float]]], dict[str, str] | None] = lambda _: None,
     ) -> None:
+        self.early: dict[str, str] | None = None
+        self._ends = ends
         self.folder = folder
         self.board = board
         self.on_epoch = on_epoch
@@ -221,6 +228,9 @@ class Recorder(pl.Callback):
         )
         if self.on_epoch is not None:
             self.on_epoch(epoch, row)
+        if early := self._ends(self.rows):
+            self.early = early
+            log.info("%s", early["text"])
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock."""
@@ -230,6 +240,7 @@ class Recorder(pl.Callback):
         """Writes the epoch down."""
         assert isinstance(pl_module, ArmModule)
         self.record(trainer.current_epoch, trainer.max_epochs or 0, pl_module.epoch_metrics, pl_module.lr)
+        trainer.should_stop = trainer.should_stop or self.early is not None  # after its checkpoint is written
 
 
 @dataclass(frozen=True)

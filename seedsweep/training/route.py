@@ -160,12 +160,32 @@ def open_features(config: ArmSettings, prepared: PreparedImages, backbone: ArmBa
         OSError: the store can't be written.
         SeedsweepError: the engine asked for can't be had.
     """
-    device, options, cut = device_of(config), config.features, backbone.cut
-    height, width = config.data.image_size
+    space = feature_space(config, prepared, backbone)
+    augment = build_augment(config.augment, config.seed, prepared.table.digests)
+    views, engine = config.features.views or config.trainer.max_epochs, cache(engine_of(config, backbone))
+    images = FeatureImages(prepared, space, engine, config.features, augment, views, config.data.cache_gib)
+    if not images.extracted:
+        log.info("features: all %d images are in %s", len(prepared.table.paths), space.folder)
+    return images
+
+
+def engine_of(config: ArmSettings, backbone: ArmBackbone) -> Callable[[], Engine]:
+    """Returns what makes the engine of a run's features: to convert a net takes seconds."""
+    cut, (height, width) = backbone.cut, config.data.image_size
     if cut is not None:  # its modes stay: they are the training's
         net: nn.Module = nn.Sequential(backbone.preprocess, cut.prefix)
     else:
         net = FeatureNet(backbone.preprocess, backbone.net).eval()
+    return partial(build_engine, net, (3, height, width), config.features, device_of(config))
+
+
+def feature_space(config: ArmSettings, prepared: PreparedImages, backbone: ArmBackbone) -> Space:
+    """Returns the store's part for the features of a run.
+
+    Raises:
+        SeedsweepError: the engine asked for can't be had.
+    """
+    device, options, cut = device_of(config), config.features, backbone.cut
     identity: dict[str, Any] = {
         "backbone": backbone.name,
         "preprocess": preprocess_called(config.preprocess),
@@ -183,18 +203,7 @@ def open_features(config: ArmSettings, prepared: PreparedImages, backbone: ArmBa
     identity |= {"net": backbone.digest, "preprocess": asdict(config.preprocess)}
     if ranges := prepared.pixels.how.ranges.as_dict():  # other pixels of the same files
         identity["values"] = ranges
-    space = Space(config.cache_dir / "features", identity, about)
-
-    @cache  # to convert a net takes seconds, and each augmented view asks for it
-    def engine() -> Engine:
-        return build_engine(net, (3, height, width), options, device)
-
-    augment = build_augment(config.augment, config.seed, prepared.table.digests)
-    views = options.views or config.trainer.max_epochs
-    images = FeatureImages(prepared, space, engine, options, augment, views, config.data.cache_gib)
-    if not images.extracted:
-        log.info("features: all %d images are in %s", len(prepared.table.paths), space.folder)
-    return images
+    return Space(config.cache_dir / "features", identity, about)
 
 
 def fit_upper(images: ActivationDataModule, module: ArmModule, how: Fitting) -> Outcome:

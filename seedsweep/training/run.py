@@ -25,12 +25,13 @@ from seedsweep.errors import RefusedError
 from seedsweep.models.build import ArmBackbone, BuiltModel, write_model_summary
 from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.names import some
-from seedsweep.runs.record import SPLITS, with_departures
+from seedsweep.runs.record import SPLITS, early_of, read_metrics, with_departures
 from seedsweep.runs.switches import Switches, batchnorm_summary, random_and_frozen
 from seedsweep.session import Session
 from seedsweep.training.assemble import SharedBackbone, build_module
 from seedsweep.training.effective import effective
-from seedsweep.training.finish import ArmRun, UnseenOf, finish_run
+from seedsweep.training.finish import ArmRun, finish_run
+from seedsweep.training.limit import RunLimit
 from seedsweep.training.options import ArmSettings
 from seedsweep.training.recorder import Fitting, Recorder, RunTensorBoard
 from seedsweep.training.route import images_of
@@ -53,7 +54,6 @@ class Given:
         departures: settings that the file of the experiment says otherwise, as overrides.
         draw: draws the run's pictures; None: nothing does.
         audit: looks at the images before the training; None: nothing does.
-        unseen: estimates the accuracy on unseen photographs at the end; None: nothing does.
         session: shared with the runs before and after this one.
     """
 
@@ -62,7 +62,6 @@ class Given:
     departures: tuple[str, ...] = ()
     draw: Draw | None = None
     audit: Callable[[PreparedImages], None] | None = None
-    unseen: UnseenOf | None = None
     session: Session = field(default_factory=Session)
 
 
@@ -101,6 +100,10 @@ def train(
     started = time.perf_counter()
     label, given = label or config.experiment.name, given or Given()
     run_dir.mkdir(parents=True, exist_ok=True)
+    if resume and early_of(
+        before := read_metrics(run_dir)
+    ):  # the seconds of a run are those of all its parts
+        started -= float(before["wall_seconds"])
     with _log_file(run_dir / "run.log"):
         flush_denormals()
         pl.seed_everything(config.seed, verbose=False)
@@ -126,7 +129,8 @@ def train(
             log.warning("!!! %s", warning)
         if images.used.reason:
             log.info("online, every epoch passes the images through the backbone: %s", images.used.reason)
-        recorder = Recorder(run_dir, RunTensorBoard(run_dir), on_epoch)
+        ends = _limit(config, prepared, given.session)
+        recorder = Recorder(run_dir, RunTensorBoard(run_dir), on_epoch, ends)
         try:
             outcome = images.fit(module, Fitting(config, recorder, resume, whole=pictures))
         except Exception:  # a trial that is pruned, above all
@@ -160,12 +164,20 @@ def train(
             meet_test,
             pictures,
             given.draw,
-            given.unseen,
         )
         metrics = finish_run(run, outcome)
         if outcome.interrupted:
             raise KeyboardInterrupt
         return metrics
+
+
+def _limit(
+    config: ArmSettings, prepared: PreparedImages, session: Session
+) -> Callable[[list[dict[str, float]]], dict[str, str] | None]:
+    """Returns what says after each epoch whether the run ends there."""
+    table, limit = prepared.table, session.of(RunLimit)
+    n_val = len({table.groups[row] for row in table.indices("val")})
+    return lambda rows: limit.early(rows, config.trainer.max_epochs, n_val, config.optim.schedule)
 
 
 def open_images(config: ArmSettings, prepared: PreparedImages, session: Session) -> None:

@@ -36,7 +36,7 @@ def fit_stored(images: FeatureImages, module: ArmModule, how: Fitting) -> Outcom
     interrupted, diverged = False, None
     best: tuple[int, dict[str, Tensor]] = (-1, {})
     try:
-        while not fit.done:
+        while not (fit.done or recorder.early):
             signals.check()
             recorder.start()
             epoch, row = fit.next_epoch, fit.epoch()

@@ -13,14 +13,17 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
-from seedsweep.bounds import between, one_of
+from seedsweep.bounds import at_least, between, one_of
 from seedsweep.diagnosis.options import DiagnoseConfig
+from seedsweep.errors import SeedsweepError
 from seedsweep.export.options import ExportConfig, PredictConfig
 from seedsweep.names import path_of
 from seedsweep.report.options import ReportConfig
+from seedsweep.runs.duration import seconds_of
 from seedsweep.study.options import PrunerConfig, SamplerConfig, StorageConfig, StudyConfig
 from seedsweep.training.options import ArmSettings
 
+FORECASTS = ("auto", "only", "off")
 TASKS = Path(__file__).resolve().parents[1] / "tasks"  # a file each; not imported here
 
 
@@ -49,12 +52,42 @@ class DashboardConfig:
 
 
 @dataclass
+class AnswerConfig:
+    """``+sweep=answer``: what is compared and searched."""
+
+    # experiments
+    arms: list[str] = field(
+        default_factory=lambda: [
+            "frozen_bn",
+            "bn_recalibrated",
+            "finetune_upper",
+            "finetune_bn_frozen",
+            "finetune_bn",
+            "finetune_two_phase",
+        ]
+    )
+    seeds: int = 3  # of each arm
+    trials: int = 20  # of the study of the best arm; 0: none
+
+    def __post_init__(self) -> None:
+        at_least("answer.seeds", self.seeds, 1, 1000)
+        at_least("answer.trials", self.trials, 0, 100_000)
+        if not self.arms:
+            raise SeedsweepError("answer.arms is empty: name one experiment at least.")
+
+
+@dataclass
 class Config(ArmSettings):
     """The whole configuration of one run."""
 
     task: str = "train"  # what to do
     resume: bool = False  # set by `resume=DIR`
+    # time for all of a grid, study or +sweep=answer, such as 90s, 30m, 1h30m; null: no limit
+    budget: str | None = None
+    # how long a grid or study will take is measured and printed before it begins: auto | only (and it ends there) | off
+    forecast: str = "auto"
     checkpoint: str | None = None  # of task=predict, evaluate and export: a run's folder, or its checkpoint
+    answer: AnswerConfig = field(default_factory=AnswerConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     dashboard: DashboardConfig = field(default_factory=DashboardConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
@@ -78,4 +111,7 @@ class Config(ArmSettings):
 
     def __post_init__(self) -> None:
         one_of("task", self.task, [module.name for module in pkgutil.iter_modules([str(TASKS)])])
+        one_of("forecast", self.forecast, FORECASTS)
+        if self.budget is not None:
+            seconds_of("budget", self.budget)
         super().__post_init__()

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 from seedsweep.cli.config.schema import Config
+from seedsweep.runs.duration import Clock
 from seedsweep.runs.switches import random_and_frozen
+from seedsweep.runs.time_given import TimeGiven
 
 log = logging.getLogger(__name__)
 
@@ -28,20 +30,37 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
         preload(config.study.workers)  # it imports while this process has its own imports
     from seedsweep.cli.config.studies import plan_of
-    from seedsweep.study.main_process import run_study
+    from seedsweep.cli.forecast import measure_study
+    from seedsweep.study.main_process import left_of, run_study, to_go
     from seedsweep.study.worker import join_study
 
     logging.getLogger("optuna").setLevel(logging.WARNING)
     started = time.perf_counter()
+    clock = Clock.of(config.budget)
     if config.study.job == 0:
         backbone = config.backbone
         if warning := random_and_frozen(backbone.weights, backbone.freeze, backbone.train_from):
             log.warning("!!! where a trial does not say otherwise, %s", warning)
-        run_study(plan_of(config), started)
+        plan, forecast = plan_of(config), None
+        if (n := to_go(plan)) and (config.forecast != "off" or clock.ends):
+            forecast = measure_study(plan, n, clock, shown=config.forecast != "off")
+        if config.forecast == "only":
+            log.info("%s", "" if n else f"nothing of study {config.study.name} is to go")
+            return
+        begun = Clock()
+        run_study(plan, started)
+        budget, left = (clock.seconds, left_of(plan)) if clock.ends else (None, "")
+        TimeGiven(begun.took, forecast, budget, left=left).write(config.study_dir)
         if config.report.write:
             from seedsweep.report.write_report import write_at_end
 
             if path := write_at_end(config.study_dir):
                 log.info("report     %s", path)
+        if left:
+            log.info("%s", left)
+        if forecast is not None or clock.ends:
+            given = TimeGiven(clock.took if clock.ends else begun.took, forecast, budget, left=left)
+            given.write(config.study_dir)
+            log.info("time       %s", given.line)
     else:
         join_study(plan_of(config))

@@ -19,7 +19,7 @@ from seedsweep.report.blocks import (
     with_sign,
 )
 from seedsweep.report.contents import SWEEP, Material
-from seedsweep.report.grid_results import LARGEST, SAME, UNDECIDED, explained, majority_of, mark
+from seedsweep.report.grid_results import EARLY, LARGEST, SAME, UNDECIDED, explained, majority_of, mark
 from seedsweep.report.why_behind import why_behind
 from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
 
@@ -42,6 +42,7 @@ def section(material: Material) -> Section | None:
             about = f"Arms on {data_title(number, group)}, best first" if several else "Arms, best first"
             blocks += [_table(about, done), Text(" ".join([*explained(done), GAP_MEANS]), small=True)]
             blocks += [Text(row.departs, small=True) for row in done if row.departs]
+            blocks += [Text(f"`{row.label}`, {text}.") for row in done for text in row.early]
         on = f" on data set {number}" if several else ""
         blocks += [
             Text(f"`{row.label}`, seed {seed}{on}, {reason}.")
@@ -83,7 +84,7 @@ def _row(row: ArmRow) -> list[Cell]:
     low, high = (found.interval.low, found.interval.high) if found else (None, None)
     test = statistics.fmean(row.test_accs) if row.test_accs else None
     return [
-        Number(row.label, MEANINGS.get(mark(row), "")),
+        Number(row.label, " ".join(filter(None, (MEANINGS.get(mark(row), ""), EARLY if row.early else "")))),
         Bar(row.mean, low, high, row.val_accs if len(row.val_accs) > 1 else (), trap=abs(gap) > GAP),
         Number(percent(row.mean), span(found.interval) if found else ""),
         percent(statistics.fmean(row.val_macro_f1s)),

@@ -1,0 +1,326 @@
+"""How long a grid or a study will take: arms are measured on a few batches, and a table is printed."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from seedsweep import signals
+from seedsweep.cli.composing import Composer, read_overrides
+from seedsweep.errors import OF_ALL, SeedsweepError
+from seedsweep.overrides import key_of, text_of
+from seedsweep.runs.duration import Clock, spoken
+from seedsweep.runs.jobs import is_finished
+from seedsweep.runs.recorded import arm_label
+from seedsweep.session import Session
+from seedsweep.training.options import ArmSettings, what_counts
+from seedsweep.training.pace import Pace
+
+if TYPE_CHECKING:  # it brings Optuna
+    from seedsweep.study.plan import Plan
+
+log = logging.getLogger(__name__)
+
+# in drawings of a small picture (see picture_seconds): a run's pictures and page, those of a grid or study, an audit
+RUN_PICTURES, LAST_PICTURES, AUDIT_PICTURES = 40.0, 10.0, 5.0
+PER_IMAGE = 0.003  # likewise: what an audit takes for a photograph
+DRAWN = 3  # of a study's space, to measure
+LOADED = (
+    "seedsweep.training.run", "seedsweep.diagnosis.audit_run", "seedsweep.report.run_pictures",
+    "seedsweep.report.write_report", "torch.utils.tensorboard",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of a grid: its number, its overrides, its arm's name in tables, and its seed."""
+
+    number: int
+    lines: list[str]
+    label: str
+    seed: int
+
+
+@dataclass
+class Forecast:
+    """What runs will take, one after another.
+
+    Attributes:
+        paces: of the arms, by label.
+        unknown: arms that could not be measured, and why.
+        pictures: seconds of a run's pictures and page; 0: it draws none.
+        closing: seconds of what is done once after all runs.
+        opening: seconds of what is done once before them.
+        has_patience: whether runs may stop before their last epoch.
+    """
+
+    paces: dict[str, Pace]
+    unknown: dict[str, str] = field(default_factory=dict)
+    pictures: float = 0.0
+    closing: float = 0.0
+    opening: float = 0.0
+    has_patience: bool = False
+
+    def run(self, label: str, epochs: int | None = None) -> float:
+        """Returns the seconds of a run without what its arm does once; 0 where that is not known."""
+        pace = self.paces.get(label)
+        return pace.seconds(epochs) + self.pictures if pace else 0.0
+
+    def once(self, labels: Iterable[str]) -> float:
+        """Returns the seconds of what these arms do once, what several of them share once."""
+        shared: dict[str, float] = {}
+        for label in labels:
+            for what, seconds in self.paces[label].once.items() if label in self.paces else ():
+                shared[what] = max(seconds, shared.get(what, 0.0))
+        return sum(shared.values())
+
+    def seconds(self, runs: Sequence[str]) -> float:
+        """Returns the seconds of runs, a label each, with what they do once."""
+        return self.once(set(runs)) + sum(self.run(label) for label in runs)
+
+    def total(self, runs: Sequence[str]) -> float:
+        """Returns the seconds of all of it."""
+        return self.opening + self.seconds(runs) + self.closing
+
+    def show(self, runs: Sequence[str], measured_in: float) -> None:
+        """Prints the table, an arm a row.
+
+        Args:
+            runs: those to come, a label each.
+            measured_in: seconds.
+        """
+        console = Console(highlight=False, width=max(Console().width, 100))
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        table.add_column("arm", no_wrap=True)
+        for name in ("images/s", "epochs", "runs", "minutes"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for label in dict.fromkeys(runs):
+            n, pace = runs.count(label), self.paces.get(label)
+            if pace is None:
+                table.add_row(label, "not measured", "", str(n), "?")
+                continue
+            speed = f"{pace.images_per_second:.0f}" if pace.images_per_second else "stored"
+            minutes = (self.once([label]) + n * self.run(label)) / 60
+            table.add_row(label, speed, str(pace.epochs), str(n), f"{minutes:.1f}")
+        console.print(table)
+        for label, why in self.unknown.items():
+            console.print(f"not measured: {label}: {why}", style="red", soft_wrap=True, markup=False)
+        less = "; early stopping (trainer.patience) makes it less" if self.has_patience else ""
+        unknown = f", without {len(self.unknown)} that could not be measured" if self.unknown else ""
+        console.print(
+            f"forecast   {spoken(self.total(runs))} for {len(runs)} run{'s' * (len(runs) != 1)}{unknown}{less} "
+            f"(measured in {spoken(measured_in)})",
+            soft_wrap=True,
+        )
+
+
+def jobs_of(composed: DictConfig) -> list[Job] | None:
+    """Returns the jobs of a grid in the order of their numbers; None if only its sweeper knows them."""
+    sweeper = composed.hydra.sweeper
+    if not str(sweeper.get("_target_")).endswith(".BasicSweeper"):
+        return None
+    params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    overrides = read_overrides([*params, *map(str, composed.hydra.overrides.task)])
+    last = {override.key_or_group: override for override in overrides}
+    swept = {key for key, override in last.items() if override.is_sweep_override()}
+    jobs = []
+    for number, lines in enumerate(BasicSweeper.split_arguments(overrides, None)[0]):
+        values = {key_of(line): text_of(line.partition("=")[2]) for line in lines}
+        seed = values.get("seed", str(composed.seed))
+        jobs.append(Job(number, lines, arm_label("", lines, swept), int(seed) if seed.isdigit() else 0))
+    return jobs
+
+
+def measure_grid(
+    composed: DictConfig, compose: Composer, session: Session
+) -> tuple[list[Job], Forecast] | None:
+    """Measures what the runs of a grid take that are still to go, and prints it.
+
+    Args:
+        composed: the settings of all jobs with Hydra's own among them.
+        compose: composes overrides.
+        session: shared with the runs that follow.
+
+    Returns:
+        The jobs and the forecast; None where there is none: not asked for, not known, or nothing is to go.
+
+    Raises:
+        SeedsweepError: ``budget`` or ``forecast=only`` is asked for, and the jobs are not known here.
+    """
+    wanted = composed.budget is not None or composed.forecast == "only"
+    is_here = str(composed.hydra.launcher.get("_target_")).endswith(".BasicLauncher")
+    jobs = jobs_of(composed)
+    reason = None
+    if str(composed.task) != "train":
+        reason = "the jobs are no training runs: call each by itself"
+    elif jobs is None:
+        reason = "only its sweeper knows the jobs of this grid"
+    elif not is_here and (composed.budget is not None or composed.forecast != "only"):
+        reason = "the jobs run in other processes, and their speed can't be measured from here"
+    if reason and wanted:
+        asked = "forecast=only" if composed.budget is None else f"budget={composed.budget}"
+        raise SeedsweepError(f"{asked} can't be had: {reason}.")
+    if reason or jobs is None or (composed.forecast == "off" and not wanted):
+        return None
+    started = time.monotonic()
+    jobs = _named(jobs, compose)
+    folder = Path(str(composed.hydra.sweep.dir)) if "${now:" not in _plain(composed) else None
+    to_go = [
+        job for job in jobs if folder is None or not any(map(is_finished, folder.glob(f"{job.number}_*")))
+    ]
+    if not to_go:
+        return None
+    arms = {job.label: compose.config(job.lines) for job in reversed(to_go)}
+    print(f"measuring {len(arms)} arm{'s' * (len(arms) != 1)} ...", flush=True)
+    found = measured(dict(reversed(arms.items())), session)
+    if composed.forecast != "off":
+        found.show([job.label for job in to_go], time.monotonic() - started)
+    return jobs, found
+
+
+def _plain(composed: DictConfig) -> str:
+    return str(OmegaConf.to_container(composed.hydra.sweep, resolve=False))
+
+
+def _named(jobs: Sequence[Job], compose: Composer) -> list[Job]:
+    """Returns the jobs with their experiments in their labels; those that differ in their seed are composed once."""
+    names: dict[tuple[str, ...], str] = {}
+    for job in jobs:
+        key = tuple(line for line in job.lines if key_of(line) != "seed")
+        if key not in names:
+            names[key] = str(compose(job.lines).experiment.name)
+    keys = [tuple(line for line in job.lines if key_of(line) != "seed") for job in jobs]
+    return [replace(job, label=f"{names[key]}{job.label}") for job, key in zip(jobs, keys, strict=True)]
+
+
+def measure_study(plan: Plan, n: int, clock: Clock, *, shown: bool) -> float | None:
+    """Measures a few trials of a study, drawn from its space: the mean of them stands for all.
+
+    Args:
+        plan: the study; with a limit of the clock, its time is put there.
+        n: trials to go.
+        clock: of the call.
+        shown: print the table.
+
+    Returns:
+        The seconds of all that is to go; None where no trial could be measured.
+    """
+    from optuna import create_study
+    from optuna.samplers import RandomSampler
+
+    from seedsweep.study.plan import StudyTime
+    from seedsweep.study.space import dimensions, suggest
+
+    started = time.monotonic()
+    print("measuring the trials ...", flush=True)
+    study = create_study(sampler=RandomSampler(seed=plan.study.seed))
+    arms: dict[str, ArmSettings] = {"as it stands": plan.compose([])}
+    for number in range(DRAWN):
+        arms[f"drawn {number}"] = plan.compose(suggest(study.ask(), dimensions(plan.study)))
+    found = measured(arms, plan.session)
+    paces = list(found.paces.values())
+    options = plan.study
+    finals = (min(options.finalists, options.n_trials) + bool(options.first)) * options.finalist_seeds
+    runs = [TRIAL] * n + [AGAIN] * finals
+    if paces:
+        k, speeds = len(paces), [pace.images_per_second for pace in paces if pace.images_per_second]
+        trial = Pace(
+            max(pace.epochs for pace in paces),
+            sum(pace.epoch for pace in paces) / k,
+            sum(pace.setup for pace in paces) / k,
+            sum(pace.ending for pace in paces) / k,
+            {what: seconds for pace in paces for what, seconds in pace.once.items()},
+            sum(speeds) / len(speeds) if speeds else None,
+        )
+        found = replace(found, paces={TRIAL: trial, AGAIN: trial}, pictures=0.0)  # a trial draws none
+    total = found.total(runs) if paces else None
+    if shown:
+        found.show(runs, time.monotonic() - started)
+    if clock.ends:
+        plan.time = StudyTime(clock, found.run(TRIAL), found.closing + CLOSING * clock.seconds)
+    return total
+
+
+TRIAL, AGAIN = "a trial", "trained again"
+CLOSING = 0.02  # of a budget, kept for the end beside what is forecast for it
+
+
+def measured(arms: dict[str, ArmSettings], session: Session) -> Forecast:
+    """Measures arms; those that differ in nothing that takes time are measured once."""
+    from seedsweep.data.checked import FileChecks
+    from seedsweep.data.prepare import PreparedImages, prepare_images
+    from seedsweep.training.measure import measure
+
+    for name in LOADED:  # what the first run would load is loaded now, and its time not counted
+        importlib.import_module(name)
+    found = Forecast(
+        {}, has_patience=any(0 < a.trainer.patience < a.trainer.max_epochs - 1 for a in arms.values())
+    )
+    images: dict[str, tuple[PreparedImages, float]] = {}
+    paces: dict[str, Pace | str] = {}
+    for label, config in arms.items():
+        data = str(config.data)
+        key = _key(config)
+        try:
+            if data not in images:
+                checks = session.of(FileChecks)
+                prepare_images(config.data, config.cache_dir, checks=checks)
+                started = time.perf_counter()
+                prepared = prepare_images(config.data, config.cache_dir, checks=checks)
+                images[data] = prepared, time.perf_counter() - started
+            if key not in paces:
+                paces[key] = measure(config, images[data][0], session)
+        except (KeyboardInterrupt, *OF_ALL):
+            raise
+        except Exception as error:  # the run itself says more
+            signals.check()
+            paces[key] = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            log.debug("", exc_info=True)
+        pace = paces[key]
+        if isinstance(pace, Pace):
+            found.paces[label] = replace(pace, setup=pace.setup + images[data][1])
+        else:
+            found.unknown[label] = pace
+    unit = picture_seconds()
+    drawn = any(config.report.write for config in arms.values() if hasattr(config, "report"))
+    found.pictures, found.closing = RUN_PICTURES * unit * (1 if drawn else 0.8), LAST_PICTURES * unit
+    photographs = max((len(prepared.table.paths) for prepared, _ in images.values()), default=0)
+    if any(config.audit == "auto" for config in arms.values()):
+        found.opening = (AUDIT_PICTURES + PER_IMAGE * photographs) * unit
+    return found
+
+
+def _key(config: ArmSettings) -> str:
+    """Returns the settings that the time of a run depends on."""
+    counted = what_counts(config)
+    optim = counted.pop("optim")
+    for name in ("seed", "experiment"):
+        counted.pop(name)
+    return str([counted, optim["name"], optim["accumulate"]])
+
+
+def picture_seconds() -> float:
+    """Returns the seconds of drawing a small picture here: what a run draws and writes takes a number of them."""
+    from seedsweep.drawing import figure, save
+
+    def draw(folder: str) -> float:
+        started = time.perf_counter()
+        made = figure(6, 4)
+        made.subplots().plot(range(20))
+        save(made, Path(folder, "x.png"))
+        return time.perf_counter() - started
+
+    with tempfile.TemporaryDirectory() as folder:
+        draw(folder)
+        return min(draw(folder), draw(folder))
