@@ -19,6 +19,7 @@ from seedsweep.overrides import key_of
 from seedsweep.runs.label_gain import LabelGain
 from seedsweep.runs.settings import names_of, saved_settings, switches_of
 from seedsweep.runs.switches import Switches
+from seedsweep.runs.unseen import Unseen
 from seedsweep.whole import read_json, write_json
 
 NAME = "metrics.json"
@@ -100,6 +101,7 @@ class RunRecord:
         diverged: in which epoch its loss became NaN or infinite, and what was seen; None: it did not.
         corrections: what data.corrections did to it; None: it has none, or did not finish.
         ended_early: why a budget ended it before its last epoch: ``why`` (time | behind) and a ``text``; None: no.
+        unseen: what its accuracy owes to photographs that the split tears; None: it tears none, or nothing looked.
         temperature: that its checkpoint tells, fitted on validation; None: it tells none.
     """
 
@@ -127,6 +129,7 @@ class RunRecord:
     corrections: LabelGain | None = None
     ended_early: dict[str, str] | None = None
     temperature: float | None = None
+    unseen: Unseen | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what metrics.json holds: the switches, and names of theirs that are true for readers of one word."""
@@ -149,6 +152,7 @@ class RunRecord:
             "features": asdict(self.features),
             "digests": asdict(self.digests),
             "corrections": self.corrections.as_dict() if self.corrections else None,
+            "unseen": self.unseen.as_dict() if self.unseen else None,
             **self.scores,
         }
 
@@ -197,6 +201,7 @@ def read_record(folder: Path) -> RunRecord:
                 "backbone_fallback": content["backbone_fallback"],
                 "diverged": divergence_of(content),
                 "corrections": LabelGain.from_dict(gain) if (gain := content.get("corrections")) else None,
+                "unseen": Unseen.from_dict(each) if (each := content.get("unseen")) else None,
             }
         )
     except (KeyError, TypeError, AttributeError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from seedsweep.runs.record import (
     write_record,
 )
 from seedsweep.runs.switches import Switches
+from seedsweep.runs.unseen import Unseen
 from seedsweep.stats.scores import score
 from seedsweep.training.assemble import backbone_of, build_module
 from seedsweep.training.label_gain_of import label_gain_of
@@ -46,6 +48,8 @@ from seedsweep.training.route import Images, images_of
 from seedsweep.training.to_draw import Draw, to_draw
 
 log = logging.getLogger(__name__)
+
+UnseenOf = Callable[[Images, dict[str, Tensor]], Unseen | None]  # logits [n, N] by held-out split
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class ArmRun:
         meet_test: score the test images.
         pictures: write the net's graph, and the pictures if there is ``draw``.
         draw: draws the pictures; None: nothing does.
+        unseen: estimates the accuracy on unseen photographs; None: nothing does.
     """
 
     config: ArmSettings
@@ -79,6 +84,7 @@ class ArmRun:
     meet_test: bool = True
     pictures: bool = True
     draw: Draw | None = None
+    unseen: UnseenOf | None = None
 
 
 def finish_run(run: ArmRun, outcome: Outcome) -> dict[str, Any]:
@@ -125,6 +131,8 @@ def finish_run(run: ArmRun, outcome: Outcome) -> dict[str, Any]:
         held_out = {split: logits[split] for split in logits if split != "train"}
         gain = label_gain_of(run.config, run.images, run.built.backbone, held_out, measure=run.pictures)
         record = replace(record, corrections=gain)
+        if run.unseen is not None:
+            record = replace(record, unseen=run.unseen(run.images, held_out))
     board.run_ended(run.switches, run.label, run.config.seed, _at_the_end(scores, rows[-1]["bn_gap"]))
     metrics = write_record(folder, record)  # before the pictures, which may fail
     if run.pictures:
@@ -149,6 +157,9 @@ def finish_run(run: ArmRun, outcome: Outcome) -> dict[str, Any]:
     )
     if record.corrections is not None and run.pictures:
         log.info("corrections: %s", record.corrections.sentence)
+    if record.unseen is not None:
+        level = logging.WARNING if record.unseen.differs else logging.INFO
+        log.log(level, "unseen photographs: %s", record.unseen.sentence.replace("`", ""))
     return metrics
 
 

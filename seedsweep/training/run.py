@@ -30,7 +30,7 @@ from seedsweep.runs.switches import Switches, batchnorm_summary, random_and_froz
 from seedsweep.session import Session
 from seedsweep.training.assemble import SharedBackbone, build_module
 from seedsweep.training.effective import effective
-from seedsweep.training.finish import ArmRun, finish_run
+from seedsweep.training.finish import ArmRun, UnseenOf, finish_run
 from seedsweep.training.limit import RunLimit
 from seedsweep.training.options import ArmSettings
 from seedsweep.training.recorder import Fitting, Recorder, RunTensorBoard
@@ -54,6 +54,7 @@ class Given:
         departures: settings that the file of the experiment says otherwise, as overrides.
         draw: draws the run's pictures; None: nothing does.
         audit: looks at the images before the training; None: nothing does.
+        unseen: estimates the accuracy on unseen photographs at the end; None: nothing does.
         session: shared with the runs before and after this one.
     """
 
@@ -62,6 +63,7 @@ class Given:
     departures: tuple[str, ...] = ()
     draw: Draw | None = None
     audit: Callable[[PreparedImages], None] | None = None
+    unseen: UnseenOf | None = None
     session: Session = field(default_factory=Session)
 
 
@@ -164,6 +166,7 @@ def train(
             meet_test,
             pictures,
             given.draw,
+            given.unseen,
         )
         metrics = finish_run(run, outcome)
         if outcome.interrupted:

@@ -31,6 +31,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool, session: Sess
     from seedsweep.cli.config.departures import departures
     from seedsweep.data.pin import Pin
     from seedsweep.diagnosis.audit_run import audit_at_beginning
+    from seedsweep.diagnosis.unseen_photographs import unseen_at_end
     from seedsweep.report.run_in_words import of_gap
     from seedsweep.report.run_pictures import draw_run
     from seedsweep.runs.grid import GAP
@@ -45,6 +46,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool, session: Sess
         departures=tuple(departures(config)),
         draw=draw_run,
         audit=lambda prepared: audit_at_beginning(config, prepared, audit_of(folder)),
+        unseen=lambda images, logits: unseen_at_end(config, images, logits, audit_of(folder)),
         session=session or Session(),
     )
     metrics = train(config, folder, label=label, resume=resume, given=given)

@@ -6,18 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from seedsweep.data.group_file import write_groups
-from seedsweep.data.options import DataConfig
-from seedsweep.data.split import groups_of, split_images
-from seedsweep.diagnosis.audited import Audited, why_split_is_fixed
+from seedsweep.diagnosis.audited import why_split_is_fixed
 from seedsweep.diagnosis.auditor import HINT
 from seedsweep.diagnosis.backgrounds import RECURRING, backgrounds_that_recur
 from seedsweep.diagnosis.finding import COUNTS, MOVES, Check, Evidence, Finding, Verdict, capital
 from seedsweep.diagnosis.grouping import Grouping
 from seedsweep.diagnosis.out_of_fold import outside_fold, was_asked
+from seedsweep.diagnosis.split_by_group import lacking_if_grouped, setting_that_groups
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.errors import SeedsweepError
-from seedsweep.names import and_more
 from seedsweep.stats.pairs import compare
 
 CHECK = Check(
@@ -29,7 +25,6 @@ CHECK = Check(
 )
 GAP = 0.04  # of accuracy: if it may be chance, it is worth more photographs
 FEW = 0.1  # share of photographs torn below which they are few
-LIST = "groups.csv"
 
 
 def check(subject: Subject, folder: Path) -> Finding:
@@ -108,7 +103,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     elif lacking := lacking_if_grouped(facts, grouping, subject.config.data):
         text += f" No setting can mend it here: kept together, {lacking}; photograph these classes in more photographs."
     else:
-        remedy = [_setting(facts, grouping, folder)]
+        remedy = [setting_that_groups(facts, grouping, folder)]
     return CHECK.found(Verdict.FAULT, text, evidence, remedy)
 
 
@@ -135,41 +130,6 @@ def _without_groups(subject: Subject) -> Finding:
         "photograph. If so, name the groups in a file with the columns path and group (data.group=FILE)."
     )
     return CHECK.found(Verdict.SUSPECT, text, evidence)
-
-
-def lacking_if_grouped(facts: Audited, grouping: Grouping, data: DataConfig) -> str:
-    """Rehearses a split by groups; returns which class would be missing where, or nothing if all is well."""
-    table = facts.table
-    shares = {"train": 1 - data.val_fraction - data.test_fraction, "val": data.val_fraction}
-    try:
-        splits = split_images(
-            table.labels,
-            grouping.groups,
-            table.classes,
-            shares | {"test": data.test_fraction},
-            data.split_seed,
-        )
-    except SeedsweepError as error:
-        return str(error).rstrip(".")
-    missing = [
-        f"{name} would have no image in {split}"
-        for split in shares
-        for number, name in enumerate(table.classes)
-        if not ((splits == split) & (table.labels == number)).any()
-    ]
-    return and_more(missing)
-
-
-def _setting(facts: Audited, grouping: Grouping, folder: Path) -> str:
-    """Returns the setting that makes the groups: the expression where it does, else a list that is written here."""
-    table = facts.table
-    if grouping.regex is not None:
-        made = groups_of(table.paths, grouping.regex)
-        if len({*zip(made, grouping.groups, strict=True)}) == len(set(made)) == grouping.count:
-            return f"data.group_regex='{grouping.regex}'"
-    path = (folder / LIST).resolve()
-    write_groups(table.names(), grouping.groups, path)
-    return f"data.group='{path}'"
 
 
 def _points(accuracy: float) -> str:

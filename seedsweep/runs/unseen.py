@@ -1,0 +1,122 @@
+"""What accuracy a run is likely to have on images that training has no part of: a finding, and how it is said."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from seedsweep.runs.held_out import HELD_OUT
+
+COPY = "copy"  # of an image, where no photographs are known
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """How much of an accuracy is owed to parts of the same photographs in training; shares are 0..1.
+
+    Attributes:
+        one: what the images were torn from: photograph, series or folder; or copy.
+        split: whose accuracy it is about: test where that was met, else val.
+        accuracy: of the run on it.
+        torn: share of its images of which training has a part (or a copy).
+        groups: photographs (or images with their copies) that were drawn for the intervals.
+        largest: share of the largest class in the split.
+        seen: accuracy of a linear probe on the run's features where training has parts of the same photographs.
+        unseen: of the same probe where it has none.
+        gap_low: lower end of the 95 % interval of the difference of the two, over photographs.
+        gap_high: upper end.
+        likely: accuracy of the run on unseen photographs; None: not measured.
+        low: lower end of its 95 % interval, over photographs.
+        high: upper end.
+        why_not: why it was not measured, and what would help; empty: it was.
+        setting: override that splits by photograph; empty: none does.
+    """
+
+    one: str
+    split: str
+    accuracy: float
+    torn: float
+    groups: int = 0
+    largest: float | None = None
+    seen: float | None = None
+    unseen: float | None = None
+    gap_low: float | None = None
+    gap_high: float | None = None
+    likely: float | None = None
+    low: float | None = None
+    high: float | None = None
+    why_not: str = ""
+    setting: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns what metrics.json holds."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Unseen:
+        """Reads :meth:`as_dict` back.
+
+        Raises:
+            TypeError: it is none.
+        """
+        return cls(**content)
+
+    @property
+    def differs(self) -> bool:
+        """Whether the probe classifies unseen photographs worse beyond chance."""
+        return self.gap_low is not None and self.gap_low > 0
+
+    @property
+    def sentence(self) -> str:
+        """What was measured, in a few sentences."""
+        has = f"{self.torn:.0%} of the {HELD_OUT[self.split]} images have {self._part} in training"
+        if self.likely is None or self.seen is None or self.unseen is None or self.largest is None:
+            return (
+                f"{has}: their accuracy may be too high. What is likely {self._elsewhere} can't be told: "
+                f"{self.why_not}.{self.decided_by}"
+            )
+        probe = (
+            f"a linear probe on its features gets {_percent(self.seen)} so, and {_percent(self.unseen)} "
+            f"{self._elsewhere}"
+        )
+        if not self.differs:
+            ends = f"{100 * (self.gap_low or 0):+.1f} to {100 * (self.gap_high or 0):+.1f}"
+            return f"{has}. No difference beyond chance: {probe} ({ends} points between them, 95 %)."
+        return (
+            f"{self.short} {has}: {probe}. The estimate: the run keeps as much of its lead over the largest class "
+            f"({_percent(self.largest)}) as the probe.{self.decided_by}"
+        )
+
+    @property
+    def decided_by(self) -> str:
+        """The run that would measure it; begins with a space; empty where no setting makes one."""
+        return f" A run with `{self.setting}` measures it." if self.setting else ""
+
+    @property
+    def short(self) -> str:
+        """The likely accuracy with its interval, as one sentence; empty where there is none, or no difference."""
+        if not self.differs or self.likely is None:
+            return ""
+        ends = f"95 % interval {100 * (self.low or 0):.1f} to {100 * (self.high or 0):.1f}"
+        return (
+            f"About {_percent(self.likely)} is likely {self._elsewhere} ({ends}, over {self.groups} {self._many}), "
+            f"not the {_percent(self.accuracy)} of the {HELD_OUT[self.split]} images."
+        )
+
+    @property
+    def _part(self) -> str:
+        return "a copy" if self.one == COPY else f"a part of their {self.one}"
+
+    @property
+    def _elsewhere(self) -> str:
+        return "on images without a copy there" if self.one == COPY else f"on unseen {self._many}"
+
+    @property
+    def _many(self) -> str:
+        return {COPY: "images with their copies", "series": "series of photographs"}.get(
+            self.one, f"{self.one}s"
+        )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
