@@ -20,7 +20,8 @@ from seedsweep.data.split import joined
 from seedsweep.diagnosis.audit_run import facts_of
 from seedsweep.diagnosis.audited import Audited, why_split_is_fixed
 from seedsweep.diagnosis.finding import COUNTS
-from seedsweep.diagnosis.out_of_fold import FOLDS, components, outside_fold, was_asked
+from seedsweep.diagnosis.folds import FOLDS
+from seedsweep.diagnosis.out_of_fold import components, outside_fold, was_asked
 from seedsweep.diagnosis.split_by_group import lacking_if_grouped, setting_that_groups
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.features.image_features import FeatureImages
