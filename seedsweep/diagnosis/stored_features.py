@@ -121,14 +121,14 @@ class Material:
 
     def test_features(self, config: ArmSettings) -> Tensor:
         """Returns the features of the test images in eval mode, [k, C]; as :meth:`features`."""
-        return self._plain(config, self.test_images)
+        return self.plain(config, self.test_images)
 
     def _stored(self, config: ArmSettings) -> FrozenFeatures:
-        every = self._plain(config, self.images)
+        every = self.plain(config, self.images)
         return FrozenFeatures([every], every, self.n_train)
 
-    def _plain(self, config: ArmSettings, images: PreparedImages) -> Tensor:
-        """Returns the features [n, C] of ``images``, from the store."""
+    def plain(self, config: ArmSettings, images: PreparedImages) -> Tensor:
+        """Returns the features [n, C] of ``images`` in eval mode, from the store; as :meth:`features`."""
         try:
             # statistics that are recalibrated are those of the training images
             source: Source = open_features(config, images, backbone_of(config, self.images))
