@@ -84,8 +84,7 @@ class Sample:
         """Returns the features [n, C] of the images as ``config`` sees them; by default as the settings say."""
         config, material = config or self.config, self.subject.material
         if config.data.image_size == self.config.data.image_size:
-            found = material.features(config)
-            return torch.cat([found.train, found.val])[torch.from_numpy(self.rows)]
+            return material.features(config).plain[torch.from_numpy(self.rows)]
         height, width = config.data.image_size
         images, listed = material.images, self.rows.tolist()
         pixels = images.pixels.select(listed)

@@ -18,7 +18,7 @@ from seedsweep.training.effective import name_by_values
 from seedsweep.training.options import ArmSettings
 
 REHEARSABLE = (
-    "batchnorm", "preprocess", "optim", "head", "data.batch_size", "trainer.max_epochs", "augment",
+    "batchnorm", "preprocess", "optim", "head", "data.batch_size", "trainer.max_epochs", "trainer.patience", "augment",
     "backbone.freeze", "backbone.train_from", "backbone.weights",
 )  # fmt: skip
 """What a head trained anew on stored features can tell the worth of, where only a head is trained then."""

@@ -74,7 +74,7 @@ def _found(text: str, tried: Tried, evidence: Evidence, remedy: list[str]) -> Fi
         return CHECK.found(verdict, f"{text} That is not better beyond chance.", numbers, title=SHAPES)
     if not remedy:
         text += " No setting does that: pad the files before."
-    return CHECK.found(verdict, text, numbers, remedy, tried.gain, title=SHAPES)
+    return CHECK.found(verdict, text, numbers, remedy, tried.change.difference, title=SHAPES)
 
 
 def _larger(subject: Subject, size: list[int]) -> tuple[Finding, list[int]]:
@@ -102,7 +102,7 @@ def _larger(subject: Subject, size: list[int]) -> tuple[Finding, list[int]]:
         f"{_called(size)} (height x width in pixels) shows too little: at {best} a probe gets {tried[best]}."
     )
     found = [round(int(side)) for side in best.split("x")]
-    return CHECK.found(verdict, text, evidence, [_override(found)], tried[best].gain), found
+    return CHECK.found(verdict, text, evidence, [_override(found)], tried[best].change.difference), found
 
 
 def operations(backbone: ArmBackbone, size: list[int]) -> float:
