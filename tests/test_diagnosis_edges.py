@@ -166,7 +166,7 @@ def test_few_images_put_no_rate_on_a_plateau(n: int, wanted: Verdict, tmp_path: 
 
     subject = SimpleNamespace(
         config=config, clean_config=config, rehearse=rehearse, epochs=[], is_frozen=True, val_acc=None,
-        material=SimpleNamespace(val_labels=torch.from_numpy(labels), classes=["a", "b"]),
+        material=SimpleNamespace(val_labels=torch.from_numpy(labels), classes=["a", "b"], n_train=n),
     )  # fmt: skip
     finding = learning_rate.check(subject, tmp_path)  # type: ignore[arg-type]
     assert finding.verdict is wanted
