@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -237,14 +236,9 @@ def _reachable(subject: Subject, trials: _Trials | None) -> dict[str, float]:
     best = parts.best_elsewhere(tried)
     reach = parts.interval(best).clipped()
     numbers |= {"reachable": reach.value, "reachable_low": reach.low, "reachable_high": reach.high}
-    if own is not None:
-        lost = parts.interval(best - own)
-    elif subject.val_acc is None:
+    if own is None and subject.val_predictions is None:
         return numbers
-    else:  # other images: both errors add up
-        half = math.hypot(reach.high - reach.value, 2 * standard_error(subject.val_acc, subject.n_val))
-        away = reach.value - subject.val_acc
-        lost = Interval(away, away - half, away + half, reach.over)
+    lost = subject.behind_probe if own is None else parts.interval(best - own)
     return numbers | {"lost": lost.value, "lost_low": lost.low, "lost_high": lost.high}
 
 

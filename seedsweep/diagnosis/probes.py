@@ -104,8 +104,9 @@ def probe_unseen(probe: Probe, features: Tensor, labels: Tensor, parts: Parts) -
     for part in parts.of:
         hits = probe.all_predicted[:, part.chosen - n_train] == labels[part.chosen].numpy()
         strength = float(STRENGTHS[np.flatnonzero(hits.mean(1) == hits.mean(1).max())[-1]])
-        x, judged = features[part.learned].double(), features[part.judged].double()
-        y = functional.one_hot(labels[part.learned], int(labels.max()) + 1).double()
+        learned = np.unique(part.learned)
+        x, judged = features[learned].double(), features[part.judged].double()
+        y = functional.one_hot(labels[learned], int(labels.max()) + 1).double()
         mean, prior = x.mean(0), y.mean(0)
         x, y = x - mean, y - prior
         is_wide = len(x) <= x.shape[1]  # the smaller of the two Gram matrices is inverted

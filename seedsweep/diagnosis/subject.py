@@ -207,9 +207,16 @@ class Subject:
         Raises:
             SeedsweepError: too few groups.
         """
+        return Parts.of_training(*self._divided) if self.is_repeated else self._val_parts
+
+    @cached_property
+    def _val_parts(self) -> Parts:
+        return Parts.of_validation(*self._divided)
+
+    @property
+    def _divided(self) -> tuple[NDArray[np.int64], int, list[str]]:
         groups = [self.audited.groups[row] for row in self._rows]
-        divided = Parts.of_training if self.is_repeated else Parts.of_validation
-        return divided(self.material.labels.numpy(), self.material.n_train, groups)
+        return self.material.labels.numpy(), self.material.n_train, groups
 
     def correct(self, config: ArmSettings) -> NDArray[np.float64]:
         """Returns 1 for each image of :attr:`parts` that a head with these settings classifies correctly, else 0, [N].
@@ -229,15 +236,20 @@ class Subject:
         Raises:
             SeedsweepError: its predictions are not known.
         """
-        if self.is_repeated:
-            return self.correct(self.frozen_config)
+        return self.correct(self.frozen_config) if self.is_repeated else self._val_correct
+
+    @cached_property
+    def _val_correct(self) -> NDArray[np.float64]:
         if self.val_predictions is None:
             raise SeedsweepError("no predictions of this net are known.")
         predicted, labels = self.val_predictions
-        if not np.array_equal(labels, self.labels("val")):
+        every = (
+            self._rows[self.material.n_train :] if self.is_rehearsed else self.prepared.table.indices("val")
+        )
+        if not np.array_equal(labels, self.prepared.table.labels[every]):
             raise SeedsweepError("the run's predictions.csv lists other images.")
-        place = {row: number for number, row in enumerate(self.prepared.table.indices("val").tolist())}
-        judged = [place[row] for row in self._rows[self.parts.judged].tolist()]
+        place = {row: number for number, row in enumerate(every.tolist())}
+        judged = [place[row] for row in self._rows[self._val_parts.judged].tolist()]
         return np.asarray((predicted == labels)[judged], dtype=np.float64)
 
     def worth(self, config: ArmSettings) -> Interval | None:
@@ -255,6 +267,16 @@ class Subject:
     def probe_correct(self) -> NDArray[np.float64]:
         """As :meth:`correct`, of the linear probe on :attr:`clean`."""
         return probe_unseen(self.probe, self.clean.plain, self.material.labels, self.parts)
+
+    @cached_property
+    def behind_probe(self) -> Interval:
+        """What the linear probe gets more than the subject, on the same validation images.
+
+        Raises:
+            SeedsweepError: too few groups, or the subject's predictions are not known.
+        """
+        probe = probe_unseen(self.probe, self.clean.plain, self.material.labels, self._val_parts)
+        return self._val_parts.interval(probe - self._val_correct)
 
     @property
     def rehearsed(self) -> Rehearsal:

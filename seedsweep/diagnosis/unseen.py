@@ -23,7 +23,7 @@ class Part:
     """Positions of images among those that are looked at, training before validation.
 
     Attributes:
-        learned: a head is trained on them.
+        learned: a head is trained on them; those that stand twice, twice an epoch.
         chosen: they choose its best epoch, or the probe's penalty.
         judged: neither; they measure it.
     """
@@ -59,7 +59,8 @@ class Parts:
     def of_training(cls, labels: Rows, n_train: int, groups: Sequence[str]) -> Parts:
         """Judges training images in folds; validation chooses, as it does in a run.
 
-        What a check chose with validation is measured on other images so.
+        What a check chose with validation is measured on other images so. Some images are learned from twice in an
+        epoch: fewer steps than the run's would make a head that is trained too little look worse than it is.
 
         Args:
             labels: of all images that are looked at, [n].
@@ -69,9 +70,13 @@ class Parts:
         Raises:
             SeedsweepError: too few groups.
         """
-        val = np.arange(n_train, len(labels))
+        val, rng = np.arange(n_train, len(labels)), np.random.default_rng(0)
         folds = folds_of(labels[:n_train], groups[:n_train])
-        return cls([Part(rest, val, fold) for rest, fold in folds], groups)
+        parts = []
+        for rest, fold in folds:
+            twice = np.resize(rng.permutation(rest), len(fold))
+            parts.append(Part(np.concatenate([rest, twice]), val, fold))
+        return cls(parts, groups)
 
     @classmethod
     def of_validation(cls, labels: Rows, n_train: int, groups: Sequence[str]) -> Parts:
