@@ -107,19 +107,20 @@ class Rehearsals:
             self._whole[key] = rehearse(config, self.material, self.material.features(config), epochs)
         return self._whole[key]
 
-    def correct(self, config: ArmSettings, parts: Parts) -> NDArray[np.float64]:
+    def correct(self, config: ArmSettings, parts: Parts, repeated: bool = True) -> NDArray[np.float64]:
         """Returns 1 for each judged image of ``parts`` that is classified correctly, else 0, [N].
 
         Args:
-            config: of a frozen net. Each part has a seed of its own.
+            config: of a frozen net.
             parts: of the material; always the same.
+            repeated: whether each part has a seed of its own; else that of ``config``.
         """
         epochs = self._epochs(config, LONG)
-        key = repr((config, epochs))
+        key = repr((config, epochs, repeated))
         if key not in self._correct:
             features, found = self.material.features(config), []
             for number, part in enumerate(parts.of):
-                seeded = replace(config, seed=config.seed + number)
+                seeded = replace(config, seed=config.seed + number * repeated)
                 made = rehearse(seeded, self.material, features, epochs, part)
                 found.append(made.predicted == self.material.labels.numpy()[part.judged])
             self._correct[key] = np.concatenate(found).astype(np.float64)

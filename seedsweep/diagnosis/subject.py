@@ -222,7 +222,7 @@ class Subject:
         """Returns 1 for each image of :attr:`parts` that a head with these settings classifies correctly, else 0, [N].
 
         Args:
-            config: made from :attr:`frozen_config`.
+            config: made from :attr:`frozen_config`. Each part has a seed of its own.
 
         Raises:
             SeedsweepError: too few groups.
@@ -231,12 +231,14 @@ class Subject:
 
     @cached_property
     def own_correct(self) -> NDArray[np.float64]:
-        """As :meth:`correct`, of the subject as it is.
+        """As :meth:`correct`, of the subject as it is: with its own seed, for it is trained, or its seed is set.
 
         Raises:
             SeedsweepError: its predictions are not known.
         """
-        return self.correct(self.frozen_config) if self.is_repeated else self._val_correct
+        if self.is_repeated:
+            return self._rehearsals.correct(self.frozen_config, self.parts, repeated=False)
+        return self._val_correct
 
     @cached_property
     def _val_correct(self) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from seedsweep.diagnosis.folds import folds_of
 from seedsweep.stats.interval import Interval, t_interval
@@ -16,6 +17,7 @@ from seedsweep.stats.pairs import by_group
 
 Rows = NDArray[np.int64]
 Scores = NDArray[np.float64]
+DIFFERENT = 0.1  # p from which on trainings differ by chance alone
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,8 @@ class Parts:
         """Returns the mean of ``scores`` with the interval that another run on as many other images lies in.
 
         Groups of images are drawn by chance, and so is the training: each part has a seed and learned images of its
-        own. Where the means of the parts differ more than their groups explain, the rest is what trainings differ by;
-        another run adds that once more. The variances add up as Satterthwaite 1946 has it.
+        own. Where the means of the parts differ more than their groups explain (F test, :data:`DIFFERENT`), the rest is
+        what trainings differ by; another run adds that once more. The variances add up as Satterthwaite 1946 has it.
 
         Args:
             scores: of :attr:`judged`, [N]: 0 and 1, or what one setting scores more than another, -1..1.
@@ -105,7 +107,9 @@ class Parts:
         of_groups = float(away.var(ddof=1)) / n
         sizes = np.bincount(self.numbers)
         means = np.bincount(self.numbers, scores) / sizes
-        of_trainings = max(0.0, float(means.var(ddof=1)) - n_parts * of_groups)
+        ratio = float(means.var(ddof=1)) / (n_parts * of_groups)
+        differ = stats.f.sf(ratio, n_parts - 1, n - 1) < DIFFERENT
+        of_trainings = n_parts * of_groups * (ratio - 1) if differ else 0.0
         terms = ((2 * of_groups, n - 1.0), ((1 + 1 / n_parts) * of_trainings, n_parts - 1.0))
         total = sum(term for term, _ in terms)
         freedom = total**2 / sum(term**2 / free for term, free in terms)
