@@ -78,7 +78,8 @@ class Drawn:
         subject: Any = SimpleNamespace(
             kind="plan", config=config, frozen_config=config, clean_config=config, is_repeated=True, is_rehearsed=True,
             val_acc=0.5, n_val=N_VAL, said=None, labels=lambda split: labels, parts=self.parts, correct=correct,
-            own_correct=self.rehearsals.correct(config, self.parts, False), probe_correct=correct(config), backbone=SimpleNamespace(name="net"),
+            own_correct=self.rehearsals.correct(config, self.parts, False), probe_correct=correct(config),
+            backbone=SimpleNamespace(name="net"),
             prepared=SimpleNamespace(table=SimpleNamespace(classes=["a", "b", "c"])),
         )  # fmt: skip
         found = Finding("x", "X", verdict, "m", "X is so.", remedy=remedy)
