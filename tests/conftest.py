@@ -75,7 +75,7 @@ def _no_forecast(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if request.module.__name__ != "test_forecast":
             patch.setattr("seedsweep.cli.running.measure_grid", lambda *_: None)
-            patch.setattr("seedsweep.cli.forecast.measure_study", lambda *_, **__: None)
+            patch.setattr("seedsweep.cli.study_forecast.measure_study", lambda *_, **__: None)
         yield
 
 

@@ -281,7 +281,7 @@ def test_a_study_with_a_budget_keeps_time_for_its_finals(
         plan.time = StudyTime(clock, 10.0, 0.0)
         return 10.0 * n
 
-    monkeypatch.setattr("seedsweep.cli.forecast.measure_study", measured)
+    monkeypatch.setattr("seedsweep.cli.study_forecast.measure_study", measured)
     monkeypatch.setattr(worker, "seconds_of", lambda *_: 10.0)
     monkeypatch.setattr(StudyTime, "left", lambda self, reserve=0.0: 100 - 10.0 * len(arm.calls) - reserve)
     assert run("budget=100s", "study.finalists=2", "study.finalist_seeds=2", "study.first=[]", n=20) == 0

@@ -1,4 +1,4 @@
-"""How long a grid or a study will take: arms are measured on a few batches, and a table is printed."""
+"""How long a grid will take: its arms are measured on a few batches, and a table is printed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from omegaconf import DictConfig, OmegaConf
@@ -20,22 +19,18 @@ from seedsweep import signals
 from seedsweep.cli.composing import Composer, read_overrides
 from seedsweep.errors import OF_ALL, SeedsweepError
 from seedsweep.overrides import key_of, text_of
-from seedsweep.runs.duration import Clock, spoken
+from seedsweep.runs.duration import spoken
 from seedsweep.runs.jobs import is_finished
 from seedsweep.runs.recorded import arm_label
 from seedsweep.session import Session
 from seedsweep.training.options import ArmSettings, what_counts
 from seedsweep.training.pace import Pace
 
-if TYPE_CHECKING:  # it brings Optuna
-    from seedsweep.study.plan import Plan
-
 log = logging.getLogger(__name__)
 
 # in drawings of a small picture (see picture_seconds): a run's pictures and page, those of a grid or study, an audit
 RUN_PICTURES, LAST_PICTURES, AUDIT_PICTURES = 40.0, 10.0, 5.0
 PER_IMAGE = 0.003  # likewise: what an audit takes for a photograph
-DRAWN = 3  # of a study's space, to measure
 LOADED = (
     "seedsweep.training.run", "seedsweep.diagnosis.audit_run", "seedsweep.report.run_pictures",
     "seedsweep.report.write_report", "torch.utils.tensorboard",
@@ -204,55 +199,6 @@ def _named(jobs: Sequence[Job], compose: Composer) -> list[Job]:
     return [replace(job, label=f"{names[key]}{job.label}") for job, key in zip(jobs, keys, strict=True)]
 
 
-def measure_study(plan: Plan, n: int, clock: Clock, *, shown: bool) -> float | None:
-    """Measures a few trials of a study, drawn from its space: the mean of them stands for all.
-
-    Args:
-        plan: the study; with a limit of the clock, its time is put there.
-        n: trials to go.
-        clock: of the call.
-        shown: print the table.
-
-    Returns:
-        The seconds of all that is to go; None where no trial could be measured.
-    """
-    from optuna import create_study
-    from optuna.samplers import RandomSampler
-
-    from seedsweep.study.plan import StudyTime
-    from seedsweep.study.space import dimensions, suggest
-
-    started = time.monotonic()
-    print("measuring the trials ...", flush=True)
-    study = create_study(sampler=RandomSampler(seed=plan.study.seed))
-    arms: dict[str, ArmSettings] = {"as it stands": plan.compose([])}
-    for number in range(DRAWN):
-        arms[f"drawn {number}"] = plan.compose(suggest(study.ask(), dimensions(plan.study)))
-    found = measured(arms, plan.session)
-    paces = list(found.paces.values())
-    options = plan.study
-    finals = (min(options.finalists, options.n_trials) + bool(options.first)) * options.finalist_seeds
-    runs = [TRIAL] * n + [AGAIN] * finals
-    if paces:
-        k, speeds = len(paces), [pace.images_per_second for pace in paces if pace.images_per_second]
-        trial = Pace(
-            max(pace.epochs for pace in paces),
-            sum(pace.epoch for pace in paces) / k,
-            sum(pace.setup for pace in paces) / k,
-            sum(pace.ending for pace in paces) / k,
-            {what: seconds for pace in paces for what, seconds in pace.once.items()},
-            sum(speeds) / len(speeds) if speeds else None,
-        )
-        found = replace(found, paces={TRIAL: trial, AGAIN: trial}, pictures=0.0)  # a trial draws none
-    total = found.total(runs) if paces else None
-    if shown:
-        found.show(runs, time.monotonic() - started)
-    if clock.ends:
-        plan.time = StudyTime(clock, found.run(TRIAL), found.closing + CLOSING * clock.seconds)
-    return total
-
-
-TRIAL, AGAIN = "a trial", "trained again"
 CLOSING = 0.02  # of a budget, kept for the end beside what is forecast for it
 
 

@@ -9,7 +9,6 @@ here the intervals say which ones.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Sequence
@@ -28,8 +27,6 @@ from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.time_given import TimeGiven
 from seedsweep.session import Session
 from seedsweep.training.limit import STEADY, Rival, RunLimit, reachable
-
-log = logging.getLogger(__name__)
 
 ROOM = 1.1  # what is forecast to take less than this share of the time does not make it short
 
@@ -75,8 +72,7 @@ class GridClock:
         except KeyboardInterrupt:
             if not alarm.rang:
                 raise
-            log.info("")
-            log.info("the budget is spent: what was under way is stopped")
+            print("\nthe budget is spent: what was under way is stopped", flush=True)
         limit = self.session.of(RunLimit)
         limit.until, limit.ending, limit.rival = math.inf, 0.0, None
         return []
@@ -160,8 +156,8 @@ class GridClock:
         if len(to_go) > 1 and self._expected and self.forecast.paces:
             needed = self._needed(to_go) + self._scale() * self.forecast.closing
             left = f", the budget {spoken(max(0.0, self.clock.left))}" if self.clock.ends else ""
-            log.info("")
-            log.info("time left: %d runs need about %s%s", len(to_go), spoken(needed), left)
+            # no log line: between two jobs Hydra lets none pass
+            print(f"\ntime left  {len(to_go)} runs need about {spoken(needed)}{left}", flush=True)
 
     def _going_on(self) -> list[Job]:
         """Returns the jobs that were cut short, of arms that can still come up to the best, the best arm's first."""

@@ -220,7 +220,7 @@ def _table(rows: list[ArmRow]) -> Table:
         gap = statistics.fmean(row.bn_gaps)
         diverged = f" ({len(row.diverged)} diverged)" if row.diverged else ""
         table.add_row(
-            f"{escape(row.label)} {mark(row)}".rstrip() + diverged + (f" {EARLY}" if row.early else ""),
+            f"{escape(row.label)} {mark(row)}".rstrip() + diverged + (f" {EARLY}" if row.is_early else ""),
             f"{row.mean:.3f}",
             f"{row.spread:.3f}" if row.spread is not None else "",
             f"{row.standing.interval.low:.3f}-{row.standing.interval.high:.3f}" if row.standing else "",

@@ -48,7 +48,10 @@ class ArmRow:
     failures: list[tuple[int, str]] = field(default_factory=list)  # seed, reason
     diverged: list[tuple[int, str]] = field(default_factory=list)  # seed, reason: "diverged at epoch 2: ..."
     departures: list[str] = field(default_factory=list)  # from the experiment's file, as overrides
-    early: list[str] = field(default_factory=list)  # what a budget ended before its end: a run, or the arm
+    early: list[str] = field(
+        default_factory=list
+    )  # runs that a budget ended before their last epoch, and why
+    dropped: str | None = None  # why it got no further run in a grid with a budget
     majority: float | None = None
     standing: Standing | None = None  # among the arms of the same images
     held_out: HeldOut | None = (
@@ -65,6 +68,11 @@ class ArmRow:
     def full_name(self) -> str:
         """The label as code, and the settings in which the arm departs from the experiment of that name."""
         return with_departures(self.label, self.departures, code=True)
+
+    @property
+    def is_early(self) -> bool:
+        """Whether a budget ended a run of it before its last epoch, or gave it no further one."""
+        return bool(self.early or self.dropped)
 
     @property
     def why_none(self) -> str:
@@ -197,8 +205,7 @@ def _grouped(results: list[RunResult]) -> list[ArmRow]:
         row.seconds.append(metrics["wall_seconds"])
         row.departures = result.departures
         row.early += [f"seed {result.seed}: {result.early}"] if result.early else []
-        if result.dropped and f"ended early, {result.dropped}" not in row.early:
-            row.early.append(f"ended early, {result.dropped}")
+        row.dropped = row.dropped or result.dropped
         row.majority = majority_share(metrics["images"]["val"])
     for result in results:
         if result.is_diverged:

@@ -30,7 +30,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
         preload(config.study.workers)  # it imports while this process has its own imports
     from seedsweep.cli.config.studies import plan_of
-    from seedsweep.cli.forecast import measure_study
+    from seedsweep.cli.study_forecast import measure_study
     from seedsweep.study.main_process import left_of, run_study, to_go
     from seedsweep.study.worker import join_study
 

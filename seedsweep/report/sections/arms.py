@@ -84,7 +84,9 @@ def _row(row: ArmRow) -> list[Cell]:
     low, high = (found.interval.low, found.interval.high) if found else (None, None)
     test = statistics.fmean(row.test_accs) if row.test_accs else None
     return [
-        Number(row.label, " ".join(filter(None, (MEANINGS.get(mark(row), ""), EARLY if row.early else "")))),
+        Number(
+            row.label, " ".join(filter(None, (MEANINGS.get(mark(row), ""), EARLY if row.is_early else "")))
+        ),
         Bar(row.mean, low, high, row.val_accs if len(row.val_accs) > 1 else (), trap=abs(gap) > GAP),
         Number(percent(row.mean), span(found.interval) if found else ""),
         percent(statistics.fmean(row.val_macro_f1s)),
