@@ -14,7 +14,7 @@ from statistics import fmean
 from seedsweep.cli.config.compose import CommandLine, command_line_here
 from seedsweep.cli.config.schema import Config
 from seedsweep.errors import SeedsweepError
-from seedsweep.overrides import key_of, setting
+from seedsweep.overrides import key_of, merged, setting, shortened
 from seedsweep.runs.command import command, shown
 from seedsweep.runs.duration import Clock, spoken
 from seedsweep.runs.grid import ArmRow, arms, collect, median_run
@@ -37,11 +37,13 @@ class Parts:
         line: of the command line, what the parts share.
         folder: of the answer.
         clock: of the whole.
+        forecast: of the command line.
     """
 
     line: CommandLine
     folder: Path
     clock: Clock
+    forecast: str
 
     def run(
         self, title: str, words: list[str], share: float = 0.0, config_dirs: list[str] | None = None
@@ -57,13 +59,23 @@ class Parts:
         options = [part for each in config_dirs or self.line.config_dirs for part in ("--config-dir", each)]
         if share and self.clock.ends:
             words = [*words, f"budget={max(10, int(share * self.clock.left))}s"]
+        if share and self.forecast != "auto":
+            words = [*words, f"forecast={self.forecast}"]
         print(f"\n== {title}\n   {command(*options, *words)}", flush=True)
         run_line([*options, *words])
 
-    def shared(self, only: tuple[str, ...] = ()) -> list[str]:
-        """Returns the settings of the command line that hold for all parts; ``only``: of these sections."""
-        lines = [line for line in self.line.overrides if key_of(line).split(".")[0] not in OF_THIS]
-        return [line for line in lines if not only or key_of(line).split(".")[0] in only]
+    def shared(self, only: tuple[str, ...] = (), also: tuple[str, ...] = ()) -> list[str]:
+        """Returns the settings of the command line that hold for all parts, ``only`` or ``also`` of some sections."""
+        sections = {line: key_of(line).split(".")[0] for line in self.line.overrides}
+        return [
+            line
+            for line, section in sections.items()
+            if (
+                section in only
+                if only
+                else section not in OF_THIS or (section in also and "." in key_of(line))
+            )
+        ]
 
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
@@ -79,8 +91,9 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     """
     clock, here, wanted = Clock.of(config.budget), command_line_here(), config.answer
     assert here is not None
-    parts = Parts(here, folder.absolute(), clock)
-    parts.run("the images", ["task=audit", *parts.shared(), _in(parts.folder / "audit")])
+    parts = Parts(here, folder.absolute(), clock, config.forecast)
+    audit = setting("hydra.run.dir", str(parts.folder / "audit"))
+    parts.run("the images", ["task=audit", *parts.shared(), audit])
     seeds = ",".join(map(str, range(config.seed, config.seed + wanted.seeds)))
     grid = setting("hydra.sweep.dir", str(parts.folder / "arms"))
     names = ",".join(wanted.arms)
@@ -93,55 +106,60 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         )
     runs = [run for run in collect(parts.folder / "arms") if run.is_finished and run.label == rows[0].label]
     winner = median_run(runs)
-    said = _studied(parts, config, rows[0], winner)
-    if (final := parts.folder / "final").is_dir():
-        last = [run for run in collect(final) if run.is_finished]
-        winner = last[0] if last else winner
+    name, said = _studied(parts, config, rows[0], winner)
+    last = [run for run in _in(parts.folder / "final") if run.is_finished] if name else []
+    if name and not last:
+        said += " There was no time to train it into winner/."
+    winner = last[0] if last else winner
     _keep(winner, parts.folder / "winner")
-    _tell(parts, winner, said)
+    _tell(parts, winner, name if last else rows[0].full_name, said)
 
 
-def _in(folder: Path) -> str:
-    return setting("hydra.run.dir", str(folder))
+def _in(folder: Path) -> list[RunResult]:
+    return collect(folder) if folder.is_dir() else []
 
 
-def _studied(parts: Parts, config: Config, best: ArmRow, run: RunResult) -> str:
-    """Tunes the best arm and trains what won, where there is time; returns a sentence about it."""
+def _studied(parts: Parts, config: Config, best: ArmRow, run: RunResult) -> tuple[str, str]:
+    """Tunes the best arm and trains what won, where there is time.
+
+    Returns:
+        The tuned arm with its settings, empty where there is none; and a sentence about the study.
+    """
     each = fmean(best.seconds)
     if not config.answer.trials:
-        return "No study was asked for (answer.trials=0)."
+        return "", "No study was asked for (answer.trials=0)."
     if parts.clock.ends and (1 + FEWEST + 2) * each > OF_STUDY * parts.clock.left:
-        return (
-            f"Its settings were not searched: a training takes about {spoken(each)}, and "
+        return "", (
+            f"Its settings were not searched: a run takes about {spoken(each)}, and "
             f"{spoken(max(0.0, parts.clock.left))} of the budget were left."
         )
-    switches = run.switches
-    first = []
+    switches, first = run.switches, list[str]()
     if switches is not None and 1e-5 <= switches.optim.lr <= 1e-2 and switches.head.dropout <= 0.7:
         first = [f"study.first=[[optim.lr={switches.optim.lr!r},head.dropout={switches.head.dropout!r}]]"]
-    words = [
-        "+study=answer", f"+experiment={run.experiment}", *parts.shared(), f"study.name={STUDY}", *first,
-        f"study.n_trials={config.answer.trials}", f"study.finalist_seeds={config.answer.seeds}",
-        setting("paths.outputs", str(parts.folder)),
-    ]  # fmt: skip
-    words = [
-        word for place, word in enumerate(words) if key_of(word) != "paths.outputs" or place == len(words) - 1
-    ]
+    numbers = f"study.n_trials={config.answer.trials}", f"study.finalist_seeds={config.answer.seeds}"
+    words = merged(
+        [f"+study={STUDY}", f"+experiment={run.experiment}", *first, *numbers],
+        parts.shared(also=("study",)),
+        [f"study.name={STUDY}", setting("paths.outputs", str(parts.folder))],
+    )
     try:
         parts.run(f"a study of {best.label}", words, OF_STUDY)
     except SeedsweepError as error:  # the arms have an answer already
-        return f"The study came to no result: {error}"
+        return "", f"The study came to no result: {error}"
     study = parts.folder / "studies" / STUDY
     found = read_json(study / "result.json")
     settings, mean = found["winner"]["settings"], found["winner"]["mean"]
-    kept = next((each["mean"] for each in found["finalists"] if each["reference"]), None)
     if found["winner"]["reference"]:
-        return "A study found no better settings than the arm's own."
-    words = ["-m", f"+experiment=best_of_{STUDY}", f"seed={config.seed}", *parts.shared(ALSO_LAST)]
+        return "", "The study found no better settings than the arm's own."
+    words = ["-m", f"+experiment=best_of_{STUDY}", f"seed={config.seed}", *parts.shared(only=ALSO_LAST)]
     words.append(setting("hydra.sweep.dir", str(parts.folder / "final")))
     parts.run("the winner", words, 0.9, [str(study / "conf")])
-    gained = f" in place of {kept:.3f}" if kept is not None else ""
-    return f"A study found {', '.join(settings)}: {mean:.3f} of the validation images{gained}, mean of fresh seeds."
+    kept = next((each["mean"] for each in found["finalists"] if each["reference"]), None)
+    gained = f" (the arm's own: {kept:.3f})" if kept is not None else ""
+    tuned = ", ".join(map(shortened, settings))
+    return f"`{best.label}` with {tuned}", (
+        f"The study's best settings, {tuned}, have a validation accuracy of {mean:.3f}{gained}, mean of fresh seeds."
+    )
 
 
 def _keep(run: RunResult, folder: Path) -> None:
@@ -151,34 +169,27 @@ def _keep(run: RunResult, folder: Path) -> None:
     (folder / JOB).unlink(missing_ok=True)  # of a grid's job: it names files beside its folder
 
 
-def _tell(parts: Parts, winner: RunResult, studied: str) -> None:
+def _tell(parts: Parts, winner: RunResult, name: str, studied: str) -> None:
     """Prints the verdict and the next command, and writes them into answer.md."""
     from seedsweep.report.blocks import percent, span
     from seedsweep.report.contents import read_material
     from seedsweep.report.sections.in_words import sentences
-    from seedsweep.stats.scores import majority_share
 
+    verdict = " ".join(sentences(read_material(parts.folder / "arms"))[:2])
     split, answers = winner.detailed or ("val", winner.predictions["val"])
     named = {"test": "test", "val": "validation"}[split]
-    counts = winner.metrics["images"][split]
-    largest = percent(majority_share(counts))
-    lead = (
-        f"{winner.full_name} classifies {percent(winner.accuracy(split))} % of the {named} images correctly (95 % "
-        f"interval {span(answers.intervals['acc'])}); always the largest class would be {largest} %."
+    kept = (
+        f"In winner/ is {name}, seed {winner.seed}: {percent(winner.accuracy(split))} % of the {named} images correct "
+        f"(95 % interval {span(answers.intervals['acc'])})."
     )
-    why = sentences(read_material(parts.folder / "arms"))[1:2]
-    place = parts.folder / "winner"
-    following = command(
-        "task=predict", ("checkpoint", shown(place)), "data.root=DIR", "predict.out=answers.csv"
-    )
-    time = f"took {spoken(parts.clock.took)}"
-    time += f" of {spoken(parts.clock.seconds)}" if parts.clock.ends else ""
+    place, report = shown(parts.folder / "winner"), shown(parts.folder / "arms" / "report.html")
+    following = command("task=predict", ("checkpoint", place), "data.root=DIR", "predict.out=answers.csv")
+    of = f" of {spoken(parts.clock.seconds)}" if parts.clock.ends else ""
     lines = [
-        lead, *why, "", studied, "",
-        f"the net    {shown(place)}", f"report     {shown(parts.folder / 'arms' / 'report.html')}",
-        f"next       {following}", f"time       {time}",
+        verdict, f"{studied} {kept}", f"report     {report}", f"next       {following}",
+        f"time       took {spoken(parts.clock.took)}{of}",
     ]  # fmt: skip
-    text = "\n".join(line.replace("`", "") for line in lines)
+    text = "\n\n".join(line.replace("`", "") for line in lines)
     print(f"\n== the answer\n{text}", flush=True)
     with replacing(parts.folder / PAGE) as part:
         part.write_text(text + "\n", encoding="utf-8")
