@@ -139,7 +139,7 @@ class Grid:
         self.paces = paces
         return given
 
-    def launch(self, _: Any, number: int) -> None:
+    def launch(self, _: Any, number: int) -> list[Any]:
         job, limit = self.jobs[number], self.session.of(RunLimit)
         pace, folder = PACES[job.label], self.folder / f"{number}_{job.label}_s{job.seed}"
         folder.mkdir(exist_ok=True)
@@ -179,6 +179,7 @@ class Grid:
             for n, ok in enumerate(right)
         ]
         write_predictions(folder / "predictions.csv", wrote)
+        return []
 
 
 PACES = {"good": pace(1), "near": pace(2), "poor": pace(3)}

@@ -53,6 +53,7 @@ class GridClock:
     session: Session
     dropped: dict[str, str] = field(default_factory=dict)
     _asked_for: list[str] = field(default_factory=list)  # labels of the runs that were to go
+    _returns: list[Any] = field(default_factory=list)  # of the jobs, in which Hydra keeps their errors
     _took: float = 0.0
     _expected: float = 0.0
     _begun: set[str] = field(default_factory=set)  # arms that did what they do once
@@ -65,7 +66,7 @@ class GridClock:
             for job in self.jobs:
                 self._say_left([each for each in self.jobs[job.number :] if not self._is_ended(each)])
                 self._run(job)
-            return []
+            return self._returns
         try:
             with signals.alarm(self._left()) as alarm:
                 self._in_rounds()
@@ -75,7 +76,7 @@ class GridClock:
             print("\nthe budget is spent: what was under way is stopped", flush=True)
         limit = self.session.of(RunLimit)
         limit.until, limit.ending, limit.rival = math.inf, 0.0, None
-        return []
+        return self._returns
 
     def _in_rounds(self) -> None:
         first = {job.label: job for job in reversed(self.jobs)}
@@ -118,7 +119,7 @@ class GridClock:
     def _run(self, job: Job) -> None:
         started, ended = time.monotonic(), self._is_ended(job)
         before = self._epochs(job)
-        self.launcher.launch([job.lines], job.number)
+        self._returns += self.launcher.launch([job.lines], job.number)
         if not ended and self._has_scores(job):
             self._took += time.monotonic() - started
             self._expected += self._forecast_of(job, max(0, self._epochs(job) - before))
