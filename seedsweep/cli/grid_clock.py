@@ -26,7 +26,7 @@ from seedsweep.runs.record import TIME, early_of, has_scores, read_metrics
 from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.time_given import TimeGiven
 from seedsweep.session import Session
-from seedsweep.training.limit import STEADY, Rival, RunLimit, reachable
+from seedsweep.training.limit import FEWEST, STEADY, Rival, RunLimit, reachable
 
 ROOM = 1.1  # what is forecast to take less than this share of the time does not make it short
 
@@ -208,7 +208,7 @@ class GridClock:
             return False
         history = [row["val/acc"] for row in run.history]
         n = sum(run.metrics["images"]["val"].values())
-        if len(history) < 2:
+        if len(history) < FEWEST:
             return False
         return reachable(history, switches.trainer.max_epochs, n) < best.standing.interval.low
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 from seedsweep.cli.config.compose import CommandLine, command_line_here
 from seedsweep.cli.config.schema import Config
@@ -23,6 +22,7 @@ from seedsweep.runs.run_result import RunResult
 from seedsweep.whole import read_json, replacing
 
 OF_ARMS, OF_STUDY = 0.6, 0.75  # shares of what is left of a budget: the arms' first, then the study's
+SETUP = 2.0  # seconds of a trial beside its epochs
 FEWEST = 2  # trials beside the arm as it stands, for which a study is begun
 STUDY, PAGE = "answer", "answer.md"
 OF_THIS = ("task", "sweep", "answer", "budget", "forecast", "resume", "study", "experiment", "seed", "hydra")
@@ -125,12 +125,12 @@ def _studied(parts: Parts, config: Config, best: ArmRow, run: RunResult) -> tupl
     Returns:
         The tuned arm with its settings, empty where there is none; and a sentence about the study.
     """
-    each = fmean(best.seconds)
+    each = SETUP + run.history[-1]["seconds"] * (run.switches.trainer.max_epochs if run.switches else 1)
     if not config.answer.trials:
         return "", "No study was asked for (answer.trials=0)."
     if parts.clock.ends and (1 + FEWEST + 2) * each > OF_STUDY * parts.clock.left:
         return "", (
-            f"Its settings were not searched: a run takes about {spoken(each)}, and "
+            f"Its settings were not searched: a trial takes about {spoken(each)}, and "
             f"{spoken(max(0.0, parts.clock.left))} of the budget were left."
         )
     switches, first = run.switches, list[str]()
