@@ -104,7 +104,9 @@ class GridClock:
         if self._cost(job, None if whole else 1) > left:
             return False
         limit = self.session.of(RunLimit)
-        seconds = max(seconds, self._cost(job, 1)) if is_short else math.inf
+        # not less for its epochs than for all else, nor less than one epoch
+        least = max(self._cost(job, 1), min(2 * self._cost(job, 0), self._cost(job, None)))
+        seconds = max(seconds, least) if is_short else math.inf
         limit.until = time.monotonic() + min(left, seconds)
         pace = self.forecast.paces.get(job.label)
         limit.ending = self._scale() * (self.forecast.pictures + (pace.ending if pace else 0.0))
