@@ -86,9 +86,11 @@ class GridClock:
             if not self._is_ended(job):
                 share = (until - time.monotonic()) / (len(waiting) - place)
                 self._within(job, share)
-        while cut := [job for job in self._going_on() if self._has_scores(job)]:
-            if not self._within(cut[0], self._left() / len(cut)):
-                break
+        stuck = set[int]()  # a run that fails when it goes on, or that begins anew and comes no further
+        while cut := [job for job in self._going_on() if self._has_scores(job) and job.number not in stuck]:
+            before = self._epochs(cut[0])
+            if not self._within(cut[0], self._left() / len(cut)) or self._epochs(cut[0]) <= before:
+                stuck.add(cut[0].number)
         later = [job for job in self.jobs if job is not first[job.label]]
         for job in sorted(later, key=lambda job: (self._place(job), self._cost(job, None))):
             if not self._is_ended(job) and job.label not in self._out():
