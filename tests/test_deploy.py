@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 import types
 from pathlib import Path
@@ -315,6 +316,74 @@ def test_the_temperature_of_the_checkpoint_scales_answers_and_files(
         found["auto"][0].max(1), abs=1e-4
     )
     assert session.get_modelmeta().custom_metadata_map["temperature"] == "2"
+
+
+@pytest.fixture(scope="module")
+def choosy(lively: Path) -> Path:
+    """The checkpoint of ``lively`` whose validation was right wherever it was surer than 0.4."""
+    content = read_checkpoint(lively)
+    n, classes = 400, len(content["seedsweep"]["classes"])
+    sure = torch.linspace(0.2, 0.99, n)
+    logits = torch.log((1 - sure) / (classes - 1))[:, None].repeat(1, classes)
+    logits[:, 0] = torch.log(sure)
+    content[VALIDATED] = {
+        "temperature": 1.0, "logits": logits, "labels": (sure < 0.4).long(), "groups": torch.arange(n),
+    }  # fmt: skip
+    write_checkpoint(content, lively.with_name("choosy.ckpt"))
+    return lively.with_name("choosy.ckpt")
+
+
+def test_what_is_not_sure_is_left_to_a_person(
+    choosy: Path, photographs: Path, capsys: pytest.CaptureFixture[str]
+):
+    line = [
+        "task=predict",
+        f"checkpoint={choosy}",
+        f"data.root={photographs}",
+        TORCH,
+        "predict.max_error=.02",
+    ]
+    assert main([*line, "predict.out=sure.csv"]) == 0
+    out = capsys.readouterr().out
+    told = re.search(r"by 400 validation images the net answers from a confidence of ([\d.]+) on", out)
+    assert told is not None
+    least = float(told.group(1))
+    assert 0.37 < least <= 0.4
+    rows = read(Path("sure.csv"))
+    assert 0 < sum(row["answered"] == "yes" for row in rows) < len(rows)
+    for row in rows:
+        assert (row["answered"] == "yes") == (float(row["confidence"]) >= least) == bool(row["predicted"])
+    n = sum(not row["predicted"] for row in rows)
+    assert f"{n / N:>6.1%}  left to a person" in out
+
+    line = ["task=export", f"checkpoint={choosy}", "export.out=sure.onnx", "export.images=3"]
+    assert main([*line, "export.max_error=.02"]) == 0
+    about = onnxruntime.InferenceSession("sure.onnx").get_modelmeta().custom_metadata_map
+    assert about["max_error"] == "0.02"
+    assert float(about["answer_from_confidence"]) == pytest.approx(least, abs=1e-4)
+    assert 0.2 < float(about["left_to_a_person"]) < 0.3
+
+    wall = ["evaluate", str(choosy), str(photographs), TORCH, "predict.max_error=.02", "hydra.run.dir=kept"]
+    capsys.readouterr()
+    assert main(wall) == 0
+    assert json.loads(Path("kept/evaluation.json").read_text())["answered"] == N - n
+    assert f"{N - n} of {N} images" in capsys.readouterr().out
+
+
+def test_a_promise_that_can_not_be_given_ends_in_one_sentence(
+    choosy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    line = ["task=predict", f"checkpoint={choosy}", "data.root=few"]
+    assert main([*line, "predict.max_error=.001"]) == 2
+    error = capsys.readouterr().err
+    assert "predict.max_error=0.001 can't be promised by 400 validation images: give" in error
+    least = re.search(r"give (predict.max_error=[\d.]+\d)", error).group(1)  # type: ignore[union-attr]
+    assert main([*line, least]) == 0, "the advice works"
+    content = read_checkpoint(choosy)
+    del content[VALIDATED]
+    write_checkpoint(content, tmp_path / "old.ckpt")
+    assert main(["task=predict", f"checkpoint={tmp_path}/old.ckpt", "data.root=few", least]) == 2
+    assert "old.ckpt tells nothing of those" in capsys.readouterr().err
 
 
 def test_a_checkpoint_without_a_temperature_says_so(

@@ -37,7 +37,7 @@ class Predicted:
     """What came of the images of a folder.
 
     Attributes:
-        counts: images a predicted class.
+        counts: images a predicted class; "" counts those that are left to a person.
         unreadable: relative path and reason of each file that is no image.
         seconds: of the pass.
         interrupted: by Ctrl-C; the table holds the images until then.
@@ -61,10 +61,18 @@ class Answers:
     Attributes:
         probabilities: [B, N].
         unlike: [B] whether an image is unlike the training images; None: the checkpoint tells nothing of those.
+        answered: [B] whether it is sure enough, else a person must look; None: nothing is promised.
     """
 
     probabilities: NDArray[np.float32]
     unlike: NDArray[np.bool_] | None = None
+    answered: NDArray[np.bool_] | None = None
+
+    def named(self, classes: Sequence[str]) -> list[str]:
+        """Returns the predicted class of each image, and nothing for those that are left to a person."""
+        answered = np.ones(len(self.probabilities), bool) if self.answered is None else self.answered
+        numbers = self.probabilities.argmax(1)
+        return [classes[number] if sure else "" for number, sure in zip(numbers, answered, strict=True)]
 
 
 class Predictor:
@@ -82,6 +90,7 @@ class Predictor:
         net = FeatureNet(trained.net.preprocess, trained.net.backbone).eval()
         self.engine: Engine = build_engine(net, (3, *trained.image_size), options, device)
         self._head = trained.net.head.to(self._device)
+        self._from = trained.promise.threshold if trained.promise else None
         self._familiar = trained.validated.familiar if trained.validated else None
 
     def __call__(self, pixels: Tensor) -> Answers:
@@ -91,7 +100,8 @@ class Predictor:
             probabilities: Tensor = self._head(features).softmax(1)
             known = self._familiar
             unlike = None if known is None else known.distances(features) > known.far
-        return Answers(probabilities.cpu().numpy(), unlike)
+        shares = probabilities.cpu().numpy()
+        return Answers(shares, unlike, None if self._from is None else shares.max(1) >= self._from)
 
 
 def reading_of(images: Sequence[Path], known: Ranges, gib: float, workers: int) -> Reading:
@@ -171,7 +181,7 @@ def predict_folder(
                 unreadable += [(printable(below(path, root)), reason) for path, reason in bad]
                 if answers is not None:
                     add([below(path, root) for path in good], answers)
-                    counts.update(trained.classes[number] for number in answers.probabilities.argmax(1))
+                    counts.update(answers.named(trained.classes))
                 progress.advance(bar, len(some))
         except KeyboardInterrupt:
             interrupted = True

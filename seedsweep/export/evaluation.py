@@ -23,6 +23,7 @@ from seedsweep.export.tables import open_table
 from seedsweep.models.familiar import FAR
 from seedsweep.names import and_more
 from seedsweep.runs.csv_files import Predictions
+from seedsweep.stats.interval import over_correct
 
 MANY, CERTAIN = (
     0.05,
@@ -38,10 +39,12 @@ class Evaluation:
     Attributes:
         answers: with labels and groups.
         unlike: [N] whether an image is unlike training; None: not known.
+        answered: [N] whether the net is sure enough to answer; None: nothing was promised.
     """
 
     answers: Predictions
     unlike: NDArray[np.bool_] | None
+    answered: NDArray[np.bool_] | None = None
 
     @classmethod
     def of(
@@ -60,7 +63,10 @@ class Evaluation:
         number = {name: place for place, name in enumerate(trained.classes)}
         probabilities = np.concatenate([each.probabilities for _, each in found])
         groups = None if images.groups is None else np.asarray([images.groups[row] for row in rows])
-        parts = [each.unlike for _, each in found if each.unlike is not None]
+        unlike, answered = (
+            [part for _, each in found if (part := getattr(each, name)) is not None]
+            for name in ("unlike", "answered")
+        )
         return cls(
             Predictions(
                 trained.classes,
@@ -70,7 +76,8 @@ class Evaluation:
                 probabilities.astype(np.float64),
                 groups if groups is not None and 1 < len(set(groups)) < len(rows) else None,
             ),
-            np.concatenate(parts) if parts else None,
+            np.concatenate(unlike) if unlike else None,
+            np.concatenate(answered) if answered else None,
         )
 
     @property
@@ -90,6 +97,7 @@ class Evaluation:
             "majority": self.largest,
             "classes": classes,
             "confusion": confusion.tolist(),
+            "answered": None if self.answered is None else int(self.answered.sum()),
             "unlike_training": None if self.unlike is None else int(self.unlike.sum()),
         }
 
@@ -100,6 +108,8 @@ class Evaluation:
             "label": [given.classes[label] for label in given.labels],
             "correct": [YES_NO[int(each)] for each in given.correct],
         }
+        if self.answered is not None:
+            more["answered"] = [YES_NO[int(each)] for each in self.answered]
         if self.unlike is not None:
             more["unlike_training"] = [YES_NO[int(each)] for each in self.unlike]
         with open_table(path, given.classes, list(more)) as add:
@@ -116,6 +126,23 @@ class Evaluation:
         if self.answers.groups is not None:
             n += f" in {len(set(self.answers.groups))} groups"
         return f"{acc} of {n} are classified correctly, macro-F1 {f1}; always the largest class: {self.largest:.1%}"
+
+    def kept(self, max_error: float) -> tuple[str, bool]:
+        """Says how many images are answered, and how many of these wrongly; and whether that breaks the promise."""
+        if self.answered is None:
+            return "", False
+        rows, groups = self.answered, self.answers.groups
+        n = int(rows.sum())
+        text = (
+            f"{n} of {len(rows)} images ({n / len(rows):.0%}) are answered, the others are left to a person"
+        )
+        if not n:
+            return text, False
+        found = over_correct(self.answers.correct[rows], None if groups is None else groups[rows])
+        wrong = f"{1 - found.value:.1%} ({1 - found.high:.1%} to {1 - found.low:.1%})"
+        broken = 1 - found.high > max_error
+        end = ": the promise does not hold for these images" if broken else ""
+        return f"{text}; {wrong} of the answers are wrong, {max_error:.1%} were allowed{end}", broken
 
     def confused(self) -> str:
         """Returns the classes that are mistaken for another one most; empty: no mistake was made."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import nn
 from seedsweep.data.value_ranges import Ranges
 from seedsweep.digest import digest_of
 from seedsweep.errors import DamagedError, SeedsweepError
+from seedsweep.export.options import MISTAKES
 from seedsweep.models.backbone_builder import rebuild_backbone
 from seedsweep.models.called import preprocess_called
 from seedsweep.models.checkpoint import CARD, not_finite, read_checkpoint
@@ -21,6 +23,7 @@ from seedsweep.models.input_scaling import Preprocess
 from seedsweep.models.options import HeadConfig, PreprocessConfig
 from seedsweep.models.validated import Validated
 from seedsweep.runs.record import read_metrics
+from seedsweep.stats.promise import Promise
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ class Trained:
         digest: its SHA-256, in hex.
         validated: what it tells of its validation images; None: nothing.
         temperature: that ``net`` divides its logits by.
+        promise: from which confidence on it answers; None: always.
     """
 
     net: Classifier
@@ -51,6 +55,7 @@ class Trained:
     digest: str
     validated: Validated | None = None
     temperature: float = 1.0
+    promise: Promise | None = None
 
     @property
     def ranges(self) -> Ranges:
@@ -135,6 +140,43 @@ def at_temperature(trained: Trained, setting: str, key: str) -> Trained:
         last.weight.div_(temperature)
         last.bias.div_(temperature)
     return replace(trained, temperature=temperature)
+
+
+def with_promise(trained: Trained, max_error: float | None, key: str) -> Trained:
+    """Has a net answer only where validation promises that at most ``max_error`` of its answers are wrong.
+
+    Args:
+        trained: at its temperature.
+        max_error: 0..1; None: it answers always.
+        key: of the setting.
+
+    Raises:
+        SeedsweepError: the checkpoint tells nothing of validation, or its validation images can't promise that.
+    """
+    if max_error is None:
+        return trained
+    if trained.validated is None:
+        raise SeedsweepError(
+            f"{key} goes by the validation images, and {trained.path} tells nothing of those (an earlier version wrote "
+            "it): train the run again."
+        )
+    made = trained.validated.promise(max_error, trained.temperature)
+    of = f"{made.images} validation images"
+    if made.groups < made.images:
+        of += f" in {made.groups} groups ({made.effect:.1f} images count as one: mistakes come together)"
+    if made.threshold is None:
+        least = math.ceil(1000 * made.smallest) / 1000
+        can = f"give {key}={least:g}, the least that they carry, or " if least <= MISTAKES[1] else ""
+        raise SeedsweepError(
+            f"{key}={max_error:g} can't be promised by {of}: {can}train with more photographs in validation "
+            "(data.val_fraction)."
+        )
+    log.info(
+        "at most %.3g %% of the answers may be wrong: by %s the net answers from a confidence of %.4f on; %.0f %% of "
+        "them are left to a person",
+        100 * max_error, of, made.threshold, 100 * made.left,
+    )  # fmt: skip
+    return replace(trained, promise=made)
 
 
 def _compare_with_record(path: Path, digest: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from seedsweep.bounds import at_least, between, one_of
 from seedsweep.errors import SeedsweepError
 
+MISTAKES = (0.0001, 0.5)
 TEMPERATURES = (0.01, 100.0)  # beyond them float32 probabilities are 0 and 1, or all equal
 
 
@@ -18,9 +19,13 @@ class PredictConfig:
     out: str | None = None
     # by which logits are divided, so that confidence agrees with accuracy: auto (the checkpoint's) | NUMBER
     temperature: str = "auto"
+    # share of the answers that may be wrong, such as .05; less sure images are left to a person. None: all are answered
+    max_error: float | None = None
 
     def __post_init__(self) -> None:
         check_temperature("predict.temperature", self.temperature)
+        if self.max_error is not None:
+            between("predict.max_error", self.max_error, *MISTAKES)
 
 
 @dataclass
@@ -32,12 +37,15 @@ class ExportConfig:
     out: str | None = None
     input: str = "uint8"  # uint8 | float32: kind of the pixels 0..255 that it reads
     temperature: str = "auto"  # as of predict; inside the file
+    max_error: float | None = None  # as of predict; the confidence from which to answer is in the metadata
     images: int = 200  # on how many it must predict as the checkpoint does: of data.root, or drawn at random
 
     def __post_init__(self) -> None:
         one_of("export.input", self.input, ("uint8", "float32"))
         at_least("export.images", self.images, 2, 10_000)
         check_temperature("export.temperature", self.temperature)
+        if self.max_error is not None:
+            between("export.max_error", self.max_error, *MISTAKES)
 
 
 def check_temperature(name: str, value: str) -> None:

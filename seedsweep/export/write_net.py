@@ -139,15 +139,26 @@ def about(trained: Trained, kind: torch.dtype) -> dict[str, str]:
     height, width = trained.image_size
     name = str(kind).removeprefix("torch.")
     ranges = trained.ranges.as_dict()
-    return ({"values": json.dumps(ranges, allow_nan=False)} if ranges else {}) | {
-        "classes": json.dumps(trained.classes, ensure_ascii=False, allow_nan=False),
-        "image_size": json.dumps([height, width], allow_nan=False),
-        "input": f"RGB pixels 0..255, {name} [B, 3, {height}, {width}], resized bilinear with antialiasing",
-        "temperature": f"{trained.temperature:.6g}",
-        "output": f"probabilities, float32 [B, {len(trained.classes)}], in the order of classes",
-        "checkpoint_sha256": trained.digest,
-        "backbone": str(trained.card["backbone"]["name"]),
-        "weights": str(trained.card["backbone"]["weights"]),
-        "preprocess": json.dumps(trained.card["preprocess"], allow_nan=False),
-        "producer": f"seedsweep {trained.card['version']}",
-    }
+    promised = {}
+    if trained.promise and trained.promise.threshold is not None:
+        promised = {
+            "max_error": f"{trained.promise.max_error:g}",
+            "answer_from_confidence": f"{trained.promise.threshold:.9g}",
+            "left_to_a_person": f"{trained.promise.left:.4g}",
+        }
+    return (
+        promised
+        | ({"values": json.dumps(ranges, allow_nan=False)} if ranges else {})
+        | {
+            "classes": json.dumps(trained.classes, ensure_ascii=False, allow_nan=False),
+            "image_size": json.dumps([height, width], allow_nan=False),
+            "input": f"RGB pixels 0..255, {name} [B, 3, {height}, {width}], resized bilinear with antialiasing",
+            "temperature": f"{trained.temperature:.6g}",
+            "output": f"probabilities, float32 [B, {len(trained.classes)}], in the order of classes",
+            "checkpoint_sha256": trained.digest,
+            "backbone": str(trained.card["backbone"]["name"]),
+            "weights": str(trained.card["backbone"]["weights"]),
+            "preprocess": json.dumps(trained.card["preprocess"], allow_nan=False),
+            "producer": f"seedsweep {trained.card['version']}",
+        }
+    )

@@ -15,6 +15,7 @@ from seedsweep.models.checkpoint import read_checkpoint, write_checkpoint
 from seedsweep.models.familiar import Familiar
 from seedsweep.stats.calibration_error import fit_temperature
 from seedsweep.stats.interval import group_numbers
+from seedsweep.stats.promise import Promise, promise
 
 VALIDATED = "validated"  # key in the checkpoint
 
@@ -64,6 +65,11 @@ class Validated:
         if not (math.isfinite(found.temperature) and found.temperature > 0):
             raise ValueError(f"a temperature of {found.temperature}")
         return found
+
+    def promise(self, max_error: float, temperature: float) -> Promise:
+        """Returns from which confidence on at most ``max_error`` of the answers are wrong, at a temperature."""
+        confidence, predicted = (self.logits / temperature).softmax(1).max(1)
+        return promise(confidence.numpy(), (predicted == self.labels).numpy(), self.groups.numpy(), max_error)
 
     def keep_in(self, checkpoint: Path) -> None:
         """Adds it to a checkpoint; the file is replaced whole."""

@@ -41,7 +41,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.data.walk import log_left_out  # torch and the engine take seconds
     from seedsweep.export import classify
     from seedsweep.export.evaluation import Evaluation, known_before
-    from seedsweep.export.load import at_temperature, load_trained
+    from seedsweep.export.load import at_temperature, load_trained, with_promise
     from seedsweep.models.input_scaling import flush_denormals
     from seedsweep.report.evaluation_page import write_evaluation_page
     from seedsweep.training.assemble import device_of
@@ -52,6 +52,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     images.refuse_unknown(trained.classes, "the net")
     log.info("%s: %s", checkpoint, trained.described)
     trained = at_temperature(trained, config.predict.temperature, "predict.temperature")
+    trained = with_promise(trained, config.predict.max_error, "predict.max_error")
     log_left_out(images.left_out)
     how = classify.reading_of(images.paths, trained.ranges, config.data.image_gib, config.data.workers)
     predictor = classify.Predictor(trained, config.features, device_of(config))
@@ -80,11 +81,13 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     except OSError as error:
         raise SeedsweepError(f"predict.out={out} can't be written ({error.strerror or error}).") from error
     write_json(folder / "evaluation.json", made.as_dict())
-    told = [made.scores(), *filter(None, [made.confused()])]
+    kept, broken = made.kept(config.predict.max_error or 0.0)
+    told = [made.scores(), *filter(None, [made.confused(), "" if broken else kept])]
     for sentence in told:
         log.info("%s", sentence)
     strange, many = made.strange()
     loud = [
+        kept if broken else "",
         f"{len(found.unreadable)} files can't be read and are not scored: {bad}" if found.unreadable else "",
         known_before(images, checkpoint.absolute().parents[1]),
         strange if many else "",

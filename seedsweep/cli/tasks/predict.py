@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from seedsweep.cli.config.schema import Config
@@ -42,7 +43,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     from seedsweep.data.walk import log_left_out, write_left_out
     from seedsweep.export import classify
-    from seedsweep.export.load import at_temperature, load_trained
+    from seedsweep.export.load import at_temperature, load_trained, with_promise
     from seedsweep.models.input_scaling import flush_denormals
     from seedsweep.training.assemble import device_of
 
@@ -50,22 +51,23 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     trained = load_trained(checkpoint)
     log.info("%s: %s", checkpoint, trained.described)
     trained = at_temperature(trained, config.predict.temperature, "predict.temperature")
+    trained = with_promise(trained, config.predict.max_error, "predict.max_error")
     log_left_out(walked.left_out)
     how = classify.reading_of(images, trained.ranges, config.data.image_gib, config.data.workers)
     predictor = classify.Predictor(trained, config.features, device_of(config))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = out.with_name(f"{out.stem}_partial{out.suffix}")
-        with tables.open_table(part, trained.classes) as add:
-            found = classify.predict_folder(
-                images,
-                root,
-                trained,
-                predictor,
-                lambda paths, answers: add(paths, answers.probabilities),
-                config.features.batch_size,
-                how,
-            )
+        more = ["answered"] if trained.promise else []
+
+        def write(paths: Sequence[str], answers: classify.Answers) -> None:
+            named = answers.named(trained.classes)
+            values = {"predicted": named, "answered": ["yes" if name else "no" for name in named]}
+            add(paths, answers.probabilities, values if trained.promise else {})
+
+        with tables.open_table(part, trained.classes, more) as add:
+            batch = config.features.batch_size
+            found = classify.predict_folder(images, root, trained, predictor, write, batch, how)
         if found.interrupted:
             out = part  # a part must not take the place of an earlier whole table
         elif found.n:
@@ -86,7 +88,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         )
     console = Console(highlight=False, soft_wrap=True)
     for name, count in found.counts.most_common():
-        console.print(f"{count:>8,}  {count / found.n:>6.1%}  {name}", markup=False)
+        console.print(f"{count:>8,}  {count / found.n:>6.1%}  {name or 'left to a person'}", markup=False)
     if found.unreadable:
         files = "file" if len(found.unreadable) == 1 else "files"
         console.print(f"{len(found.unreadable):,} {files} can't be read: {bad}", markup=False, style="red")

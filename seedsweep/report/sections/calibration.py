@@ -8,11 +8,14 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.report.blocks import Facts, Figure, Figures, Section, Text, percent
 from seedsweep.report.contents import Material
 from seedsweep.report.run_pictures import reliability_svg
-from seedsweep.stats.calibration_error import Calibration, calibrate
+from seedsweep.runs.csv_files import Predictions
+from seedsweep.stats.calibration_error import Calibration, calibrate, scaled
+from seedsweep.stats.promise import promise
 
 ORDER = 80
 CAPTION = "Share of correct answers against confidence, test images"
 FEWEST = 20  # images on either side
+PROMISES = (0.01, 0.05, 0.1)  # shares of wrong answers
 
 
 def section(material: Material) -> Section | None:
@@ -36,11 +39,27 @@ def section(material: Material) -> Section | None:
         ("temperature, fitted on validation", f"{found.temperature:.2f}"),
         ("ECE after scaling by it", f"{percent(found.ece_scaled)} points"),
         ("loss, before and after", f"{found.loss:.3f}, {found.loss_scaled:.3f}"),
+        *_left(val, found.temperature),
     ]
     figures = Figures([Figure(alt, CAPTION, svg=svg)])
     return Section(
         "calibration", "Calibration", [Text(in_words(found, kept=kept is not None)), figures, Facts(facts)]
     )
+
+
+def _left(val: Predictions, temperature: float) -> list[tuple[str, str]]:
+    """Returns how many images ``max_error`` of predict and export leaves to a person, by the validation images."""
+    confidence = scaled(val.probabilities, temperature).max(1).astype(np.float32)
+    facts = []
+    for share in PROMISES:
+        made = promise(confidence, val.correct == 1, val.groups, share)
+        left = (
+            "can't be promised by so few"
+            if made.threshold is None
+            else f"{percent(made.left)} % left to a person"
+        )
+        facts.append((f"at most {percent(share)} % of the answers wrong (max_error={share:g})", left))
+    return facts
 
 
 def in_words(found: Calibration, *, kept: bool = False) -> str:
