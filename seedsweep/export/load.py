@@ -14,7 +14,7 @@ from torch import nn
 from seedsweep.data.value_ranges import Ranges
 from seedsweep.digest import digest_of
 from seedsweep.errors import DamagedError, SeedsweepError
-from seedsweep.export.options import MISTAKES
+from seedsweep.export.options import MOST_MISTAKES
 from seedsweep.models.backbone_builder import rebuild_backbone
 from seedsweep.models.called import preprocess_called
 from seedsweep.models.checkpoint import CARD, not_finite, read_checkpoint
@@ -166,7 +166,7 @@ def with_promise(trained: Trained, max_error: float | None, key: str) -> Trained
         of += f" in {made.groups} groups ({made.effect:.1f} images count as one: mistakes come together)"
     if made.threshold is None:
         least = math.ceil(1000 * made.smallest) / 1000
-        can = f"give {key}={least:g}, the least that they carry, or " if least <= MISTAKES[1] else ""
+        can = f"give {key}={least:g}, the least that they carry, or " if least <= MOST_MISTAKES else ""
         raise SeedsweepError(
             f"{key}={max_error:g} can't be promised by {of}: {can}train with more photographs in validation "
             "(data.val_fraction)."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from seedsweep.bounds import at_least, between, one_of
 from seedsweep.errors import SeedsweepError
 
-MISTAKES = (0.0001, 0.5)
+MOST_MISTAKES = 0.5
 TEMPERATURES = (0.01, 100.0)  # beyond them float32 probabilities are 0 and 1, or all equal
 
 
@@ -25,7 +25,7 @@ class PredictConfig:
     def __post_init__(self) -> None:
         check_temperature("predict.temperature", self.temperature)
         if self.max_error is not None:
-            between("predict.max_error", self.max_error, *MISTAKES)
+            between("predict.max_error", self.max_error, 0.0001, MOST_MISTAKES)
 
 
 @dataclass
@@ -45,7 +45,7 @@ class ExportConfig:
         at_least("export.images", self.images, 2, 10_000)
         check_temperature("export.temperature", self.temperature)
         if self.max_error is not None:
-            between("export.max_error", self.max_error, *MISTAKES)
+            between("export.max_error", self.max_error, 0.0001, MOST_MISTAKES)
 
 
 def check_temperature(name: str, value: str) -> None:
