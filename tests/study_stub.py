@@ -53,6 +53,7 @@ class Arm:
     def __init__(self) -> None:
         self.calls: list[Config] = []
         self.act: Callable[[Config], None] = lambda config: None
+        self.more: Callable[[Config], dict[str, float]] = lambda config: {}  # columns of the history
 
     def goal(self, config: Config) -> float:
         lr = (math.log10(config.optim.lr) - math.log10(3e-4)) ** 2
@@ -66,7 +67,7 @@ class Arm:
         rows = []
         for epoch in range(config.trainer.max_epochs):
             value = self.goal(config) * (1 - 0.5 ** (epoch + 1))
-            rows.append({"epoch": epoch, "val/macro_f1": value, "val/acc": value})
+            rows.append({"epoch": epoch, "val/macro_f1": value, "val/acc": value, **self.more(config)})
             with (run_dir / "history.csv").open("w", newline="") as file:
                 writer = csv.DictWriter(file, list(rows[0]))
                 writer.writeheader()
@@ -84,7 +85,9 @@ class Arm:
 def arm(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Arm:
     stub = Arm()
     monkeypatch.setattr(training, "train", stub)
-    monkeypatch.setattr(Plan, "images", lambda *_: SimpleNamespace(warn_of_changes=lambda: None))
+    table = SimpleNamespace(counts=lambda: {"train": {"a": 3, "b": 1}})
+    images = SimpleNamespace(warn_of_changes=lambda: None, table=table)
+    monkeypatch.setattr(Plan, "images", lambda *_: images)
     monkeypatch.setattr(main_process, "_check_images", lambda *_: None)
     monkeypatch.setattr(close, "meet_test", lambda _, winner: [SCORES for _ in winner.seeds])
     monkeypatch.setattr(close, "draw_study", lambda *_: [])

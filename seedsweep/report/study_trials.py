@@ -28,6 +28,7 @@ STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
+ENDED = "ended"  # a trial that was ended by what its curves showed, which its reason tells
 BEST = 10  # trials shown
 
 
@@ -37,7 +38,8 @@ class Trials:
 
     Attributes:
         metric: what the values are.
-        by_state: trials by number, for each of :data:`STATES`; a value that is no number is a failure.
+        by_state: trials by number, for each of :data:`STATES` and :data:`ENDED`; a value that is no
+            number is a failure.
         is_number: for every setting with more than one value, whether it is a number; in the order of the study.
     """
 
@@ -52,8 +54,13 @@ class Trials:
 
     @property
     def pruned(self) -> list[FrozenTrial]:
-        """Trials with at least one epoch; their value is that of the last one."""
-        return [trial for trial in self.by_state["pruned"] if math.isfinite(score(trial))]
+        """Trials that were pruned or ended, with at least one epoch; their value is that of the last one."""
+        return [
+            trial
+            for name in ("pruned", ENDED)
+            for trial in self.by_state[name]
+            if math.isfinite(score(trial))
+        ]
 
 
 def read_trials(study: optuna.Study, metric: str) -> Trials:
@@ -71,7 +78,7 @@ def read_trials(study: optuna.Study, metric: str) -> Trials:
             f"study {study.study_name} does not maximise one value: its pictures would mislead."
         )
     trials = sorted(study.get_trials(deepcopy=False), key=slot_of)
-    by_state: dict[str, list[FrozenTrial]] = {name: [] for name in STATES.values()}
+    by_state: dict[str, list[FrozenTrial]] = {name: [] for name in (*STATES.values(), ENDED)}
     for trial in trials:
         by_state[state_of(trial)].append(trial)
     is_number = {}
@@ -84,7 +91,9 @@ def read_trials(study: optuna.Study, metric: str) -> Trials:
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """Returns what became of a trial, one of :data:`STATES`; a value that is no number is a failure."""
+    """Returns what became of a trial: of :data:`STATES`, or :data:`ENDED`; a value that is no number is a failure."""
+    if trial.state == TrialState.PRUNED and "reason" in trial.user_attrs:
+        return ENDED
     if trial.state == TrialState.COMPLETE and not math.isfinite(score(trial)):
         return STATES[TrialState.FAIL]
     return STATES[trial.state]
@@ -163,13 +172,14 @@ def print_study(study: optuna.Study, console: Console, metric: str) -> None:
     parts = ", ".join(f"{count} {name}" for name, count in counts.items())
     total = f"{sum(counts.values())} trials" + (f": {parts}" if parts else "")
     console.print(total + _time_taken(study), soft_wrap=True, markup=False)
-    reasons: dict[str, list[str]] = {}
-    for trial in trials.by_state["failed"]:
-        reason = str(trial.user_attrs.get("reason", "no reason recorded"))
-        reasons.setdefault(reason, []).append(str(slot_of(trial)))
-    for reason, numbers in reasons.items():
-        line = f"failed: trial {', '.join(numbers)}: {reason}"
-        console.print(line, style="red", soft_wrap=True, markup=False)
+    for state, style in (("failed", "red"), (ENDED, "dim")):
+        reasons: dict[str, list[str]] = {}
+        for trial in trials.by_state[state]:
+            reason = str(trial.user_attrs.get("reason", "no reason recorded"))
+            reasons.setdefault(reason, []).append(str(slot_of(trial)))
+        for reason, numbers in reasons.items():
+            line = f"{state}: trial {', '.join(numbers)}: {reason}"
+            console.print(line, style=style, soft_wrap=True, markup=False)
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
@@ -208,7 +218,7 @@ def _table(trials: Trials, shown: list[FrozenTrial], *, columns: bool) -> Table:
         state = state_of(trial)
         table.add_row(
             str(rank), str(slot_of(trial)), f"{score(trial):.4f}", *cells, str(epochs(trial)), state,
-            style="dim" if state == "pruned" else None,
+            style="dim" if state in ("pruned", ENDED) else None,
         )  # fmt: skip
     return table
 

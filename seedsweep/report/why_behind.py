@@ -20,6 +20,7 @@ from seedsweep.runs.command import shown, typed
 from seedsweep.runs.grid import GAP, ArmRow, against, by_data, median_run, settings_in_short
 from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.switches import Switches
+from seedsweep.stats.scores import loss_of_frequencies
 
 PRIOR = 0.95  # of the loss of known class frequencies: losses above it show no learning
 ONE_CLASS = 0.98  # share of the validation images that are answered with one class
@@ -196,7 +197,10 @@ def _no_learning(case: Case) -> str | None:
     of_val = [row["val/loss"] for row in run.history if "val/loss" in row]
     if not losses or not of_val or not all(counts):
         return None
-    prior, prior_val = (_prior_loss(counts[0], each) for each in counts)
+    head = run.switches.head if run.switches else None
+    known = dict.fromkeys(counts[0], 1) if head and head.class_weights != "none" else counts[0]
+    prior = loss_of_frequencies(known, smoothing=head.label_smoothing if head else 0.0)
+    prior_val = loss_of_frequencies(counts[0], counts[1])
     if min(losses) < PRIOR * prior or min(of_val) < PRIOR * prior_val:
         return None
     epochs = f"{len(losses)} epoch{'' if len(losses) == 1 else 's'}"
@@ -210,14 +214,6 @@ def _no_learning(case: Case) -> str | None:
     if max(losses) > 2 * prior:
         return f"{said}. The loss rose to {max(losses):.3g}, as with too large a learning rate: {rate}."
     return f"{said}; {rate}."
-
-
-def _prior_loss(known: dict[str, int], met: dict[str, int]) -> float:
-    """Returns the loss, on images with the class counts ``met``, of always giving the frequencies of ``known``."""
-    total, n = sum(known.values()), sum(met.values())
-    return -math.fsum(
-        count / n * math.log(known.get(name, 0) / total) for name, count in met.items() if count
-    )
 
 
 def _one_class(case: Case) -> str | None:

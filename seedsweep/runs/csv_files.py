@@ -67,6 +67,15 @@ def write_predictions(path: Path, rows: list[dict[str, Any]]) -> None:
         )
 
 
+def add_predictions(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Adds the rows of another split in the place of those that it has of it; does nothing without a file."""
+    if not path.is_file():
+        return
+    with open_csv(path) as file:
+        kept = [row for row in csv.DictReader(file) if row["split"] != rows[0]["split"]]
+    write_predictions(path, [{key: of_cell(value) for key, value in row.items()} for row in kept] + rows)
+
+
 @dataclass
 class Predictions:
     """The predictions of a run for the images of one split.

@@ -126,8 +126,8 @@ def over_images(
     acc = over_correct(labels == predicted, groups, resamples, seed)
     if acc.value in (0.0, 1.0):
         return {"acc": acc, "macro_f1": _macro_f1_at_the_edge(labels, bool(acc.value), acc.over)}
-    f1 = _macro_f1(cells, np.bincount(cell_of, minlength=len(cells))[None].astype(float))
-    f1s = _macro_f1(cells, _drawn(cell_of, len(cells), group_of, n_groups, resamples, seed))
+    f1 = macro_f1_of(cells, np.bincount(cell_of, minlength=len(cells))[None].astype(float))
+    f1s = macro_f1_of(cells, _drawn(cell_of, len(cells), group_of, n_groups, resamples, seed))
     return {"acc": acc, "macro_f1": percentiles(f1[0], f1s, acc.over)}
 
 
@@ -156,7 +156,7 @@ def _drawn(
     return np.asarray(times @ held, dtype=float)
 
 
-def _macro_f1(cells: Labels, counts: Floats) -> Floats:
+def macro_f1_of(cells: Labels, counts: Floats) -> Floats:
     """Returns macro-F1 [B] of counts [B, cells]; a class that does not occur has no F1."""
     n = int(cells.max()) + 1
     true = counts @ np.eye(n)[cells[:, 0]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -59,3 +61,22 @@ def majority_macro_f1(counts: dict[str, int]) -> float:
     """Returns the macro-F1 of always predicting the largest class: the mean over the classes that have images."""
     share, classes = majority_share(counts), sum(n > 0 for n in counts.values())
     return 2 * share / (1 + share) / classes if classes else 0.0
+
+
+def loss_of_frequencies(
+    known: Mapping[str, int], met: Mapping[str, int] | None = None, smoothing: float = 0.0
+) -> float:
+    """Returns the cross-entropy of always predicting the class frequencies: ln(classes) where all are equally many.
+
+    Args:
+        known: images by class, whose frequencies are predicted.
+        met: images by class, on which it is measured; None: ``known``.
+        smoothing: of the labels.
+    """
+
+    def shares(counts: Mapping[str, int]) -> dict[str, float]:
+        total = sum(counts.values())
+        return {name: (1 - smoothing) * n / total + smoothing / len(counts) for name, n in counts.items()}
+
+    predicted, true = shares(known), shares(known if met is None else met)
+    return -sum(share * math.log(predicted[name]) for name, share in true.items() if share)

@@ -11,12 +11,13 @@ from typing import Any
 
 import optuna
 from omegaconf import OmegaConf
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
 from seedsweep.overrides import shortened
+from seedsweep.report.blocks import span
 from seedsweep.report.studies_table import score_text
 from seedsweep.report.study_pictures import draw_study
 from seedsweep.report.study_trials import print_study, write_trials_csv
@@ -24,8 +25,11 @@ from seedsweep.runs.command import Word, command, shown
 from seedsweep.runs.csv_files import read_predictions
 from seedsweep.runs.held_out import held_out
 from seedsweep.runs.record import METRICS, read_metrics
+from seedsweep.stats.interval import Interval
 from seedsweep.stats.scores import majority_macro_f1, majority_share
+from seedsweep.study.edges import as_dicts, edges_of
 from seedsweep.study.leases import NUMBER
+from seedsweep.study.optimism import accuracy_of, chosen_of, in_words
 from seedsweep.study.plan import Plan, trials_of
 from seedsweep.study.reevaluation import Finalist, ranking, run_folder
 from seedsweep.study.trial import quiet
@@ -67,13 +71,20 @@ def close_study(study: optuna.Study, again: optuna.Study, plan: Plan, started: f
         )
     if not ranked:
         failed = trials_of(again, (TrialState.FAIL,)) or trials_of(study, (TrialState.FAIL,))
-        reason = (
-            failed[0].user_attrs.get("reason", "unknown") if failed else "all were pruned; take pruner=none."
-        )
+        reason = "all were pruned; take pruner=none."
+        if why := next(
+            (trial.user_attrs.get("reason", "unknown") for trial in failed or _ended(study)), None
+        ):
+            more = "" if failed else ". Search another space, or give study.end_hopeless=false."
+            reason = f"{why}{more}"
         raise SeedsweepError(f"no trial of {plan.study.name} went to its end: {reason}")
-    winner = ranked[0]
+    winner, done = ranked[0], trials_of(study, (TrialState.COMPLETE,))
+    done.sort(key=lambda trial: (int(trial.user_attrs[NUMBER]) != winner.trial, -float(trial.value or 0.0)))
+    edges = edges_of(plan.study, [trial.params for trial in done], lambda line: _works(plan, line))
+    chosen = chosen_of(done, ranked, plan)
     before = _met_before(again, plan, winner)
     test = meet_test(plan, winner)
+    of_test = accuracy_of(winner.folders, "test")
     best = _write_best(plan, winner)
     counts = {state.name.lower(): len(trials_of(study, (state,))) for state in TrialState}
     result = {
@@ -83,11 +94,15 @@ def close_study(study: optuna.Study, again: optuna.Study, plan: Plan, started: f
         "metric": plan.study.metric,
         "rule": _rule(plan),
         "trials": {name: count for name, count in counts.items() if count},
+        "ended_by_evidence": len(_ended(study)),
         "finalists": [_as_dict(finalist, plan.folder) for finalist in ranked],
         "winner": {
             **_as_dict(winner, plan.folder),
             "test": {"seeds": test, "met_before_by": before, **_spread(test)},
+            "chosen": asdict(chosen) | {"sentence": in_words(chosen)} if chosen else None,
+            "test_accuracy": asdict(of_test) if of_test else None,
         },
+        "edges": as_dicts(edges),
         "best_config": str(best),
         "data": _data(winner.folders[0]),
         "trial_seconds": sum(float(t.user_attrs.get("seconds", 0)) for t in trials_of(study)),
@@ -95,8 +110,12 @@ def close_study(study: optuna.Study, again: optuna.Study, plan: Plan, started: f
     }
     write_json(plan.folder / "result.json", result)
     _print_ranking(console, plan, ranked)
+    if chosen:
+        console.print(in_words(chosen), soft_wrap=True, markup=False)
     if test:
-        _print_test(console, test, before)
+        _print_test(console, test, before, of_test)
+    for edge in edges:
+        console.print(str(edge).replace("`", ""), soft_wrap=True, markup=False)
     _print_ways_on(console, plan, best, bool(pictures))
     return result
 
@@ -129,6 +148,20 @@ def _met_before(again: optuna.Study, plan: Plan, winner: Finalist) -> list[int]:
         if read_metrics(run_folder(plan, int(run.user_attrs[NUMBER]))).get("test")
     }
     return sorted(met - {winner.trial})
+
+
+def _ended(study: optuna.Study) -> list[FrozenTrial]:
+    """Returns the trials that ended by their evidence."""
+    return [trial for trial in trials_of(study, (TrialState.PRUNED,)) if "reason" in trial.user_attrs]
+
+
+def _works(plan: Plan, line: str) -> bool:
+    """Says whether a trial may have this setting."""
+    try:
+        plan.compose([line])
+    except SeedsweepError:
+        return False
+    return True
 
 
 def _write_best(plan: Plan, winner: Finalist) -> Path:
@@ -208,7 +241,9 @@ def _print_ranking(console: Console, plan: Plan, ranked: list[Finalist]) -> None
         console.print(line, soft_wrap=True, markup=False)
 
 
-def _print_test(console: Console, test: list[dict[str, Any]], before: list[int]) -> None:
+def _print_test(
+    console: Console, test: list[dict[str, Any]], before: list[int], found: Interval | None
+) -> None:
     spread = _spread(test)
     scores = ", ".join(
         f"{name} {score_text(spread[key]['mean'], spread[key]['sd'], len(test))}"
@@ -217,7 +252,8 @@ def _print_test(console: Console, test: list[dict[str, Any]], before: list[int])
     met = "met once"
     if before:
         met = f"which earlier winners met, too (trial {', '.join(map(str, before))})"
-    console.print(f"The winner on the test images, {met}: {scores}")
+    interval = f" (accuracy {span(found)} %, 95 % over {found.over})" if found else ""
+    console.print(f"The winner on the test images, {met}: {scores}{interval}", soft_wrap=True)
 
 
 def _print_ways_on(console: Console, plan: Plan, best: Path, pictures: bool) -> None:

@@ -150,6 +150,8 @@ class Progress:
         mark = ""
         if trial.state == TrialState.PRUNED:
             mark = f"pruned after {attrs.get('epochs', '?')} epochs"
+            if "reason" in attrs:
+                mark = f"ended: {attrs['reason']}"
         elif "of" not in attrs and value > self.best:
             self.best, mark = value, "best so far"
         score = f"{METRICS[self.plan.study.metric]} {'-' if trial.value is None else f'{value:.3f}'}"

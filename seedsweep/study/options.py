@@ -83,6 +83,7 @@ class StudyConfig:
     metric: str = "macro_f1"  # macro_f1 | acc, of the validation images
     rule: str = "tail"  # tail: mean of the last epochs; checkpoint: that of the epoch whose weights are kept
     tail: int = 3  # epochs
+    end_hopeless: bool = True  # end trials whose curves show that they can't become good
     finalists: int = 3  # best settings that are trained again
     finalist_seeds: int = 3  # fresh seeds each
     workers: int = 1  # processes on this machine; 1: in this process, and repeatable

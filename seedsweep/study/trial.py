@@ -20,6 +20,7 @@ from seedsweep.errors import OF_ALL, DiskError, DivergedError
 from seedsweep.runs.csv_files import read_history
 from seedsweep.runs.jobs import reason_of, write_error_log
 from seedsweep.runs.record import divergence_of
+from seedsweep.study.evidence import Hopeless
 from seedsweep.study.leases import NUMBER, Heartbeat, Leases
 from seedsweep.study.options import StudyConfig
 from seedsweep.study.plan import EXTRA, Plan
@@ -94,8 +95,9 @@ def _attempts(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> Outco
         try:
             value, notes = _train(trial, plan, folder, lines)
             return TrialState.COMPLETE, value, notes
-        except optuna.TrialPruned:
-            return TrialState.PRUNED, None, {"epochs": len(read_history(folder / "history.csv"))}
+        except optuna.TrialPruned as ended:
+            notes = {"epochs": len(read_history(folder / "history.csv"))}
+            return TrialState.PRUNED, None, notes | ({"reason": str(ended)} if str(ended) else {})
         except DivergedError as caught:  # and would again
             return TrialState.FAIL, None, {"reason": str(caught)}
         except OF_ALL:
@@ -125,11 +127,15 @@ def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[fl
     def on_epoch(epoch: int, row: dict[str, float]) -> None:
         if epoch not in reported:  # by a worker that died later in this trial
             trial.report(row[f"val/{study.metric}"], epoch)
-        # a pruner goes by the last report; and nothing is saved at the last epoch
-        if last <= epoch < settings.trainer.max_epochs - 1 and trial.should_prune():
+        if not last <= epoch < settings.trainer.max_epochs - 1:  # nothing is saved at the last epoch
+            return
+        if study.end_hopeless and (why := hopeless.reason(read_history(folder / "history.csv"))):
+            raise optuna.TrialPruned(why)
+        if trial.should_prune():  # it goes by the last report
             raise optuna.TrialPruned
 
     prepared = plan.images(settings)
+    hopeless = Hopeless.of(settings, prepared.table.counts()["train"])
     _clear_of_others(folder, settings, plan)
     with quiet():
         metrics = train(

@@ -23,7 +23,7 @@ from seedsweep.models.checkpoint import BEST, read_checkpoint
 from seedsweep.models.familiar import Familiar, features_noted
 from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.models.validated import Validated
-from seedsweep.runs.csv_files import write_predictions
+from seedsweep.runs.csv_files import add_predictions, write_predictions
 from seedsweep.runs.record import (
     DIVERGED,
     FINISHED,
@@ -200,8 +200,9 @@ def score_test(config: ArmSettings, run_dir: Path, pin: Pin) -> dict[str, Any] |
     if wrong.unexpected_keys or any(".head." in key for key in wrong.missing_keys):
         raise SeedsweepError(f"{checkpoint} does not fit the run's configuration.")
     module.eval()
-    _, scores = _scored(config, module, images, rows)
-    add_test_scores(run_dir, scores)
+    logits, scores = _scored(config, module, images, rows)
+    add_predictions(run_dir / "predictions.csv", _prediction_rows(images, "test", rows, logits))
+    add_test_scores(run_dir, scores)  # last: it says that all is done
     return scores
 
 

@@ -23,12 +23,13 @@ from seedsweep.report.blocks import (
     Text,
     p_value,
     percent,
+    span,
     with_sign,
 )
 from seedsweep.report.contents import STUDY, Material
 from seedsweep.report.embedded_images import png_uri
 from seedsweep.runs.record import METRICS
-from seedsweep.stats.interval import over_seeds
+from seedsweep.stats.interval import Interval, over_seeds
 from seedsweep.stats.pairs import compare
 
 ORDER = 15
@@ -83,8 +84,11 @@ def study_in_words(material: Material) -> list[str]:
     test = winner.get("test", {})
     if "acc" in test:
         met = "on which earlier winners were scored, too" if test.get("met_before_by") else "scored once"
+        if found := winner.get("test_accuracy"):
+            met += f" (95 % {span(Interval(**found))}, over {found['over']})"
         lead += f", and {percent(test['acc']['mean'])} % of the test images, {met}"
-    return [f"{lead}.", _against_start(material, winner)]
+    said = [winner.get("chosen"), *result.get("edges", [])]
+    return [f"{lead}.", _against_start(material, winner), *(each["sentence"] for each in said if each)]
 
 
 def _metric(material: Material) -> str:
