@@ -78,10 +78,12 @@ def close_study(study: optuna.Study, again: optuna.Study, plan: Plan, started: f
             more = "" if failed else ". Search another space, or give study.end_hopeless=false."
             reason = f"{why}{more}"
         raise SeedsweepError(f"no trial of {plan.study.name} went to its end: {reason}")
-    winner, done = ranked[0], trials_of(study, (TrialState.COMPLETE,))
-    done.sort(key=lambda trial: (int(trial.user_attrs[NUMBER]) != winner.trial, -float(trial.value or 0.0)))
-    edges = edges_of(plan.study, [trial.params for trial in done], lambda line: _works(plan, line))
-    chosen = chosen_of(done, ranked, plan)
+    winner, finished = ranked[0], trials_of(study, (TrialState.COMPLETE,))
+    finished.sort(
+        key=lambda trial: (int(trial.user_attrs[NUMBER]) != winner.trial, -float(trial.value or 0.0))
+    )
+    edges = edges_of(plan.study, [trial.params for trial in finished], lambda line: _works(plan, line))
+    chosen = chosen_of(finished, ranked, plan)
     before = _met_before(again, plan, winner)
     test = meet_test(plan, winner)
     of_test = accuracy_of(winner.folders, "test")
