@@ -15,7 +15,7 @@ from seedsweep.stats.calibration_error import (
     scaled,
 )
 from seedsweep.stats.interval import over_images, over_seeds, wilson
-from seedsweep.stats.pairs import by_group, compare, crossed_mean, holm, mcnemar, paired_bootstrap
+from seedsweep.stats.pairs import by_group, compare, crossed_mean, holm, mcnemar, paired_bootstrap, practical
 from seedsweep.stats.power import POWER, Components, components, needed
 from seedsweep.stats.ranking import accuracy, standings
 
@@ -320,6 +320,22 @@ def test_the_variances_of_a_difference_are_found_again():
     assert found.of_seeds == pytest.approx(0.002, rel=0.5)
     assert found.of_units == pytest.approx(0.03, rel=0.3)
     assert found.rest == pytest.approx(0.05, rel=0.1)
+
+
+def test_practically_the_same_is_a_probability():
+    random = rng(11)
+    for mean, n in ((0.0, 40_000), (0.0, 150), (0.03, 3000)):
+        difference = random.normal(mean, 0.4, (1, n))
+        found = practical(difference)
+        assert found.ahead + found.same + found.behind == pytest.approx(1)
+        after = stats.norm(difference.mean(), difference.std() / n**0.5)  # the posterior of so many images
+        assert found.behind == pytest.approx(after.sf(0.01), abs=0.01)
+        assert found.ahead == pytest.approx(after.cdf(-0.01), abs=0.01)
+    equal = np.ones((3, 50)) * 0.0
+    assert practical(equal).same == 1
+    assert practical(equal + 1) is None, "nothing shows how images differ"
+    arms = {"best": {1: np.repeat([1.0, 0.0], [700, 300])}, "equal": {1: np.repeat([1.0, 0.0], [699, 301])}}
+    assert standings(arms, "best")["equal"].practical.same > 0.99
 
 
 def test_where_seeds_differ_too_much_no_number_of_images_decides():

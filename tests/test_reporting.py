@@ -124,6 +124,10 @@ def test_a_legend_says_which_arm_was_compared_how(tmp_path: Path):
     said = " ".join(explained(arms(collect(tmp_path))))
     assert "Intervals: 95 %, over images and seeds (a, b), images (c)." in said
     assert "McNemar's exact test (c)" in said
+    assert (
+        "Probability to be within 1 point of the best, and to be further behind: b 100%, 0%; c 100%, 0%."
+        in said
+    )
 
 
 def test_what_would_decide_is_said_of_an_arm_that_can_not_be_told_from_the_best(tmp_path: Path):

@@ -54,6 +54,10 @@ def explained(rows: list[ArmRow]) -> list[str]:
     methods = {label: standing.behind.method for label, standing in found.items() if standing.behind}
     if methods:
         sentences.append(f"{SAME} {SAME_MEANS} ({_by_what(methods)}; Holm-corrected, p > 0.05).")
+    likely = {label: standing.practical for label, standing in found.items() if standing.same}
+    if shares := [f"{label} {each.same:.0%}, {each.behind:.0%}" for label, each in likely.items() if each]:
+        what = "Probability to be within 1 point of the best, and to be further behind"
+        sentences.append(f"{what}: {'; '.join(shares)}.")
     if any(standing.undecided for standing in found.values()):
         sentences.append(f"{UNDECIDED} {UNDECIDED_MEANS}.")
         sentences += [_deciding(label, standing) for label, standing in found.items() if standing.needed]

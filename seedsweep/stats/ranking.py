@@ -12,12 +12,14 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.stats.interval import LEVEL, Floats, Interval, over_correct, wilson
 from seedsweep.stats.pairs import (
     Comparison,
+    Practical,
     by_group,
     compare,
     correct_answers,
     crossed_mean,
     drawn,
     holm,
+    practical,
 )
 from seedsweep.stats.power import Components, Needed, components, needed
 
@@ -35,6 +37,7 @@ class Standing:
         behind: the best arm's accuracy less its own; None for the best itself, where it classified other images, and
             where it is ahead on the seeds that both have: then the order is by different seeds.
         p: of no difference, Holm-corrected over the table; None likewise.
+        practical: how probable it is that it is the same as the best in practice; None likewise.
         spread: what makes the difference vary; None likewise, and where one image shows nothing of that.
         same: as good as the best as far as these images and seeds can tell, and no more than ``NEAR`` behind; False
             where it is worse beyond chance; None where neither can be said.
@@ -45,6 +48,7 @@ class Standing:
     p: float | None = None
     same: bool | None = None
     spread: Components | None = None
+    practical: Practical | None = None
 
     @property
     def undecided(self) -> bool:
@@ -120,7 +124,8 @@ def standings(
         first, second = pairs[label]
         units = by_group(first - second, groups)
         spread = components(units) if units.shape[1] > 1 else None
-        result[label] = Standing(interval, behind[label], corrected[label], same, spread)
+        likely = practical(units)
+        result[label] = Standing(interval, behind[label], corrected[label], same, spread, likely)
     return result
 
 
