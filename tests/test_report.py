@@ -28,8 +28,10 @@ from seedsweep.models.backbone import IMAGENET, Backbone
 from seedsweep.report import embedded_images
 from seedsweep.report.blocks import Section
 from seedsweep.report.contents import read_material
+from seedsweep.report.diagnosis_page import write_diagnosis_page
 from seedsweep.report.sections.in_words import sentences
 from seedsweep.report.write_report import build, found_sections, write_at_end, write_report
+from seedsweep.runs.unseen import Unseen
 from seedsweep.stats.interval import Interval
 
 EVIL = "<script>alert(1)</script>"
@@ -167,7 +169,8 @@ def test_a_diagnosis_speaks_in_the_verdict(tmp_path: Path):
     fine = Finding("baselines", "Baselines", Verdict.FINE, "the largest class", "Well above chance.")
     content = {"findings": [fine.as_dict(), fault.as_dict(), {"verdict": "nonsense"}]}
     (folder / "diagnosis.json").write_text(json.dumps(content))
-    assert sentences(read_material(tmp_path / "r", command_line_of))[1] == f"Scaled twice {EVIL}."
+    told = sentences(read_material(tmp_path / "r", command_line_of))
+    assert told[1] == "The diagnosis finds 1 fault: Inputs."
     read = Reader(write_report(tmp_path / "r"))
     assert [image["alt"] for image in read.all("img")] == ["Evidence: Inputs"]
     assert "if fixed: +31 points (between +25 and +37)" in read.text
@@ -179,6 +182,82 @@ def test_a_diagnosis_speaks_in_the_verdict(tmp_path: Path):
         json.dumps({"findings": [fault.as_dict() | {"picture": "../../../etc/passwd.png"}]})
     )
     assert not Reader(write_report(tmp_path / "r")).all("img"), "no picture from elsewhere"
+
+
+def test_each_finding_stands_once_below_two_sentences_and_one_command(tmp_path: Path):
+    run = tmp_path / "r"
+    write_run(run, "arm")
+    unseen = Unseen(
+        "photograph", "test", 0.9, 1.0, 30, 0.75, 0.85, 0.7, 0.1, 0.2, 0.76, 0.7, 0.82, "", "data.group_regex='^(a)'",
+    )  # fmt: skip
+    metrics = json.loads((run / "metrics.json").read_text()) | {"unseen": unseen.as_dict()}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    found = [
+        (
+            "photographs",
+            "7 of 9 photographs are torn by the split.",
+            "All images have a part in training.",
+            1.0,
+        ),
+        ("copies", "Two copies lie here.", "", None),
+    ]
+    lines = [
+        {"kind": kind, "text": text, "short": short, "bound": bound, "loud": bool(bound)}
+        | {"picture": None, "table": None}
+        for kind, text, short, bound in found
+    ]
+    (run / "audit").mkdir()
+    (run / "audit/audit.json").write_text(json.dumps({"images": 60, "lines": lines}))
+    faults = [
+        Finding(
+            name, title, Verdict.FAULT, f"how {name} is measured", f"{title} is at fault.", remedy=[remedy]
+        )
+        for name, title, remedy in (("a", "Scaling", "preprocess=auto"), ("b", "Rate", "optim.lr=3e-4"))
+    ]
+    headline = (
+        f"Scaling: {faults[0].sentence} Do this: `preprocess=auto`. Also: Rate. The net classifies 90 %."
+    )
+
+    read = Reader(write_report(run, command_line_of))
+    _two_and_one(run)
+    assert (
+        read.text.count("About 76.0 % is likely on unseen photographs (95 % interval 70.0 to 82.0, over 30")
+        == 1
+    )
+    for text in (
+        "7 of 9 photographs are torn",
+        "Two copies lie here",
+        "a linear probe",
+        "of its training images",
+    ):
+        assert read.text.count(text) == 1, text
+    assert read.text.count("data.group_regex") == 1, "in the command alone"
+    assert "90.0 % of the test images (" in read.text
+
+    metrics["unseen"] = None
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    (run / "diagnosis").mkdir()
+    content = {"findings": [fault.as_dict() for fault in faults], "headline": headline}
+    (run / "diagnosis/diagnosis.json").write_text(json.dumps(content))
+    (run / "audit/audit.json").write_text(json.dumps({"images": 60, "lines": lines[1:]}))
+    read = Reader(write_report(run, command_line_of))
+    _two_and_one(run)
+    assert "The diagnosis finds 2 faults: Scaling and Rate." in read.text
+    for fault in faults:
+        assert read.text.count(fault.sentence) == 1
+    assert "Two copies" not in read.text, "the diagnosis tells of the images"
+
+    write_diagnosis_page(run / "diagnosis", "settings", "diagnosis of settings")
+    _two_and_one(run / "diagnosis")
+    assert Reader(run / "diagnosis/report.html").text.count(faults[0].sentence) == 1
+
+
+def _two_and_one(folder: Path) -> None:
+    verdict = (folder / "report.md").read_text().partition("## Verdict")[2].partition("\n## ")[0]
+    told, _, code = verdict.partition("What to run next:")
+    assert 1 <= len([line for line in told.splitlines() if line]) <= 2
+    assert sum(len(re.findall(r"[.!?]( |$)", line.strip())) for line in told.splitlines()) <= 2
+    assert len([line for line in code.splitlines() if line.startswith("python -m seedsweep")]) == bool(code)
 
 
 def test_the_report_of_a_study(tmp_path: Path):

@@ -24,9 +24,9 @@ from seedsweep.cli.main import main
 from seedsweep.report.blocks import Bar, Table, Text
 from seedsweep.report.contents import Material, read_material
 from seedsweep.report.grid_results import print_table
+from seedsweep.report.next_command import same_command
 from seedsweep.report.sections import calibration, confusion, curves, provenance
 from seedsweep.report.sections.in_words import sentences
-from seedsweep.report.sections.provenance import command
 from seedsweep.report.write_report import build, found_sections, write_report
 from seedsweep.runs.csv_files import Predictions
 from seedsweep.runs.run_result import RunResult
@@ -125,7 +125,7 @@ def test_what_is_put_back_says_into_what(tmp_path: Path):
 
 def again(folder: Path) -> list[str]:
     """Returns the arguments of the command line that a report prints."""
-    words = shlex.split(command(read_material(folder)))
+    words = shlex.split(same_command(read_material(folder)))
     assert words[:3] == ["python", "-m", "seedsweep"]
     return words[3:]
 

@@ -13,6 +13,7 @@ from seedsweep.errors import DamagedError
 from seedsweep.report.grid_results import draw_comparison, print_table, write_results_csv
 from seedsweep.report.ladder_files import close_ladder
 from seedsweep.report.studies_table import print_studies, read_results, write_studies_csv
+from seedsweep.report.unseen_of_arms import unseen_of
 from seedsweep.report.why_behind import WhyBehind, why_behind
 from seedsweep.runs import jobs as record
 from seedsweep.runs.command import command, shown
@@ -53,6 +54,8 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
         told = why_behind(rows, results)
         for each in told:
             console.print(f"\n{each.text.replace('`', '')}", soft_wrap=True, markup=False)
+        for unseen in unseen_of(rows, results):
+            console.print(f"\n{unseen.sentence.replace('`', '')}", soft_wrap=True, markup=False)
     for sentence in time.sentences if time else ():
         console.print(sentence, soft_wrap=True, markup=False)
     ladder = close_ladder(folder, results, console)

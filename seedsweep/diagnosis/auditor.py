@@ -21,6 +21,7 @@ from seedsweep.data.walk import sentences
 from seedsweep.diagnosis.audited import Audited, why_split_is_fixed
 from seedsweep.diagnosis.finding import COUNTS
 from seedsweep.diagnosis.grouping import Grouping
+from seedsweep.diagnosis.split_by_group import lacking_if_grouped
 from seedsweep.digest import digest_of
 from seedsweep.names import and_more
 
@@ -223,7 +224,7 @@ class Auditor:
             text += f" The photograph alone tells the class of {grouping.told:.0%} of the images."
         if fixed := why_split_is_fixed(self.facts, self.data.manifest):
             text += f" {fixed}."
-        elif grouping.regex is not None:
+        elif grouping.regex is not None and not lacking_if_grouped(self.facts, grouping, self.data):
             text += f" `data.group_regex='{grouping.regex}'` keeps each on one side."
         short = f"{share:.0%} of the validation and test images have a part of their photograph in training."
         return Line("photographs", text, short, share, table="photographs.csv")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from seedsweep.report.blocks import Code, Folded, Section
+from seedsweep.report.blocks import Block, Code, Folded, Section, Text
 from seedsweep.report.contents import read_diagnosis
-from seedsweep.report.sections.diagnosis import blocks_of
+from seedsweep.report.next_command import plan_again
+from seedsweep.report.sections.diagnosis import blocks_of, diagnosed_in_words
 from seedsweep.report.write_report import write_pages
 from seedsweep.runs.run_result import RunResult
+
+SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 
 
 def write_diagnosis_page(folder: Path, title: str, kind: str) -> Path:
@@ -27,8 +31,12 @@ def write_diagnosis_page(folder: Path, title: str, kind: str) -> Path:
     """
     found = read_diagnosis(folder)
     assert found is not None
-    headline, *blocks = blocks_of(found)
-    built = [Section("verdict", "Verdict", [headline]), Section("diagnosis", "Diagnosis", blocks)]
+    standing = SENTENCE.split(found.headline)[-1] if found.headline else ""
+    said = [diagnosed_in_words([found]) or "The diagnosis finds no fault.", standing]
+    verdict: list[Block] = [Text(each) for each in said if each]
+    if line := plan_again(folder, found):
+        verdict += [Text("What to run next:", small=True), Code(line)]
+    built = [Section("verdict", "Verdict", verdict), Section("diagnosis", "Diagnosis", blocks_of(found))]
     if settings := RunResult(folder).config_text:
         built.append(Section("settings", "Settings", [Folded("All settings", [Code(settings)])]))
     return write_pages(folder, title, kind, built)

@@ -23,6 +23,8 @@ def lead_of(run: RunResult) -> str:
         lead += f" (95 % interval {span(run.predictions['val'].intervals['acc'])})"
     if (test := run.accuracy("test")) is not None:
         lead += f" and {percent(test)} % of the test images"
+        if "test" in run.predictions:
+            lead += f" ({span(run.predictions['test'].intervals['acc'])})"
     if counts := _validation_images(run):
         lead += f", where the largest class alone makes {percent(majority_share(counts))} %"
     if run.metrics.get("status") == INTERRUPTED:

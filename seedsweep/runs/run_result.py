@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from seedsweep.runs.record import (
     with_departures,
 )
 from seedsweep.runs.switches import Switches
+from seedsweep.runs.unseen import Unseen
 from seedsweep.whole import read_json
 
 log = logging.getLogger(__name__)
@@ -94,6 +96,13 @@ class RunResult:
     def is_diverged(self) -> bool:
         """Whether its loss became NaN or infinite."""
         return self.metrics.get("status") == DIVERGED
+
+    @cached_property
+    def unseen(self) -> Unseen | None:
+        """What its accuracy owes to photographs that the split tears; None: nothing, or not known."""
+        with suppress(TypeError):
+            return Unseen.from_dict(content) if (content := self.metrics.get("unseen")) else None
+        return None
 
     @property
     def early(self) -> str | None:

@@ -69,39 +69,48 @@ class Unseen:
     @property
     def sentence(self) -> str:
         """What was measured, in a few sentences."""
-        has = f"{self.torn:.0%} of the {HELD_OUT[self.split]} images have {self._part} in training"
+        has = "" if self.likely is None else f"{self._has}."
+        parts = self.short, has, self.basis, self.decided_by
+        return " ".join(part for part in parts if part)
+
+    @property
+    def basis(self) -> str:
+        """What the probe measured, or why it did not."""
         if self.likely is None or self.seen is None or self.unseen is None or self.largest is None:
-            return (
-                f"{has}: their accuracy may be too high. What is likely {self._elsewhere} can't be told: "
-                f"{self.why_not}.{self.decided_by}"
-            )
+            return f"What accuracy is likely {self._elsewhere} can't be told: {self.why_not}."
         probe = (
-            f"a linear probe on its features gets {_percent(self.seen)} so, and {_percent(self.unseen)} "
+            f"a linear probe on the run's features gets {_percent(self.seen)} so, and {_percent(self.unseen)} "
             f"{self._elsewhere}"
         )
         if not self.differs:
             ends = f"{100 * (self.gap_low or 0):+.1f} to {100 * (self.gap_high or 0):+.1f}"
-            return f"{has}. No difference beyond chance: {probe} ({ends} points between them, 95 %)."
+            return f"No difference beyond chance: {probe} ({ends} points between them, 95 %)."
         return (
-            f"{self.short} {has}: {probe}. The estimate: the run keeps as much of its lead over the largest class "
-            f"({_percent(self.largest)}) as the probe.{self.decided_by}"
+            f"The estimate: {probe}; the run is taken to keep as much of its lead over the largest class "
+            f"({_percent(self.largest)}) as the probe."
         )
 
     @property
     def decided_by(self) -> str:
-        """The run that would measure it; begins with a space; empty where no setting makes one."""
-        return f" A run with `{self.setting}` measures it." if self.setting else ""
+        """The run that would measure it; empty where no setting makes one."""
+        return f"A run with `{self.setting}` measures it." if self.setting else ""
 
     @property
     def short(self) -> str:
-        """The likely accuracy with its interval, as one sentence; empty where there is none, or no difference."""
-        if not self.differs or self.likely is None:
+        """The likely accuracy with its interval, or that it can't be told: one sentence; empty without a difference."""
+        if self.likely is None:
+            return f"{self._has}: the accuracy may be too high, by how much can't be told here."
+        if not self.differs:
             return ""
         ends = f"95 % interval {100 * (self.low or 0):.1f} to {100 * (self.high or 0):.1f}"
         return (
             f"About {_percent(self.likely)} is likely {self._elsewhere} ({ends}, over {self.groups} {self._many}), "
             f"not the {_percent(self.accuracy)} of the {HELD_OUT[self.split]} images."
         )
+
+    @property
+    def _has(self) -> str:
+        return f"{self.torn:.0%} of the {HELD_OUT[self.split]} images have {self._part} in training"
 
     @property
     def _part(self) -> str:

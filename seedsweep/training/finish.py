@@ -157,9 +157,6 @@ def finish_run(run: ArmRun, outcome: Outcome) -> dict[str, Any]:
     )
     if record.corrections is not None and run.pictures:
         log.info("corrections: %s", record.corrections.sentence)
-    if record.unseen is not None:
-        level = logging.WARNING if record.unseen.differs else logging.INFO
-        log.log(level, "unseen photographs: %s", record.unseen.sentence.replace("`", ""))
     return metrics
 
 

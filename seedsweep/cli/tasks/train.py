@@ -38,6 +38,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool, session: Sess
     from seedsweep.runs.jobs import audit_of, pin_of
     from seedsweep.runs.record import divergence_of
     from seedsweep.runs.run_result import RunResult
+    from seedsweep.runs.unseen import Unseen
     from seedsweep.training.run import Given, train  # torch takes seconds
 
     shared = pin_of(folder)
@@ -50,6 +51,10 @@ def run(config: Config, folder: Path, *, label: str, resume: bool, session: Sess
         session=session or Session(),
     )
     metrics = train(config, folder, label=label, resume=resume, given=given)
+    if metrics.get("unseen") and shared is None:  # of a grid it is said once, at its end
+        found = Unseen.from_dict(metrics["unseen"])
+        level = logging.WARNING if found.differs else logging.INFO
+        log.log(level, "unseen photographs: %s", found.sentence.replace("`", ""))
     gap = (metrics.get("train_images") or {}).get("bn_gap_last", 0.0)
     diverged = divergence_of(metrics)
     if gap > GAP and not diverged:

@@ -72,7 +72,9 @@ def _leaks(facts: Audited, pairs: list[Pair], manifest: str | None, folder: Path
         verdict = Verdict.FAULT if bound >= COUNTS else Verdict.SUSPECT
         named = " and ".join(f"{share:.1%} of the {split} images" for split, share in shares.items())
         fixed = why_split_is_fixed(facts, manifest)
-        how = f"each pair in one split. {fixed}" if fixed else "them together with data.group_regex"
+        how = (
+            f"each pair in one split. {fixed}" if fixed else "each pair together by a list (data.group=FILE)"
+        )
         text = (
             f"{_photographs(len(pairs), 'equal or nearly equal')} in two splits ({named} have a copy in train), "
             f"such as {_named(facts, pairs[0])}: "

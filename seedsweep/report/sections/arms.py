@@ -20,8 +20,10 @@ from seedsweep.report.blocks import (
 )
 from seedsweep.report.contents import SWEEP, Material
 from seedsweep.report.grid_results import EARLY, LARGEST, SAME, UNDECIDED, explained, majority_of, mark
+from seedsweep.report.sections.in_words import ranking_in_words
 from seedsweep.report.why_behind import why_behind
-from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
+from seedsweep.runs.grid import GAP, ArmRow, by_data, data_title, has_several, test_interval
+from seedsweep.stats.interval import Interval
 
 ORDER = 10
 MEANINGS = {SAME: f"{SAME} same within noise", UNDECIDED: f"{UNDECIDED} too few to tell"}
@@ -36,11 +38,15 @@ def section(material: Material) -> Section | None:
         return None
     groups = by_data(material.rows)
     several = has_several(groups)
-    blocks: list[Block] = [Text(SEVERAL)] if several else []
+    blocks: list[Block] = []
     for number, group in enumerate(groups, 1):
         if done := [row for row in group if row.mean is not None]:
             about = f"Arms on {data_title(number, group)}, best first" if several else "Arms, best first"
-            blocks += [_table(about, done), Text(" ".join([*explained(done), GAP_MEANS]), small=True)]
+            blocks += [Text(ranking_in_words(material, done))] if several else []
+            blocks += [
+                _table(about, done, material),
+                Text(" ".join([*explained(done), GAP_MEANS]), small=True),
+            ]
             blocks += [Text(row.departs, small=True) for row in done if row.departs]
             blocks += [Text(f"`{row.label}`, {text}.") for row in done for text in row.early]
         on = f" on data set {number}" if several else ""
@@ -58,8 +64,8 @@ def section(material: Material) -> Section | None:
     return Section("arms", "Arms", blocks)
 
 
-def _table(about: str, done: list[ArmRow]) -> Table:
-    rows = [_row(row) for row in done]
+def _table(about: str, done: list[ArmRow], material: Material) -> Table:
+    rows = [_row(row, test_interval(material.of_row(row))) for row in done]
     faint = []
     if (majority := majority_of(done)) is not None:
         faint = [len(rows)]
@@ -77,7 +83,7 @@ def _table(about: str, done: list[ArmRow]) -> Table:
     return Table(about, columns, rows, faint=faint)
 
 
-def _row(row: ArmRow) -> list[Cell]:
+def _row(row: ArmRow, of_test: Interval | None) -> list[Cell]:
     assert row.mean is not None
     found = row.standing
     gap = statistics.fmean(row.bn_gaps)
@@ -90,7 +96,7 @@ def _row(row: ArmRow) -> list[Cell]:
         Bar(row.mean, low, high, row.val_accs if len(row.val_accs) > 1 else (), trap=abs(gap) > GAP),
         Number(percent(row.mean), span(found.interval) if found else ""),
         percent(statistics.fmean(row.val_macro_f1s)),
-        percent(test),
+        Number(percent(test), span(of_test) if of_test else ""),
         Number(with_sign(gap), loud=abs(gap) > GAP),
         seconds(statistics.fmean(row.seconds)),
         str(len(row.val_accs)),

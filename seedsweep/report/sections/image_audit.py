@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,22 @@ from seedsweep.report.blocks import Block, Figure, Figures, Folded, Section, Tex
 from seedsweep.report.contents import Material
 from seedsweep.report.embedded_images import png_uri
 
-ORDER = 1
+ORDER = 83  # after all pictures of the results
+LEFT_OUT = "left_out"
 ALT = {"contradictions.png": "Files in two classes", "copies.png": "Copies, two side by side"}
 
 
 def section(material: Material) -> Section | None:
-    """A paragraph for each thing that was found; None where no audit was made."""
+    """A paragraph for each thing that was found; None where no audit was made, or a diagnosis tells of the images."""
     folder = material.audit_folder
-    return (
-        None
-        if folder is None or not material.audit
-        else audit_section(folder, material.audit, f"in `{folder.name}`")
-    )
+    if folder is None or not material.audit or material.diagnosed:
+        return None
+    lines = [
+        line for line in material.audit["lines"] if line["kind"] != LEFT_OUT
+    ]  # it has a section of its own
+    made = audit_section(folder, material.audit | {"lines": lines}, f"in `{folder.name}`")
+    unseen = material.best.unseen if material.best is not None else None
+    return replace(made, blocks=[Text(unseen.basis), *made.blocks]) if unseen else made
 
 
 def audit_section(folder: Path, audit: dict[str, Any], where: str) -> Section:

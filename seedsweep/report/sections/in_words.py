@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from seedsweep.diagnosis.finding import Verdict
-from seedsweep.report.blocks import Section, Text, listed, p_value, percent, span, with_sign
-from seedsweep.report.contents import RUN, STUDY, Material
+from seedsweep.report.blocks import Block, Code, Section, Text, listed, p_value, percent, span, with_sign
+from seedsweep.report.contents import RUN, STUDY, SWEEP, Material
+from seedsweep.report.next_command import next_command
 from seedsweep.report.run_in_words import is_trapped, lead_of, of_diverged, of_modes, trap
 from seedsweep.report.sections.best_trials import study_in_words
-from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
+from seedsweep.report.sections.diagnosis import diagnosed_in_words
+from seedsweep.report.unseen_of_arms import unseen_of
+from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, has_several, test_interval
 from seedsweep.runs.switches import random_and_frozen
 
 ORDER = 0
@@ -15,42 +17,54 @@ MOST_NAMED = 3  # arms in a sentence
 
 
 def section(material: Material) -> Section | None:
-    """Two sentences, of a sweep for each data set; and a warning of nets that were random and frozen."""
-    return Section("verdict", "Verdict", [Text(sentence) for sentence in sentences(material)])
+    """Two sentences, and what to run next."""
+    blocks: list[Block] = [Text(sentence) for sentence in sentences(material)]
+    if line := next_command(material):
+        blocks += [Text("What to run next:", small=True), Code(line)]
+    return Section("verdict", "Verdict", blocks)
 
 
 def sentences(material: Material) -> list[str]:
-    """Returns the verdict, as :func:`section` shows it."""
+    """Returns the verdict: how good it is, and what matters most beside that; two sentences at most."""
     if material.kind == STUDY:
-        return study_in_words(material) + _audited(material) + _random(material)
+        lead, why = study_in_words(material)
+        return [lead, _random(material) or _too_high(material) or why]
     if material.kind != RUN:
-        return _of_sweep(material) + _audited(material) + _random(material)
+        return _of_sweep(material)
     run = material.best
     assert run is not None
-    why = (
-        of_diverged(run) if run.is_diverged else _diagnosed(material) or of_modes(run, material.command_line)
-    )
-    return [lead_of(run), why, *_audited(material), *_random(material)]
+    if run.is_diverged:
+        return [lead_of(run), of_diverged(run)]
+    first = _random(material) or _too_high(material) or diagnosed_in_words(material.diagnosed)
+    return [lead_of(run), first or of_modes(run, material.command_line)]
 
 
-def _audited(material: Material) -> list[str]:
-    """Returns what the audit found that can move the accuracy by a point or more."""
-    if has_several(by_data(material.rows)):
-        return []
+def _too_high(material: Material) -> str:
+    """Returns what is likely on unseen photographs; else what the audit found that moves the accuracy by a point."""
+    run = material.best
+    if material.kind != SWEEP and run is not None and run.unseen is not None:
+        return run.unseen.short
+    for each in unseen_of(material.rows, material.runs):
+        return each.short
     loud = [line for line in material.audit.get("lines", []) if line["loud"]]
     how = {"leaks": "too high", "photographs": "too high"}
-    return [f"The accuracy may be {how.get(line['kind'], 'wrong')}: {line['short']}" for line in loud][:2]
+    return next(
+        (f"The accuracy may be {how.get(each['kind'], 'wrong')}: {each['short']}" for each in loud), ""
+    )
 
 
-def _random(material: Material) -> list[str]:
-    """Returns a warning for each part of a backbone that began random and was not trained."""
+def _random(material: Material) -> str:
+    """Returns a warning of the parts of backbones that began random and were not trained; empty: there are none."""
     found: dict[str, list[str]] = {}
     for run in material.runs:
         metrics = run.metrics
         source = (metrics.get("weights") or {}).get("source")
         if what := random_and_frozen(source, bool(metrics.get("frozen")), metrics.get("train_from")):
             found.setdefault(what, []).append(f"`{run.label}`")
-    return [f"Warning: of {listed(list(dict.fromkeys(labels)))}, {what}" for what, labels in found.items()]
+    parts = [
+        f"of {listed(list(dict.fromkeys(labels)))}, {what.rstrip('.')}" for what, labels in found.items()
+    ]
+    return f"Warning: {'; '.join(parts)}." if parts else ""
 
 
 def _of_sweep(material: Material) -> list[str]:
@@ -58,26 +72,26 @@ def _of_sweep(material: Material) -> list[str]:
     if not done:
         return ["No run of this sweep finished.", "The section on the arms gives the reasons."]
     groups = by_data(material.rows)
-    if not has_several(groups):
-        return _of_ladder(material) or _of_ranking(material, done)
-    said = [SEVERAL]
-    for number, group in enumerate(groups, 1):
-        title = data_title(number, group)
-        ranked = [row for row in group if row.mean is not None]
-        if ranked or group[0].held_out is not None:
-            said.append(f"{title[:1].upper()}{title[1:]}.")
-            said += _of_ranking(material, ranked) if ranked else ["Every run on it diverged."]
-    return said
+    if has_several(groups):
+        ranked = [[row for row in group if row.mean is not None] for group in groups]
+        best = [
+            f"on data set {number} `{rows[0].label}` {_scores(material, rows[0])}"
+            if rows
+            else f"on data set {number} every run diverged"
+            for number, rows in enumerate(ranked, 1)
+            if rows or groups[number - 1][0].held_out is not None
+        ]
+        return [SEVERAL, f"The best: {'; '.join(best)}."]
+    if ladder := _of_ladder(material):
+        return ladder
+    first = _random(material) or _too_high(material) or diagnosed_in_words(material.diagnosed)
+    return [ranking_in_words(material, done), first or _why_behind(material, done) or _baseline(done)]
 
 
-def _of_ranking(material: Material, done: list[ArmRow]) -> list[str]:
-    """Returns which of the arms that were judged by the same images is best, and why, or what that is worth."""
+def ranking_in_words(material: Material, done: list[ArmRow]) -> str:
+    """Returns which of the arms that were judged by the same images is best, and which are as good."""
     best = done[0]
-    lead = f"{best.full_name} classifies {percent(best.mean)} % of the validation images correctly"
-    if best.standing:
-        lead += f" (95 % interval {span(best.standing.interval)})"
-    if best.test_accs:
-        lead += f" and {percent(sum(best.test_accs) / len(best.test_accs))} % of the test images"
+    lead = f"{best.full_name} {_scores(material, best)}"
     clean = [row for row in done if not row.diverged]  # an arm with a diverged run is never before these
     if clean and len(clean) < len(done):
         arms = f"the best of the {len(clean)} arms" if len(clean) > 1 else "the only arm"
@@ -92,8 +106,18 @@ def _of_ranking(material: Material, done: list[ArmRow]) -> list[str]:
     if n := len(best.diverged):
         runs = n + len(best.val_accs) + len(best.failures)
         lead += f"; {n} of the {runs} runs of `{best.label}` diverged"
-    whole = not has_several(by_data(material.rows))  # else a diagnosis may be of a run of another data set
-    return [f"{lead}.", (whole and _diagnosed(material)) or _why_behind(material, done) or _baseline(done)]
+    return f"{lead}."
+
+
+def _scores(material: Material, row: ArmRow) -> str:
+    """Returns what an arm does: its accuracy on validation and test images, each with its interval."""
+    text = f"classifies {percent(row.mean)} % of the validation images correctly"
+    text += f" (95 % interval {span(row.standing.interval)})" if row.standing else ""
+    if row.test_accs:
+        text += f" and {percent(sum(row.test_accs) / len(row.test_accs))} % of the test images"
+        found = test_interval(material.of_row(row))
+        text += f" ({span(found)})" if found else ""
+    return text
 
 
 def _is_level(row: ArmRow) -> bool:
@@ -146,16 +170,6 @@ def _behind(row: ArmRow) -> str:
     if found is None or found.same is not False or found.behind is None or found.p is None:
         return ""
     return f"is {percent(found.behind.difference.value)} points behind ({p_value(found.p)})"
-
-
-def _diagnosed(material: Material) -> str:
-    """Returns what a diagnosis that found a fault said first; empty if there is none."""
-    for found in material.diagnosed:
-        faults = [finding for finding in found.findings if finding.verdict is Verdict.FAULT]
-        if faults:
-            said = found.headline or faults[0].sentence
-            return f"`{found.label}`: {said}" if found.label and material.kind != RUN else said
-    return ""
 
 
 def _baseline(done: list[ArmRow]) -> str:

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from seedsweep.errors import SeedsweepError
-from seedsweep.overrides import key_of
 from seedsweep.report.blocks import Block, Code, Facts, Folded, Section, Text, seconds
 from seedsweep.report.contents import RUN, STUDY, SWEEP, Material
-from seedsweep.runs.command import by, typed
+from seedsweep.report.next_command import same_command
+from seedsweep.runs.command import typed
 from seedsweep.runs.label_gain import LabelGain
-from seedsweep.runs.recorded import GRID, SINGLE, read_recorded
 from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.switches import batchnorm_summary
 
 ORDER = 90
 DIGITS = 16  # of a digest, shown
-OF_GRIDS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep.")
 
 
 def section(material: Material) -> Section | None:
     """Command, settings, digests, versions, time."""
     blocks: list[Block] = []
-    if line := command(material):
+    if line := same_command(material):
         blocks += [Text("To run it again:"), Code(line)]
         if kept := _keeping_the_images(material, line):
             blocks.append(Text(kept, small=True))
@@ -45,24 +41,6 @@ def section(material: Material) -> Section | None:
         if material.settings_text:
             blocks.append(Folded("All settings", [Code(material.settings_text.strip())]))
     return Section("what-was-run", "What was run", blocks)
-
-
-def command(material: Material) -> str:
-    """Returns the command line that makes these results again; empty if it was not recorded."""
-    if material.kind == STUDY:
-        name = Path(str(material.result.get("best_config", ""))).stem
-        folder = material.folder / "conf"
-        return by("python", "--config-dir", str(folder), ("experiment", name)) if name else ""
-    grid = material.kind == SWEEP
-    try:
-        recorded = read_recorded(material.folder / (GRID if grid else SINGLE))
-    except SeedsweepError:
-        return ""
-    overrides = [o for o in recorded.overrides if grid or not key_of(o).startswith(OF_GRIDS)]
-    # a job of a sweep is a grid of one: its settings are there
-    of_sweep = any(key_of(o) == "sweep" for o in overrides)
-    words = [*(["-m"] if grid or of_sweep else []), *recorded.options, *overrides]
-    return by("python", *words)
 
 
 def _keeping_the_images(material: Material, line: str) -> str:

@@ -16,8 +16,10 @@ from seedsweep.report.blocks import (
     percent,
     with_sign,
 )
-from seedsweep.report.contents import SWEEP, Material
+from seedsweep.report.contents import RUN, SWEEP, Material
+from seedsweep.report.run_in_words import of_modes
 from seedsweep.report.run_pictures import modes_svg
+from seedsweep.report.sections.in_words import sentences
 from seedsweep.runs.grid import GAP
 from seedsweep.runs.run_result import RunResult
 
@@ -41,6 +43,7 @@ COLUMNS = [
 def section(material: Material) -> Section | None:
     """A row an arm, or the curves of a run; nothing of a run that diverged, behind which no whole training stands."""
     shown: Block
+    told: list[Block] = []
     if material.kind == SWEEP:
         firsts = [next((r for r in material.of_row(row) if r.last_modes), None) for row in material.rows]
         rows = [_row(run) for run in firsts if run is not None]
@@ -55,7 +58,9 @@ def section(material: Material) -> Section | None:
         alt = f"At the end {train} % in train mode and {evaluated} % in eval mode"
         svg = modes_svg(run.history, "modes")
         shown = Figures([Figure(alt, "Accuracy on training images", svg=svg)])
-    return Section("batchnorm", "BatchNorm", [shown, Text(MEANING, small=True)])
+        said = of_modes(run, material.command_line) if material.kind == RUN else ""
+        told = [Text(said)] if said and said not in sentences(material) else []
+    return Section("batchnorm", "BatchNorm", [shown, *told, Text(MEANING, small=True)])
 
 
 def _row(run: RunResult) -> list[Cell]:
