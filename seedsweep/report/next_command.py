@@ -41,9 +41,7 @@ def next_command(material: Material) -> str:
     if own is not None and (lines := remedies(own)):
         return _again(material, proved(lines, saved_whole(run.folder), material.command_line))
     if own is None and not material.diagnosed:
-        return by(
-            PYTHON, "task=diagnose", ("diagnose.run", material.folder if material.kind == RUN else run.folder)
-        )
+        return by(PYTHON, "task=diagnose", ("diagnose.run", material.folder))
     return by(PYTHON, "task=export", ("checkpoint", run.folder))
 
 
