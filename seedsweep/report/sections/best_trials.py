@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -64,8 +65,11 @@ def section(material: Material) -> Section | None:
         blocks.append(Figures(first, large=True))
     if figures:
         blocks.append(Folded("More pictures of the study", [Figures(list(figures.values()), large=True)]))
-    if (trials := _trials(material)) is not None:
+    rows = _rows(material)
+    if (trials := _trials(rows)) is not None:
         blocks.append(Folded("The best trials", [trials]))
+    for reason, n in Counter(row["reason"] for row in rows if row.get("state") == "ended").items():
+        blocks.append(Text(f"{n} of {len(rows)} trials ended early: {reason}.", small=True))
     return Section("study", "Study", blocks)
 
 
@@ -101,10 +105,10 @@ def _against_start(material: Material, winner: dict[str, Any]) -> str:
     if start is None:
         if winner.get("value_in_study") is None:
             return "No other setting was trained again."
-        return (
-            f"In the study itself it reached {percent(winner['value_in_study'])} %: the best of many trials is partly "
-            "luck, which fresh seeds leave out."
-        )
+        said = f"In the study itself it reached {percent(winner['value_in_study'])} %"
+        if winner["value_in_study"] <= winner["mean"]:
+            return f"{said}."
+        return f"{said}: the best of many trials is partly luck, which fresh seeds leave out."
     if start["trial"] == winner.get("trial"):
         return "That is the setting the study began with: no other was better once trained again with fresh seeds."
     n = len(start["values"])
@@ -161,12 +165,16 @@ def _trained_again(result: dict[str, Any]) -> Table:
     return Table("The best trials, trained again with fresh seeds", columns, rows)
 
 
-def _trials(material: Material) -> Table | None:
+def _rows(material: Material) -> list[dict[str, str]]:
+    """Returns the rows of trials.csv; none where it can't be read."""
     try:
         with open_csv(material.folder / "trials.csv") as file:
-            rows = list(csv.DictReader(file))
+            return list(csv.DictReader(file))
     except (OSError, ValueError):
-        return None
+        return []
+
+
+def _trials(rows: list[dict[str, str]]) -> Table | None:
     done = [row for row in rows if row.get("state") == "finished"]
     done.sort(key=lambda row: -float(row["value"] or 0))
     if not done:
