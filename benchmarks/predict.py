@@ -16,9 +16,9 @@ from extraction import ours
 from shared import Row, cache_dir, config, interleaved, quotients, rounds, small
 
 from seedsweep.data.prepare import prepare_images
-from seedsweep.export.classify import Predictor, predict_folder
+from seedsweep.export.classify import Answers, Predictor, predict_folder
 from seedsweep.export.load import Trained
-from seedsweep.export.tables import open_table
+from seedsweep.export.tables import Add, open_table
 from seedsweep.features.engines import build_engine
 from seedsweep.models.build import add_head
 from seedsweep.models.classifier import FeatureNet
@@ -56,7 +56,11 @@ def figures() -> Iterator[Row]:
             out = Path(folder, "predictions.csv")
             started = time.perf_counter()
             with open_table(out, trained.classes) as add:
-                found = predict_folder(paths, root, trained, predictor, add, cfg.features.batch_size)
+
+                def write(names: list[str], answers: Answers, add: Add = add) -> None:
+                    add(names, answers.probabilities)
+
+                found = predict_folder(paths, root, trained, predictor, write, cfg.features.batch_size)
             seconds = time.perf_counter() - started
             assert found.n == len(paths)
         return seconds

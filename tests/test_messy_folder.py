@@ -81,7 +81,8 @@ def test_the_checkpoint_keeps_the_range_and_predict_reads_one_image_by_it(
     (alone / "deep").mkdir(parents=True)
     (alone / "deep" / "caf\udce9.png").write_bytes(dark.read_bytes())
     words = ["task=predict", f"checkpoint={run}", f"data.root={alone}", "trainer.accelerator=cpu"]
-    assert main([*words, f"hydra.run.dir={alone}/out", "features.engine=torch"]) == 0
+    line = [*words, f"hydra.run.dir={alone}/out", "features.engine=torch", "predict.temperature=1"]
+    assert main(line) == 0
     (answer,) = rows(alone / "out" / "predictions.csv")
     assert answer["path"] == "deep/caf\\xe9.png"
     (of_run,) = [row for row in rows(run / "predictions.csv") if row["path"] == str(dark)]
@@ -98,7 +99,7 @@ def test_what_training_never_met_is_said(run: Path, capsys: pytest.CaptureFixtur
         Image.fromarray(values).save(other / f"{number}.tif")
     words = ["task=predict", f"checkpoint={run}", f"data.root={other}", "trainer.accelerator=cpu"]
     assert main([*words, f"hydra.run.dir={other}/out", "features.engine=torch"]) == 0
-    assert "2 images have values of float, and the checkpoint tells of none" in capsys.readouterr().out
+    assert "2 images have values of float, and the net tells of none" in capsys.readouterr().out
 
 
 def damaged(root: Path, n: int) -> Path:

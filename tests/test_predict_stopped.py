@@ -19,12 +19,14 @@ def test_half_a_table_leaves_the_whole_one(in_tmp: Path, monkeypatch: pytest.Mon
     stop = False
 
     def answer(images, root, trained, net, add, batch, how) -> deploy.Predicted:
-        add(["a.jpg"] if stop else ["a.jpg", "b.jpg"], np.array([[0.9, 0.1]] * (1 if stop else 2)))
+        shares = np.array([[0.9, 0.1]] * (1 if stop else 2))
+        add(["a.jpg", "b.jpg"][: len(shares)], deploy.Answers(shares))
         return deploy.Predicted(Counter(["good"]), [], 1.0, stop)
 
-    trained = SimpleNamespace(described="", classes=["good", "bad"])
+    trained = SimpleNamespace(described="", classes=["good", "bad"], ranges=None, promise=None)
     monkeypatch.setattr(given, "find_checkpoint", lambda _: Path("best.ckpt"))
     monkeypatch.setattr(load, "load_trained", lambda _: trained)
+    monkeypatch.setattr(load, "at_temperature", lambda *_: trained)
     monkeypatch.setattr(given, "find_images", lambda _: (Path(), Walked([Path("a.jpg"), Path("b.jpg")])))
     monkeypatch.setattr(
         deploy, "Predictor", lambda *_: SimpleNamespace(engine=SimpleNamespace(name="engine"))
