@@ -163,7 +163,7 @@ def with_promise(trained: Trained, max_error: float | None, key: str) -> Trained
     made = trained.validated.promise(max_error, trained.temperature)
     of = f"{made.images} validation images"
     if made.groups < made.images:
-        of += f" in {made.groups} groups ({made.effect:.1f} images count as one: mistakes come together)"
+        of += f" in {made.groups} groups ({made.effect:.3g} images count as one: mistakes come together)"
     if made.threshold is None:
         least = math.ceil(1000 * made.smallest) / 1000
         can = f"give {key}={least:g}, the least that they carry, or " if least <= MOST_MISTAKES else ""

@@ -54,7 +54,7 @@ def _left(val: Predictions, temperature: float) -> list[tuple[str, str]]:
     for share in PROMISES:
         made = promise(confidence, val.correct == 1, val.groups, share)
         left = (
-            "can't be promised by so few"
+            "these validation images can't promise it"
             if made.threshold is None
             else f"{percent(made.left)} % left to a person"
         )
