@@ -166,6 +166,8 @@ def measure_grid(
     if reason and wanted:
         asked = "forecast=only" if composed.budget is None else f"budget={composed.budget}"
         raise SeedsweepError(f"{asked} can't be had: {reason}.")
+    if reason and str(composed.task) == "train" and composed.forecast != "off":
+        print(f"no forecast: {reason}", flush=True)
     if reason or jobs is None or (composed.forecast == "off" and not wanted):
         return None
     started = time.monotonic()

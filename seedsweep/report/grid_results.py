@@ -33,7 +33,7 @@ CSV_COLUMNS = (
     "epochs", "best_epoch", "val_acc", "val_macro_f1", "test_acc", "test_macro_f1", "train_acc", "bn_gap",
     "bn_gap_last", "wall_seconds", "val_acc_low", "val_acc_high", "val_macro_f1_low", "val_macro_f1_high",
     "test_acc_low", "test_acc_high", "test_macro_f1_low", "test_macro_f1_high", "arm_val_acc", "arm_low", "arm_high",
-    "arm_over", "behind_best", "p_holm", "same_as_best", "departures", "reason", "data",
+    "arm_over", "behind_best", "p_holm", "same_as_best", "departures", "ended_early", "reason", "data",
 )  # fmt: skip
 
 
@@ -139,6 +139,7 @@ def _of_run(result: RunResult) -> dict[str, Any]:
         "experiment": result.experiment,
         "seed": result.seed,
         "status": result.metrics.get("status", "failed"),
+        "ended_early": result.early,
         "reason": result.reason,
         "data": result.held_out.short if result.held_out else None,
     }
