@@ -6,7 +6,8 @@ import importlib
 import logging
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -221,14 +222,15 @@ def measured(arms: dict[str, ArmSettings], session: Session) -> Forecast:
         data = str(config.data)
         key = _key(config)
         try:
-            if data not in images:
-                checks = session.of(FileChecks)
-                prepare_images(config.data, config.cache_dir, checks=checks)
-                started = time.perf_counter()
-                prepared = prepare_images(config.data, config.cache_dir, checks=checks)
-                images[data] = prepared, time.perf_counter() - started
-            if key not in paces:
-                paces[key] = measure(config, images[data][0], session)
+            with _silent():
+                if data not in images:
+                    checks = session.of(FileChecks)
+                    prepare_images(config.data, config.cache_dir, checks=checks)
+                    started = time.perf_counter()
+                    prepared = prepare_images(config.data, config.cache_dir, checks=checks)
+                    images[data] = prepared, time.perf_counter() - started
+                if key not in paces:
+                    paces[key] = measure(config, images[data][0], session)
         except (KeyboardInterrupt, *OF_ALL):
             raise
         except Exception as error:  # the run itself says more
@@ -247,6 +249,18 @@ def measured(arms: dict[str, ArmSettings], session: Session) -> Forecast:
     if any(config.audit == "auto" for config in arms.values()):
         found.opening = (AUDIT_PICTURES + PER_IMAGE * photographs) * unit
     return found
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keeps what is found on the way off the terminal: the first run says it."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
 
 
 def _key(config: ArmSettings) -> str:
