@@ -16,6 +16,7 @@ from study_stub import result, run
 from tiny_net import tiny_net
 
 from seedsweep import signals
+from seedsweep.cli.arguments import interpret
 from seedsweep.cli.close_grid import finish_grid
 from seedsweep.cli.forecast import Forecast, Job
 from seedsweep.cli.grid_clock import GridClock
@@ -73,6 +74,12 @@ def test_a_budget_that_cannot_be_kept_is_refused(
     assert main(line) == 2
     assert said in " ".join(capsys.readouterr().err.split())
     assert not list(in_tmp.iterdir())
+
+
+def test_an_answer_is_a_word_before_a_folder(in_tmp: Path):
+    (in_tmp / "seeds").mkdir()
+    said = interpret(["answer", "seeds", "budget=1h"])
+    assert {"task=answer", "data.root=seeds", "data=folder", "experiment.name=answer"} <= set(said)
 
 
 def pace(epoch: float, epochs: int = 10, **once: float) -> Pace:

@@ -78,7 +78,7 @@ def _key(verb: str, name: str) -> str:
         return "checkpoint" if is_run or path.suffix == ".ckpt" else "data.root"
     if verb == "audit" and is_run:
         raise SeedsweepError(f"{name} holds results: audit takes a folder of images.")
-    if verb in ("audit", "train", "study"):
+    if verb in ("answer", "audit", "train", "study"):
         if is_run:
             raise SeedsweepError(
                 f"{name} holds what was trained already: {typed((RESUME, name))} goes on with it."
