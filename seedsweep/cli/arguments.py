@@ -27,6 +27,7 @@ from seedsweep.study.password import without_password
 NO_FOLDER = "hydra.run.dir=."  # of tasks that leave nothing in a run folder: Hydra makes none
 WITHOUT_FOLDER = ("cache", "dashboard", "proxy")
 NAMED_BY_TASK = (
+    "answer",
     "audit",
     "predict",
     "evaluate",
