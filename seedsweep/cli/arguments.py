@@ -33,7 +33,14 @@ NAMED_BY_TASK = (
     "evaluate",
     "export",
 )  # no experiments: their folders are outputs/<task>/<date_time>
-WITH_IMAGES = ("answer", "audit", "train", "study", "diagnose", "evaluate")  # tasks that read data.root by data=
+WITH_IMAGES = (
+    "answer",
+    "audit",
+    "train",
+    "study",
+    "diagnose",
+    "evaluate",
+)  # tasks that read data.root by data=
 BEST_OF = "best_of_"
 OUR_MARK = "resume=true"  # tells the job to go on instead of refusing a used folder
 CONFIG_DIR, CONFIG_NAME = ("--config-dir", "-cd"), ("--config-name", "-cn")
