@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 from report_folders import switches, write_run
 
 from seedsweep.cli.close_grid import finish_grid
+from seedsweep.cli.config.schema import Config
+from seedsweep.cli.main import main
 from seedsweep.report.why_behind import why_behind
 from seedsweep.report.write_report import write_report
 from seedsweep.runs.grid import arms, collect
@@ -151,3 +154,24 @@ def test_a_grid_ends_with_a_sentence_for_each_arm_behind(
         assert said in report
     assert "as_good is" not in printed
     assert f"task=diagnose diagnose.run={tmp_path} dashboard" in printed
+
+
+@pytest.mark.parametrize(("policy", "trap"), [("batch_stats", True), ("train", False)])
+def test_the_hint_of_a_run_names_the_trap_only_where_it_is_one(
+    policy: str, trap: bool, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(config: Config, run_dir: Path, **_: object) -> dict[str, Any]:
+        write_run(in_tmp / "made", "arm", modes=(0.9, 0.5), batchnorm=policy)
+        shutil.copytree(in_tmp / "made", run_dir, dirs_exist_ok=True)
+        return json.loads((run_dir / "metrics.json").read_text())
+
+    monkeypatch.setattr("seedsweep.training.run.train", train)
+    assert main(["+experiment=scratch", "hydra.run.dir=run", "report.write=false"]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "bn_gap is +0.40. It classifies 90.0 % of its training images correctly in train mode and 50.0 %"
+        in said
+    )
+    assert ("normalise with other statistics at inference than in training" in said) == trap
+    assert ("statistics may lag behind" in said) != trap
+    assert "task=diagnose diagnose.run=" in said

@@ -14,7 +14,7 @@ from seedsweep.report.grid_results import draw_comparison, print_table, write_re
 from seedsweep.report.ladder_files import close_ladder
 from seedsweep.report.studies_table import print_studies, read_results, write_studies_csv
 from seedsweep.report.unseen_of_arms import unseen_of
-from seedsweep.report.why_behind import WhyBehind, why_behind
+from seedsweep.report.why_behind import why_behind
 from seedsweep.runs import jobs as record
 from seedsweep.runs.command import command, shown
 from seedsweep.runs.grid import arms, collect, job_number
@@ -46,19 +46,18 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     diverged = sum(result.is_diverged for result in results)
     also = f", {diverged} diverged" if diverged else ""
     console.print(f"\n{jobs.headline(finished, 'run', 'runs')}{also}\n")
-    told: list[WhyBehind] = []
     if rows:
         write_results_csv(results, folder / "results.csv", rows)
         draw_comparison(rows, folder / "comparison.png")
         print_table(rows, console)
-        told = why_behind(rows, results)
-        for each in told:
-            console.print(f"\n{each.text.replace('`', '')}", soft_wrap=True, markup=False)
         for unseen in unseen_of(rows, results):
             console.print(f"\n{unseen.sentence.replace('`', '')}", soft_wrap=True, markup=False)
     for sentence in time.sentences if time else ():
         console.print(sentence, soft_wrap=True, markup=False)
     ladder = close_ladder(folder, results, console)
+    told = [] if ladder else why_behind(rows, results)  # a ladder's steps say it
+    for each in told:
+        console.print(f"\n{each.text.replace('`', '')}", soft_wrap=True, markup=False)
     # a failure may stand beside a result: the folder of another run was in the way
     in_table = {result.folder.name for result in results if not result.is_finished}
     jobs.print_failures(console, in_table, stopped)

@@ -60,7 +60,8 @@ def section(material: Material) -> Section | None:
         for row in material.rows
         for seed, reason in row.failures
     ]
-    blocks += [Text(each.text) for each in why_behind(material.rows, material.jobs)]
+    if not material.ladder:  # its steps say it
+        blocks += [Text(each.text) for each in why_behind(material.rows, material.jobs)]
     return Section("arms", "Arms", blocks)
 
 
