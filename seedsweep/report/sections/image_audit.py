@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from seedsweep.report.blocks import Block, Figure, Figures, Folded, Section, Text
 from seedsweep.report.contents import Material
 from seedsweep.report.embedded_images import png_uri
+from seedsweep.runs.unseen import COPY
 
 ORDER = 83  # after all pictures of the results
 LEFT_OUT = "left_out"
@@ -23,9 +23,13 @@ def section(material: Material) -> Section | None:
     lines = [
         line for line in material.audit["lines"] if line["kind"] != LEFT_OUT
     ]  # it has a section of its own
-    made = audit_section(folder, material.audit | {"lines": lines}, f"in `{folder.name}`")
-    unseen = material.best.unseen if material.best is not None else None
-    return replace(made, blocks=[Text(unseen.basis), *made.blocks]) if unseen else made
+    if material.best is not None and (unseen := material.best.unseen) is not None:
+        about = "leaks" if unseen.one == COPY else "photographs"
+        lines = [
+            line | {"text": f"{line['text']} {unseen.basis}"} if line["kind"] == about else line
+            for line in lines
+        ]
+    return audit_section(folder, material.audit | {"lines": lines}, f"in `{folder.name}`")
 
 
 def audit_section(folder: Path, audit: dict[str, Any], where: str) -> Section:
