@@ -20,7 +20,7 @@ from seedsweep import signals
 from seedsweep.cli.forecast import CLOSING, Forecast, Job
 from seedsweep.errors import DamagedError
 from seedsweep.runs.duration import Clock, spoken
-from seedsweep.runs.grid import ArmRow, arms, collect
+from seedsweep.runs.grid import ArmRow, arms, by_data, collect
 from seedsweep.runs.jobs import is_ended
 from seedsweep.runs.record import TIME, early_of, has_scores, read_metrics
 from seedsweep.runs.run_result import RunResult
@@ -180,27 +180,27 @@ class GridClock:
         return arms(results), of_arm
 
     def _best(self) -> Rival | None:
-        rows = self._rows()[0]
-        if not rows or rows[0].standing is None:
-            return None
-        return Rival(rows[0].label, rows[0].standing.interval.low)
+        groups = by_data(self._rows()[0])
+        best = (
+            groups[0][0] if len(groups) == 1 else None
+        )  # of several data sets the next job's is not known yet
+        return Rival(best.label, best.standing.interval.low) if best and best.standing else None
 
     def _out(self) -> dict[str, str]:
         """Returns the arms that get no further run, each with the reason; none is added while there is time for all."""
         if not self._is_short():
             return self.dropped
         rows, of_arm = self._rows()
-        for row in rows[1:]:
+        for best, row in ((group[0], row) for group in by_data(rows) for row in group[1:]):
             found, runs = row.standing, of_arm[row.label]
             if row.label in self.dropped or found is None or found.same is not False or found.behind is None:
                 continue
             if any(
-                early_of(run.metrics).get("why") == TIME and not self._is_hopeless(run, rows[0])
-                for run in runs
+                early_of(run.metrics).get("why") == TIME and not self._is_hopeless(run, best) for run in runs
             ):
                 continue
             self.dropped[row.label] = (
-                f"{found.behind.difference.value * 100:.1f} points behind {rows[0].label} (95 % interval "
+                f"{found.behind.difference.value * 100:.1f} points behind {best.label} (95 % interval "
                 f"{found.behind.difference.low * 100:.1f} to {found.behind.difference.high * 100:.1f})"
             )
         return self.dropped
@@ -211,9 +211,10 @@ class GridClock:
         if switches is None or switches.optim.schedule not in STEADY or best.standing is None:
             return False
         history = [row["val/acc"] for row in run.history]
-        n = sum(run.metrics["images"]["val"].values())
-        if len(history) < FEWEST:
+        if len(history) < FEWEST or "val" not in run.predictions:
             return False
+        val = run.predictions["val"]
+        n = len(val.paths) if val.groups is None else len(set(val.groups.tolist()))
         return reachable(history, switches.trainer.max_epochs, n) < best.standing.interval.low
 
     def _folder(self, job: Job) -> Path | None:
