@@ -14,7 +14,7 @@ from seedsweep.cli.main import main
 from seedsweep.data.labelled import Labelled
 from seedsweep.diagnosis.deployed import diagnose_deployed
 from seedsweep.diagnosis.feeding import CROPPED, PADDED, SQUASHED, Feeding, fed_as_set
-from seedsweep.diagnosis.finding import Diagnosis, Verdict
+from seedsweep.diagnosis.finding import Diagnosis, Finding, Verdict
 from seedsweep.diagnosis.onnx_file import open_onnx
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.options import PreprocessConfig
@@ -75,6 +75,10 @@ def examined(path: Path, root: Path, said: Feeding, into: Path) -> Diagnosis:
 
 def faults(found: Diagnosis) -> dict[str, tuple[Interval | None, str]]:
     return {f.check: (f.cost, f.sentence) for f in found.findings if f.verdict is Verdict.FAULT}
+
+
+def by_name(found: Diagnosis) -> dict[str, Finding]:
+    return {each.check: each for each in found.findings}
 
 
 def test_a_model_fed_as_it_wants_has_no_fault(folder: Path, tmp_path: Path) -> None:
@@ -163,6 +167,8 @@ def test_the_command_line_examines_a_file(
     assert "m.onnx: fed with images RGB divided by 255, squashed to 16x16; others are tried" in out
     assert "The model wants images RGB from -1 to 1." in out
     assert list(Path("outputs").rglob("diagnosis.json"))
+    (page,) = Path("outputs").rglob("report.md")
+    assert "The model wants images RGB from -1 to 1." in page.read_text()
 
 
 def test_another_shape_is_refused(tmp_path: Path) -> None:
@@ -174,3 +180,26 @@ def test_another_shape_is_refused(tmp_path: Path) -> None:
     onnx.save(made, tmp_path / "m.onnx")
     with pytest.raises(SeedsweepError, match="reads one batch of images"):
         open_onnx(tmp_path / "m.onnx")
+
+
+def test_sizes_that_a_model_refuses_are_left_out(folder: Path, tmp_path: Path) -> None:
+    """The file says that it takes any size, and its dense layer takes one."""
+    path = write_model(tmp_path / "m.onnx", list(COLOURS.values()))
+    made = onnx.load(path)
+    del made.graph.node[0]  # the pooling
+    made.graph.node[0].input[0] = "x"
+    weight = numpy_helper.to_array(made.graph.initializer[0])
+    spread = np.repeat(weight / 256, 256, axis=1)
+    made.graph.initializer[0].CopyFrom(numpy_helper.from_array(spread, "w"))
+    for place, name in ((2, "h"), (3, "w")):
+        made.graph.input[0].type.tensor_type.shape.dim[place].dim_param = name
+    onnx.save(made, path)
+    model = open_onnx(path)
+    assert model.size is None
+    found = examined(path, folder, as_wanted(), tmp_path)
+    assert found.healthy
+    tried = [name for name, _ in by_name(found)["framing"].evidence["fit_by_framing"]]  # type: ignore[misc]
+    assert tried
+    assert all(name.endswith("16x16") for name in tried)
+    with pytest.raises(SeedsweepError, match="can't compute"):
+        examined(path, folder, as_wanted(size=(32, 32)), tmp_path)
