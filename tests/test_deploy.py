@@ -140,6 +140,16 @@ def test_any_nesting_and_files_that_are_no_images(
     assert "4 of 6 images" in out
 
 
+def test_images_unlike_training_are_warned_of(online: Path, capsys: pytest.CaptureFixture[str]):
+    Path("noise").mkdir()
+    random = np.random.default_rng(0)
+    for number in range(12):
+        pixels = random.integers(0, 2, (48, 64, 3)) * 255
+        Image.fromarray(pixels.astype(np.uint8)).save(Path("noise") / f"{number}.png")
+    assert main(["task=predict", f"checkpoint={online}", "data.root=noise", TORCH]) == 0
+    assert "12 of 12 images (100.0%) are unlike the training images" in capsys.readouterr().out
+
+
 def test_an_earlier_table_outlives_images_that_can_not_be_read(
     online: Path, capsys: pytest.CaptureFixture[str]
 ):

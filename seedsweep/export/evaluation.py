@@ -158,11 +158,9 @@ class Evaluation:
         """Returns how many images are unlike training and where, and whether that is many; empty: not known."""
         if self.unlike is None:
             return "", False
-        n, total = int(self.unlike.sum()), len(self.unlike)
-        many = n / total > MANY and binomtest(n, total, 1 - FAR, alternative="greater").pvalue < CERTAIN
-        text = f"{n} of {total} images ({n / total:.1%}) are unlike the training images"
+        text, many = unlike_in_words(int(self.unlike.sum()), len(self.unlike))
         if not many:
-            return f"{text}; about {1 - FAR:.0%} would be by chance", False
+            return text, False
         given = self.answers
         where = Counter(given.classes[label] for label in given.labels[self.unlike])
         folders = and_more([f"{count} of {name}" for name, count in where.most_common()], 4)
@@ -172,10 +170,14 @@ class Evaluation:
             for share, what in zip(shares, ("these", "the others"), strict=True)
             if len(share)
         )
-        return (
-            f"{text}, and {1 - FAR:.0%} would be by chance: {folders}; {told} are classified correctly",
-            True,
-        )
+        return f"{text}: {folders}; {told} are classified correctly", True
+
+
+def unlike_in_words(n: int, total: int) -> tuple[str, bool]:
+    """Says that ``n`` of ``total`` images are unlike the training images, and whether that is many."""
+    many = n / total > MANY and binomtest(n, total, 1 - FAR, alternative="greater").pvalue < CERTAIN
+    text = f"{n} of {total} images ({n / total:.1%}) are unlike the training images"
+    return f"{text}{', and' if many else '; about'} {1 - FAR:.0%} would be by chance", many
 
 
 def known_before(images: Labelled, run: Path) -> str:

@@ -43,6 +43,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     from seedsweep.data.walk import log_left_out, write_left_out
     from seedsweep.export import classify
+    from seedsweep.export.evaluation import unlike_in_words
     from seedsweep.export.load import at_temperature, load_trained, with_promise
     from seedsweep.models.input_scaling import flush_denormals
     from seedsweep.training.assemble import device_of
@@ -59,11 +60,13 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = out.with_name(f"{out.stem}_partial{out.suffix}")
         more = ["answered"] if trained.promise else []
+        unlike: list[int] = []
 
         def write(paths: Sequence[str], answers: classify.Answers) -> None:
             named = answers.named(trained.classes)
             values = {"predicted": named, "answered": ["yes" if name else "no" for name in named]}
             add(paths, answers.probabilities, values if trained.promise else {})
+            unlike.append(0 if answers.unlike is None else int(answers.unlike.sum()))
 
         with tables.open_table(part, trained.classes, more) as add:
             batch = config.features.batch_size
@@ -89,6 +92,9 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for name, count in found.counts.most_common():
         console.print(f"{count:>8,}  {count / found.n:>6.1%}  {name or 'left to a person'}", markup=False)
+    text, many = unlike_in_words(sum(unlike), max(found.n, 1))
+    if many:
+        console.print(f"{text}: their answers may be worse than the others", markup=False, style="red")
     if found.unreadable:
         files = "file" if len(found.unreadable) == 1 else "files"
         console.print(f"{len(found.unreadable):,} {files} can't be read: {bad}", markup=False, style="red")
