@@ -61,8 +61,9 @@ class Parts:
     def of_training(cls, labels: Rows, n_train: int, groups: Sequence[str]) -> Parts:
         """Judges training images in folds; validation chooses, as it does in a run.
 
-        What a check chose with validation is measured on other images so. Some images are learned from twice in an
-        epoch: fewer steps than the run's would make a head that is trained too little look worse than it is.
+        What a check chose with validation is measured on other images so. For each image that is judged, another one of
+        its class is learned from twice in an epoch. Else a head that is trained too little would look worse than it is:
+        by fewer steps than the run's, and by learning most of those classes of which it is judged least.
 
         Args:
             labels: of all images that are looked at, [n].
@@ -76,8 +77,11 @@ class Parts:
         folds = folds_of(labels[:n_train], groups[:n_train])
         parts = []
         for rest, fold in folds:
-            twice = np.resize(rng.permutation(rest), len(fold))
-            parts.append(Part(np.concatenate([rest, twice]), val, fold))
+            of_classes = [
+                (rest[labels[rest] == k], int((labels[fold] == k).sum())) for k in np.unique(labels)
+            ]
+            twice = [np.resize(rng.permutation(rows), count) for rows, count in of_classes if len(rows)]
+            parts.append(Part(np.concatenate([rest, *twice]), val, fold))
         return cls(parts, groups)
 
     @classmethod
