@@ -368,6 +368,8 @@ def test_what_can_not_be_told_is_not_called_healthy():
     assert headline_of(SUBJECT, [fine], sure).startswith(
         "Healthy: no check found a fault. The net classifies"
     )
+    paying = headline_of(SUBJECT, [fine], NUMBERS, Advice(["a=b", "c=d"], about(0.06)))
+    assert "What pays: `a=b c=d` +6 points (between +4 and +8)." in paying
     missing = NUMBERS | {"lost": 0.06, "lost_low": 0.03, "lost_high": 0.09}
     assert "yet 6 points are missing (3 points to 9 points)." in headline_of(SUBJECT, [fine], missing)
     said = headline_of(SUBJECT, [unknown, fine], NUMBERS)

@@ -50,7 +50,10 @@ def headline_of(
         )
     faults = [finding for finding in ranked if finding.verdict is Verdict.FAULT]
     if not faults:
-        return f"{_without_fault(subject, ranked, numbers)} {standing}"
+        pays_too = (
+            "" if advice is None else f" What pays: `{' '.join(advice.lines)}` {in_points(advice.gain)}."
+        )
+        return f"{_without_fault(subject, ranked, numbers)}{pays_too} {standing}"
     paying = [finding for finding in faults if pays(finding)]
     unmeasured = [finding for finding in faults if finding.cost is None]
     parts = []
