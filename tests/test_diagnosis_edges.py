@@ -499,8 +499,8 @@ def test_costs_are_of_a_head_that_reproduces_the_run(
     broken = settings("batchnorm=batch_stats")
     subject: Any = SimpleNamespace(
         kind="run", config=broken, frozen_config=broken, is_repeated=True, is_rehearsed=False, val_acc=val_acc,
-        val_predictions=None, n_val=60, labels=lambda split: labels, material=SimpleNamespace(val_labels=labels), clean_config=broken,
-        said=None, prepared=SimpleNamespace(table=SimpleNamespace(classes=["a", "b"])),
+        val_predictions=None, n_val=60, labels=lambda split: labels, material=SimpleNamespace(val_labels=labels),
+        clean_config=broken, said=None, prepared=SimpleNamespace(table=SimpleNamespace(classes=["a", "b"])),
         probe_correct=(np.arange(100) % 10 > 0) * 1.0,
         rehearsed=SimpleNamespace(acc=0.5), correct=correct, own_correct=correct(broken), parts=parts,
         backbone=SimpleNamespace(name="net"),
