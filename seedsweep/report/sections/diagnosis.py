@@ -79,7 +79,7 @@ def blocks_of(found: Diagnosed, said: set[str] | None = None) -> list[Block]:
     said = set() if said is None else said
     headline = found.headline or f"{len(found.findings)} checks."
     for finding in found.findings:  # its card says it
-        headline = headline.replace(f": {finding.sentence}", ".")
+        headline = headline.replace(f"{finding.title}: {finding.sentence}", f"{finding.title}: a fault.")
     blocks: list[Block] = [Text(headline)]
     if uri := _picture(found.folder, found.picture):
         blocks.append(Figures([Figure("What each fault costs", uri=uri)], large=True))
