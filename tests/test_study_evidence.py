@@ -95,6 +95,7 @@ LR = {"low": 1e-5, "high": 1e-3, "log": True}
     [
         (LR, [9e-4, 8e-4, 1e-3, 2e-4], "high=3e-3"),
         (LR, [9e-4, 2e-5, 3e-5, 1e-3], None),  # the others that are good lie elsewhere
+        (LR, [8.2e-4, 2.7e-4, 1e-4], "high=3e-3"),  # half of them on its side
         (LR, [1e-4, 1e-3, 1e-3], None),
         (LR, [1.1e-5, 1e-5, 2e-5], "low=3.3e-6"),
         ({"low": 0.0, "high": 0.7}, [0.69, 0.7, 0.6], "high=0.88"),  # more is no share that can be dropped

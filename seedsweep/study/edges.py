@@ -51,7 +51,7 @@ class Edge:
 
 
 def edges_of(study: StudyConfig, ranked: Sequence[Values], works: Callable[[str], bool]) -> list[Edge]:
-    """Returns the edges that the winner lies at, and half of the good trials near to.
+    """Returns the edges that the winner lies at, and half of the good trials lie on the side of.
 
     Args:
         study: with its space.
