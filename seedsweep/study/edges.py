@@ -13,9 +13,7 @@ from seedsweep.report.study_trials import text_of
 from seedsweep.study.options import ParamConfig, StudyConfig
 
 EDGE = 0.1  # of the range: a best value so near to an end lies at the edge
-SIDE = (
-    0.25  # of the range: where half of the good trials must lie, too, so that the best is not there by chance
-)
+SIDE = 0.4  # of the range, at the same end: where half of the good trials must lie, too
 LEAST = 3  # trials that are called good
 FACTORS, SHARES = (
     (3.0, 2.0, 1.5),
@@ -51,7 +49,7 @@ class Edge:
 
 
 def edges_of(study: StudyConfig, ranked: Sequence[Values], works: Callable[[str], bool]) -> list[Edge]:
-    """Returns the edges that the winner lies at, and half of the good trials lie on the side of.
+    """Returns the edges that the winner lies at, and that half of the good trials are near to.
 
     Args:
         study: with its space.
