@@ -175,8 +175,9 @@ def test_few_images_put_no_rate_on_a_plateau(n: int, wanted: Verdict, tmp_path: 
 
 
 def test_no_losses_no_judgement():
-    assert learning_rate._of_training("unknown", 1e-4)[0] is Verdict.UNKNOWN
-    assert learning_rate._of_training("falling", 1e-4)[0] is Verdict.FINE
+    subject: Any = SimpleNamespace(config=settings("optim.lr=1e-4"))
+    assert learning_rate._of_training(subject, "unknown")[0] is Verdict.UNKNOWN
+    assert learning_rate._of_training(subject, "diverged")[0] is Verdict.FAULT
 
 
 def test_less_capacity_is_judged_where_it_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -96,6 +96,15 @@ def test_a_technical_cue_of_one_class_is_a_fault(plant: object, monkeypatch: pyt
     assert PLANTED[plant].lower() in finding.sentence.lower()
 
 
+@pytest.mark.parametrize(("left", "verdict"), [(3, Verdict.FAULT), (20, Verdict.SUSPECT)])
+def test_a_mark_tells_its_class(left: int, verdict: Verdict, monkeypatch: pytest.MonkeyPatch):
+    images = pictures()
+    images[ONE, :, 20:24, left : left + 5] = np.array([200.0, 60.0, 90.0])[:, None, None]
+    finding = found(images, monkeypatch)
+    assert finding.verdict is verdict
+    assert "one small place each alone tells b from all others" in finding.sentence.lower()
+
+
 def test_another_quality_of_jpeg_is_a_fault(monkeypatch: pytest.MonkeyPatch):
     files = [FileFacts(SIDE, SIDE, "JPEG RGB", 20.0 if one else 5.0) for one in ONE]
     finding = found(pictures(), monkeypatch, files=files)

@@ -105,8 +105,9 @@ def _standing(subject: Subject, numbers: dict[str, float]) -> str:
         )
     if "val_acc" not in numbers:
         net = "random" if subject.frozen_config.backbone.weights == "none" else "pretrained"
+        why = "the frozen net of this plan is random" if subject.is_frozen else "this plan trains the net"
         return (
-            f"Its accuracy is not measured: this plan trains the net; a linear head on the frozen {net} net reaches "
+            f"Its accuracy is not measured: {why}; a linear head on the frozen {net} net reaches "
             f"{numbers['probe']:.0%} accuracy on the validation images, {largest}"
         )
     return (

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from seedsweep.data.pixels import Pixels
 from seedsweep.data.prepare import PreparedImages
-from seedsweep.diagnosis.out_of_fold import components, outside_fold
+from seedsweep.diagnosis.folds import Folds, folds_of
+from seedsweep.diagnosis.out_of_fold import components
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.stored_features import EVAL_BATCH, drawn_by_class, feature_net
 from seedsweep.diagnosis.subject import Subject
+from seedsweep.models.classifier import FeatureNet
 from seedsweep.stats import Comparison, compare
 from seedsweep.training.assemble import backbone_as_set
 from seedsweep.training.options import ArmSettings
 
 MOST = 600  # images
+PENALTY = 0.1  # of the probe, the inverse: small is strong
 STORED = ["batchnorm=inference"]  # recalibrated on one kind of inputs, the net would know that kind better
 
 
@@ -95,27 +100,51 @@ class Sample:
         """Returns the features [n, C] of the images at [height, width] of ``size``, from the store."""
         return self.as_they_are(replace(self.config, data=replace(self.config.data, image_size=size)))
 
+    def pixels(self) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Yields the images in batches: positions [B] in ``subject.material.images``, and uint8 [B, 3, H, W]."""
+        for rows in np.split(self.rows, range(EVAL_BATCH, len(self.rows), EVAL_BATCH)):
+            yield rows, self.subject.material.images.pixels.batch(rows)
+
     @torch.no_grad()
-    def passed(self, batches: Iterable[Tensor]) -> Tensor:
-        """Returns the features [n, C] of other pixels, batches of [B, 3, H, W] with values 0..255."""
-        net = feature_net(backbone_as_set(self.config)).eval()
+    def passed(self, batches: Iterable[Tensor], net: FeatureNet | None = None) -> Tensor:
+        """Returns the features [n, C] of other pixels, batches of [B, 3, H, W] with values 0..255.
+
+        Args:
+            batches: in the order of the rows.
+            net: that they pass; None: that of ``config``.
+        """
+        net = (feature_net(backbone_as_set(self.config)) if net is None else net).eval()
         return torch.cat([net(part) for part in batches])
 
-    def parts(self) -> list[NDArray[np.int64]]:
-        """Returns the rows in batches."""
-        return np.split(self.rows, range(EVAL_BATCH, len(self.rows), EVAL_BATCH))
-
-    def compare(self, before: Tensor, after: Tensor) -> Tried:
+    def compare(self, before: Tensor, after: Tensor, learned: Sequence[Tensor] = ()) -> Tried:
         """Compares two kinds of features [n, C] of the images by a probe, cross-validated by photograph.
+
+        Args:
+            before: of the one kind.
+            after: of the other.
+            learned: what the probe learns from in the place of ``before``, which it is judged on; empty: the same.
 
         Raises:
             SeedsweepError: there are too few photographs.
         """
         whole = self.subject.out_of_fold
         labels, groups = whole.labels[self.rows], [whole.groups[row] for row in self.rows]
-        n_classes = len(self.subject.material.classes)
-        was, now = (
-            outside_fold(components(each.numpy()), labels, groups, n_classes).argmax(1) == labels
-            for each in (before, after)
-        )
+        folds = folds_of(labels, groups)
+        was, now = _right(before, learned, labels, folds), _right(after, (), labels, folds)
         return Tried(float(was.mean()), float(now.mean()), compare(now, was, groups), len(labels))
+
+
+def _right(
+    judged: Tensor, learned: Sequence[Tensor], labels: NDArray[np.int64], folds: Folds
+) -> NDArray[np.bool_]:
+    """Says which of the images [n] a probe classifies correctly that learned from the others."""
+    count = max(len(learned), 1)
+    judged_parts, *views = np.split(components(torch.cat([judged, *learned]).numpy()), 1 + len(learned))
+    views, found = views or [judged_parts], np.empty_like(labels)
+    for train, test in folds:
+        probe = LogisticRegression(C=PENALTY / count, max_iter=300)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a fit that is near enough
+            probe.fit(np.concatenate([view[train] for view in views]), np.tile(labels[train], count))
+        found[test] = probe.predict(judged_parts[test])
+    return np.asarray(found == labels)

@@ -292,8 +292,12 @@ class Subject:
 
     @property
     def is_rehearsed(self) -> bool:
-        """Whether a head trained on a frozen net stands for the subject: a plan that trains no more than that."""
-        return self.kind == "plan" and self.is_frozen
+        """Whether a head trained on a frozen net stands for the subject: a plan that trains no more than that.
+
+        Not where the plan's net is random and what is examined is pretrained.
+        """
+        same = self.config.backbone.weights == self.frozen_config.backbone.weights
+        return self.kind == "plan" and self.is_frozen and same
 
     @cached_property
     def val_acc(self) -> float | None:

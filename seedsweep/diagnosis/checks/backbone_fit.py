@@ -53,7 +53,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     remedy: list[str] = []
     if acc is None:
         verdict = Verdict.UNKNOWN
-        text = f"{bar}: the bar for this plan, which trains the net, so that what it gets shows once it was trained."
+        text = f"{bar}: the bar for this plan; what it gets shows once it was trained."
     else:
         evidence["val_acc"] = acc
         verdict, text, remedy = _judge(subject, acc, reached, floor, bar)
@@ -75,7 +75,7 @@ def _judge(
         # otherwise they are trained already
         remedy = ["backbone.freeze=false", "batchnorm=train"] if subject.is_frozen else []
         return Verdict.SUSPECT, f"{text}these classes apart hardly at all.", remedy
-    if above >= clear and backbone.weights == "none":
+    if above >= clear and backbone.weights == "none" and not backbone.freeze:  # else: the check of weights
         text = f"{bar}; this net, from random weights, gets {acc:.0%}. Start from the pretrained weights."
         return Verdict.FAULT, text, ["backbone.weights=auto"]
     if above >= clear and not backbone.freeze:

@@ -28,7 +28,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     alone = f"always predicting {largest} gets {majority:.0%}, guessing {chance:.0%}"
     predictions, acc = subject.val_predictions, subject.val_acc
     if predictions is None or acc is None:
-        later = "this plan trains the net, so its own accuracy is known after the training"
+        later = "the accuracy of this plan is known after the training"
         return CHECK.found(Verdict.UNKNOWN, f"{capital(alone)}; {later}.", evidence)
     floor = floor_of(*predictions, len(classes))
     evidence |= {"val_acc": acc, "balanced_acc": floor.balanced, "standard_error": floor.error}

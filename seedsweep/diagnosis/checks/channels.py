@@ -11,28 +11,25 @@ from seedsweep.batchnorm.policy import norm_layers
 from seedsweep.diagnosis.charts import finish, saved
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
 from seedsweep.diagnosis.layers import layer_shifts
-from seedsweep.diagnosis.probes import fit_probe, paired_error
+from seedsweep.diagnosis.other_inputs import STORED, Sample
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.stored_features import EVAL_BATCH, feature_net
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.drawing import TRAP, VAL, figure
 from seedsweep.training.assemble import backbone_as_set
-from seedsweep.training.options import ArmSettings
 
 CHECK = Check(
     "channels",
     "Channel order",
     32,
     "The same photographs with red and blue as they are and swapped: how far each norm layer's input is from what the "
-    "weights were trained with, and a linear probe on the features.",
+    "weights were trained with, and a linear probe, cross-validated by photograph, on the features of both.",
     on_validation=True,
 )
 IMAGES = 128  # for the layers
-PROBED = 300  # of training and of validation each
 EARLY = 0.25  # share of the layers, from the first: later ones no longer know colours
 CLEAR = 0.10  # relative difference of the shifts
-SIGMA = 2.5  # standard errors between the probes
-STORED = ["batchnorm=inference"]  # recalibrated on one order, the net would know that one better
+CERTAIN = 0.01  # the p value from which on the probe has a vote
 
 
 def check(subject: Subject, folder: Path) -> Finding:
@@ -60,44 +57,25 @@ def check(subject: Subject, folder: Path) -> Finding:
         evidence |= {"early_shift_as_they_are": own, "early_shift_swapped": other}
         by_layers = int(other > own * (1 + CLEAR)) - int(own > other * (1 + CLEAR))
         picture = _draw({"photographs as they are": as_they_are, "red and blue swapped": swapped}, folder)
-    own_acc, other_acc, by_probe = _probes(subject, config, net)
-    evidence |= {"probe_as_they_are": own_acc, "probe_swapped": other_acc}
+    sample = Sample.of(subject)
+    swapped_too = sample.passed((pixels.flip(1) for _, pixels in sample.pixels()), net)
+    tried = sample.compare(sample.as_they_are(), swapped_too)
+    evidence["tried"] = tried.row("red and blue swapped")
+    by_probe = -int(np.sign(tried.gain)) if tried.change.p < CERTAIN else 0  # > 0: likewise
     votes = by_layers + by_probe
-    numbers = f"the probe gets {own_acc:.0%} as they are and {other_acc:.0%} swapped"
-    if not by_probe and own_acc != other_acc:
-        numbers += f", within the noise of {min(PROBED, len(material.val_labels))} photographs"
+    numbers = f"swapped, a probe gets {tried}"
+    cost = None
     if votes > 0:
         verdict, text = Verdict.FINE, f"Red and blue stand in the order that the weights know ({numbers})."
-    elif votes == -2 or (by_layers < 0 and not by_probe and other_acc > own_acc):
-        verdict = Verdict.SUSPECT
+    elif votes < 0:
+        verdict, cost = Verdict.SUSPECT, tried.change.difference
         text = (
             f"With red and blue swapped the photographs look more like what the weights know ({numbers}): if their "
             "colours look wrong to you, they were saved as BGR; save them anew as RGB."
         )
     else:
         verdict, text = Verdict.UNKNOWN, f"The net can't tell RGB from BGR on these photographs ({numbers})."
-    return CHECK.found(verdict, text, evidence, picture=picture)
-
-
-@torch.no_grad()
-def _probes(subject: Subject, config: ArmSettings, net: torch.nn.Module) -> tuple[float, float, int]:
-    """Returns the probe's accuracies on images as they are and swapped, and which is clearly better (1: the first)."""
-    material = subject.material
-    rng = np.random.default_rng(0)
-    train, val = (
-        torch.from_numpy(np.sort(rng.permutation(n)[:PROBED]))
-        for n in (material.n_train, len(material.val_labels))
-    )
-    clean = material.features(config)
-    net.eval()
-    rows = torch.cat([train, val + material.n_train])
-    parts = [material.images.pixels.batch(part.numpy()).flip(1) for part in torch.split(rows, EVAL_BATCH)]
-    swapped = torch.cat([net(part) for part in parts])
-    labels, val_labels, n = material.train_labels[train], material.val_labels[val], len(material.classes)
-    own = fit_probe(clean.train[train], labels, clean.val[val], val_labels, n)
-    other = fit_probe(swapped[: len(train)], labels, swapped[len(train) :], val_labels, n)
-    z = (own.acc - other.acc) / paired_error(own.predicted, other.predicted, val_labels.numpy())
-    return own.acc, other.acc, int(z > SIGMA) - int(z < -SIGMA)
+    return CHECK.found(verdict, text, evidence, cost=cost, picture=picture)
 
 
 def _draw(shifts: dict[str, np.ndarray], folder: Path) -> Path:

@@ -60,7 +60,7 @@ def check(subject: Subject, folder: Path) -> list[Finding]:
         size = other if shape.remedy else own
     larger, size = _larger(subject, size)
     if high / low >= UNLIKE and not shape.remedy:
-        padded = sample.passed(_padded(subject, rows, size) for rows in sample.parts())
+        padded = sample.passed(_padded(subject, rows, size) for rows, _ in sample.pixels())
         tried = sample.compare(sample.at(size), padded)
         text = f"{said}. Padded to {_called(size)} in their own shape, a probe gets {tried}."
         shape = _found(text, tried, evidence, [])

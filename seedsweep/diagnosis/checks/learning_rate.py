@@ -11,11 +11,13 @@ import numpy as np
 from seedsweep.diagnosis.charts import finish, saved
 from seedsweep.diagnosis.checks.head import EQUAL, defaults
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
-from seedsweep.diagnosis.probes import paired_error
+from seedsweep.diagnosis.other_inputs import Sample
+from seedsweep.diagnosis.probes import paired_error, standard_error
 from seedsweep.diagnosis.rehearsals import QUICK, Rehearsal
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.drawing import GREY, TRAP, VAL, figure
+from seedsweep.models.classifier import FeatureNet
 
 CHECK = Check(
     "learning_rate",
@@ -28,6 +30,8 @@ CHECK = Check(
 GRID = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 SOME, CLEAR = 0.05, 0.08  # of accuracy, and
 SOME_SIGMA, CLEAR_SIGMA = 2.0, 3.0  # standard errors: the best of seven rates is a little lucky
+CERTAIN = 0.01  # the p value of features that a training has spoilt, and
+LOOKED_AT = 400  # images
 STILL = 0.10  # of the loss: a run that lowers it by less has hardly moved
 
 
@@ -56,10 +60,11 @@ def check(subject: Subject, folder: Path) -> Finding:
         "epochs_rehearsed": len(own.history),
         "all_epochs": int(own.whole),
     }
+    remedy: list[str] = []
     if not subject.is_frozen:
-        verdict, text, remedy = _of_training(moved, chosen)
+        verdict, text = _of_training(subject, moved)
     elif gain >= max(SOME, SOME_SIGMA * error) and (other := _other_cause(subject, found)):
-        verdict, remedy = Verdict.FINE, []
+        verdict = Verdict.FINE
         text = f"{chosen:g} is in order: {other}; as it is, {_compared(own, chosen, found, best)}."
     elif gain >= max(SOME, SOME_SIGMA * error):
         reached = own.acc if subject.val_acc is None else subject.val_acc
@@ -75,11 +80,11 @@ def check(subject: Subject, folder: Path) -> Finding:
         verdict, remedy = Verdict.SUSPECT, [f"optim.lr={chosen / 10:g}"]
         text = f"The run's loss grew or was no number; yet {_compared(own, chosen, found, best)}."
     elif gain >= SOME:
-        verdict, remedy = Verdict.UNKNOWN, []
+        verdict = Verdict.UNKNOWN
         n = len(subject.material.val_labels)
         text = f"{n} validation images can't tell these rates apart: {_compared(own, chosen, found, best)}."
     else:
-        verdict, remedy = Verdict.FINE, []
+        verdict = Verdict.FINE
         text = f"{chosen:g} stands on the plateau: {_compared(own, chosen, found, best)}."
         if best == chosen:
             text = (
@@ -125,18 +130,51 @@ def history_kind(rows: list[dict[str, float]], n_classes: int) -> str:
     return "falling"
 
 
-def _of_training(moved: str, chosen: float) -> tuple[Verdict, str, list[str]]:
+def _of_training(subject: Subject, moved: str) -> tuple[Verdict, str]:
     """Judges a run that trained more than its head: a range test of the head says nothing about it."""
+    chosen = subject.config.optim.lr
     if moved == "diverged":
-        text = f"The loss grew or was no number: {chosen:g} is too high for this net."
-        return Verdict.FAULT, text, [f"optim.lr={chosen / 10:g}"]
+        return Verdict.FAULT, f"The loss grew or was no number: {chosen:g} is too high for this net."
     if moved == "unknown":
         text = f"No losses of a training are known, and a range test of the head alone can't tell whether {chosen:g} "
-        return Verdict.UNKNOWN, f"{text}suits a net whose layers are trained.", []
+        return Verdict.UNKNOWN, f"{text}suits a net whose layers are trained."
+    text = _against_guessing(subject)
+    probe, acc = subject.probe.acc, subject.val_acc
+    if subject.net is None or acc is None or subject.clean_config.backbone.weights == "none":
+        low = Verdict.SUSPECT if moved == "no_progress" else Verdict.FINE
+        return low, f"{text}; with {chosen:g} it {'hardly moved' if low is Verdict.SUSPECT else 'fell'}."
+    below = probe - acc
+    sure = CLEAR_SIGMA * (standard_error(probe, subject.n_val) + standard_error(acc, subject.n_val)) / 2**0.5
+    text = f"{text}; the net gets {acc:.0%}, and a linear probe on the net before the training {probe:.0%}"
+    if below < max(CLEAR, sure):
+        return Verdict.FINE, f"{text}: {chosen:g} is in order."
+    sample = Sample.of(subject, LOOKED_AT)
+    trained = FeatureNet(subject.net.preprocess, subject.net.backbone)
+    tried = sample.compare(
+        sample.passed((pixels for _, pixels in sample.pixels()), trained), sample.as_they_are()
+    )
+    kept = f"on the features of the net before the training, not after, a probe gets {tried}"
+    if tried.gain >= SOME and tried.change.p < CERTAIN:
+        return Verdict.FAULT, f"{text}: {chosen:g} is too high, and has spoilt the weights ({kept})."
     if moved == "no_progress":
-        return Verdict.SUSPECT, f"The loss hardly moved with {chosen:g}: it is too low, or far too high.", []
-    text = f"The loss fell with {chosen:g}; a range test of the head alone says no more about a net that is trained."
-    return Verdict.FINE, text, []
+        return Verdict.FAULT, f"{text}: {chosen:g} is too low, or the epochs are too few ({kept})."
+    spoilt = f"That the training has spoilt the weights is not beyond chance ({kept})"
+    return (
+        Verdict.UNKNOWN,
+        f"{text}. {spoilt}: whether more epochs or another rate help, only a training can tell.",
+    )
+
+
+def _against_guessing(subject: Subject) -> str:
+    """Says how the validation loss compares with that of guessing."""
+    losses = [row["val/loss"] for row in subject.epochs if math.isfinite(row.get("val/loss", math.nan))]
+    n = len(subject.material.classes)
+    guessing = f"giving all {n} classes the same probability costs {math.log(n):.2f}"
+    return (
+        f"The lowest validation loss is {min(losses):.2f}; {guessing}"
+        if losses
+        else f"No validation loss is known; {guessing}"
+    )
 
 
 def _draw(rates: list[float], accs: list[float], chosen: float, folder: Path) -> Path:

@@ -50,7 +50,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     picture = _draw(subject, curve, folder)
     train_acc, val_acc = subject.train_acc, subject.val_acc
     if train_acc is None or val_acc is None:
-        text = f"This plan trains the net, so its gap shows once it was trained; {helps}."
+        text = f"The gap of this plan shows once it was trained; {helps}."
         return CHECK.found(Verdict.UNKNOWN, text, evidence, picture=picture)
     gap = seen_gap = train_acc - val_acc
     error = standard_error(val_acc, subject.n_val)

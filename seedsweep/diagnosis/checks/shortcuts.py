@@ -17,6 +17,7 @@ from seedsweep.diagnosis.charts import saved
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict, capital
 from seedsweep.diagnosis.folds import folds_of
 from seedsweep.diagnosis.image_cues import CueTable, Table, file_cues, pixel_cues
+from seedsweep.diagnosis.local_marks import Mark, find_marks
 from seedsweep.diagnosis.stored_features import EVAL_BATCH
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.drawing import INK, figure
@@ -27,7 +28,7 @@ CHECK = Check(
     "Shortcuts",
     16,
     "What a forest predicts, cross-validated, from size, kind of file, colour, outer pixel rows, corners or "
-    "sharpness alone; beside a linear probe on the net's features.",
+    "sharpness alone; beside a linear probe on the net's features. Also windows of a twelfth of each side, one by one.",
 )
 TOLD = 0.985  # area under the ROC curve from which on a cue tells a class from all others
 SURE = 0.97  # recall of the class less false alarms, at the best threshold: below it the cue is one sign among others
@@ -67,6 +68,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     parts = np.split(seen.rows, range(EVAL_BATCH, len(seen.rows), EVAL_BATCH))
     tables = file_cues([facts.files[row] for row in seen.rows])
     tables += pixel_cues(facts.prepared.pixels.batch(part) for part in parts)
+    marks = find_marks((facts.prepared.pixels.batch(part) for part in parts), labels, groups)
     # of all images, asked or not: so are the cues' accuracy and the majority
     probe = float((seen.probabilities.argmax(1) == labels).mean())
     majority = float(np.bincount(labels).max() / len(labels))
@@ -82,6 +84,9 @@ def check(subject: Subject, folder: Path) -> Finding:
             tells = f"{cue.name} alone tells {cue.acc:.0%} of the images' classes{apart}"
             worst = Verdict.SUSPECT if _is_content(table, cue, control).any() else Verdict.FAULT
             said.append((worst, f"{tells}, the net's features {probe:.0%}"))
+    for at_rim, worst in ((True, Verdict.FAULT), (False, Verdict.SUSPECT)):
+        if those := [mark for mark in marks if mark.is_at_rim == at_rim]:
+            said.append((worst, _of_marks(those, classes)))
     said.sort(key=lambda item: item[0].rank)
     best = max(cues, key=lambda cue: cue.acc)
     text = (
@@ -103,8 +108,19 @@ def check(subject: Subject, folder: Path) -> Finding:
         "auc": [[cue.name, *_rounded(cue.aucs)] for cue in cues],
         "sure": [[cue.name, *_rounded(cue.sure)] for cue in cues],
         "classes": list(classes),
+        "marks": [[classes[mark.label], mark.value, mark.down, mark.right, mark.auc] for mark in marks],
     }
     return CHECK.found(verdict, text, evidence, picture=_draw(cues, classes, folder))
+
+
+def _of_marks(marks: list[Mark], classes: Sequence[str]) -> str:
+    """Says which classes a small place tells, and where the first of them is."""
+    first = marks[0]
+    return (
+        f"one small place each alone tells {and_more([classes[mark.label] for mark in marks], 5)} from all others (AUC "
+        f"{min(mark.auc for mark in marks):.3f} or more), as a drawn mark does: for {classes[first.label]}, by "
+        f"{first.value} {first.down:.0%} from the top and {first.right:.0%} from the left"
+    )
 
 
 def _rounded(values: NDArray[np.float64]) -> list[float | None]:
