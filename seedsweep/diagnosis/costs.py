@@ -111,6 +111,9 @@ def _measured(subject: Subject, findings: list[Finding], folder: Path) -> Diagno
             }
             draw_loss(numbers, dict(sorted(drawn.items(), key=lambda item: -item[1])), folder / picture)
     ranked = _ranked(made)
+    own = next((f for f in ranked if f.verdict is Verdict.FAULT and f.remedy and pays(f)), None)
+    if advice is None and own is not None and own.cost is not None:  # tried by its check alone
+        advice = Advice(own.remedy, own.cost)
     headline = " ".join(filter(None, [headline_of(subject, ranked, numbers, advice), reason]))
     return Diagnosis(headline, ranked, numbers, advice, trials.listed(), subject.kind, picture)
 

@@ -139,11 +139,14 @@ def _causes(paying: list[Finding], advice: Advice | None) -> str:
     costs = ", ".join(f"{f.title} costs {in_points(f.cost)}" for f in paying if f.cost is not None)
     if advice is None:
         return f"On unseen images {costs}."
-    if len(paying) == 1:
-        return f"On unseen images {costs}. Do this: `{' '.join(advice.lines)}`."
+    apart = [f for f in paying if f.remedy and not set(f.remedy) & set(advice.lines)]
+    lines = ", ".join(f"`{' '.join(f.remedy)}`" for f in apart)
+    then = f" Not tried together with that: {lines}." if apart else ""
+    if len(paying) - len(apart) == 1:
+        return f"On unseen images {costs}. Do this: `{' '.join(advice.lines)}`.{then}"
     return (
         f"On unseen images {costs}. Fix them together, which gains {in_points(advice.gain)}: "
-        f"`{' '.join(advice.lines)}`."
+        f"`{' '.join(advice.lines)}`.{then}"
     )
 
 
