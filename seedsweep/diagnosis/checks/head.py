@@ -47,7 +47,7 @@ BELOW = 0.03  # of accuracy below the probe, from which on the head is looked at
 SOME, CLEAR = 0.05, 0.08  # of accuracy, and
 SOME_SIGMA, CLEAR_SIGMA = 2.0, 3.0  # standard errors
 EQUAL = 0.02  # of accuracy: of settings that gain alike the first of AT_MOST and AT_LEAST is named
-HALF = 0.5  # of what is missing to the probe: what gains less is not what the head lacks
+MOSTLY = 0.75  # of what is missing to the probe: what gains less is not what the head lacks
 
 
 def check(subject: Subject, folder: Path) -> Finding:
@@ -77,8 +77,10 @@ def check(subject: Subject, folder: Path) -> Finding:
         "standard_error": error,
     }
     of = f"({100 * gain:+.0f} points, give or take {200 * error:.0f})"
-    if gain < max(SOME, SOME_SIGMA * error) or gain < HALF * (probe - own.acc):
-        text = f"None of {', '.join(lines)} alone mends the head: {both}; the best is {line} {of}."
+    if gain < max(SOME, SOME_SIGMA * error) or gain < MOSTLY * (probe - own.acc):
+        text = (
+            f"None of {', '.join(lines)} alone brings the head to the probe: {both}; the best is {line} {of}."
+        )
         return CHECK.found(Verdict.FINE, text, evidence)
     verdict = Verdict.FAULT if gain >= max(CLEAR, CLEAR_SIGMA * error) else Verdict.SUSPECT
     chosen = attrgetter(key)(clean)
