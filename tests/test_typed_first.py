@@ -40,7 +40,7 @@ ADVICE = {
     "frozen_bn": "+experiment=frozen_bn",
     "vgg16": "backbone=vgg16",
     "study d": "+study=head +experiment=frozen_bn data.root=d",
-    "augment=randaugment": "augment=light",
+    "augment=AutoAugment": "augment=trivial",
     "optim.scheduler=cosine": "optim.schedule",
     "run": "task=report report.dir=run",
     "d/x/1.png": "task=predict checkpoint=RUN data.root=d/x/1.png",
@@ -51,7 +51,6 @@ NOT_YET = {
     "trainer.devices=2": "one device",
     "devices=4": "one device",
     "--devices 2": "one device",
-    "augment=mixup": "none of that kind yet",
 }
 
 

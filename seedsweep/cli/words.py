@@ -148,9 +148,10 @@ NOT_YET = (
      "beside one another."),
     (r"(trainer\.)?(swa|ema)", "there is nothing like it yet."),
 )  # fmt: skip
-AUGMENTS = re.compile(
-    r"(rand|auto|trivial)_?aug.*|augmix|mix_?up|cut_?mix|cut_?out|random_?erasing|strong|heavy", re.I
-)
+AUGMENTS = {
+    r"mix_?up.*": "mixup", r"cut_?mix.*": "cutmix", r"cut_?out|random_?erasing": "erasing", r"rand_?aug.*": "randaugment",
+    r"(auto|trivial)_?aug.*|augmix|strong|heavy": "trivial",
+}  # fmt: skip
 
 
 def not_yet(key: str) -> str | None:
@@ -160,9 +161,9 @@ def not_yet(key: str) -> str | None:
 
 def instead_of(group: str, choice: str) -> str:
     """Returns the end of the sentence about an unknown choice that resembles none."""
-    if group == "augment" and AUGMENTS.fullmatch(choice):
-        return "; there is none of that kind yet: augment=light is the nearest."
-    return "."
+    known = AUGMENTS.items() if group == "augment" else ()
+    nearest = next((name for pattern, name in known if re.fullmatch(pattern, choice, re.I)), None)
+    return f"; augment={nearest} is the nearest." if nearest else "."
 
 
 def as_setting(option: str, args: list[str]) -> str | None:
