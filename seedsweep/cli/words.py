@@ -149,8 +149,8 @@ NOT_YET = (
     (r"(trainer\.)?(swa|ema)", "there is nothing like it yet."),
 )  # fmt: skip
 AUGMENTS = {
-    r"mix_?up.*": "mixup", r"cut_?mix.*": "cutmix", r"cut_?out|random_?erasing": "erasing", r"rand_?aug.*": "randaugment",
-    r"(auto|trivial)_?aug.*|augmix|strong|heavy": "trivial",
+    r"mix_?up.*": "mixup", r"cut_?mix.*": "cutmix", r"cut_?out|random_?erasing": "erasing",
+    r"rand_?aug.*": "randaugment", r"(auto|trivial)_?aug.*|augmix|strong|heavy": "trivial",
 }  # fmt: skip
 
 
