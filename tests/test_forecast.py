@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from composed import config_of
 from study_stub import arm as arm  # a fixture
 from study_stub import result, run
 from tiny_net import tiny_net
@@ -18,7 +19,7 @@ from tiny_net import tiny_net
 from seedsweep import signals
 from seedsweep.cli.arguments import interpret
 from seedsweep.cli.close_grid import finish_grid
-from seedsweep.cli.forecast import Forecast, Job
+from seedsweep.cli.forecast import Forecast, Job, measured
 from seedsweep.cli.grid_clock import GridClock
 from seedsweep.cli.main import main
 from seedsweep.errors import SeedsweepError
@@ -299,6 +300,17 @@ def test_a_study_with_a_budget_keeps_time_for_its_finals(
     out = capsys.readouterr().out
     assert "Not run, for the budget was too short: 14 of 20 trials." in out
     assert "budget 1.7 min, forecast 3.3 min for all runs, took" in out
+
+
+def test_measuring_takes_a_part_of_a_budget(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("seedsweep.training.measure.measure", lambda *_: time.sleep(30))
+    config = config_of("backbone=efficientnet_lite0", "data.demo.n_images=70", "data.image_size=[32,32]")
+    started = time.monotonic()
+    with signals.heard():
+        found = measured({"a": config}, Session(), 1.0)
+        assert not signals.asked()
+    assert time.monotonic() - started < 25
+    assert found.unknown == {"a": "the budget is too short to measure it"}
 
 
 TINY = [

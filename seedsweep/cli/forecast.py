@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ from seedsweep import signals
 from seedsweep.cli.composing import Composer, read_overrides
 from seedsweep.errors import OF_ALL, SeedsweepError
 from seedsweep.overrides import key_of, text_of
-from seedsweep.runs.duration import spoken
+from seedsweep.runs.duration import Clock, spoken
 from seedsweep.runs.jobs import is_finished
 from seedsweep.runs.recorded import arm_label
 from seedsweep.session import Session
@@ -181,7 +182,8 @@ def measure_grid(
         return None
     arms = {job.label: compose.config(job.lines) for job in reversed(to_go)}
     print(f"measuring {len(arms)} arm{'s' * (len(arms) != 1)} ...", flush=True)
-    found = measured(dict(reversed(arms.items())), session)
+    allowed = MEASURING * Clock.of(composed.budget).seconds
+    found = measured(dict(reversed(arms.items())), session, allowed)
     if composed.forecast != "off":
         found.show([job.label for job in to_go], time.monotonic() - started)
     return jobs, found
@@ -203,24 +205,49 @@ def _named(jobs: Sequence[Job], compose: Composer) -> list[Job]:
 
 
 CLOSING = 0.02  # of a budget, kept for the end beside what is forecast for it
+MEASURING = 0.2  # of a budget, at most
 
 
-def measured(arms: dict[str, ArmSettings], session: Session) -> Forecast:
-    """Measures arms; those that differ in nothing that takes time are measured once."""
+def measured(arms: dict[str, ArmSettings], session: Session, seconds: float = math.inf) -> Forecast:
+    """Measures arms; those that differ in nothing that takes time are measured once.
+
+    Args:
+        arms: by label, the settings of a run each.
+        session: shared with the runs that follow.
+        seconds: that it may take; what is not measured then is unknown.
+    """
+    for name in LOADED:  # what the first run would load is loaded now, and its time not counted
+        importlib.import_module(name)
+    patient = any(0 < config.trainer.patience < config.trainer.max_epochs - 1 for config in arms.values())
+    found = Forecast({}, has_patience=patient)
+    with signals.alarm(seconds) as alarm:
+        try:
+            photographs = _measure_all(arms, session, found)
+        except KeyboardInterrupt:
+            if not alarm.rang:
+                raise
+            photographs = 0
+    for label in arms:
+        if label not in found.paces:
+            found.unknown.setdefault(label, "the budget is too short to measure it")
+    unit = picture_seconds()
+    drawn = any(config.report.write for config in arms.values() if hasattr(config, "report"))
+    found.pictures, found.closing = RUN_PICTURES * unit * (1 if drawn else 0.8), LAST_PICTURES * unit
+    if any(config.audit == "auto" for config in arms.values()):
+        found.opening = (AUDIT_PICTURES + PER_IMAGE * photographs) * unit
+    return found
+
+
+def _measure_all(arms: dict[str, ArmSettings], session: Session, found: Forecast) -> int:
+    """Puts the paces of arms into ``found``; returns the number of photographs."""
     from seedsweep.data.checked import FileChecks
     from seedsweep.data.prepare import PreparedImages, prepare_images
     from seedsweep.training.measure import measure
 
-    for name in LOADED:  # what the first run would load is loaded now, and its time not counted
-        importlib.import_module(name)
-    found = Forecast(
-        {}, has_patience=any(0 < a.trainer.patience < a.trainer.max_epochs - 1 for a in arms.values())
-    )
     images: dict[str, tuple[PreparedImages, float]] = {}
     paces: dict[str, Pace | str] = {}
     for label, config in arms.items():
-        data = str(config.data)
-        key = _key(config)
+        data, key = str(config.data), _key(config)
         try:
             with _silent():
                 if data not in images:
@@ -231,7 +258,7 @@ def measured(arms: dict[str, ArmSettings], session: Session) -> Forecast:
                     images[data] = prepared, time.perf_counter() - started
                 if key not in paces:
                     paces[key] = measure(config, images[data][0], session)
-        except (KeyboardInterrupt, *OF_ALL):
+        except OF_ALL:
             raise
         except Exception as error:  # the run itself says more
             signals.check()
@@ -242,13 +269,7 @@ def measured(arms: dict[str, ArmSettings], session: Session) -> Forecast:
             found.paces[label] = replace(pace, setup=pace.setup + images[data][1])
         else:
             found.unknown[label] = pace
-    unit = picture_seconds()
-    drawn = any(config.report.write for config in arms.values() if hasattr(config, "report"))
-    found.pictures, found.closing = RUN_PICTURES * unit * (1 if drawn else 0.8), LAST_PICTURES * unit
-    photographs = max((len(prepared.table.paths) for prepared, _ in images.values()), default=0)
-    if any(config.audit == "auto" for config in arms.values()):
-        found.opening = (AUDIT_PICTURES + PER_IMAGE * photographs) * unit
-    return found
+    return max((len(prepared.table.paths) for prepared, _ in images.values()), default=0)
 
 
 @contextmanager

@@ -80,7 +80,9 @@ class GridClock:
 
     def _in_rounds(self) -> None:
         first = {job.label: job for job in reversed(self.jobs)}
-        waiting = sorted(first.values(), key=lambda job: self._cost(job, None))
+        waiting = sorted(
+            first.values(), key=lambda job: (job.label in self.forecast.unknown, self._cost(job, None))
+        )
         until = time.monotonic() + self._left() / 2
         for place, job in enumerate(waiting):
             if not self._is_ended(job):

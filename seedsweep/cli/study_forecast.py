@@ -8,7 +8,7 @@ from dataclasses import replace
 from optuna import create_study
 from optuna.samplers import RandomSampler
 
-from seedsweep.cli.forecast import CLOSING, measured
+from seedsweep.cli.forecast import CLOSING, MEASURING, measured
 from seedsweep.runs.duration import Clock
 from seedsweep.study.plan import Plan, StudyTime
 from seedsweep.study.space import dimensions, suggest
@@ -37,7 +37,7 @@ def measure_study(plan: Plan, n: int, clock: Clock, *, shown: bool) -> float | N
     arms: dict[str, ArmSettings] = {"as it stands": plan.compose([])}
     for number in range(DRAWN):
         arms[f"drawn {number}"] = plan.compose(suggest(study.ask(), dimensions(plan.study)))
-    found = measured(arms, plan.session)
+    found = measured(arms, plan.session, MEASURING * clock.seconds)
     paces = list(found.paces.values())
     options = plan.study
     finals = (min(options.finalists, options.n_trials) + bool(options.first)) * options.finalist_seeds
