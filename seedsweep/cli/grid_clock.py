@@ -105,7 +105,10 @@ class GridClock:
     def _within(self, job: Job, seconds: float, *, whole: bool = False) -> bool:
         """Runs a job in so many seconds, if at least an epoch of it fits; with ``whole``, if all of it does."""
         left, is_short = self._left(), self._is_short()
-        if self._cost(job, None if whole else 1) > left:
+        fits = self._cost(job, None if whole else 1) <= left
+        if not fits and (
+            self._opened or left <= 0
+        ):  # else nothing has run yet, and the forecast may be wrong
             return False
         limit = self.session.of(RunLimit)
         # not less for its epochs than for all else, nor less than one epoch

@@ -93,6 +93,8 @@ def _fits(study: optuna.Study, plan: Plan) -> bool:
         return True
     one = seconds_of(study, plan)
     if not study.study_name.endswith(AGAIN):
+        if not trials_of(study, (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)):
+            return plan.time.left() > 0  # the forecast may be wrong, and without a trial there is no result
         return one <= plan.time.left(finals_of(study, plan))
     waiting = trials_of(study, (TrialState.WAITING,))
     place = [int(trial.user_attrs[NUMBER]) % MOST_SEEDS for trial in waiting]
