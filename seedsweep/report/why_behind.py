@@ -82,9 +82,9 @@ def _of_row(row: ArmRow, group: list[ArmRow], runs: dict[str, list[RunResult]]) 
     points, p = percent(row.standing.behind.difference.value), p_value(row.standing.p or 0.0)
     alone, compared = _compared(row, group, runs)
     parts = [f"{row.full_name} is {points} points behind `{best.label}` ({p}){compared}."]
-    if len(own) > 1:
-        parts[0] += f" Of its median run (seed {case.run.seed}):"
     found = [(fact, text) for fact in FACTS if (text := fact(case))]
+    if found and len(own) > 1:
+        parts[0] += f" Of its median run (seed {case.run.seed}):"
     others = [Case(run, best) for run in own if run is not case.run]
     for fact, text in found:
         n = 1 + sum(fact(other) is not None for other in others)
