@@ -116,10 +116,11 @@ def changes(config: ArmSettings, remedy: list[str]) -> dict[str, Any]:
 def completed(remedy: list[str], config: ArmSettings, tried: ArmSettings) -> list[str]:
     """Returns ``remedy`` with all else that turns ``config`` into the settings that were tried."""
     done, wanted = _content(apply(config, remedy)), _content(apply(tried, []))
-    return [
-        *remedy,
-        *(short_setting(key, value) for key, value in wanted.items() if value != done[key]),
-    ]
+    left = {key: value for key, value in wanted.items() if value != done[key]}
+    plain = "augment=none"  # short for all that a trial on stored features leaves out
+    if plain not in remedy and any(key.startswith("augment.") for key in left):
+        return completed([*remedy, plain], config, tried)
+    return [*remedy, *(short_setting(key, value) for key, value in left.items())]
 
 
 def proved(remedy: list[str], config: ArmSettings | None, said: CommandLine | None) -> list[str]:
