@@ -39,7 +39,9 @@ def planted(seed: int) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
 
 def images_of(features: np.ndarray, labels: np.ndarray, groups: list[str], held: np.ndarray) -> Verdict:
     plain = np.random.default_rng(1).normal(size=(len(features), len(NAMES)))
-    return measure_images(features, plain, labels, units_of(groups, held), held).verdict
+    found = measure_images(features, plain, labels, units_of(groups, held), held)
+    assert found is not None
+    return found.verdict
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -306,3 +308,17 @@ def test_of_two_leaks_the_one_that_moves_the_accuracy_further_is_first(
         duplicates.CHECK.found(Verdict.FAULT, "Copies.", {MOVES: copies}),
     ]
     assert costs._ranked(found)[0].check == first
+
+
+def test_a_split_larger_than_training_is_measured():
+    random = np.random.default_rng(0)
+    features, labels = random.normal(size=(300, 8)), np.arange(300) % 3
+    plain, is_held = np.zeros((300, len(NAMES))), np.arange(300) >= 60
+    found = measure_images(features, plain, labels, np.arange(300), is_held)
+    assert found is not None
+    assert len(found.by_chance) == 30
+    assert np.isfinite(found.by_chance).all()
+    assert found.verdict is Verdict.FINE
+    units = np.where(np.arange(300) < 53, 0, np.arange(300))  # most of training is one photograph
+    found = measure_images(features, plain, labels, units, is_held)
+    assert found is None or np.isfinite(found.by_chance).all()

@@ -141,8 +141,10 @@ def measure(
     labels: NDArray[np.int64],
     units: NDArray[np.int64],
     is_held: Mask,
-) -> Apart:
+) -> Apart | None:
     """Measures how well a split can be told from training, and what parts of training show by chance.
+
+    A part is as large as the split, or half of training where that is smaller. None: no part can be drawn.
 
     Args:
         parts: principal components of the features, [n, k].
@@ -158,9 +160,13 @@ def measure(
     rng = np.random.default_rng(0)
     by_chance, shifts = [], []
     for _ in range(DRAWS):
-        part = drawn_part(units[train], int(is_held.sum()), rng)
+        part = drawn_part(units[train], min(int(is_held.sum()), int(train.sum()) // 2), rng)
+        if min(len(np.unique(units[train][side])) for side in (part, ~part)) < FEWEST[0]:
+            continue  # one photograph is most of it: nothing can be cross-validated
         by_chance.append(told_apart(cross_validated(x[train], part, units[train]), part, labels[train]))
         shifts.append(z[train][part].mean(0) - z[train][~part].mean(0))
+    if not by_chance:
+        return None
     return Apart(
         told_apart(scores, is_held, labels),
         np.asarray(by_chance),
