@@ -16,6 +16,7 @@ from seedsweep.training.options import ArmSettings
 from seedsweep.training.pace import Pace
 
 DRAWN = 3  # of the space, to measure
+PICTURES = 4  # times as much is drawn at the end of a study as at that of a grid
 TRIAL, AGAIN = "a trial", "trained again"
 
 
@@ -38,6 +39,7 @@ def measure_study(plan: Plan, n: int, clock: Clock, *, shown: bool) -> float | N
     for number in range(DRAWN):
         arms[f"drawn {number}"] = plan.compose(suggest(study.ask(), dimensions(plan.study)))
     found = measured(arms, plan.session, MEASURING * clock.seconds)
+    found.closing *= PICTURES
     paces = list(found.paces.values())
     options = plan.study
     finals = (min(options.finalists, options.n_trials) + bool(options.first)) * options.finalist_seeds
