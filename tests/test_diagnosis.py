@@ -200,12 +200,8 @@ def test_settings_leave_a_page(in_tmp: Path, monkeypatch: pytest.MonkeyPatch):
     assert main(["task=diagnose", *[each for each in small if each != SMALL[1]]]) == 0
     page = Path("plan/report.md").read_text()
     assert page.startswith("# frozen\\_bn\n")
-    assert (
-        page.index("## Verdict")
-        < page.index("of the validation images")
-        < page.index("## Diagnosis")
-        < page.index("n_images: 70")
-    )
+    assert page.index("## Verdict") < page.index("## Diagnosis") < page.index("n_images: 70")
+    assert "of the validation images" in page
     assert "Image files" in Path("plan/report.html").read_text()
 
 

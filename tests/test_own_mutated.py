@@ -283,7 +283,8 @@ def journal(tmp_path: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         patch.setattr(training, "train", Arm())
-        unchanged = SimpleNamespace(warn_of_changes=lambda: None)
+        table = SimpleNamespace(counts=lambda: {"train": {"a": 3, "b": 1}})
+        unchanged = SimpleNamespace(warn_of_changes=lambda: None, table=table)
         patch.setattr("seedsweep.study.plan.Plan.images", lambda *_: unchanged)
         patch.setattr("seedsweep.study.main_process._check_images", lambda *_: None)
         patch.setattr("seedsweep.study.close.meet_test", lambda *_: [])

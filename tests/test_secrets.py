@@ -14,7 +14,7 @@ from seedsweep.cli.arguments import arrange
 from seedsweep.cli.main import main
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import text_of
-from seedsweep.study import plan, storage
+from seedsweep.study import main_process, plan, storage
 from seedsweep.study.options import StorageConfig
 from seedsweep.study.password import VARIABLE, scrubbed, with_password, without_password
 
@@ -47,7 +47,8 @@ def test_it_reaches_no_file_and_no_line(
         seen.append(with_password(str(config.url)))
         return storage._journal(folder / storage.JOURNAL)
 
-    monkeypatch.setattr(plan, "open_storage", opened)
+    for module in (plan, main_process):
+        monkeypatch.setattr(module, "open_storage", opened)
     few = ["study.n_trials=2", "study.finalists=1", "study.finalist_seeds=1", "report.write=false"]
     line = [*STUDY, *few, "storage=postgres", f"storage.url={URL}"]
     assert main([*(["-m", "seed=1,2", "study.name=s_${seed}"] if grid else ["study.name=s"]), *line]) == 0
@@ -131,9 +132,10 @@ def test_a_password_in_a_file_of_the_user_is_refused(in_tmp: Path, capsys: pytes
 
 def test_a_url_of_the_environment_is_written_nowhere(arm: Arm, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SEEDSWEEP_STORAGE_URL", URL)
-    monkeypatch.setattr(
-        plan, "open_storage", lambda config, folder: storage._journal(folder / storage.JOURNAL)
-    )
+    for module in (plan, main_process):
+        monkeypatch.setattr(
+            module, "open_storage", lambda _, folder: storage._journal(folder / storage.JOURNAL)
+        )
     few = ["study.name=s", "study.n_trials=1", "study.finalists=1", "study.finalist_seeds=1"]
     assert main([*STUDY, *few, "storage=postgres"]) == 0
     assert files_with("s3cr") == []

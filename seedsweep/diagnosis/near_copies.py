@@ -32,8 +32,8 @@ FEWEST_TILES = 10  # that show something
 EMPTY = 0.05  # energy below which a tile shows nothing of its own; 1 is the mean
 CLEAR = 7.0  # robust standard deviations above what different images agree by
 SAME = 0.65  # least agreement of a copy
-SAME_TURNED = 0.9  # of one that is mirrored or turned: seven more ways to agree by chance
 HALF = 0.5  # of the median difference from those nearest: most by which a copy may differ
+TURNED = 0.4  # likewise, of one that is mirrored or turned: seven more ways to agree by chance
 FLAT = 4.0  # an image whose pixels vary less than this, of 255, shows nothing that could be recognised
 CHUNK = 128  # images that are compared at a time
 TURNS = (
@@ -86,7 +86,7 @@ def find_pairs(digests: Sequence[str], grey: NDArray[np.uint8]) -> list[Pair]:
         return pairs
     orders = _orders(grey[rows])
     near, turn = _nearest(orders)
-    likeness, clear = _judged(*_agreements(orders, near, turn), np.where(turn, SAME_TURNED, SAME))
+    likeness, clear = _judged(*_agreements(orders, near, turn), np.where(turn, TURNED, HALF))
     found: dict[tuple[int, int], Pair] = {}
     for at, place in np.argwhere(clear):
         a, b = int(rows[at]), int(rows[near[at, place]])
@@ -217,11 +217,11 @@ def _agreement_of_tiles(own: Array) -> Array:
     return agreement
 
 
-def _judged(agreement: Array, apart: Array, least: NDArray[np.float64]) -> tuple[Array, NDArray[np.bool_]]:
+def _judged(agreement: Array, apart: Array, most: NDArray[np.float64]) -> tuple[Array, NDArray[np.bool_]]:
     """Returns the agreement of each image with those near it, and where it is that of a copy: [N, NEAR], twice.
 
     It must be clear of what all images of this data and their nearest agree by, and of what this image does with the
-    most of those near it: some may be of one series. ``least`` [N, NEAR] is what a copy agrees by at least.
+    most of those near it: some may be of one series. ``most`` [N, NEAR] is how far a copy may differ.
     """
     z = np.arctanh(agreement.clip(-0.9999, 0.9999))
 
@@ -232,5 +232,5 @@ def _judged(agreement: Array, apart: Array, least: NDArray[np.float64]) -> tuple
     (all_, of_all), (own, of_own) = spread((1, 2)), spread((2,))
     many = np.isfinite(agreement).mean(2, keepdims=True) > 0.5
     clear = (z - np.fmax(all_, own)) / np.fmax(np.fmax(of_all, of_own), 0.02)
-    copies = many & (clear >= CLEAR) & (agreement >= least) & (apart <= HALF)
+    copies = many & (clear >= CLEAR) & (agreement >= SAME) & (apart <= most)
     return np.where(copies, agreement, -1).max(0), copies.any(0)

@@ -14,6 +14,7 @@ from seedsweep.bounds import all_finite
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.names import conf_dir
 from seedsweep.overrides import short_setting
+from seedsweep.runs.settings import whole_settings
 from seedsweep.training.effective import name_by_values
 from seedsweep.training.options import ArmSettings
 
@@ -45,8 +46,7 @@ def saved_settings(folder: Path) -> ArmSettings:
             "none, train the winner (+experiment=best_of_STUDY) and diagnose that run."
         )
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-        assert isinstance(content, dict)
+        content = whole_settings(path)
         own = {each.name: content[each.name] for each in fields(ArmSettings) if each.name in content}
         made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ArmSettings), own))
         assert isinstance(made, ArmSettings)

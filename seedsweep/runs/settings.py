@@ -99,14 +99,30 @@ def saved_settings(folder: Path) -> dict[str, Any]:
     if not os.path.isfile(path):  # of a path that can't be it says no, where Path.is_file raises
         return {}
     try:
-        saved = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        return whole_settings(path)
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
         log.warning(
             "%s/.hydra/config.yaml is damaged: whether these are the settings that the run began with is not known",
             folder,
         )
         return {}
-    return {str(key): value for key, value in saved.items()} if isinstance(saved, dict) else {}
+
+
+LAST = "storage"  # the last section of the file
+
+
+def whole_settings(path: Path) -> dict[str, Any]:
+    """Reads the settings that Hydra wrote into a file.
+
+    Raises:
+        OSError, ValueError, yaml.YAMLError, OmegaConfBaseException: the file is damaged.
+    """
+    if not path.read_bytes().endswith(b"\n"):  # a part of a line can be a value, such as 10 of 1024
+        raise ValueError("it ends within a line")
+    saved = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    if not isinstance(saved, dict) or LAST not in saved:
+        raise ValueError("its end is missing")
+    return {str(key): value for key, value in saved.items()}
 
 
 def names_of(settings: dict[str, Any], record: dict[str, Any]) -> dict[str, str]:

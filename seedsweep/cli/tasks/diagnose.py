@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 
 from seedsweep.cli.config.schema import Config
-from seedsweep.cli.grid_diagnosis import diagnose_grid, runs_of_grid
 from seedsweep.diagnosis.options import check_checkpoint, check_run
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
@@ -35,8 +34,14 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         _examine_deployed(config, path_of(options.model), folder)
         return
     runs = None
-    if options.run is not None and (runs := runs_of_grid(path_of(options.run), options.arms)) is None:
-        check_run(path_of(options.run))
+    if options.run is not None:
+        where = path_of(options.run)
+        if where.is_dir():  # torch takes seconds
+            from seedsweep.cli.grid_diagnosis import diagnose_grid, runs_of_grid
+
+            runs = runs_of_grid(where, options.arms)
+        if runs is None:
+            check_run(where)
     if options.checkpoint is not None:
         check_checkpoint(path_of(options.checkpoint))
 
@@ -72,7 +77,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         return examined(subject, where / "diagnosis")
 
     if options.run is not None:
-        where, refused = path_of(options.run), ""
+        refused = ""
         if runs is not None:
             refused = diagnose_grid(runs, of_run)
         else:
