@@ -99,7 +99,7 @@ def write_run(
     }
     hydra = {"hydra": {"overrides": overrides, "runtime": {"config_sources": []}}}
     (folder / ".hydra").mkdir()
-    (folder / ".hydra" / "hydra.yaml").write_text(json.dumps(hydra))
+    (folder / ".hydra" / "hydra.yaml").write_text(json.dumps(hydra) + "\n")
     (folder / ".hydra" / "config.yaml").write_text("seed: 1\nreport: {gradcam: 4}\n")
 
 
@@ -122,7 +122,7 @@ def write_sweep(folder: Path) -> None:
         "overrides": {"task": ["+experiment=good,as_good,trapped", "seed=1,2"], "hydra": []},
         "runtime": {"config_sources": []},
     }
-    (folder / "multirun.yaml").write_text(json.dumps({"hydra": task}))
+    (folder / "multirun.yaml").write_text(json.dumps({"hydra": task}) + "\n")
 
 
 def write_study(folder: Path) -> None:

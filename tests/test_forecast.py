@@ -263,7 +263,7 @@ def test_a_budget_that_is_spent_before_all_arms_says_what_was_not_run(
     assert stub.launched[0] == "good1"
     assert given.not_run["poor"] == [1, 2]
     (stub.folder / "multirun.yaml").write_text(
-        "hydra: {sweeper: {params: {+experiment: 'a,b,c', seed: '1,2'}}, overrides: {task: []}}"
+        "hydra: {sweeper: {params: {+experiment: 'a,b,c', seed: '1,2'}}, overrides: {task: []}}\n"
     )
     assert finish_grid(stub.folder, interrupted=False) == 0, "what a budget leaves out is no failure"
     out = capsys.readouterr().out

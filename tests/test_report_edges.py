@@ -359,7 +359,7 @@ def test_the_comparison_changes_what_the_run_did(tmp_path: Path):
     path = tmp_path / "r" / ".hydra" / "hydra.yaml"
     said = json.loads(path.read_text())
     said["hydra"]["overrides"]["task"] = ["+experiment=frozen_bn", "batchnorm.training_statistics=batch"]
-    path.write_text(json.dumps(said))
+    path.write_text(json.dumps(said) + "\n")
     assert (
         "compare with `batchnorm.training_statistics=stored`."
         in sentences(read_material(tmp_path / "r", command_line_of))[1]

@@ -103,6 +103,8 @@ def read_whole(path: Path, read: Callable[[Any], Read]) -> Read:
 
 def _content(path: Path) -> Any:
     text = path.read_text(encoding="utf-8")
+    if not text.endswith("\n"):  # a part of a line can be a value
+        raise ValueError(f"{path} ends within a line")
     try:
         return yaml.load(text, LOADER)
     except yaml.YAMLError:  # the one in C refuses how bytes are written that are no UTF-8: of a folder's name
