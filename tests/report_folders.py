@@ -142,7 +142,9 @@ def write_study(folder: Path) -> None:
     test = {"acc": {"mean": 0.89, "sd": 0.01}, "macro_f1": {"mean": 0.88, "sd": 0.01}, "seeds": []}
     result = {
         "study": "head", "metric": "macro_f1", "rule": "mean of the last 3 epochs", "trials": {"complete": 9},
-        "finalists": finalists, "winner": finalists[0] | {"test": test}, "best_config": "", "wall_seconds": 181.0,
+        "finalists": finalists, "edges": [{"sentence": "The best lies on the edge of the space."}],
+        "winner": finalists[0] | {"test": test, "chosen": {"sentence": "It was chosen among 9 trials."}},
+        "best_config": "", "wall_seconds": 181.0,
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result))
     trials = [

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from seedsweep.cli.config.schema import Config
 from seedsweep.diagnosis import costs
 from seedsweep.diagnosis.finding import Diagnosis, Finding, Verdict
+from seedsweep.diagnosis.judged_parts import Part, Parts
 from seedsweep.diagnosis.rehearsals import Rehearsals, rehearse
 from seedsweep.diagnosis.remedy import apply, completed
 from seedsweep.diagnosis.stored_features import FrozenFeatures
-from seedsweep.diagnosis.unseen import Part, Parts
 
 N_TRAIN, N_VAL, UNSEEN, EACH = 200, 80, 3000, 4  # images; EACH of a group
 HEAD = [

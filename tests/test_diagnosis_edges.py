@@ -30,6 +30,7 @@ from seedsweep.diagnosis.checks import (
 )
 from seedsweep.diagnosis.finding import Advice, Finding, Verdict
 from seedsweep.diagnosis.headline import headline_of
+from seedsweep.diagnosis.judged_parts import Parts
 from seedsweep.diagnosis.layers import Modes
 from seedsweep.diagnosis.opening import (
     local_settings,
@@ -43,7 +44,6 @@ from seedsweep.diagnosis.rehearsals import Rehearsal
 from seedsweep.diagnosis.remedy import apply, saved_settings
 from seedsweep.diagnosis.run_checks import diagnose
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.diagnosis.unseen import Parts
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.weights import WeightsOrigin, WeightsUnreachableError
 from seedsweep.stats.interval import Interval

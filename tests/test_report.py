@@ -271,6 +271,9 @@ def test_the_report_of_a_study(tmp_path: Path):
     assert "more than noise (p" in second
     read = Reader(write_report(tmp_path))
     assert "Best 9 of 9 trials" in read.text
+    for said in ("The best lies on the edge of the space.", "It was chosen among 9 trials."):
+        assert read.text.count(said) == 1
+    _two_and_one(tmp_path)
     assert "3 min 1 s" in read.text
 
 

@@ -16,11 +16,11 @@ from seedsweep.diagnosis.beside_training import measure as measure_images
 from seedsweep.diagnosis.checks import duplicates, overfitting, photograph_split
 from seedsweep.diagnosis.checks.validation_labels import measure as measure_labels
 from seedsweep.diagnosis.finding import MOVES, VALIDATION, Diagnosis, Finding, Verdict
+from seedsweep.diagnosis.judged_parts import Parts
 from seedsweep.diagnosis.opening import of_plan
 from seedsweep.diagnosis.part_of_training import drawn_part, renamings, told_apart, units_of
 from seedsweep.diagnosis.plain_statistics import NAMES, plain_statistics
 from seedsweep.diagnosis.run_checks import diagnose, found_checks
-from seedsweep.diagnosis.unseen import Parts
 from seedsweep.stats.interval import Interval
 
 N, HELD, CLASSES = 300, 80, 4

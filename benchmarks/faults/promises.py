@@ -31,12 +31,12 @@ from scoring import promises
 from seedsweep.cli.config.hydra_setup import register_schema, to_config
 from seedsweep.diagnosis import costs
 from seedsweep.diagnosis.finding import Finding, Verdict
+from seedsweep.diagnosis.judged_parts import Part
 from seedsweep.diagnosis.opening import of_plan
 from seedsweep.diagnosis.rehearsals import rehearse
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.stored_features import FrozenFeatures
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.diagnosis.unseen import Part
 from seedsweep.names import conf_dir
 from seedsweep.training.options import ArmSettings
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from seedsweep.diagnosis.unseen import Parts
+from seedsweep.diagnosis.judged_parts import Parts
 
 STRENGTHS = np.logspace(-5, 3, 17)  # times the mean eigenvalue
 SIGMA = 2.0  # standard errors of the difference from the largest class

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seedsweep.diagnosis.judged_parts import Part, Parts
 from seedsweep.diagnosis.stored_features import FrozenFeatures, Material
-from seedsweep.diagnosis.unseen import Part, Parts
 from seedsweep.models.build import build_head
 from seedsweep.training.assemble import class_weights
 from seedsweep.training.heads import HeadData, HeadFit, HeadSchedule

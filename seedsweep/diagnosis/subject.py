@@ -17,13 +17,13 @@ from seedsweep.data.pin import Pin
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.diagnosis.audited import Audited
 from seedsweep.diagnosis.beside_training import Compared, beside_training
+from seedsweep.diagnosis.judged_parts import Parts
 from seedsweep.diagnosis.nearness import Neighbours
 from seedsweep.diagnosis.out_of_fold import OutOfFold, components, out_of_fold
 from seedsweep.diagnosis.probes import Probe, fit_probe, probe_unseen
 from seedsweep.diagnosis.rehearsals import LONG, Rehearsal, Rehearsals
 from seedsweep.diagnosis.remedy import CommandLine, apply, completed
 from seedsweep.diagnosis.stored_features import EVAL_BATCH, FrozenFeatures, Material
-from seedsweep.diagnosis.unseen import Parts
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import ArmBackbone
 from seedsweep.models.classifier import Classifier

@@ -55,6 +55,8 @@ def section(material: Material) -> Section | None:
     rule = f"Score: {_metric(material)}, {material.result.get('rule', '')}."
     ranked = f"Ranked by the mean over fresh seeds; lines are 95 % t intervals over seeds. {rule}"
     blocks: list[Block] = [_trained_again(material.result), Text(ranked, small=True)]
+    said = [material.result["winner"].get("chosen"), *material.result.get("edges", [])]
+    blocks += [Text(each["sentence"]) for each in said if each]
     figures = {
         name: Figure(alt, alt, uri=uri)
         for name, alt in ALT.items()
@@ -73,7 +75,7 @@ def section(material: Material) -> Section | None:
     return Section("study", "Study", blocks)
 
 
-def study_in_words(material: Material) -> list[str]:
+def study_in_words(material: Material) -> tuple[str, str]:
     """Returns which settings won, and how they compare with those that the study began with."""
     result, winner = material.result, material.result["winner"]
     n = sum(int(count) for count in result.get("trials", {}).values())
@@ -91,8 +93,7 @@ def study_in_words(material: Material) -> list[str]:
         if found := winner.get("test_accuracy"):
             met += f" (95 % {span(Interval(**found))}, over {found['over']})"
         lead += f", and {percent(test['acc']['mean'])} % of the test images, {met}"
-    said = [winner.get("chosen"), *result.get("edges", [])]
-    return [f"{lead}.", _against_start(material, winner), *(each["sentence"] for each in said if each)]
+    return f"{lead}.", _against_start(material, winner)
 
 
 def _metric(material: Material) -> str:
