@@ -42,6 +42,7 @@ ADVICE = {
     "study d": "+study=head +experiment=frozen_bn data.root=d",
     "augment=AutoAugment": "augment=trivial",
     "optim.scheduler=cosine": "optim.schedule",
+    "ema=0.99": "trainer.ema",
     "run": "task=report report.dir=run",
     "d/x/1.png": "task=predict checkpoint=RUN data.root=d/x/1.png",
 }
@@ -51,6 +52,7 @@ NOT_YET = {
     "trainer.devices=2": "one device",
     "devices=4": "one device",
     "--devices 2": "one device",
+    "trainer.swa=true": "trainer.ema",
 }
 
 

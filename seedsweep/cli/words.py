@@ -126,7 +126,8 @@ OTHER_NAMES = {
     "clip_grad": "optim.clip_norm", "grad_clip": "optim.clip_norm", "accumulate_grad_batches": "optim.accumulate",
     "grad_accum_steps": "optim.accumulate", "gradient_accumulation_steps": "optim.accumulate",
     "epochs": "trainer.max_epochs", "n_epochs": "trainer.max_epochs", "num_epochs": "trainer.max_epochs",
-    "early_stopping": "trainer.patience", "device": "trainer.accelerator", "amp": "trainer.precision",
+    "early_stopping": "trainer.patience", "ema": "trainer.ema", "ema_decay": "trainer.ema",
+    "device": "trainer.accelerator", "amp": "trainer.precision",
     "batch_size": "data.batch_size", "bs": "data.batch_size", "batch": "data.batch_size",
     "image_size": "data.image_size", "img_size": "data.image_size", "imgsz": "data.image_size",
     "input_size": "data.image_size", "size": "data.image_size",
@@ -146,7 +147,7 @@ NOT_YET = (
     (r"(trainer\.)?(devices|gpus|num_gpus|n_gpus|num_nodes|strategy)",
      "a run uses one device, and there is no training on several yet: hydra/launcher=workers runs a grid's jobs "
      "beside one another."),
-    (r"(trainer\.)?(swa|ema)", "there is nothing like it yet."),
+    (r"(trainer\.)?swa", "there is no plain average of weights yet; trainer.ema=0.99 is a moving one."),
 )  # fmt: skip
 AUGMENTS = {
     r"mix_?up.*": "mixup", r"cut_?mix.*": "cutmix", r"cut_?out|random_?erasing": "erasing",

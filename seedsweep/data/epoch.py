@@ -55,12 +55,16 @@ def build_augment(config: AugmentConfig, seed: int, digests: Sequence[str]) -> A
         seed: the run's seed.
         digests: SHA-256 of each row's file, in hex.
     """
-    on = _moves(config) or config.brightness or config.policy != "none" or config.erasing
+    on = _moves(config) or config.brightness or _has_policy(config)
     return Augment(config, seed, digests) if on else None
 
 
 def _moves(c: AugmentConfig) -> bool:
     return any((c.rotation, *c.shift, c.shear, c.zoom, c.horizontal_flip, c.vertical_flip))
+
+
+def _has_policy(c: AugmentConfig) -> bool:
+    return c.policy != "none" or c.erasing > 0
 
 
 class Augment:
@@ -75,9 +79,8 @@ class Augment:
         self.seed = seed
         self._keys = np.asarray([int(digest[:16], 16) for digest in digests], dtype=np.uint64)
         self._drawn = -1, torch.zeros(0)
-        on = config.policy != "none" or config.erasing
         self._policy: Callable[[Tensor, list[int]], Tensor] | None = None
-        if on:  # imported here: it takes a second, and few runs need it
+        if _has_policy(config):  # imported here: it takes a second, and few runs need it
             from seedsweep.data.random_policy import RandomPolicy
 
             self._policy = RandomPolicy(config.policy, config.erasing)

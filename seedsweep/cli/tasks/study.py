@@ -45,7 +45,8 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         if (n := to_go(plan)) and (config.forecast != "off" or clock.ends):
             forecast = measure_study(plan, n, clock, shown=config.forecast != "off")
         if config.forecast == "only":
-            log.info("%s", "" if n else f"nothing of study {config.study.name} is to go")
+            if not n:
+                log.info("nothing of study %s is to go", config.study.name)
             return
         begun = Clock()
         run_study(plan, started)
