@@ -15,7 +15,16 @@ from seedsweep.stats.calibration_error import (
     scaled,
 )
 from seedsweep.stats.interval import over_images, over_seeds, wilson
-from seedsweep.stats.pairs import by_group, compare, crossed_mean, holm, mcnemar, paired_bootstrap, practical
+from seedsweep.stats.pairs import (
+    MeanSquares,
+    by_group,
+    compare,
+    crossed_mean,
+    holm,
+    mcnemar,
+    paired_bootstrap,
+    practical,
+)
 from seedsweep.stats.power import POWER, Components, components, needed
 from seedsweep.stats.ranking import accuracy, standings
 
@@ -315,7 +324,7 @@ def test_what_would_decide_does_decide_in_four_of_five_repeats(of_seeds: float):
 
 def test_the_variances_of_a_difference_are_found_again():
     true = Components(0.05, 40, 300, 0.002, 0.03, 0.05)
-    found = components(tables(true, 40, 300, 1, rng(5))[0])
+    found = components(MeanSquares.of(tables(true, 40, 300, 1, rng(5))[0]))
     assert found.difference == pytest.approx(0.05, abs=0.03)
     assert found.of_seeds == pytest.approx(0.002, rel=0.5)
     assert found.of_units == pytest.approx(0.03, rel=0.3)
@@ -326,14 +335,14 @@ def test_practically_the_same_is_a_probability():
     random = rng(11)
     for mean, n in ((0.0, 40_000), (0.0, 150), (0.03, 3000)):
         difference = random.normal(mean, 0.4, (1, n))
-        found = practical(difference)
+        found = practical(crossed_mean(difference))
         assert found.ahead + found.same + found.behind == pytest.approx(1)
         after = stats.norm(difference.mean(), difference.std() / n**0.5)  # the posterior of so many images
         assert found.behind == pytest.approx(after.sf(0.01), abs=0.01)
         assert found.ahead == pytest.approx(after.cdf(-0.01), abs=0.01)
     equal = np.ones((3, 50)) * 0.0
-    assert practical(equal).same == 1
-    assert practical(equal + 1) is None, "nothing shows how images differ"
+    assert practical(crossed_mean(equal)).same == 1
+    assert practical(crossed_mean(equal + 1)) is None, "nothing shows how images differ"
     arms = {"best": {1: np.repeat([1.0, 0.0], [700, 300])}, "equal": {1: np.repeat([1.0, 0.0], [699, 301])}}
     assert standings(arms, "best")["equal"].practical.same > 0.99
 
@@ -348,7 +357,7 @@ def test_one_seed_says_how_many_images_would_do():
     random = rng(7)
     first = (random.random(100) < 0.80).astype(float)
     second = (random.random(100) < 0.72).astype(float)
-    wanted = needed(components((first - second)[None]))
+    wanted = needed(components(MeanSquares.of((first - second)[None])))
     assert wanted.seeds is None
     agreed = []
     for _ in range(300):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +70,61 @@ class CrossedMean:
         return float(2 * stats.t.sf(abs(self.mean) / self.error, self.freedom))
 
 
+@dataclass(frozen=True)
+class MeanSquares:
+    """Mean squares of the two-way layout of a table [S seeds, N units]; those of B tables are arrays [B].
+
+    Attributes:
+        mean: of the table.
+        seeds: S.
+        units: N images, or groups of images.
+        of_units: between units.
+        of_seeds: between seeds; 0 of one seed.
+        rest: beyond both; 0 of one seed.
+    """
+
+    mean: Floats | float
+    seeds: int
+    units: int
+    of_units: Floats | float
+    of_seeds: Floats | float = 0.0
+    rest: Floats | float = 0.0
+
+    @classmethod
+    def of(cls, values: Floats) -> MeanSquares:
+        """Returns those of a table [S, N]."""
+        n_seeds, n_units = values.shape
+        mean = float(values.mean())
+        if n_units == 1:  # nothing shows how units differ
+            return cls(mean, n_seeds, 1, 0.0)
+        of_units = n_seeds * float(values.mean(0).var(ddof=1))
+        if n_seeds == 1:
+            return cls(mean, 1, n_units, of_units)
+        seed_means, unit_means = values.mean(1, keepdims=True), values.mean(0, keepdims=True)
+        of_seeds = n_units * float(seed_means.var(ddof=1))
+        rest = float(((values - seed_means - unit_means + mean) ** 2).sum()) / ((n_seeds - 1) * (n_units - 1))
+        return cls(mean, n_seeds, n_units, of_units, of_seeds, rest)
+
+    def error_of_mean(self) -> tuple[Floats, Floats]:
+        """Returns the standard error of the mean, and its degrees of freedom; see :func:`crossed_mean`."""
+        counts = np.asarray(self.of_seeds > self.rest)
+        total = self.of_units + np.where(counts, self.of_seeds - self.rest, 0.0)
+        lost = self.of_units**2 / (self.units - 1)
+        if self.seeds > 1:
+            rest_freedom = (self.seeds - 1) * (self.units - 1)
+            of_both = self.of_seeds**2 / (self.seeds - 1) + self.rest**2 / rest_freedom
+            lost = lost + np.where(counts, of_both, 0.0)
+        return np.sqrt(total / (self.seeds * self.units)), total**2 / np.maximum(lost, 1e-300)
+
+    @property
+    def crossed(self) -> CrossedMean:
+        """The mean of one table, and how surely it is known."""
+        if self.units == 1:
+            return CrossedMean(float(self.mean), 0.0, 0.0)
+        error, freedom = map(float, self.error_of_mean())
+        return CrossedMean(float(self.mean), error, freedom if error else self.units - 1.0)
+
+
 def crossed_mean(values: Floats) -> CrossedMean:
     """Returns the mean of ``values`` [S seeds, N images] and how surely it is known.
 
@@ -84,25 +138,7 @@ def crossed_mean(values: Floats) -> CrossedMean:
     Args:
         values: what is averaged, such as 1 for a correct prediction and 0 for a wrong one.
     """
-    values = np.asarray(values, dtype=float)
-    n_seeds, n_images = values.shape
-    mean = float(values.mean())
-    if n_images == 1:  # nothing shows how images differ
-        return CrossedMean(mean, 0.0, 0.0)
-    of_images = n_seeds * float(values.mean(0).var(ddof=1))
-    terms = [(of_images, n_images - 1.0)]
-    if n_seeds > 1:
-        seed_means, image_means = values.mean(1, keepdims=True), values.mean(0, keepdims=True)
-        of_seeds = n_images * float(seed_means.var(ddof=1))
-        rest_freedom = (n_seeds - 1.0) * (n_images - 1.0)
-        rest = float(((values - seed_means - image_means + mean) ** 2).sum()) / rest_freedom
-        if of_seeds > rest:
-            terms += [(of_seeds, n_seeds - 1.0), (-rest, rest_freedom)]
-    total = sum(term for term, _ in terms)
-    if total <= 0:
-        return CrossedMean(mean, 0.0, n_images - 1.0)
-    freedom = total**2 / sum(term**2 / free for term, free in terms)
-    return CrossedMean(mean, math.sqrt(total / (n_seeds * n_images)), freedom)
+    return MeanSquares.of(np.asarray(values, dtype=float)).crossed
 
 
 @dataclass(frozen=True)
@@ -118,17 +154,16 @@ class Practical:
     behind: float
 
 
-def practical(difference: Floats, rope: float = 0.01) -> Practical | None:
+def practical(found: CrossedMean, rope: float = 0.01) -> Practical | None:
     """Returns how probable it is that two classifiers differ by no more than ``rope``, or by more on either side.
 
     Args:
-        difference: [S seeds, N images], correct answers of the other less those of the one.
+        found: mean of the correct answers of the other less those of the one.
         rope: largest difference (0..1) that counts as none in practice.
 
     Returns:
         None where all images agree on a difference, so that nothing shows how it varies.
     """
-    found = crossed_mean(difference)
     if found.error == 0:
         return Practical(0.0, 1.0, 0.0) if found.mean == 0 and found.freedom > 0 else None
     ahead, behind = (
@@ -145,11 +180,13 @@ class Comparison:
         difference: accuracy of the one less that of the other, 0..1.
         p: of no difference, two-sided.
         method: the test's name.
+        squares: of the differences by seed and image, or group of images.
     """
 
     difference: Interval
     p: float
     method: str
+    squares: MeanSquares
 
 
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
@@ -237,15 +274,16 @@ def compare(a: ArrayLike, b: ArrayLike, groups: ArrayLike | None = None) -> Comp
         )
     difference = by_group(first - second, groups)
     over = drawn(first, difference)
-    found = crossed_mean(difference)
+    squares = MeanSquares.of(difference)
+    found = squares.crossed
     if len(difference) > 1:
         method = "crossed t test" if found.error else "sign test"
-        return Comparison(found.interval(over=over).clipped(-1), found.p_value(), method)
+        return Comparison(found.interval(over=over).clipped(-1), found.p_value(), method, squares)
     interval = paired_bootstrap(difference[0], over=over) if found.error else found.interval(over=over)
     if over != "images":
         method = "paired t test over groups" if found.error else "sign test over groups"
-        return Comparison(interval.clipped(-1), found.p_value(), method)
-    return Comparison(interval, mcnemar(first[0], second[0]), "McNemar's exact test")
+        return Comparison(interval.clipped(-1), found.p_value(), method, squares)
+    return Comparison(interval, mcnemar(first[0], second[0]), "McNemar's exact test", squares)
 
 
 def drawn(values: Floats, by_group: Floats) -> str:

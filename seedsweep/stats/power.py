@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
 from seedsweep.stats.interval import LEVEL, Floats
+from seedsweep.stats.pairs import MeanSquares
 
 POWER = 0.8  # of repeats in which a difference of this size would show
 REPEATS = 4000
@@ -46,20 +47,16 @@ class Components:
         variance = between / seeds + self.of_units / units + self.rest / (seeds * units)
         means = rng.normal(abs(self.difference), math.sqrt(variance), REPEATS)
 
-        def squares(expected: float, freedom: float) -> Floats:
+        def square(expected: float, freedom: int) -> Floats:
             return np.asarray(expected * rng.chisquare(freedom, REPEATS) / freedom)
 
-        of_units = squares(seeds * self.of_units + self.rest, units - 1.0)
-        total, lost = of_units, of_units**2 / (units - 1.0)
+        squares = MeanSquares(means, seeds, units, square(seeds * self.of_units + self.rest, units - 1))
         if seeds > 1:
-            of_seeds = squares(units * between + self.rest, seeds - 1.0)
-            rest_freedom = (seeds - 1.0) * (units - 1.0)
-            rest = squares(self.rest, rest_freedom)
-            counts = of_seeds > rest  # as crossed_mean has it
-            total = total + np.where(counts, of_seeds - rest, 0)
-            lost = lost + np.where(counts, of_seeds**2 / (seeds - 1.0) + rest**2 / rest_freedom, 0)
-        error = np.sqrt(total / (seeds * units))
-        p = 2 * stats.t.sf(np.abs(means) / np.maximum(error, 1e-12), total**2 / np.maximum(lost, 1e-300))
+            of_seeds = square(units * between + self.rest, seeds - 1)
+            rest = square(self.rest, (seeds - 1) * (units - 1))
+            squares = replace(squares, of_seeds=of_seeds, rest=rest)
+        error, freedom = squares.error_of_mean()
+        p = 2 * stats.t.sf(np.abs(means) / np.maximum(error, 1e-12), freedom)
         return float((p < level).mean())
 
 
@@ -78,18 +75,18 @@ class Needed:
     together: tuple[int, int] | None = None
 
 
-def components(difference: Floats) -> Components:
-    """Returns the variances of a table [S seeds, N units] of differences, by the mean squares of its two-way layout."""
-    n_seeds, n_units = difference.shape
-    mean = float(difference.mean())
-    if n_seeds == 1:
-        return Components(mean, 1, n_units, None, float(difference[0].var(ddof=1)), 0.0)
-    seed_means, unit_means = difference.mean(1, keepdims=True), difference.mean(0, keepdims=True)
-    freedom = (n_seeds - 1) * (n_units - 1)
-    rest = float(((difference - seed_means - unit_means + mean) ** 2).sum()) / freedom
-    of_seeds = float(seed_means.var(ddof=1)) - rest / n_units
-    of_units = float(unit_means.var(ddof=1)) - rest / n_seeds
-    return Components(mean, n_seeds, n_units, max(of_seeds, 0.0), max(of_units, 0.0), rest)
+def components(squares: MeanSquares) -> Components:
+    """Returns the variances that the mean squares of a table of differences [S seeds, N units] show."""
+    of_seeds = float(squares.of_seeds - squares.rest) / squares.units
+    of_units = float(squares.of_units - squares.rest) / squares.seeds
+    return Components(
+        float(squares.mean),
+        squares.seeds,
+        squares.units,
+        max(of_seeds, 0.0) if squares.seeds > 1 else None,
+        max(of_units, 0.0),
+        float(squares.rest),
+    )
 
 
 def needed(found: Components, level: float = 1 - LEVEL) -> Needed:

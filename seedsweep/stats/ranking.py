@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -37,8 +38,6 @@ class Standing:
         behind: the best arm's accuracy less its own; None for the best itself, where it classified other images, and
             where it is ahead on the seeds that both have: then the order is by different seeds.
         p: of no difference, Holm-corrected over the table; None likewise.
-        practical: how probable it is that it is the same as the best in practice; None likewise.
-        spread: what makes the difference vary; None likewise, and where one image shows nothing of that.
         same: as good as the best as far as these images and seeds can tell, and no more than ``NEAR`` behind; False
             where it is worse beyond chance; None where neither can be said.
     """
@@ -47,8 +46,6 @@ class Standing:
     behind: Comparison | None = None
     p: float | None = None
     same: bool | None = None
-    spread: Components | None = None
-    practical: Practical | None = None
 
     @property
     def undecided(self) -> bool:
@@ -56,6 +53,16 @@ class Standing:
         return self.behind is not None and self.same is None
 
     @property
+    def practical(self) -> Practical | None:
+        """How probable it is that it is the same as the best in practice; None: it was not compared."""
+        return practical(self.behind.squares.crossed) if self.behind else None
+
+    @property
+    def spread(self) -> Components | None:
+        """What makes the difference vary; None: it was not compared, or one image shows nothing of that."""
+        return components(self.behind.squares) if self.behind and self.behind.squares.units > 1 else None
+
+    @cached_property  # it is simulated
     def needed(self) -> Needed | None:
         """How many images or seeds would decide, where these can't."""
         if self.spread is None or self.p is None or self.behind is None or not self.undecided:
@@ -121,11 +128,7 @@ def standings(
             continue
         near = abs(behind[label].difference.value) <= NEAR
         same = (near or None) if corrected[label] > 1 - LEVEL else False
-        first, second = pairs[label]
-        units = by_group(first - second, groups)
-        spread = components(units) if units.shape[1] > 1 else None
-        likely = practical(units)
-        result[label] = Standing(interval, behind[label], corrected[label], same, spread, likely)
+        result[label] = Standing(interval, behind[label], corrected[label], same)
     return result
 
 
