@@ -27,4 +27,4 @@ def write_evaluation_page(folder: Path, root: str, answers: Predictions, told: S
         Section("verdict", "Verdict", [Text(sentence) for sentence in told]),
         Section("classes", "Classes", class_blocks(answers, "given")),
     ]
-    return write_pages(folder, Path(root).name, "evaluation", built)
+    return write_pages(folder, Path(root).name, "set of labelled images", built)

@@ -226,5 +226,5 @@ def _line(
 
 def _over_epochs(axes: Axes) -> None:
     axes.set_xlabel("epoch", fontsize=9, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.legend(frameon=False, fontsize=9, loc="best", labelcolor=INK)

@@ -69,7 +69,7 @@ def _per_class(answers: Predictions, kind: str) -> Table:
         share = percent(recall[number]) if count[number] else "–"
         of_predicted = percent(precision[number]) if predicted[number] else "–"
         rows.append(
-            [answers.classes[number], bar, share, of_predicted, percent(f1[number]), str(count[number])]
+            [answers.classes[number], bar, share, of_predicted, percent(f1[number]), f"{count[number]:.0f}"]
         )
     columns = [
         Column("class"),

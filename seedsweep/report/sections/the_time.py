@@ -6,7 +6,7 @@ from seedsweep.report.blocks import Section, Text
 from seedsweep.report.contents import STUDY, SWEEP, Material
 from seedsweep.runs.time_given import TimeGiven
 
-ORDER = 12
+ORDER = 17
 
 
 def section(material: Material) -> Section | None:
