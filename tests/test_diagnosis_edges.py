@@ -522,7 +522,7 @@ def test_costs_are_of_a_head_that_reproduces_the_run(
     else:
         assert made.findings[0].cost is None
         assert made.advice is None
-        assert "not measured: a head trained again" in made.headline
+        assert "What fixing B gains is not measured: a head trained again" in made.headline
         assert "reaches 50%, not 90%" in made.headline
         assert not made.picture
 

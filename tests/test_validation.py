@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from composed import config_of
 from PIL import Image, ImageEnhance
 
+from seedsweep.cli.config.schema import Config
 from seedsweep.diagnosis import costs
 from seedsweep.diagnosis.beside_training import measure as measure_images
 from seedsweep.diagnosis.checks import duplicates, overfitting, photograph_split
@@ -133,14 +135,15 @@ def test_causes_come_before_symptoms():
     assert order.index("scaling") < order.index("batchnorm") < order.index("learning_rate")
 
 
-def judged(tmp_path: Path, *findings: Finding) -> Diagnosis:
+def judged(tmp_path: Path, *findings: Finding, settings: Sequence[Config] = ()) -> Diagnosis:
+    own, used = settings or (config_of("backbone.freeze=false"), config_of())
     labels = np.arange(60) % 2
     parts = Parts.of_validation(np.arange(120) % 2, 60, [str(n) for n in range(120)])
     subject: Any = SimpleNamespace(
         kind="run", is_repeated=False, val_acc=0.7, n_val=60, labels=lambda split: labels, parts=parts,
         val_predictions=(labels, labels), own_correct=(np.arange(60) < 42) * 1.0, probe_correct=np.ones(60),
-        prepared=SimpleNamespace(table=SimpleNamespace(classes=["a", "b"])), config=config_of("backbone.freeze=false"),
-        frozen_config=config_of(), clean_config=config_of(), backbone=SimpleNamespace(name="net"),
+        prepared=SimpleNamespace(table=SimpleNamespace(classes=["a", "b"])), config=own,
+        frozen_config=used, clean_config=used, backbone=SimpleNamespace(name="net"), said=None,
     )  # fmt: skip
     return costs.judge(subject, list(findings), tmp_path)
 
@@ -164,6 +167,22 @@ def test_a_symptom_is_withheld_while_a_cause_stands(cost: Interval | None, withh
     assert ("while Input scaling is at fault" in found["overfitting"].sentence) == withheld
     assert made.findings[0].check == ("scaling" if withheld else "overfitting")
     assert ("memorised" in made.headline) != withheld
+
+
+@pytest.mark.parametrize(("own", "used"), [("none", "auto"), ("auto", "none"), ("auto", "auto")])
+def test_a_cost_measured_with_other_weights_is_none_of_this_net(own: str, used: str, tmp_path: Path):
+    small, line = "data.image_size=[96,96]", f"backbone.weights={used}"
+    settings = [config_of("backbone.freeze=true", f"backbone.weights={each}") for each in (own, used)]
+    faults = [
+        Finding("image_size", "Image size", Verdict.FAULT, "m", "Small.", remedy=[small], cost=about(0.1)),
+        Finding("weights", "Weights", Verdict.FAULT, "m", "Random.", remedy=[line], cost=about(0.4)),
+    ]
+    made = judged(tmp_path, *faults[: 2 if own == "none" else 1], settings=settings)
+    size, weights = made.findings[0], made.findings[-1]
+    assert (size.cost is None) == (f"measured with {line}" in size.sentence) == (own != used)
+    assert size.remedy == {"none": [small, line], used: [small]}.get(own, [])
+    assert made.advice is None or made.advice.lines == weights.remedy
+    assert (made.advice is not None) == (own != "auto" or used != "none")
 
 
 def test_earlier_causes_come_first(tmp_path: Path):

@@ -28,6 +28,7 @@ from seedsweep.diagnosis.probes import standard_error
 from seedsweep.diagnosis.remedy import apply, carries, completed, proved, rehearsable
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
+from seedsweep.names import and_more
 from seedsweep.stats.interval import Interval
 from seedsweep.training.options import ArmSettings
 
@@ -50,6 +51,7 @@ def judge(subject: Subject, findings: list[Finding], folder: Path) -> Diagnosis:
         ranked = _ranked([_withheld(f, at_fault) if f.symptom else replace(f, cost=None) for f in findings])
         numbers = _numbers(subject)
         return Diagnosis(headline_of(subject, ranked, numbers), ranked, numbers, kind=subject.kind)
+    findings = [_of_these_weights(subject, finding) for finding in findings]
     causes = [finding for finding in findings if not finding.symptom]
     made = _measured(subject, causes, folder)
     standing = next((f for f in made.findings if f.verdict is Verdict.FAULT and not is_harmless(f)), None)
@@ -64,6 +66,19 @@ def _withheld(symptom: Finding, cause: Finding) -> Finding:
         return symptom
     text = f"Not judged while {cause.title} is at fault, which can be the cause: fix that first."
     return replace(symptom, verdict=Verdict.UNKNOWN, sentence=text, remedy=[], cost=None)
+
+
+def _of_these_weights(subject: Subject, finding: Finding) -> Finding:
+    """Withholds a cost that was measured on a net of other weights than the subject's; advises what was tried."""
+    own, used = (config.backbone.weights for config in (subject.config, subject.frozen_config))
+    line = f"backbone.weights={used}"
+    if finding.cost is None or own == used or line in finding.remedy:
+        return finding
+    text = (
+        f"{finding.sentence} That was measured with {line}; here it is {own}, so what it costs is left open."
+    )
+    tried = [*finding.remedy, line] if finding.remedy and used != "none" else []
+    return replace(finding, cost=None, sentence=text, remedy=proved(tried, subject.config, subject.said))
 
 
 def _ranked(findings: list[Finding]) -> list[Finding]:
@@ -83,14 +98,15 @@ def _measured(subject: Subject, findings: list[Finding], folder: Path) -> Diagno
     suspects = [place for place in places if findings[place].verdict is Verdict.SUSPECT][: MOST - len(faults)]
     trials = _Trials(subject, [findings[place] for place in faults])
     numbers, reason, advice, picture = _numbers(subject), "", None, None
+    open_costs = f"What fixing {and_more([findings[place].title for place in places])} gains is not measured:"
     try:
         measured = bool(places) and trials.reproduced
         if places and not measured:
-            reason = not_reproduced(trials.rehearsed, subject.val_acc or 0.0)
+            reason = f"{open_costs} {not_reproduced(trials.rehearsed, subject.val_acc or 0.0)}"
         reached = _reachable(subject, trials if measured else None)
     except SeedsweepError as error:  # too few groups of images, or no predictions
         measured, reached = False, {}
-        reason = f"What each fault costs is not measured: {error}" if places else ""
+        reason = f"{open_costs} {error}" if places else ""
     numbers |= reached
     made = list(findings)
     if measured:

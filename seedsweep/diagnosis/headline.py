@@ -71,11 +71,10 @@ def headline_of(
 
 
 def not_reproduced(rehearsed: float, acc: float) -> str:
-    """Returns why no costs are given, where the rehearsal does not reproduce the subject."""
+    """Returns why a rehearsal that does not reproduce the subject tells no gains."""
     return (
-        "What each fault costs is not measured: a head trained again on stored features with the same settings "
-        f"reaches {rehearsed:.0%}, not {acc:.0%}; so few images do not explain that difference, so such a head is no "
-        "measure of this one."
+        f"a head trained again on stored features with the same settings reaches {rehearsed:.0%}, not {acc:.0%}; so "
+        "few images do not explain that difference, so such a head is no measure of this one."
     )
 
 

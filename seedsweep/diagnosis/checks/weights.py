@@ -16,7 +16,7 @@ from seedsweep.training.assemble import backbone_as_set
 CHECK = Check(
     "weights",
     "Weights",
-    35,
+    31,
     "Whether the layers that are not trained have weights that somebody trained; a linear probe, cross-validated by "
     "photograph, on the features of the same net with random and with pretrained weights.",
 )
