@@ -29,7 +29,7 @@ from seedsweep.diagnosis.feeding import (
     SQUASHED,
     Feeding,
 )
-from seedsweep.diagnosis.finding import Check, Diagnosis, Finding, Verdict, capital
+from seedsweep.diagnosis.finding import Check, Diagnosis, Finding, Verdict, capital, in_points
 from seedsweep.diagnosis.onnx_file import OnnxModel
 from seedsweep.diagnosis.part_of_training import drawn_part, renamings
 from seedsweep.errors import SeedsweepError
@@ -248,16 +248,13 @@ def _finding(
         return check.found(Verdict.FINE, f"{capital(now)}: nothing else that was tried {better}", evidence)
     gain = cost.difference
     evidence["judged_on"] = int((~seen.choose).sum())
-    points = f"{gain.value * 100:.0f} points ({gain.low * 100:.0f} to {gain.high * 100:.0f})"
     if check is CLASSES:
         told = [f"{seen.names[output]} means {seen.names[labelled]}" for labelled, output in part]
         by = "the file's list of classes" if seen.by_name else "the folders' names in order"
-        text = (
-            f"The model's outputs are in another order than {by}: {and_more(told, 6)}. That costs {points}."
-        )
+        text = f"The model's outputs are in another order than {by}: {and_more(told, 6)}. That costs {in_points(gain)}."
         return check.found(Verdict.FAULT, text, evidence, cost=gain)
     now, other = (said.inputs, part.inputs) if check is INPUTS else (said.frame, part.frame)
-    text = f"The model wants images {other}. Images {now} cost {points}."
+    text = f"The model wants images {other}. Images {now} cost {in_points(gain)}."
     return check.found(Verdict.FAULT, text, evidence, cost=gain)
 
 

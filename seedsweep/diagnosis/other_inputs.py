@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seedsweep.data.pixels import Pixels
 from seedsweep.data.prepare import PreparedImages
+from seedsweep.diagnosis.finding import in_points
 from seedsweep.diagnosis.folds import Folds, folds_of
 from seedsweep.diagnosis.out_of_fold import components
 from seedsweep.diagnosis.remedy import apply
@@ -51,10 +52,9 @@ class Tried:
         return self.change.difference.value
 
     def __str__(self) -> str:
-        gain = self.change.difference
         return (
-            f"{self.after:.0%} of {self.n} images right instead of {self.before:.0%} ({100 * gain.value:+.0f} points, "
-            f"{100 * gain.low:+.0f} to {100 * gain.high:+.0f})"
+            f"{self.after:.0%} of {self.n} images right instead of {self.before:.0%}, "
+            f"{in_points(self.change.difference)}"
         )
 
     def row(self, name: str) -> list[float | str]:

@@ -66,15 +66,15 @@ def check(subject: Subject, folder: Path) -> Finding:
     numbers = f"swapped, a probe gets {tried}"
     cost = None
     if votes > 0:
-        verdict, text = Verdict.FINE, f"Red and blue stand in the order that the weights know ({numbers})."
+        verdict, text = Verdict.FINE, f"Red and blue stand in the order that the weights know: {numbers}."
     elif votes < 0:
         verdict, cost = Verdict.SUSPECT, tried.change.difference
         text = (
-            f"With red and blue swapped the photographs look more like what the weights know ({numbers}): if their "
+            f"With red and blue swapped the photographs look more like what the weights know: {numbers}. If their "
             "colours look wrong to you, they were saved as BGR; save them anew as RGB."
         )
     else:
-        verdict, text = Verdict.UNKNOWN, f"The net can't tell RGB from BGR on these photographs ({numbers})."
+        verdict, text = Verdict.UNKNOWN, f"The net can't tell RGB from BGR on these photographs: {numbers}."
     return CHECK.found(verdict, text, evidence, cost=cost, picture=picture)
 
 

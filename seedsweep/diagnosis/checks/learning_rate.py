@@ -154,15 +154,15 @@ def _of_training(subject: Subject, moved: str) -> tuple[Verdict, str]:
     tried = sample.compare(
         sample.passed((pixels for _, pixels in sample.pixels()), trained), sample.as_they_are()
     )
-    kept = f"on the features of the net before the training, not after, a probe gets {tried}"
+    kept = f"On the features of the net before the training, not after, a probe gets {tried}."
     if tried.gain >= SOME and tried.change.p < CERTAIN:
-        return Verdict.FAULT, f"{text}: {chosen:g} is too high, and has spoilt the weights ({kept})."
+        return Verdict.FAULT, f"{text}: {chosen:g} is too high, and has spoilt the weights. {kept}"
     if moved == "no_progress":
-        return Verdict.FAULT, f"{text}: {chosen:g} is too low, or the epochs are too few ({kept})."
-    spoilt = f"That the training has spoilt the weights is not beyond chance ({kept})"
+        return Verdict.FAULT, f"{text}: {chosen:g} is too low, or the epochs are too few. {kept}"
+    spoilt = f"That the training has spoilt the weights is not beyond chance. {kept}"
     return (
         Verdict.UNKNOWN,
-        f"{text}. {spoilt}: whether more epochs or another rate help, only a training can tell.",
+        f"{text}. {spoilt} Whether more epochs or another rate help, only a training can tell.",
     )
 
 
