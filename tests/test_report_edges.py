@@ -317,6 +317,17 @@ def test_a_temperature_comes_with_the_setting_that_uses_it():
     assert "does not help" in calibration.in_words(worse)
 
 
+def test_only_a_run_whose_checkpoint_can_promise_says_what_max_error_leaves(tmp_path: Path):
+    """``task=predict max_error=...`` refuses the checkpoint of an earlier version, which keeps no temperature."""
+    write_run(tmp_path, "arm")
+    for temperature in (None, 1.5):
+        metrics = json.loads((tmp_path / "metrics.json").read_text()) | {"temperature": temperature}
+        (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+        said = str(calibration.section(read_material(tmp_path)))
+        assert "ECE after scaling by it" in said
+        assert ("max_error=0.05" in said) == (temperature is not None)
+
+
 def test_drawn_numbers_stand_on_a_scale(tmp_path: Path):
     write_run(tmp_path / "r", "arm")
     write_report(tmp_path / "r")

@@ -39,7 +39,7 @@ def section(material: Material) -> Section | None:
         ("temperature, fitted on validation", f"{found.temperature:.2f}"),
         ("ECE after scaling by it", f"{percent(found.ece_scaled)} points"),
         ("loss, before and after", f"{found.loss:.3f}, {found.loss_scaled:.3f}"),
-        *_left(val, found.temperature),
+        *([] if kept is None else _left(val, kept)),  # else the checkpoint promises nothing
     ]
     figures = Figures([Figure(alt, CAPTION, svg=svg)])
     return Section(
