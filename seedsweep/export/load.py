@@ -14,7 +14,7 @@ from torch import nn
 from seedsweep.data.value_ranges import Ranges
 from seedsweep.digest import digest_of
 from seedsweep.errors import DamagedError, SeedsweepError
-from seedsweep.export.options import MOST_MISTAKES
+from seedsweep.export.options import MOST_MISTAKES, ExportConfig, PredictConfig
 from seedsweep.models.backbone_builder import rebuild_backbone
 from seedsweep.models.called import preprocess_called
 from seedsweep.models.checkpoint import CARD, not_finite, read_checkpoint
@@ -112,6 +112,23 @@ def load_trained(path: Path) -> Trained:
     digest = digest_of(path)
     _compare_with_record(path, digest)
     return Trained(net.eval(), list(card["classes"]), (height, width), card, path, digest, validated)
+
+
+def load_answering(path: Path, options: PredictConfig | ExportConfig, section: str) -> Trained:
+    """Builds the net that a checkpoint holds, as the settings have it answer, and says what it is.
+
+    Args:
+        path: of the checkpoint.
+        options: its temperature and share of mistakes.
+        section: of the settings, for messages.
+
+    Raises:
+        SeedsweepError: it is no such file, or its validation images can't promise so few mistakes.
+    """
+    trained = load_trained(path)
+    log.info("%s: %s", path, trained.described)
+    trained = at_temperature(trained, options.temperature, f"{section}.temperature")
+    return with_promise(trained, options.max_error, f"{section}.max_error")
 
 
 def at_temperature(trained: Trained, setting: str, key: str) -> Trained:

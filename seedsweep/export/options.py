@@ -23,9 +23,7 @@ class PredictConfig:
     max_error: float | None = None
 
     def __post_init__(self) -> None:
-        check_temperature("predict.temperature", self.temperature)
-        if self.max_error is not None:
-            between("predict.max_error", self.max_error, 0.0001, MOST_MISTAKES)
+        _check_answers("predict", self.temperature, self.max_error)
 
 
 @dataclass
@@ -43,17 +41,19 @@ class ExportConfig:
     def __post_init__(self) -> None:
         one_of("export.input", self.input, ("uint8", "float32"))
         at_least("export.images", self.images, 2, 10_000)
-        check_temperature("export.temperature", self.temperature)
-        if self.max_error is not None:
-            between("export.max_error", self.max_error, 0.0001, MOST_MISTAKES)
+        _check_answers("export", self.temperature, self.max_error)
 
 
-def check_temperature(name: str, value: str) -> None:
-    """Raises SeedsweepError unless ``value`` is ``auto`` or a number that logits can be divided by."""
-    if value == "auto":
+def _check_answers(section: str, temperature: str, max_error: float | None) -> None:
+    """Raises SeedsweepError unless ``temperature`` is ``auto`` or can divide logits, and ``max_error`` is a share."""
+    if max_error is not None:
+        between(f"{section}.max_error", max_error, 0.0001, MOST_MISTAKES)
+    if temperature == "auto":
         return
     try:
-        number = float(value)
+        number = float(temperature)
     except ValueError:
-        raise SeedsweepError(f"{name} is '{value}', but must be auto or a number.") from None
-    between(name, number, *TEMPERATURES)
+        raise SeedsweepError(
+            f"{section}.temperature is '{temperature}', but must be auto or a number."
+        ) from None
+    between(f"{section}.temperature", number, *TEMPERATURES)

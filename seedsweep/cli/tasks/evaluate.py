@@ -41,18 +41,15 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.data.walk import log_left_out  # torch and the engine take seconds
     from seedsweep.export import classify
     from seedsweep.export.evaluation import Evaluation, known_before
-    from seedsweep.export.load import at_temperature, load_trained, with_promise
+    from seedsweep.export.load import load_answering
     from seedsweep.models.input_scaling import flush_denormals
     from seedsweep.report.evaluation_page import write_evaluation_page
     from seedsweep.training.assemble import device_of
     from seedsweep.whole import write_json
 
     flush_denormals()
-    trained = load_trained(checkpoint)
+    trained = load_answering(checkpoint, config.predict, "predict")
     images.refuse_unknown(trained.classes, "the net")
-    log.info("%s: %s", checkpoint, trained.described)
-    trained = at_temperature(trained, config.predict.temperature, "predict.temperature")
-    trained = with_promise(trained, config.predict.max_error, "predict.max_error")
     log_left_out(images.left_out)
     how = classify.reading_of(images.paths, trained.ranges, config.data.image_gib, config.data.workers)
     predictor = classify.Predictor(trained, config.features, device_of(config))

@@ -40,13 +40,10 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     import torch  # takes seconds
 
     from seedsweep.export import write_net
-    from seedsweep.export.load import at_temperature, load_trained, with_promise
+    from seedsweep.export.load import load_answering
 
     chosen = write_net.formats_of(config.export.format)
-    trained = load_trained(checkpoint)
-    log.info("%s: %s", checkpoint, trained.described)
-    trained = at_temperature(trained, config.export.temperature, "export.temperature")
-    trained = with_promise(trained, config.export.max_error, "export.max_error")
+    trained = load_answering(checkpoint, config.export, "export")
     out = path_of(config.export.out) if config.export.out else folder / "model"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -44,15 +44,12 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.data.walk import log_left_out, write_left_out
     from seedsweep.export import classify
     from seedsweep.export.evaluation import unlike_in_words
-    from seedsweep.export.load import at_temperature, load_trained, with_promise
+    from seedsweep.export.load import load_answering
     from seedsweep.models.input_scaling import flush_denormals
     from seedsweep.training.assemble import device_of
 
     flush_denormals()
-    trained = load_trained(checkpoint)
-    log.info("%s: %s", checkpoint, trained.described)
-    trained = at_temperature(trained, config.predict.temperature, "predict.temperature")
-    trained = with_promise(trained, config.predict.max_error, "predict.max_error")
+    trained = load_answering(checkpoint, config.predict, "predict")
     log_left_out(walked.left_out)
     how = classify.reading_of(images, trained.ranges, config.data.image_gib, config.data.workers)
     predictor = classify.Predictor(trained, config.features, device_of(config))
