@@ -20,9 +20,8 @@ from seedsweep.runs.command import shown, typed
 from seedsweep.runs.grid import GAP, ArmRow, against, by_data, median_run, settings_in_short
 from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.switches import Switches
-from seedsweep.stats.scores import loss_of_frequencies
+from seedsweep.stats.scores import NO_LESS, loss_of_frequencies
 
-PRIOR = 0.95  # of the loss of known class frequencies: losses above it show no learning
 ONE_CLASS = 0.98  # share of the validation images that are answered with one class
 SCALED = 20.0  # times as far apart or as near are black and white where inputs are scaled otherwise
 LEARNED = 0.9  # training accuracy from which on more epochs teach little
@@ -74,14 +73,20 @@ def why_behind(rows: list[ArmRow], results: Iterable[RunResult]) -> list[WhyBehi
     return told
 
 
+def behind_in_words(row: ArmRow, best: str = "") -> str:
+    """Returns by how much an arm is behind, and whom if that is named; empty where that may be chance."""
+    found = row.standing
+    if found is None or not row.is_behind or found.behind is None or found.p is None:
+        return ""
+    of = f" `{best}`" if best else ""
+    return f"is {percent(found.behind.difference.value)} points behind{of} ({p_value(found.p)})"
+
+
 def _of_row(row: ArmRow, group: list[ArmRow], runs: dict[str, list[RunResult]]) -> WhyBehind:
     own, best = runs[row.label], median_run(runs[group[0].label])
     case = Case(median_run(own), best)
-    assert row.standing is not None
-    assert row.standing.behind is not None
-    points, p = percent(row.standing.behind.difference.value), p_value(row.standing.p or 0.0)
     alone, compared = _compared(row, group, runs)
-    parts = [f"{row.full_name} is {points} points behind `{best.label}` ({p}){compared}."]
+    parts = [f"{row.full_name} {behind_in_words(row, best.label)}{compared}."]
     found = [(fact, text) for fact in FACTS if (text := fact(case))]
     if found and len(own) > 1:
         parts[0] += f" Of its median run (seed {case.run.seed}):"
@@ -198,10 +203,10 @@ def _no_learning(case: Case) -> str | None:
     if not losses or not of_val or not all(counts):
         return None
     head = run.switches.head if run.switches else None
-    known = dict.fromkeys(counts[0], 1) if head and head.class_weights != "none" else counts[0]
-    prior = loss_of_frequencies(known, smoothing=head.label_smoothing if head else 0.0)
+    smoothing, balanced = (head.label_smoothing, head.class_weights != "none") if head else (0.0, False)
+    prior = loss_of_frequencies(counts[0], smoothing=smoothing, balanced=balanced)
     prior_val = loss_of_frequencies(counts[0], counts[1])
-    if min(losses) < PRIOR * prior or min(of_val) < PRIOR * prior_val:
+    if min(losses) < NO_LESS * prior or min(of_val) < NO_LESS * prior_val:
         return None
     epochs = f"{len(losses)} epoch{'' if len(losses) == 1 else 's'}"
     said = (
@@ -209,7 +214,7 @@ def _no_learning(case: Case) -> str | None:
         f"only how frequent the classes are has {prior:.2f}"
     )
     rate = f"`optim.lr` is {run.switches.optim.lr:g}" if run.switches else "the learning rate is not known"
-    if max(losses) < prior / PRIOR:
+    if max(losses) < prior / NO_LESS:
         return f"{said}. The loss is flat, as with too small a learning rate: {rate}."
     if max(losses) > 2 * prior:
         return f"{said}. The loss rose to {max(losses):.3g}, as with too large a learning rate: {rate}."

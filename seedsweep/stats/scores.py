@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+NO_LESS = 0.95  # of the loss of known class frequencies: a loss above it shows no learning
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -64,7 +66,11 @@ def majority_macro_f1(counts: dict[str, int]) -> float:
 
 
 def loss_of_frequencies(
-    known: Mapping[str, int], met: Mapping[str, int] | None = None, smoothing: float = 0.0
+    known: Mapping[str, int],
+    met: Mapping[str, int] | None = None,
+    smoothing: float = 0.0,
+    *,
+    balanced: bool = False,
 ) -> float:
     """Returns the cross-entropy of always predicting the class frequencies: ln(classes) where all are equally many.
 
@@ -72,7 +78,10 @@ def loss_of_frequencies(
         known: images by class, whose frequencies are predicted.
         met: images by class, on which it is measured; None: ``known``.
         smoothing: of the labels.
+        balanced: whether all classes weigh the same in the loss, as if all were equally many.
     """
+    if balanced:
+        known = dict.fromkeys(known, 1)
 
     def shares(counts: Mapping[str, int]) -> dict[str, float]:
         total = sum(counts.values())

@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from seedsweep.stats.scores import loss_of_frequencies
+from seedsweep.stats.scores import NO_LESS, loss_of_frequencies
 from seedsweep.training.options import ArmSettings
 
 EPOCHS = 4  # in a row that must show the same
-NO_LESS = 0.95  # of the loss of known class frequencies: above it nothing was learned
 RECALL = "val/recall/"
 
 Rows = list[dict[str, float]]
@@ -43,9 +42,10 @@ class Hopeless:
     def of(cls, settings: ArmSettings, counts: Mapping[str, int]) -> Hopeless:
         """Returns what tells it of a trial with these settings, whose training images have these counts by class."""
         head, optim, epochs = settings.head, settings.optim, settings.trainer.max_epochs
-        known = dict.fromkeys(counts, 1) if head.class_weights != "none" else counts
         rises = 0.3 * epochs if optim.schedule == "one_cycle" else optim.warmup
-        return cls(loss_of_frequencies(known, smoothing=head.label_smoothing), epochs, rises)
+        balanced = head.class_weights != "none"
+        frequent = loss_of_frequencies(counts, smoothing=head.label_smoothing, balanced=balanced)
+        return cls(frequent, epochs, rises)
 
     def reason(self, rows: Rows) -> str | None:
         """Returns why the trial can't become good; None: it may."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from seedsweep.report.blocks import Block, Code, Section, Text, listed, p_value, percent, span, with_sign
+from seedsweep.report.blocks import Block, Code, Section, Text, listed, percent, span, with_sign
 from seedsweep.report.contents import RUN, STUDY, SWEEP, Material
 from seedsweep.report.next_command import next_command
 from seedsweep.report.run_in_words import is_trapped, lead_of, of_diverged, of_modes, trap
 from seedsweep.report.sections.best_trials import study_in_words
 from seedsweep.report.sections.diagnosis import diagnosed_in_words
 from seedsweep.report.unseen_of_arms import unseen_of
+from seedsweep.report.why_behind import behind_in_words
 from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, has_several, test_interval
 from seedsweep.runs.switches import random_and_frozen
 
@@ -157,19 +158,11 @@ def _why_behind(material: Material, done: list[ArmRow]) -> str:
         row, run = max(trapped, key=lambda pair: abs(pair[1].gap or 0.0))
         others = [f"`{other.label}`" for other, _ in trapped if other is not row]
         also = f"; so do those of {listed(others)}" if others else ""
-        behind = _behind(row)
+        behind = behind_in_words(row)
         return f"{row.full_name} {f'{behind}: it ' if behind else ''}{trap(run)}{also}."
     last = done[-1]
-    behind = _behind(last) if len(done) > 1 else ""
+    behind = behind_in_words(last) if len(done) > 1 else ""
     return f"Furthest behind is {last.full_name}, which {behind}." if behind else ""
-
-
-def _behind(row: ArmRow) -> str:
-    """Returns by how much an arm is behind; empty where that may be chance, which gets no reason."""
-    found = row.standing
-    if found is None or found.same is not False or found.behind is None or found.p is None:
-        return ""
-    return f"is {percent(found.behind.difference.value)} points behind ({p_value(found.p)})"
 
 
 def _baseline(done: list[ArmRow]) -> str:
