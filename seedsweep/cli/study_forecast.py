@@ -41,9 +41,7 @@ def measure_study(plan: Plan, n: int, clock: Clock, *, shown: bool) -> float | N
     found = measured(arms, plan.session, MEASURING * clock.seconds)
     found.closing *= PICTURES
     paces = list(found.paces.values())
-    options = plan.study
-    finals = (min(options.finalists, options.n_trials) + bool(options.first)) * options.finalist_seeds
-    runs = [TRIAL] * n + [AGAIN] * finals
+    runs = [TRIAL] * n + [AGAIN] * plan.study.most_again
     if paces:
         k, speeds = len(paces), [pace.images_per_second for pace in paces if pace.images_per_second]
         trial = Pace(

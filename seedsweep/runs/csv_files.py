@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from seedsweep.data.manifest import read_manifest
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.names import cell, of_cell, open_csv
 from seedsweep.stats.interval import Interval, over_images
+from seedsweep.stats.ranking import accuracy
 from seedsweep.whole import replacing
 
 log = logging.getLogger(__name__)
@@ -105,6 +107,21 @@ class Predictions:
     def intervals(self) -> dict[str, Interval]:
         """Returns the bootstrap intervals of ``acc`` and ``macro_f1`` over these images."""
         return over_images(self.labels, self.predicted, self.groups)
+
+
+def accuracy_of(runs: Sequence[Predictions | None]) -> Interval | None:
+    """Returns the accuracy of runs of one setting, over images and seeds.
+
+    Args:
+        runs: their answers to the same images; None: those of a run are missing.
+
+    Returns:
+        None where answers are missing, or their numbers differ.
+    """
+    known = [each for each in runs if each is not None]
+    if not known or len(known) < len(runs) or len({len(each.paths) for each in known}) > 1:
+        return None
+    return accuracy(np.stack([each.correct for each in known]), known[0].groups)
 
 
 def read_predictions(run_dir: Path, splits: tuple[str, ...] = HELD_OUT) -> dict[str, Predictions]:

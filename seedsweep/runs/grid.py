@@ -9,18 +9,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import yaml
 
 from seedsweep.errors import DamagedError
 from seedsweep.overrides import short_setting
+from seedsweep.runs.csv_files import accuracy_of
 from seedsweep.runs.held_out import DIFFERENT, HeldOut, by_digest, title_of
 from seedsweep.runs.record import with_departures
 from seedsweep.runs.recorded import GRID
 from seedsweep.runs.run_result import RunResult, read_job
 from seedsweep.runs.time_given import TimeGiven
 from seedsweep.stats.interval import Interval, over_seeds
-from seedsweep.stats.ranking import Standing, accuracy, standings
+from seedsweep.stats.ranking import Standing, standings
 from seedsweep.stats.scores import majority_share
 from seedsweep.whole import read_json
 
@@ -144,10 +144,7 @@ def _told_apart(results: list[RunResult], *, is_grid: bool) -> list[RunResult]:
 
 def test_interval(runs: list[RunResult]) -> Interval | None:
     """Returns the accuracy of runs of one arm on the test images; None where they have no predictions of the same."""
-    found = [run.predictions["test"] for run in runs if "test" in run.predictions]
-    if not found or len({len(each.correct) for each in found}) > 1:
-        return None
-    return accuracy(np.stack([each.correct for each in found]), found[0].groups)
+    return accuracy_of([run.predictions.get("test") for run in runs if run.metrics.get("test")])
 
 
 def settings_in_short(run: RunResult) -> dict[str, str]:

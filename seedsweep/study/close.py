@@ -20,16 +20,16 @@ from seedsweep.overrides import shortened
 from seedsweep.report.blocks import span
 from seedsweep.report.studies_table import score_text
 from seedsweep.report.study_pictures import draw_study
-from seedsweep.report.study_trials import print_study, write_trials_csv
+from seedsweep.report.study_trials import ENDED, print_study, state_of, write_trials_csv
 from seedsweep.runs.command import Word, command, shown
-from seedsweep.runs.csv_files import read_predictions
+from seedsweep.runs.csv_files import accuracy_of, read_predictions
 from seedsweep.runs.held_out import held_out
 from seedsweep.runs.record import METRICS, read_metrics
 from seedsweep.stats.interval import Interval
 from seedsweep.stats.scores import majority_macro_f1, majority_share
 from seedsweep.study.edges import as_dicts, edges_of
 from seedsweep.study.leases import NUMBER
-from seedsweep.study.optimism import accuracy_of, chosen_of, in_words
+from seedsweep.study.optimism import chosen_of, in_words
 from seedsweep.study.plan import Plan, trials_of
 from seedsweep.study.reevaluation import Finalist, ranking, run_folder
 from seedsweep.study.trial import quiet
@@ -86,7 +86,7 @@ def close_study(study: optuna.Study, again: optuna.Study, plan: Plan, started: f
     chosen = chosen_of(finished, ranked, plan)
     before = _met_before(again, plan, winner)
     test = meet_test(plan, winner)
-    of_test = accuracy_of(winner.folders, "test")
+    of_test = accuracy_of([read_predictions(run, ("test",)).get("test") for run in winner.folders])
     best = _write_best(plan, winner)
     counts = {state.name.lower(): len(trials_of(study, (state,))) for state in TrialState}
     result = {
@@ -154,7 +154,7 @@ def _met_before(again: optuna.Study, plan: Plan, winner: Finalist) -> list[int]:
 
 def _ended(study: optuna.Study) -> list[FrozenTrial]:
     """Returns the trials that ended by their evidence."""
-    return [trial for trial in trials_of(study, (TrialState.PRUNED,)) if "reason" in trial.user_attrs]
+    return [trial for trial in trials_of(study) if state_of(trial) == ENDED]
 
 
 def _works(plan: Plan, line: str) -> bool:

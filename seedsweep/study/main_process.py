@@ -137,7 +137,7 @@ class Progress:
         each = (time.monotonic() - self.began) / self.ended
         options, rest = self.plan.study, total - place
         if study.study_name == options.name:
-            rest += (options.finalists + bool(options.first)) * options.finalist_seeds
+            rest += options.most_again
         return f"  about {spoken(rest * each)} left" if rest else ""
 
     def _line(self, trial: FrozenTrial) -> str:

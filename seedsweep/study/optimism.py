@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 from optuna.trial import FrozenTrial
 
 from seedsweep.report.blocks import percent, span
 from seedsweep.runs.csv_files import read_predictions
-from seedsweep.stats.interval import Interval
-from seedsweep.stats.ranking import accuracy
 from seedsweep.stats.selection import Candidate, Chosen, of_chosen
 from seedsweep.study.leases import NUMBER
 from seedsweep.study.plan import Plan
@@ -50,12 +45,3 @@ def chosen_of(trials: list[FrozenTrial], ranked: list[Finalist], plan: Plan) -> 
     if answers is None or any(len(each.first) != len(answers.labels) for each in candidates):
         return None
     return of_chosen(answers.labels, candidates, 0, len(ranked), plan.study.metric, answers.groups)
-
-
-def accuracy_of(folders: list[Path], split: str) -> Interval | None:
-    """Returns the accuracy of runs of one setting over images and seeds; None where predictions are missing."""
-    found = [read_predictions(folder, (split,)).get(split) for folder in folders]
-    correct = [each.correct for each in found if each is not None]
-    if not correct or len(correct) < len(found) or found[0] is None:
-        return None
-    return accuracy(np.stack(correct), found[0].groups)

@@ -112,6 +112,11 @@ class StudyConfig:
             )
         file_name("study.name", self.name)
 
+    @property
+    def most_again(self) -> int:
+        """How many runs the best settings, and the first, have with fresh seeds at most."""
+        return (min(self.finalists, self.n_trials) + bool(self.first)) * self.finalist_seeds
+
 
 @dataclass
 class SamplerConfig:

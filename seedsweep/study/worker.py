@@ -69,8 +69,7 @@ def finals_of(study: optuna.Study, plan: Plan) -> float:
     """Returns the seconds that a budget keeps for the re-evaluation: what it takes, but at most half of the whole."""
     if plan.time is None:
         return 0.0
-    runs = (plan.study.finalists + bool(plan.study.first)) * plan.study.finalist_seeds
-    return min(runs * seconds_of(study, plan), 0.5 * plan.time.clock.seconds)
+    return min(plan.study.most_again * seconds_of(study, plan), 0.5 * plan.time.clock.seconds)
 
 
 @contextmanager
