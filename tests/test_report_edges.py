@@ -319,11 +319,12 @@ def test_a_temperature_comes_with_the_setting_that_uses_it():
 
 def test_only_a_run_whose_checkpoint_can_promise_says_what_max_error_leaves(tmp_path: Path):
     """``task=predict max_error=...`` refuses the checkpoint of an earlier version, which keeps no temperature."""
-    write_run(tmp_path, "arm")
+    run = tmp_path / "run"
+    write_run(run, "arm")
     for temperature in (None, 1.5):
-        metrics = json.loads((tmp_path / "metrics.json").read_text()) | {"temperature": temperature}
-        (tmp_path / "metrics.json").write_text(json.dumps(metrics))
-        said = str(calibration.section(read_material(tmp_path)))
+        metrics = json.loads((run / "metrics.json").read_text()) | {"temperature": temperature}
+        (run / "metrics.json").write_text(json.dumps(metrics))
+        said = str(calibration.section(read_material(run)))
         assert "ECE after scaling by it" in said
         assert ("max_error=0.05" in said) == (temperature is not None)
 
