@@ -1,12 +1,14 @@
 """Images that are unlike those a net was trained on, and answers beside labels."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 
-from seedsweep.data.labelled import Labelled
+from seedsweep.data.labelled import Labelled, find_labelled
+from seedsweep.data.options import DataConfig
 from seedsweep.export.classify import Answers
 from seedsweep.export.evaluation import Evaluation
 from seedsweep.models.familiar import NEAREST, Familiar, features_noted
@@ -79,3 +81,17 @@ def test_answers_find_their_labels_and_groups(tmp_path: Path):
     assert made.answers.groups is None, "both are of one group"
     assert made.as_dict()["unlike_training"] is None
     assert made.confused() == "mistaken most often: b as a 1"
+
+
+def test_groups_of_a_table_go_before_those_of_the_settings_as_in_training(tmp_path: Path):
+    names = ["a1.png", "a2.png", "b1.png"]
+    for name in names:
+        (tmp_path / name).touch()
+    table = tmp_path / "table.csv"
+    table.write_text("path,label,group\na1.png,x,one\na2.png,y,\nb1.png,y,\n")
+    config = DataConfig(name="table", root=str(tmp_path), file=str(table), group_regex="^(.)")
+    found = find_labelled(config)
+    assert (found.names, found.groups) == (["x", "y", "y"], ["one", "a", "b"])
+    table.write_text("path,label\na1.png,x\na2.png,y\nb1.png,y\n")
+    assert find_labelled(config).groups == ["a", "a", "b"]
+    assert find_labelled(replace(config, group_regex=None)).groups is None

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seedsweep.data.given_csv import Kind, read_csv
+from seedsweep.data.options import DataConfig
+from seedsweep.data.split import groups_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import cell, of_cell, open_csv, path_of, printable, some
 from seedsweep.whole import replacing
@@ -21,6 +23,17 @@ KIND = Kind(
     "the columns path and group",
     "give a CSV file with a line for each image: its path below data.root, and its group",
 )
+
+
+def groups_by_settings(config: DataConfig, root: Path, paths: Sequence[Path]) -> list[str]:
+    """Returns each image's group by ``data.group``, or else ``data.group_regex``; without both its own path.
+
+    Raises:
+        SeedsweepError: a mistake in either.
+    """
+    if config.group is not None:
+        return read_groups(config.group, root, paths)
+    return groups_of(paths, config.group_regex)
 
 
 def read_groups(setting: str, root: Path, paths: Sequence[Path]) -> list[str]:

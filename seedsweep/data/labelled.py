@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedsweep.data.folder import Found, check_root, scan_folder
-from seedsweep.data.group_file import read_groups
+from seedsweep.data.group_file import groups_by_settings
 from seedsweep.data.listed import read_listed
 from seedsweep.data.options import DataConfig
-from seedsweep.data.split import groups_of
 from seedsweep.data.walk import LeftOut
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of, printable, some
@@ -74,11 +73,9 @@ def find_labelled(config: DataConfig) -> Labelled:
     if splits := sorted({each.split for each in found if each.split}):
         log.info("images of all splits (%s) are taken together", ", ".join(splits))
     paths = [each.path for each in found]
-    groups = None
-    if config.group is not None:
-        groups = read_groups(config.group, root, paths)
-    elif config.group_regex is not None:
-        groups = groups_of(paths, config.group_regex)
-    elif listed and any(row.group for row in listed):
-        groups = [row.group or row.path for row in listed]
-    return Labelled(root, paths, [each.label for each in found], groups, left_out)
+    groups = [row.group or "" for row in listed] if listed else [""] * len(paths)
+    is_told = any(groups) or config.group is not None or config.group_regex is not None
+    if is_told and not all(groups):  # as for a training
+        others = groups_by_settings(config, root, paths)
+        groups = [group or other for group, other in zip(groups, others, strict=True)]
+    return Labelled(root, paths, [each.label for each in found], groups if is_told else None, left_out)

@@ -23,7 +23,7 @@ from seedsweep.data.corrections import (
 from seedsweep.data.demo import ensure_demo
 from seedsweep.data.equal_files import equal_pairs, leave_out_contradicting
 from seedsweep.data.folder import Found, check_root, scan_folder
-from seedsweep.data.group_file import read_groups
+from seedsweep.data.group_file import groups_by_settings
 from seedsweep.data.listed import read_listed
 from seedsweep.data.manifest import (
     SPLITS,
@@ -37,7 +37,7 @@ from seedsweep.data.manifest import (
 from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin, added, check_content, read_pin, unnamed
 from seedsweep.data.pixels import Pixels
-from seedsweep.data.split import groups_of, joined, split_images
+from seedsweep.data.split import joined, split_images
 from seedsweep.data.value_ranges import Ranges, read_ranges, write_ranges
 from seedsweep.data.walk import LeftOut, log_left_out, read_left_out, write_left_out
 from seedsweep.errors import SeedsweepError
@@ -234,8 +234,7 @@ def _table(
     named = {Path(root, row.path): row.group for row in rows or ()}
     groups = [named.get(path) or "" for path in paths]
     if not all(groups):  # no manifest, or one without the column
-        listed = None if config.group is None else read_groups(config.group, root, paths)
-        made = joined(listed or groups_of(paths, config.group_regex), same)
+        made = joined(groups_by_settings(config, root, paths), same)
         if same:
             log.info(
                 "%d %s one object with another file (the same name in one folder, or its annotation): "
