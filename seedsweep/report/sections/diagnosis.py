@@ -93,7 +93,8 @@ def blocks_of(found: Diagnosed, said: set[str] | None = None) -> list[Block]:
     if rest:
         blocks.append(Folded(f"{len(rest)} checks without a fault", [Findings(rest)]))
     if n := len(found.findings) - len(new):
-        blocks.append(Text(f"{n} findings on the same images stand above.", small=True))
+        what = "finding is" if n == 1 else "findings are"
+        blocks.append(Text(f"{n} more {what} word for word as above.", small=True))
     return blocks
 
 
