@@ -14,7 +14,6 @@ from seedsweep.report.contents import RUN, STUDY, SWEEP, Diagnosed, Material
 from seedsweep.runs.command import by
 from seedsweep.runs.record import INTERRUPTED, divergence_of
 from seedsweep.runs.recorded import GRID, SINGLE, read_recorded
-from seedsweep.runs.run_result import RunResult
 
 PYTHON = "python"
 SINGLE_QUOTED = re.compile("='([^'\"]*)'$")
@@ -85,6 +84,5 @@ def _again(material: Material, lines: Sequence[str]) -> str:
 
 def plan_again(folder: Path, found: Diagnosed) -> str:
     """Returns the command that trains examined settings as a diagnosis advises; empty where it advises nothing."""
-    run = RunResult(folder)
-    lines = proved(remedies(found), saved_whole(run.folder), None)
+    lines = proved(remedies(found), saved_whole(folder), None)
     return command_again(folder, [*lines, "task=train"]) if lines else ""

@@ -8,6 +8,7 @@ from seedsweep.runs.grid import GAP
 from seedsweep.runs.record import INTERRUPTED, divergence_of
 from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.switches import Switches
+from seedsweep.stats.interval import Interval
 from seedsweep.stats.scores import majority_share
 
 OVERFITTED = 0.1  # training less validation accuracy, from which it is reported
@@ -18,18 +19,25 @@ def lead_of(run: RunResult) -> str:
     """Returns a sentence on the accuracies of a run, or on its end."""
     if diverged := divergence_of(run.metrics):
         return f"{run.full_name} {diverged}."
-    lead = f"{run.full_name} classifies {percent(run.accuracy('val'))} % of the validation images correctly"
-    if "val" in run.predictions:
-        lead += f" (95 % interval {span(run.predictions['val'].intervals['acc'])})"
-    if (test := run.accuracy("test")) is not None:
-        lead += f" and {percent(test)} % of the test images"
-        if "test" in run.predictions:
-            lead += f" ({span(run.predictions['test'].intervals['acc'])})"
+    found = {split: answers.intervals["acc"] for split, answers in run.predictions.items()}
+    val, test = run.accuracy("val"), run.accuracy("test")
+    lead = f"{run.full_name} {scores_in_words(val, found.get('val'), test, found.get('test'))}"
     if counts := _validation_images(run):
         lead += f", where the largest class alone makes {percent(majority_share(counts))} %"
     if run.metrics.get("status") == INTERRUPTED:
         lead += f"; it was stopped after {run.metrics['epochs']} epochs, before its end"
     return f"{lead}."
+
+
+def scores_in_words(
+    val: float | None, of_val: Interval | None, test: float | None, of_test: Interval | None
+) -> str:
+    """Returns accuracies on validation and test images, each with its interval, as far as they are known."""
+    text = f"classifies {percent(val)} % of the validation images correctly"
+    text += f" (95 % interval {span(of_val)})" if of_val else ""
+    if test is not None:
+        text += f" and {percent(test)} % of the test images" + (f" ({span(of_test)})" if of_test else "")
+    return text
 
 
 def of_diverged(run: RunResult) -> str:

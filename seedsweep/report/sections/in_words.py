@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from seedsweep.report.blocks import Block, Code, Section, Text, listed, percent, span, with_sign
+from statistics import fmean
+
+from seedsweep.report.blocks import Block, Code, Section, Text, listed, percent, with_sign
 from seedsweep.report.contents import RUN, STUDY, SWEEP, Material
 from seedsweep.report.next_command import next_command
-from seedsweep.report.run_in_words import is_trapped, lead_of, of_diverged, of_modes, trap
+from seedsweep.report.run_in_words import is_trapped, lead_of, of_diverged, of_modes, scores_in_words, trap
 from seedsweep.report.sections.best_trials import study_in_words
 from seedsweep.report.sections.diagnosis import diagnosed_in_words
 from seedsweep.report.unseen_of_arms import unseen_of
@@ -112,13 +114,9 @@ def ranking_in_words(material: Material, done: list[ArmRow]) -> str:
 
 def _scores(material: Material, row: ArmRow) -> str:
     """Returns what an arm does: its accuracy on validation and test images, each with its interval."""
-    text = f"classifies {percent(row.mean)} % of the validation images correctly"
-    text += f" (95 % interval {span(row.standing.interval)})" if row.standing else ""
-    if row.test_accs:
-        text += f" and {percent(sum(row.test_accs) / len(row.test_accs))} % of the test images"
-        found = test_interval(material.of_row(row))
-        text += f" ({span(found)})" if found else ""
-    return text
+    of_val = row.standing.interval if row.standing else None
+    test = fmean(row.test_accs) if row.test_accs else None
+    return scores_in_words(row.mean, of_val, test, test_interval(material.of_row(row)))
 
 
 def _is_level(row: ArmRow) -> bool:
