@@ -25,10 +25,8 @@ from seedsweep.names import and_more
 from seedsweep.runs.csv_files import Predictions
 from seedsweep.stats.interval import over_correct
 
-MANY, CERTAIN = (
-    0.05,
-    0.001,
-)  # share of unlike images, and the p value of so many by chance, that are warned of
+MANY = 0.05  # share of unlike images that is warned of, where so many are no chance:
+CERTAIN = 0.001  # p below which they are none
 YES_NO = ("no", "yes")
 
 

@@ -15,10 +15,9 @@ from seedsweep.study.options import ParamConfig, StudyConfig
 EDGE = 0.1  # of the range: a best value so near to an end lies at the edge
 SIDE = 0.4  # of the range, at the same end: where half of the good trials must lie, too
 LEAST = 3  # trials that are called good
-FACTORS, SHARES = (
-    (3.0, 2.0, 1.5),
-    (0.5, 0.25, 0.1),
-)  # by how much a range is widened, as far as the setting allows
+# by how much a range is widened, as far as the setting allows
+FACTORS = (3.0, 2.0, 1.5)  # times its end, of a logarithmic one
+SHARES = (0.5, 0.25, 0.1)  # of the range, of others
 
 Values = Mapping[str, Any]
 

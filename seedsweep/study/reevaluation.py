@@ -105,9 +105,7 @@ def _add_lacking(study: optuna.Study, again: optuna.Study, plan: Plan) -> None:
                 lacking.append((number, Start({}, [*trial.user_attrs["settings"], f"seed={seed}"]), of, seed))
     if lacking:
         plan.check_images()
-    if (
-        plan.time is not None
-    ):  # the first fresh seed of all, then the second one: a budget may end between them
+    if plan.time is not None:  # a budget may end between seeds: the first one of all, then the second one
         lacking.sort(key=lambda each: each[0] % MOST_SEEDS)
     for number, start, of, seed in lacking:
         add_trial(again, number, start, **{FIXED: True, "of": of, "seed": seed})
