@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from seedsweep.data.pixels import Pixels
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.diagnosis.finding import in_points
-from seedsweep.diagnosis.folds import Folds, folds_of
-from seedsweep.diagnosis.out_of_fold import components
+from seedsweep.diagnosis.out_of_fold import components, outside_fold
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.stored_features import EVAL_BATCH, drawn_by_class, feature_net
 from seedsweep.diagnosis.subject import Subject
@@ -26,7 +23,6 @@ from seedsweep.training.assemble import backbone_as_set
 from seedsweep.training.options import ArmSettings
 
 MOST = 600  # images
-PENALTY = 0.1  # of the probe, the inverse: small is strong
 STORED = ["batchnorm=inference"]  # recalibrated on one kind of inputs, the net would know that kind better
 
 
@@ -127,24 +123,26 @@ class Sample:
         Raises:
             SeedsweepError: there are too few photographs.
         """
+        return self.tried(self.right(before, learned), self.right(after))
+
+    def right(self, features: Tensor, learned: Sequence[Tensor] = ()) -> NDArray[np.bool_]:
+        """Says which of the images [n] a probe classifies correctly that has not seen their photograph.
+
+        Args:
+            features: of the images, [n, C].
+            learned: as of :meth:`compare`.
+        """
+        labels, groups = self._judged
+        parts, *views = np.split(components(torch.cat([features, *learned]).numpy()), 1 + len(learned))
+        found = outside_fold(parts, labels, groups, int(labels.max()) + 1, views=views)
+        return np.asarray(found.argmax(1) == labels)
+
+    def tried(self, was: NDArray[np.bool_], now: NDArray[np.bool_]) -> Tried:
+        """Compares what :meth:`right` says of two kinds of features."""
+        return Tried(float(was.mean()), float(now.mean()), compare(now, was, self._judged[1]), len(was))
+
+    @property
+    def _judged(self) -> tuple[NDArray[np.int64], list[str]]:
+        """The labels and photographs of the images, [n] each."""
         whole = self.subject.out_of_fold
-        labels, groups = whole.labels[self.rows], [whole.groups[row] for row in self.rows]
-        folds = folds_of(labels, groups)
-        was, now = _right(before, learned, labels, folds), _right(after, (), labels, folds)
-        return Tried(float(was.mean()), float(now.mean()), compare(now, was, groups), len(labels))
-
-
-def _right(
-    judged: Tensor, learned: Sequence[Tensor], labels: NDArray[np.int64], folds: Folds
-) -> NDArray[np.bool_]:
-    """Says which of the images [n] a probe classifies correctly that learned from the others."""
-    count = max(len(learned), 1)
-    judged_parts, *views = np.split(components(torch.cat([judged, *learned]).numpy()), 1 + len(learned))
-    views, found = views or [judged_parts], np.empty_like(labels)
-    for train, test in folds:
-        probe = LogisticRegression(C=PENALTY / count, max_iter=300)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a fit that is near enough
-            probe.fit(np.concatenate([view[train] for view in views]), np.tile(labels[train], count))
-        found[test] = probe.predict(judged_parts[test])
-    return np.asarray(found == labels)
+        return whole.labels[self.rows], [whole.groups[row] for row in self.rows]

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_predict
 
 from seedsweep.diagnosis.audited import Audited
 from seedsweep.diagnosis.folds import folds_of
 from seedsweep.diagnosis.label_noise import Noise, estimate_noise, tells_classes, told_apart
 
 COMPONENTS = 128  # principal components of the features that the probe reads
+PENALTY = 0.1  # of the probe, the inverse: small is strong
 NEIGHBOURS = 10
 BLOCK = 1024
 RANDOM = 0.15  # share of labels given at random from which on they may be what hides a difference
@@ -150,6 +150,7 @@ def outside_fold(
     groups: Sequence[str] | None,
     classes: int,
     learned: NDArray[np.bool_] | None = None,
+    views: Sequence[NDArray[np.float64]] = (),
 ) -> NDArray[np.float64]:
     """Returns each image's class probabilities [N, classes] by a logistic regression that has not seen its group.
 
@@ -159,19 +160,20 @@ def outside_fold(
         groups: [N] names; None: every image by itself.
         classes: how many there are.
         learned: [N] images that it may learn from; None: all.
+        views: likewise [N, count] each, of the images as it learns from them; empty: it learns from ``parts``.
 
     Raises:
         SeedsweepError: too few groups.
     """
-    probe = LogisticRegression(C=0.1, max_iter=300)
-    folds = folds_of(labels, groups)
-    if learned is not None:
-        folds = [(train[learned[train]], test) for train, test in folds]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a class that is missing in a fold; a fit that is near enough
-        found = cross_val_predict(probe, parts, labels, cv=folds, method="predict_proba")
+    views = views or (parts,)
+    probe = LogisticRegression(C=PENALTY / len(views), max_iter=300)
     made = np.zeros((len(labels), classes))
-    made[:, np.unique(labels)] = found
+    for train, test in folds_of(labels, groups):
+        kept = train if learned is None else train[learned[train]]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a fit that is near enough
+            probe.fit(np.concatenate([view[kept] for view in views]), np.tile(labels[kept], len(views)))
+        made[np.ix_(test, probe.classes_)] = probe.predict_proba(parts[test])
     return made
 
 

@@ -81,12 +81,15 @@ def _larger(subject: Subject, size: list[int]) -> tuple[Finding, list[int]]:
     """Returns what larger images bring, and the size that is best."""
     images = OPERATIONS / operations(subject.backbone, size)
     tried: dict[str, Tried] = {}
+    as_it_is: dict[int, NDArray[np.bool_]] = {}  # by the number of images, mostly the same
     for factor in FACTORS:
         larger = [round(factor * side) for side in size]
         n = int(min(MOST, images / factor**2))
         if n >= FEWEST and (factor < FACTORS[-1] or larger[0] * larger[1] <= SMALL**2):
             sample = Sample.of(subject, n)
-            tried[_called(larger)] = sample.compare(sample.at(size), sample.at(larger))
+            if n not in as_it_is:
+                as_it_is[n] = sample.right(sample.at(size))
+            tried[_called(larger)] = sample.tried(as_it_is[n], sample.right(sample.at(larger)))
     if not tried:
         text = f"Can't tell: at {_called(size)} the net is so slow that larger images would take minutes."
         return CHECK.found(Verdict.UNKNOWN, text), size
