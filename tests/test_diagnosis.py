@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -251,6 +252,26 @@ def test_one_check_that_fails_leaves_the_others(
     monkeypatch.setattr(modules["baselines"], "check", raises(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         run.findings_of(modules["baselines"], None, tmp_path)
+
+
+def test_arms_with_the_same_images_and_net_share_what_is_found_in_them(tmp_path: Path):
+    made: list[Path] = []
+
+    def looks(subject: object, folder: Path) -> Finding:
+        made.append(folder)
+        (folder / "x.png").write_text("picture")
+        return module.CHECK.found(Verdict.FINE, f"{len(made)}.", picture=Path("x.png"))
+
+    module: Any = SimpleNamespace(CHECK=Check("x", "X", 1, "m", of_images=True), check=looks)
+    shared = run.OfImages()
+    arms = [[], ["preprocess=rescale_twice", "optim.lr=1e-6"], ["data.split_seed=7"], ["data.split_seed=7"]]
+    for place, arm in enumerate(arms):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        found = shared.findings_of(module, of_plan(to_config(small(*arm)), limit=40), folder)
+        assert [each.sentence for each in found] == [f"{1 + place // 2}."]
+        assert (folder / "x.png").read_text() == "picture"
+    assert [folder.name for folder in made] == ["0", "2"]
 
 
 def test_a_finding_survives_json():

@@ -90,6 +90,8 @@ class Check:
         measured: what is measured, one sentence.
         on_validation: whether it means nothing while the validation images or their labels are at fault.
         symptom: whether other faults can be the cause of what it finds.
+        of_images: whether it looks at nothing but the images, their split and the corrected frozen net: runs that have
+            these in common have its findings in common.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Check:
     measured: str
     on_validation: bool = False
     symptom: bool = False
+    of_images: bool = False
 
     def found(
         self,

@@ -7,6 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from seedsweep.data.checked import FileChecks
 from seedsweep.data.pin import values_beside
 from seedsweep.data.prepare import PreparedImages, prepare_images
 from seedsweep.data.value_ranges import read_ranges
@@ -45,7 +46,11 @@ def local_settings(config: ArmSettings, overrides: list[str]) -> dict[str, Any]:
 
 
 def of_run(
-    folder: Path, limit: int = 1000, here: dict[str, Any] | None = None, said: CommandLine | None = None
+    folder: Path,
+    limit: int = 1000,
+    here: dict[str, Any] | None = None,
+    said: CommandLine | None = None,
+    checks: FileChecks | None = None,
 ) -> Subject:
     """Opens a finished (or interrupted) run.
 
@@ -54,6 +59,7 @@ def of_run(
         limit: training images, and validation images, that are looked at.
         here: settings that replace the run's own.
         said: the run's command line; None: not known.
+        checks: holds the images that were read for the run before; None: nothing.
 
     Raises:
         SeedsweepError: no run, or its images have moved or changed.
@@ -62,7 +68,7 @@ def of_run(
     best, last = (folder / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
     diverged = divergence_of(metrics)
     check_run(folder)
-    config, prepared, given = _as_trained(folder, here)
+    config, prepared, given = _as_trained(folder, here, checks)
     if diverged:
         log.warning(
             "the run in %s %s: what is examined are the weights of epoch %d, the best before",
@@ -179,10 +185,12 @@ def repeat_split(config: ArmSettings, folder: Path, here: dict[str, Any] | None)
     return given
 
 
-def _as_trained(folder: Path, here: dict[str, Any] | None) -> tuple[ArmSettings, PreparedImages, str | None]:
+def _as_trained(
+    folder: Path, here: dict[str, Any] | None, checks: FileChecks | None = None
+) -> tuple[ArmSettings, PreparedImages, str | None]:
     """Returns a run's settings, its images with the split and the scaling that it had, and the user's manifest."""
     config = saved_settings(folder)
     given = repeat_split(config, folder, here)
     ranges = values_beside(folder / "manifest.csv")  # of images of more than 8 bits
     known = read_ranges(ranges) if ranges.is_file() else None
-    return config, prepare_images(config.data, config.cache_dir, known=known), given
+    return config, prepare_images(config.data, config.cache_dir, known=known, checks=checks), given

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import pkgutil
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,18 +25,61 @@ from seedsweep.whole import write_json
 log = logging.getLogger(__name__)
 
 
-def diagnose(subject: Subject, folder: Path, only: list[str] | None = None) -> Diagnosis:
+class OfImages:
+    """Holds the findings of one set of images, one split and one net, until others are asked for.
+
+    The arms of a grid share them, see :attr:`Check.of_images`.
+    """
+
+    def __init__(self) -> None:
+        self._of: Any = None
+        self._found: dict[str, tuple[Path, list[Finding]]] = {}
+
+    def findings_of(self, module: ModuleType, subject: Subject, folder: Path) -> list[Finding]:
+        """Returns what :func:`findings_of` does; pictures of a check that was made before are copied."""
+        name = module.CHECK.name
+        try:
+            of = _looked_at(subject) if module.CHECK.of_images else None
+        except SeedsweepError:  # of the net: the check says so
+            of = None
+        if of is None:
+            return findings_of(module, subject, folder)
+        if of != self._of:
+            self._of, self._found = of, {}
+        if name not in self._found:
+            self._found[name] = folder, findings_of(module, subject, folder)
+        made_in, found = self._found[name]
+        for finding in found:
+            if finding.picture is not None and made_in != folder:
+                shutil.copy(made_in / finding.picture, folder / finding.picture)
+        return found
+
+
+def _looked_at(subject: Subject) -> Any:
+    """Returns all that a check sees of a subject that looks at its images, their split and the corrected net."""
+    table, clean = subject.prepared.table, subject.clean_config
+    rows = (table.paths, table.digests, table.labels.tolist(), table.splits.tolist(), table.groups)
+    data = (clean.data.image_size, clean.data.split_seed, clean.data.group_regex, clean.data.group)
+    net = (clean.backbone, clean.preprocess, clean.batchnorm)
+    return rows, table.classes, subject.prepared.pixels.how, subject.limit, data, net
+
+
+def diagnose(
+    subject: Subject, folder: Path, only: list[str] | None = None, of_images: OfImages | None = None
+) -> Diagnosis:
     """Examines ``subject``; writes diagnosis.json and pictures.
 
     Args:
         subject: what is diagnosed.
         folder: where they are written; made if missing.
         only: names of checks; default: all.
+        of_images: holds what was found for the subject before; None: nothing.
 
     Raises:
         SeedsweepError: the images, net or weights can't be had, or the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    of_images = of_images or OfImages()
     started = time.perf_counter()
     findings: list[Finding] = []
     seconds: dict[str, float] = {}
@@ -48,7 +92,7 @@ def diagnose(subject: Subject, folder: Path, only: list[str] | None = None) -> D
         if at_fault and module.CHECK.on_validation:
             findings.append(_not_judged(module.CHECK, at_fault))
             continue
-        for finding in findings_of(module, subject, folder):
+        for finding in of_images.findings_of(module, subject, folder):
             # with a remedy that changes the subject's settings, or with none
             remedy = [] if at_fault else proved(finding.remedy, subject.config, subject.said)
             findings.append(replace(finding, remedy=remedy))

@@ -46,13 +46,14 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         check_checkpoint(path_of(options.checkpoint))
 
     from seedsweep.cli.config.compose import command_line_here, command_line_of
+    from seedsweep.data.checked import FileChecks
     from seedsweep.diagnosis import opening
     from seedsweep.diagnosis.checks.label_errors import FILE
     from seedsweep.diagnosis.finding import Diagnosis
     from seedsweep.diagnosis.headline import show
     from seedsweep.diagnosis.in_doubt import in_doubt
     from seedsweep.diagnosis.keras_model import of_keras
-    from seedsweep.diagnosis.run_checks import diagnose
+    from seedsweep.diagnosis.run_checks import OfImages, diagnose
     from seedsweep.diagnosis.subject import Subject
     from seedsweep.models.input_scaling import flush_denormals
     from seedsweep.models.keras_file import is_keras  # torch takes seconds
@@ -63,8 +64,10 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     line = command_line_here()
     here = opening.local_settings(config, line.overrides if line else [])
 
+    checks, of_images = FileChecks(), OfImages()  # arms of a grid share images, and what is found in them
+
     def examined(subject: Subject, where: Path) -> Diagnosis:
-        found = diagnose(subject, where)
+        found = diagnose(subject, where, of_images=of_images)
         page = write_review(
             subject.prepared, in_doubt(subject), where, earlier=subject.corrections, lists=FILE
         )
@@ -73,7 +76,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         return found
 
     def of_run(where: Path) -> Diagnosis:
-        subject = opening.of_run(where, options.images, here, command_line_of(where))
+        subject = opening.of_run(where, options.images, here, command_line_of(where), checks)
         return examined(subject, where / "diagnosis")
 
     if options.run is not None:

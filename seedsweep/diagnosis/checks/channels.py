@@ -25,6 +25,7 @@ CHECK = Check(
     "The same photographs with red and blue as they are and swapped: how far each norm layer's input is from what the "
     "weights were trained with, and a linear probe, cross-validated by photograph, on the features of both.",
     on_validation=True,
+    of_images=True,
 )
 IMAGES = 128  # for the layers
 EARLY = 0.25  # share of the layers, from the first: later ones no longer know colours

@@ -24,6 +24,7 @@ CHECK = Check(
     "A linear probe, cross-validated by photograph, on features of up to 600 images at data.image_size, at sizes up "
     "to three times as large, and in the shape that the photographs have.",
     on_validation=True,
+    of_images=True,
 )
 SHAPES = "Shape of the images"
 FACTORS = (1.5, 2.0, 3.0)

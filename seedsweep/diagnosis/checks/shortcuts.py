@@ -29,6 +29,7 @@ CHECK = Check(
     16,
     "What a forest predicts, cross-validated, from size, kind of file, colour, outer pixel rows, corners or "
     "sharpness alone; beside a linear probe on the net's features. Also windows of a twelfth of each side, one by one.",
+    of_images=True,
 )
 TOLD = 0.985  # area under the ROC curve from which on a cue tells a class from all others
 SURE = 0.97  # recall of the class less false alarms, at the best threshold: below it the cue is one sign among others
