@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,8 @@ class Predictor:
         self.engine: Engine = build_engine(net, (3, *trained.image_size), options, device)
         self._head = trained.net.head.to(self._device)
         self._from = trained.promise.threshold if trained.promise else None
-        self._familiar = trained.validated.familiar if trained.validated else None
+        known = trained.validated.familiar if trained.validated else None
+        self._familiar = known and replace(known, points=known.points.float().to(device))  # once, not a batch
 
     def __call__(self, pixels: Tensor) -> Answers:
         """Returns the answers."""
