@@ -17,7 +17,7 @@ def in_words(chosen: Chosen) -> str:
     here, unseen = chosen.here, chosen.unseen
     return (
         f"The winner classifies {percent(here.value)} % of the validation images correctly ({span(here)}, 95 % over "
-        f"{here.over}). They chose it among {chosen.among} trials: without that choice's luck it would be "
+        f"{here.over}). They chose it among {chosen.among} finished trials: without that choice's luck it would be "
         f"{percent(unseen.value)} % ({span(unseen)}). The luck in the choice of its epoch is still in both."
     )
 
