@@ -50,9 +50,7 @@ class Hopeless:
     def reason(self, rows: Rows) -> str | None:
         """Returns why the trial can't become good; None: it may."""
         rows = rows[math.ceil(self.warmup) :]
-        return self._flat(rows[-EPOCHS:]) or self._one_class(
-            rows[-max(EPOCHS, math.ceil(self.max_epochs / 3)) :]
-        )
+        return self._flat(rows[-EPOCHS:]) or self._one_class(rows)
 
     def _flat(self, rows: Rows) -> str | None:
         losses = [row["train/loss"] for row in rows if "train/loss" in row]
@@ -68,8 +66,10 @@ class Hopeless:
         )
 
     def _one_class(self, rows: Rows) -> str | None:
+        many = max(EPOCHS, math.ceil(self.max_epochs / 3))
+        rows = rows[-many:]
         losses = [row.get("val/loss", math.nan) for row in rows]
-        if len(rows) < max(EPOCHS, math.ceil(self.max_epochs / 3)) or not losses[-1] >= losses[0]:
+        if len(rows) < many or not losses[-1] >= losses[0]:
             return None
         for row in rows:
             recalls = [value for key, value in row.items() if key.startswith(RECALL)]

@@ -96,9 +96,10 @@ def _fits(study: optuna.Study, plan: Plan) -> bool:
             return plan.time.left() > 0  # the forecast may be wrong, and without a trial there is no result
         return one <= plan.time.left(finals_of(study, plan))
     waiting = trials_of(study, (TrialState.WAITING,))
-    place = [int(trial.user_attrs[NUMBER]) % MOST_SEEDS for trial in waiting]
-    rest = place.count(min(place, default=0))
-    return (one if min(place, default=0) == 0 else rest * one) <= plan.time.left()
+    seeds = [int(trial.user_attrs[NUMBER]) % MOST_SEEDS for trial in waiting]
+    next_seed = min(seeds, default=0)
+    runs = seeds.count(next_seed) if next_seed else 1  # one run of some settings is a result
+    return runs * one <= plan.time.left()
 
 
 def join_study(plan: Plan) -> None:

@@ -47,8 +47,8 @@ def _too_high(material: Material) -> str:
     run = material.best
     if material.kind != SWEEP and run is not None and run.unseen is not None:
         return run.unseen.short
-    for each in unseen_of(material.rows, material.runs):
-        return each.short
+    if measured := unseen_of(material.rows, material.runs):
+        return measured[0].short
     loud = [line for line in material.audit.get("lines", []) if line["loud"]]
     how = {"leaks": "too high", "photographs": "too high"}
     return next(
