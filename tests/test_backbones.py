@@ -44,6 +44,7 @@ def normalise(images: Tensor, spec: InputSpec) -> Tensor:
         ("inception_v3", 2048, MINUS_ONE_TO_ONE, 94),
         ("vgg16", 512, IMAGENET, 0),
         ("efficientnet_lite0", 1280, MINUS_ONE_TO_ONE, 49),
+        ("efficientnet_lite1", 1280, MINUS_ONE_TO_ONE, 64),
     ],
 )
 def test_own_nets(name: str, channels: int, spec: InputSpec, layers: int) -> None:

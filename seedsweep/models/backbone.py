@@ -74,6 +74,7 @@ class Source:
 
     package: str = ""  # installed package that carries them; its tensors fit in order, not by name
     package_file: str = ""  # glob of the file inside the package
+    extra: str = ""  # of seedsweep, that installs the package
     url: str = ""  # torch hub file: its cache first, then a download
     timm: str = ""  # timm model name: the Hugging Face cache first, then a download
     classifiers: tuple[str, ...] = ()  # key prefixes of its classifier in files, beside the usual ones

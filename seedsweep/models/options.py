@@ -27,7 +27,7 @@ class PreprocessConfig:
 class BackboneConfig:
     """The feature extractor and its weights."""
 
-    name: str = MISSING  # inception_v3 | vgg16 | efficientnet_lite0 | auto | any timm model
+    name: str = MISSING  # inception_v3 | vgg16 | efficientnet_lite0, 1, 2 | auto | any timm model
     library: str = "own"  # own: a file in seedsweep/models/nets; timm: timm.create_model(name)
     weights: str = "auto"  # auto | none | a file (.safetensors, .pt, .pth; .h5, .keras of Keras)
     freeze: bool = True  # true: only the head is trained (and BatchNorm, if its policy says so)

