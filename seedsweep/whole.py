@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from seedsweep.errors import DamagedError
+from seedsweep.names import cell, open_csv
 
 
 @contextmanager
@@ -36,6 +38,28 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         if isinstance(error, OSError) and error.filename in (None, str(part)):  # a full disk names none
             error.filename = str(path)
         raise
+
+
+def write_csv(
+    path: Path,
+    columns: Sequence[str],
+    rows: Iterable[Iterable[Any]],
+    *,
+    digits: int = 17,
+    may_be_empty: bool = True,
+) -> None:
+    """Writes a table that people open (see :func:`seedsweep.names.cell`); nothing for None, ``digits`` behind a point.
+
+    Unless it ``may_be_empty``, no file is left where there are no rows.
+    """
+    lines = [
+        [round(value, digits) if isinstance(value, float) else cell(value) for value in row] for row in rows
+    ]
+    if not (lines or may_be_empty):
+        path.unlink(missing_ok=True)
+        return
+    with replacing(path) as part, open_csv(part, "w") as file:
+        csv.writer(file).writerows([[cell(name) for name in columns], *lines])
 
 
 def strict(content: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import logging
 import os
@@ -20,8 +19,8 @@ from seedsweep.data.pin import Pin
 from seedsweep.data.walk import LeftOut
 from seedsweep.digest import digest_of
 from seedsweep.errors import RefusedError, SeedsweepError
-from seedsweep.names import cell, of_cell, one_form, open_csv, path_of, printable, some
-from seedsweep.whole import replacing
+from seedsweep.names import of_cell, one_form, path_of, printable, some
+from seedsweep.whole import write_csv
 
 if TYPE_CHECKING:
     from seedsweep.data.pixels import Pixels  # PyTorch takes seconds
@@ -179,18 +178,12 @@ def _correction(line: Line, where: str, source: str) -> Correction:
 
 def write_corrections(corrected: Corrected | None, path: Path) -> None:
     """Writes the corrections as they were applied: a run goes on with them; no file if there are none."""
-    if corrected is None:
-        path.unlink(missing_ok=True)
-        return
-    with replacing(path) as part, open_csv(part, "w") as file:
-        writer = csv.writer(file)
-        names = {"label": "class"}
-        rows = [
-            {key: value for key, value in asdict(each).items() if key != "line"}
-            for each in corrected.corrections
-        ]
-        writer.writerow([names.get(key, key) for key in rows[0]])
-        writer.writerows(map(cell, row.values()) for row in rows)
+    columns = ("path", "class", "action", "digest", "was", "split", "group", "source")
+    rows = [
+        [value for key, value in asdict(each).items() if key != "line"]
+        for each in (corrected.corrections if corrected else ())
+    ]
+    write_csv(path, columns, rows, may_be_empty=False)
 
 
 def undone(rows: Sequence[Row], corrections: Sequence[Correction], root: Path) -> list[Row]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 from collections.abc import Sequence
@@ -12,8 +11,8 @@ from seedsweep.data.given_csv import Kind, read_csv
 from seedsweep.data.options import DataConfig
 from seedsweep.data.split import groups_of
 from seedsweep.errors import SeedsweepError
-from seedsweep.names import cell, of_cell, open_csv, path_of, printable, some
-from seedsweep.whole import replacing
+from seedsweep.names import of_cell, path_of, printable, some
+from seedsweep.whole import write_csv
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +77,4 @@ def read_groups(setting: str, root: Path, paths: Sequence[Path]) -> list[str]:
 
 def write_groups(names: Sequence[str], groups: Sequence[str], path: Path) -> None:
     """Writes the groups of images by name, for :func:`read_groups`."""
-    with replacing(path) as part, open_csv(part, "w") as file:
-        writer = csv.writer(file)
-        writer.writerow(KIND.needed)
-        writer.writerows(map(cell, row) for row in zip(names, groups, strict=True))
+    write_csv(path, KIND.needed, zip(names, groups, strict=True))

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from seedsweep.data.image_formats import content_kind, suffixes, why_not_read
 from seedsweep.errors import DamagedError
-from seedsweep.names import cell, of_cell, open_csv, printable
-from seedsweep.whole import replacing
+from seedsweep.names import of_cell, open_csv, printable
+from seedsweep.whole import write_csv
 
 log = logging.getLogger(__name__)
 
@@ -79,17 +79,9 @@ def log_left_out(left_out: Sequence[LeftOut]) -> None:
 
 def write_left_out(left_out: Sequence[LeftOut], root: Path, path: Path) -> None:
     """Writes a row for each file, with paths relative to ``root``; no file if there are no such files."""
-    if not left_out:
-        path.unlink(missing_ok=True)
-        return
     below = root.as_posix().rstrip("/") + "/"
-    with replacing(path) as part, open_csv(part, "w") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(
-            map(cell, (each.path.as_posix().removeprefix(below), each.label, each.what, each.why))
-            for each in left_out
-        )
+    rows = ((each.path.as_posix().removeprefix(below), each.label, each.what, each.why) for each in left_out)
+    write_csv(path, COLUMNS, rows, may_be_empty=False)
 
 
 def read_left_out(path: Path, root: Path) -> list[LeftOut]:

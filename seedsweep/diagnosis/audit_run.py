@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 
 from seedsweep import disk, signals
@@ -12,10 +10,9 @@ from seedsweep.data.options import DataConfig
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.diagnosis.audited import Audited
 from seedsweep.diagnosis.auditor import Audit, Auditor, Row
-from seedsweep.names import cell, open_csv
 from seedsweep.runs.jobs import AUDIT
 from seedsweep.training.options import ArmSettings
-from seedsweep.whole import replacing, write_json
+from seedsweep.whole import write_csv, write_json
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +35,8 @@ def audit_images(facts: Audited, data: DataConfig, folder: Path) -> Audit:
     auditor = Auditor(facts, data)
     found = auditor.run()
     folder.mkdir(parents=True, exist_ok=True)
-    for name, rows in _tables(auditor).items():
-        _write(folder / name, rows)
+    for name, (columns, *rows) in _tables(auditor).items():
+        write_csv(folder / name, [str(column) for column in columns], rows)
     _draw(auditor, folder)
     write_json(folder / AUDIT, found.as_dict())  # last: who finds it finds all
     return found
@@ -111,8 +108,3 @@ def _draw(auditor: Auditor, folder: Path) -> None:
     for name, rows in sheets.items():
         if rows:
             facts.draw_where(rows[: 2 * SHOWN], folder / name)
-
-
-def _write(path: Path, rows: Iterable[Row]) -> None:
-    with replacing(path) as part, open_csv(part, "w") as file:
-        csv.writer(file).writerows([cell(value) for value in row] for row in rows)

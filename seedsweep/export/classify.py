@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import time
 from collections import Counter
@@ -24,7 +23,8 @@ from seedsweep.export.load import Trained
 from seedsweep.features.engines import Engine, build_engine
 from seedsweep.features.options import FeaturesConfig
 from seedsweep.models.classifier import FeatureNet
-from seedsweep.names import cell, printable
+from seedsweep.names import printable
+from seedsweep.whole import write_csv
 
 log = logging.getLogger(__name__)
 
@@ -196,10 +196,4 @@ def below(path: Path, root: Path) -> str:
 
 def write_unreadable(path: Path, unreadable: Sequence[tuple[str, str]]) -> None:
     """Writes path and reason of each file that can't be read; without any, an earlier list is removed."""
-    if not unreadable:
-        path.unlink(missing_ok=True)
-        return
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("path", "reason"))
-        writer.writerows(map(cell, row) for row in unreadable)
+    write_csv(path, ("path", "reason"), unreadable, may_be_empty=False)

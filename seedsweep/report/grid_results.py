@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import statistics
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from seedsweep.drawing import GREY, INK, TRAP, VAL, beside, figure, plain, save, sideways
-from seedsweep.names import cell, open_csv
 from seedsweep.runs.grid import GAP, SEVERAL, ArmRow, by_data, data_title, has_several
 from seedsweep.runs.run_result import RunResult
 from seedsweep.stats.power import MANY_SEEDS, MOST_TIMES
 from seedsweep.stats.ranking import Standing
-from seedsweep.whole import replacing
+from seedsweep.whole import write_csv
 
 SAME = "≈"
 SAME_MEANS = "same within noise as the best"
@@ -117,18 +115,14 @@ def write_results_csv(results: list[RunResult], path: Path, rows: list[ArmRow] |
         rows: the arms, with their standing.
     """
     arms = {(row.held_out, row.label): row for row in rows or ()}
-    with replacing(path) as part, open_csv(part, "w") as file:
-        writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore")
-        writer.writeheader()
-        for result in results:
-            row = _of_run(result)
-            arm = arms.get((result.held_out, result.label))
-            if result.is_finished and arm is not None:
-                row |= _of_arm(arm)
-            rounded = {
-                key: round(value, 5) if isinstance(value, float) else value for key, value in row.items()
-            }
-            writer.writerow({key: cell(value) for key, value in rounded.items()})
+    lines = []
+    for result in results:
+        row = _of_run(result)
+        arm = arms.get((result.held_out, result.label))
+        if result.is_finished and arm is not None:
+            row |= _of_arm(arm)
+        lines.append([row.get(key) for key in CSV_COLUMNS])
+    write_csv(path, CSV_COLUMNS, lines, digits=5)
 
 
 def _of_run(result: RunResult) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -15,11 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from seedsweep.drawing import GREY, INK, TRAP, VAL, beside, figure, plain, save, sideways
-from seedsweep.names import open_csv
 from seedsweep.report.ladder_steps import PUT_BACK, RUNG, Arm, Ladder, Level, Step, TwoByTwo
 from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.settings import names_of, saved_settings
-from seedsweep.whole import replacing, write_json
+from seedsweep.whole import write_csv, write_json
 
 log = logging.getLogger(__name__)
 
@@ -126,13 +124,11 @@ def as_dict(ladder: Ladder) -> dict[str, Any]:
 
 def _write_csv(content: dict[str, Any], path: Path) -> None:
     names = [name for name in content["rungs"][0] if name != "seeds"]
-    with replacing(path) as part, open_csv(part, "w") as file:
-        writer = csv.DictWriter(file, ["kind", *names], extrasaction="ignore")
-        writer.writeheader()
-        for kind, key in ((RUNG, "rungs"), (PUT_BACK, "put_back")):
-            for entry in content[key]:
-                rounded = {k: round(v, 5) if isinstance(v, float) else v for k, v in entry.items()}
-                writer.writerow({"kind": kind, **rounded})
+    entries = [
+        (kind, each) for kind, key in ((RUNG, "rungs"), (PUT_BACK, "put_back")) for each in content[key]
+    ]
+    rows = ([kind, *(each[name] for name in names)] for kind, each in entries)
+    write_csv(path, ["kind", *names], rows, digits=5)
 
 
 def _print(ladder: Ladder, console: Console) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,11 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from seedsweep.errors import DamagedError
-from seedsweep.names import cell, open_csv
 from seedsweep.overrides import shortened
 from seedsweep.runs.held_out import DIFFERENT, SHOWN, HeldOut, by_digest, title_of
 from seedsweep.runs.record import METRICS
-from seedsweep.whole import read_json, replacing
+from seedsweep.whole import read_json, write_csv
 
 log = logging.getLogger(__name__)
 
@@ -70,16 +68,8 @@ def _are_alike(results: Sequence[Result]) -> bool:
 
 
 def write_studies_csv(results: Sequence[Result], path: Path) -> None:
-    """Writes a row a study.
-
-    Args:
-        results: see :func:`read_results`.
-        path: of the file.
-    """
-    with replacing(path) as part, open_csv(part, "w") as file:
-        writer = csv.DictWriter(file, CSV_COLUMNS)
-        writer.writeheader()
-        writer.writerows({key: cell(value) for key, value in _row(result).items()} for result in results)
+    """Writes a row a study, of those that :func:`read_results` returned."""
+    write_csv(path, CSV_COLUMNS, ([row[name] for name in CSV_COLUMNS] for row in map(_row, results)))
 
 
 def print_studies(results: Sequence[Result], console: Console) -> None:

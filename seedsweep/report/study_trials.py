@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from seedsweep.errors import SeedsweepError
-from seedsweep.names import cell, open_csv
 from seedsweep.report.blocks import seconds
-from seedsweep.whole import replacing
+from seedsweep.whole import write_csv
 
 COLUMNS = ("trial", "slot", "state", "value", "epochs", "seconds", "reason")
 STATES = {
@@ -142,10 +140,7 @@ def study_rows(study: optuna.Study) -> list[dict[str, Any]]:
 def write_trials_csv(study: optuna.Study, path: Path) -> None:
     """Writes :func:`study_rows`."""
     rows = study_rows(study)
-    with replacing(path) as part, open_csv(part, "w") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else list(COLUMNS))
-        writer.writeheader()
-        writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)
+    write_csv(path, list(rows[0]) if rows else COLUMNS, (row.values() for row in rows))
 
 
 def print_study(study: optuna.Study, console: Console, metric: str) -> None:

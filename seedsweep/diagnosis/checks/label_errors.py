@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ from seedsweep.diagnosis.label_noise import Noise, tells_classes
 from seedsweep.diagnosis.out_of_fold import OutOfFold, outside_fold
 from seedsweep.diagnosis.probes import floor_of
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.names import cell, open_csv
-from seedsweep.whole import replacing
+from seedsweep.whole import write_csv
 
 CHECK = Check(
     "label_errors",
@@ -141,17 +139,12 @@ def find_doubts(looks: NDArray[np.float64], labels: NDArray[np.int64]) -> list[D
 
 def write_doubts(doubts: list[Doubt], facts: Audited, seen: OutOfFold, path: Path) -> None:
     """Writes all doubtful images, the most doubtful first; no file where there are none."""
-    if not doubts:
-        path.unlink(missing_ok=True)
-        return
-    classes = facts.table.classes
-    with replacing(path) as part, open_csv(part, "w") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for each in doubts:
-            row = int(seen.rows[each.row])
-            texts = map(cell, (facts.name(row), facts.class_of(row), classes[each.suggested]))
-            writer.writerow([*texts, f"{each.margin:.4f}", str(facts.table.splits[row])])
+    table, rows = facts.table, []
+    for each in doubts:
+        row = int(seen.rows[each.row])
+        likely, score = table.classes[each.suggested], f"{each.margin:.4f}"
+        rows.append((facts.name(row), facts.class_of(row), likely, score, str(table.splits[row])))
+    write_csv(path, COLUMNS, rows, may_be_empty=False)
 
 
 def cost_of(seen: OutOfFold) -> Cost:
