@@ -237,7 +237,8 @@ def test_each_finding_stands_once_below_two_sentences_and_one_command(tmp_path: 
     metrics["unseen"] = None
     (run / "metrics.json").write_text(json.dumps(metrics))
     (run / "diagnosis").mkdir()
-    content = {"findings": [fault.as_dict() for fault in faults], "headline": headline}
+    found = [fault.as_dict() for fault in faults]
+    content = {"findings": found, "headline": headline, "standing": "The net classifies 90 %."}
     (run / "diagnosis/diagnosis.json").write_text(json.dumps(content))
     (run / "audit/audit.json").write_text(json.dumps({"images": 60, "lines": lines[1:]}))
     read = Reader(write_report(run, command_line_of))
@@ -249,12 +250,16 @@ def test_each_finding_stands_once_below_two_sentences_and_one_command(tmp_path: 
 
     write_diagnosis_page(run / "diagnosis", "settings", "diagnosis of settings")
     _two_and_one(run / "diagnosis")
+    assert "The net classifies 90 %." in _verdict(run / "diagnosis")
     assert Reader(run / "diagnosis/report.html").text.count(faults[0].sentence) == 1
 
 
+def _verdict(folder: Path) -> str:
+    return (folder / "report.md").read_text().partition("## Verdict")[2].partition("\n## ")[0]
+
+
 def _two_and_one(folder: Path) -> None:
-    verdict = (folder / "report.md").read_text().partition("## Verdict")[2].partition("\n## ")[0]
-    told, _, code = verdict.partition("What to run next:")
+    told, _, code = _verdict(folder).partition("What to run next:")
     assert 1 <= len([line for line in told.splitlines() if line]) <= 2
     assert sum(len(re.findall(r"[.!?]( |$)", line.strip())) for line in told.splitlines()) <= 2
     assert len([line for line in code.splitlines() if line.startswith("python -m seedsweep")]) == bool(code)

@@ -138,7 +138,7 @@ def test_what_would_decide_is_said_of_an_arm_that_can_not_be_told_from_the_best(
     points = 100 * rows[1].standing.spread.difference
     needed = rows[1].standing.needed.units
     assert needed > N
-    way = f"about {needed:,} validation images in place of {N}, would show it"
+    way = f"about {float(f'{needed:.2g}'):,.0f} validation images in place of {N}, would show it"
     said = f"behind: if it really is {points:.0f} points behind, {way}"
     assert said in " ".join(explained(rows))
 

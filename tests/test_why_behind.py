@@ -13,8 +13,8 @@ from report_folders import switches, write_run
 from seedsweep.cli.close_grid import finish_grid
 from seedsweep.cli.config.schema import Config
 from seedsweep.cli.main import main
+from seedsweep.report import contents
 from seedsweep.report.why_behind import why_behind
-from seedsweep.report.write_report import write_report
 from seedsweep.runs.grid import arms, collect
 
 
@@ -126,7 +126,7 @@ def test_each_kind_of_record_has_its_sentence_and_no_other(
 
 
 def test_a_grid_ends_with_a_sentence_for_each_arm_behind(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two seeds of each; one that is as good gets none, one whose runs diverged gets the rate."""
     for label, right in (("good", 0.9), ("as_good", 0.88), ("bad", 0.4), ("burst", 0.4)):
@@ -141,8 +141,10 @@ def test_a_grid_ends_with_a_sentence_for_each_arm_behind(
             diverged_at=2,
             diverged="the training loss became NaN",
         )
-    finish_grid(tmp_path, interrupted=False)
-    write_report(tmp_path)
+    told = []
+    monkeypatch.setattr(contents, "why_behind", lambda *given: told.append(1) or why_behind(*given))
+    finish_grid(tmp_path, interrupted=False, report=True)
+    assert told == [1], "the page is told what the terminal is"
     printed = " ".join(capsys.readouterr().out.split())
     report = " ".join((tmp_path / "report.md").read_text().replace("\\", "").replace("`", "").split())
     for said in (

@@ -10,26 +10,27 @@ from pathlib import Path
 from rich.console import Console
 
 from seedsweep.errors import DamagedError
+from seedsweep.report.contents import of_grid
 from seedsweep.report.grid_results import draw_comparison, print_table, write_results_csv
 from seedsweep.report.ladder_files import close_ladder
 from seedsweep.report.studies_table import print_studies, read_results, write_studies_csv
 from seedsweep.report.unseen_of_arms import unseen_of
-from seedsweep.report.why_behind import why_behind
 from seedsweep.runs import jobs as record
 from seedsweep.runs.command import command, shown
-from seedsweep.runs.grid import arms, collect, job_number
+from seedsweep.runs.grid import collect, job_number
 from seedsweep.runs.recorded import count, varied
 from seedsweep.runs.time_given import TimeGiven
 from seedsweep.whole import read_json
 
 
-def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) -> int:
+def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None, report: bool = False) -> int:
     """Writes and prints what a grid of runs found: results.csv, comparison.png, the table.
 
     Args:
         folder: of the grid.
         interrupted: by the user; the table is of the jobs so far.
         stopped: why the launcher ended before its jobs did.
+        report: whether report.html is written, too.
 
     Returns:
         The number of jobs without a result: failed, diverged, ended without a word (a killed process), still running,
@@ -42,31 +43,36 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None) 
     jobs = count_jobs(folder, record.has_result, interrupted=interrupted or spent)
     failed = {job.name for job in jobs.failures}
     finished = sum(result.is_finished and result.folder.name not in failed for result in results)
-    rows = arms(results)
+    found = of_grid(folder.absolute(), results) if results else None
     diverged = sum(result.is_diverged for result in results)
     also = f", {diverged} diverged" if diverged else ""
     console.print(f"\n{jobs.headline(finished, 'run', 'runs')}{also}\n")
-    if rows:
-        write_results_csv(results, folder / "results.csv", rows)
-        draw_comparison(rows, folder / "comparison.png")
-        print_table(rows, console)
-        for unseen in unseen_of(rows, results):
+    if found:
+        write_results_csv(results, folder / "results.csv", found.rows)
+        draw_comparison(found.rows, folder / "comparison.png")
+        print_table(found.rows, console)
+        for unseen in unseen_of(found.rows, results):
             console.print(f"\n{unseen.sentence.replace('`', '')}", soft_wrap=True, markup=False)
     for sentence in time.sentences if time else ():
         console.print(sentence, soft_wrap=True, markup=False)
     ladder = close_ladder(folder, results, console)
-    told = [] if ladder else why_behind(rows, results)  # a ladder's steps say it
+    told = found.behind if found else []
     for each in told:
         console.print(f"\n{each.text.replace('`', '')}", soft_wrap=True, markup=False)
     # a failure may stand beside a result: the folder of another run was in the way
     in_table = {result.folder.name for result in results if not result.is_finished}
     jobs.print_failures(console, in_table, stopped)
-    jobs.print_results(console, ("results.csv", "comparison.png", *ladder) if rows else (), stopped)
+    jobs.print_results(console, ("results.csv", "comparison.png", *ladder) if found else (), stopped)
     if any(each.can_be_examined for each in told):
         line = command("task=diagnose", ("diagnose.run", shown(folder)))
         console.print(f"why        {line}", soft_wrap=True, markup=False)
     dashboard = command("task=dashboard", ("dashboard.dir", shown(folder)))
     console.print(f"dashboard  {dashboard}", soft_wrap=True, markup=False)
+    if report:
+        from seedsweep.report.write_report import write_at_end
+
+        if page := write_at_end(folder, known=found):
+            console.print(f"report     {shown(page)}", soft_wrap=True, markup=False)
     return jobs.missing + diverged
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,12 +144,7 @@ def grid(composed: DictConfig, compose: Composer) -> int:
     of_runs = str(composed.task) == "train" and not has_tasks(folder)
     if timed is not None:
         timed.summary(begun.took).write(folder)
-    missing = _closed(folder, of_runs, interrupted, stopped)
-    if of_runs and composed.report.write:
-        from seedsweep.report.write_report import write_at_end
-
-        if path := write_at_end(folder):
-            print(f"report     {shown(path)}", flush=True)
+    missing = _closed(folder, interrupted, stopped, of_runs=of_runs, report=bool(composed.report.write))
     if timed is not None:
         time = timed.summary(begun.took)
         time.write(folder)
@@ -181,13 +175,16 @@ def _in_words(error: Exception, composed: DictConfig, places: disk.Places) -> Se
     return SeedsweepError(text) if text else None
 
 
-def _closed(folder: Path, of_runs: bool, interrupted: bool, stopped: str | None) -> int:
-    """Writes and prints a grid's table; returns how many jobs have no result."""
+def _closed(folder: Path, interrupted: bool, stopped: str | None, *, of_runs: bool, report: bool) -> int:
+    """Writes and prints a grid's table, and of runs the report; returns how many jobs have no result."""
     try:
         from seedsweep.cli.close_grid import finish_grid, finish_tasks
 
-        finish: Callable[..., int] = finish_grid if of_runs else finish_tasks
-        missing = finish(folder, interrupted=interrupted, stopped=stopped)
+        if of_runs:
+            wanted = report and not interrupted
+            missing = finish_grid(folder, interrupted=interrupted, stopped=stopped, report=wanted)
+        else:
+            missing = finish_tasks(folder, interrupted=interrupted, stopped=stopped)
     except Exception as error:
         if interrupted and isinstance(
             error, ImportError

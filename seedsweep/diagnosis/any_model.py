@@ -126,23 +126,24 @@ def diagnose(
     }
     if probe is not None:
         numbers["probe"] = probe.acc
-    return Diagnosis(_headline(ranked, val, together, numbers), ranked, numbers, kind="model")
+    said, standing = _said(ranked), _standing(val, together, numbers["majority"])
+    return Diagnosis(f"{said} {standing}", ranked, numbers, kind="model", standing=standing)
 
 
-def _headline(
-    ranked: list[Finding], val: Seen, groups: NDArray[Any] | None, numbers: dict[str, float]
-) -> str:
+def _standing(val: Seen, groups: NDArray[Any] | None, majority: float) -> str:
     found = accuracy(val.correct, groups)
-    standing = (
+    return (
         f"The model classifies {found.value:.0%} ({found.low:.0%} to {found.high:.0%}) of {len(val.labels)} validation "
-        f"images correctly; always predicting the largest class gets {numbers['majority']:.0%}."
+        f"images correctly; always predicting the largest class gets {majority:.0%}."
     )
+
+
+def _said(ranked: list[Finding]) -> str:
     first = ranked[0]
     if first.verdict is Verdict.FAULT:
-        return f"{first.title}: {first.sentence} {standing}"
+        return f"{first.title}: {first.sentence}"
     suspects = ", ".join(each.title for each in ranked if each.verdict is Verdict.SUSPECT)
-    worth = f" Worth a look: {suspects}." if suspects else ""
-    return f"No check found a fault.{worth} {standing}"
+    return f"No check found a fault.{f' Worth a look: {suspects}.' if suspects else ''}"
 
 
 def _batchnorm(

@@ -23,7 +23,7 @@ from seedsweep.diagnosis.finding import (
     pays,
     validation_fault,
 )
-from seedsweep.diagnosis.headline import headline_of, not_reproduced, unsure
+from seedsweep.diagnosis.headline import headline_of, not_reproduced, standing_of, unsure
 from seedsweep.diagnosis.probes import standard_error
 from seedsweep.diagnosis.remedy import apply, carries, completed, proved, rehearsable
 from seedsweep.diagnosis.subject import Subject
@@ -50,14 +50,15 @@ def judge(subject: Subject, findings: list[Finding], folder: Path) -> Diagnosis:
     if at_fault := validation_fault(findings):
         ranked = _ranked([_withheld(f, at_fault) if f.symptom else replace(f, cost=None) for f in findings])
         numbers = _numbers(subject)
-        return Diagnosis(headline_of(subject, ranked, numbers), ranked, numbers, kind=subject.kind)
+        headline, standing = headline_of(subject, ranked, numbers), standing_of(subject, numbers)
+        return Diagnosis(headline, ranked, numbers, kind=subject.kind, standing=standing)
     findings = [_of_these_weights(subject, finding) for finding in findings]
     causes = [finding for finding in findings if not finding.symptom]
     made = _measured(subject, causes, folder)
-    standing = next((f for f in made.findings if f.verdict is Verdict.FAULT and not is_harmless(f)), None)
-    if standing is None:
+    cause = next((f for f in made.findings if f.verdict is Verdict.FAULT and not is_harmless(f)), None)
+    if cause is None:
         return made if len(causes) == len(findings) else _measured(subject, findings, folder)
-    symptoms = [_withheld(finding, standing) for finding in findings if finding.symptom]
+    symptoms = [_withheld(finding, cause) for finding in findings if finding.symptom]
     return replace(made, findings=_ranked([*made.findings, *symptoms]))
 
 
@@ -131,7 +132,8 @@ def _measured(subject: Subject, findings: list[Finding], folder: Path) -> Diagno
     if advice is None and own is not None and own.cost is not None:  # tried by its check alone
         advice = Advice(own.remedy, own.cost)
     headline = " ".join(filter(None, [headline_of(subject, ranked, numbers, advice), reason]))
-    return Diagnosis(headline, ranked, numbers, advice, trials.listed(), subject.kind, picture)
+    standing = standing_of(subject, numbers)
+    return Diagnosis(headline, ranked, numbers, advice, trials.listed(), subject.kind, picture, standing)
 
 
 def _is_measurable(subject: Subject, finding: Finding) -> bool:

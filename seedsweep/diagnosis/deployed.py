@@ -101,7 +101,10 @@ def diagnose_deployed(
         "majority": float(largest.mean()),
         "chance": 1 / len(seen.names),
     }
-    diagnosis = Diagnosis(_headline(ranked, seen, said, base, numbers), ranked, numbers, kind="model")
+    faults = " ".join(f"{each.title}: {each.sentence}" for each in ranked if each.verdict is Verdict.FAULT)
+    standing = _standing(seen, said, base, numbers, mended=bool(faults))
+    headline = f"{faults or 'No fault was found in how the model is fed.'} {standing}"
+    diagnosis = Diagnosis(headline, ranked, numbers, kind="model", standing=standing)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "diagnosis.json", diagnosis.as_dict())
     return diagnosis
@@ -258,20 +261,18 @@ def _finding(
     return check.found(Verdict.FAULT, text, evidence, cost=gain)
 
 
-def _headline(
-    ranked: list[Finding], seen: _Seen, said: Feeding, base: NDArray[np.int64], numbers: dict[str, float]
+def _standing(
+    seen: _Seen, said: Feeding, base: NDArray[np.int64], numbers: dict[str, float], *, mended: bool
 ) -> str:
     found = accuracy(base == seen.labels, seen.groups)
-    faults = [each for each in ranked if each.verdict is Verdict.FAULT]
-    first = " ".join(f"{each.title}: {each.sentence}" for each in faults)
-    mended = (
+    after = (
         f"with all of this put right it is {numbers['mended']:.0%} of the {int((~seen.choose).sum())} images that "
         "nothing was chosen by; "
     )
     return (
-        f"{first or 'No fault was found in how the model is fed.'} Fed with images {said.inputs}, {said.frame}, it "
+        f"Fed with images {said.inputs}, {said.frame}, it "
         f"classifies {found.value:.0%} ({found.low:.0%} to {found.high:.0%}) of {len(base)} images correctly; "
-        f"{mended if faults else ''}always predicting the largest class gets {numbers['majority']:.0%}."
+        f"{after if mended else ''}always predicting the largest class gets {numbers['majority']:.0%}."
     )
 
 

@@ -176,7 +176,7 @@ class Diagnosis:
     """What is wrong, the worst first.
 
     Attributes:
-        headline: one or two sentences.
+        headline: one or two sentences, then ``standing``.
         findings: ranked.
         numbers: accuracies 0..1. On validation: val_acc and its standard_error, majority, chance. On unseen images:
             rehearsed, mended, probe, reachable and lost, the last two with _low and _high. Those that were not
@@ -185,6 +185,7 @@ class Diagnosis:
         combinations: accuracy on unseen images with some remedies applied, each a list of checks and a number.
         kind: run | checkpoint | plan.
         picture: of the loss and its shares, in the diagnosis folder; None: none.
+        standing: how good the net is, a sentence.
     """
 
     headline: str
@@ -194,6 +195,7 @@ class Diagnosis:
     combinations: list[dict[str, Any]] = field(default_factory=list)
     kind: str = "run"
     picture: str | None = None
+    standing: str = ""
 
     @property
     def healthy(self) -> bool:

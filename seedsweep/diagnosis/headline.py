@@ -41,7 +41,7 @@ def headline_of(
         numbers: of a :class:`Diagnosis`.
         advice: what was tried and pays.
     """
-    standing = _standing(subject, numbers)
+    standing = standing_of(subject, numbers)
     if at_fault := validation_fault(ranked):
         return (
             f"{at_fault.title}: {at_fault.sentence} While that stands, nothing that is measured on validation can be "
@@ -94,7 +94,8 @@ def _open(cost: Interval) -> str:
     return f"{between}: can't tell; more images would."
 
 
-def _standing(subject: Subject, numbers: dict[str, float]) -> str:
+def standing_of(subject: Subject, numbers: dict[str, float]) -> str:
+    """Says how good the net is, beside the largest class and what is within reach."""
     largest = f"always predicting the largest class gets {numbers['majority']:.0%}."
     if "reachable" not in numbers:
         return (

@@ -15,6 +15,7 @@ import yaml
 from seedsweep.diagnosis.finding import Finding
 from seedsweep.diagnosis.remedy import CommandLine
 from seedsweep.errors import DamagedError, SeedsweepError
+from seedsweep.report.why_behind import WhyBehind, why_behind
 from seedsweep.runs.grid import ArmRow, arms, collect, median_run
 from seedsweep.runs.jobs import AUDIT, audit_of
 from seedsweep.runs.run_result import RunResult, read_run
@@ -38,6 +39,7 @@ class Diagnosed:
         findings: the worst first.
         picture: name of the picture of all faults; None: there is none.
         advice: settings that were tried together, and gain accuracy; empty: none.
+        standing: how good the net is, a sentence; empty: not told.
     """
 
     label: str
@@ -46,6 +48,7 @@ class Diagnosed:
     findings: list[Finding]
     picture: str | None
     advice: Sequence[str] = ()
+    standing: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,11 @@ class Material:
         return _read(self.audit_folder / AUDIT, "the audit") if self.audit_folder else {}
 
     @cached_property
+    def behind(self) -> list[WhyBehind]:
+        """What is told of the arms that are behind the best; nothing of a ladder, whose steps say it."""
+        return [] if self.ladder else why_behind(self.rows, self.jobs)
+
+    @cached_property
     def diagnosed(self) -> list[Diagnosed]:
         """Every diagnosis with findings: of the folder itself, then of its runs."""
         runs = [(run.label, run.folder) for run in self.jobs or self.runs if run.folder != self.folder]
@@ -158,13 +166,14 @@ def read_material(
         line = command_line_of(folder) if command_line_of else None
         return Material(RUN, folder, [run], best=run, gradcam=gradcam, command_line=line)
     if results := collect(folder):
-        return _sweep(folder, results, gradcam)
+        return of_grid(folder, results, gradcam)
     raise SeedsweepError(
         f"report.dir={folder} holds no finished run, sweep or study; give the folder that was printed at its end."
     )
 
 
-def _sweep(folder: Path, results: list[RunResult], gradcam: int | None) -> Material:
+def of_grid(folder: Path, results: list[RunResult], gradcam: int | None = None) -> Material:
+    """Puts the jobs of a grid's folder, at least one, side by side."""
     runs, rows = [result for result in results if result.is_finished], arms(results)
     of_best = [run for run in runs if (run.label, run.held_out) == (rows[0].label, rows[0].held_out)]
     best = median_run(of_best) if of_best else None
@@ -207,9 +216,12 @@ def read_diagnosis(folder: Path, label: str = "") -> Diagnosed | None:
         label: of the arm.
     """
     content = _read(folder / "diagnosis.json", "a diagnosis")
-    findings, headline = _findings(content), str(content.get("headline") or "")
+    findings = _findings(content)
+    if not findings:
+        return None
+    headline, standing = (str(content.get(key) or "") for key in ("headline", "standing"))
     advice = list((content.get("advice") or {}).get("lines") or [])
-    return Diagnosed(label, folder, headline, findings, content.get("picture"), advice) if findings else None
+    return Diagnosed(label, folder, headline, findings, content.get("picture"), advice, standing)
 
 
 def _findings(content: dict[str, Any]) -> list[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from seedsweep.report.blocks import Block, Code, Folded, Section, Text
@@ -11,8 +10,6 @@ from seedsweep.report.next_command import plan_again
 from seedsweep.report.sections.diagnosis import blocks_of, diagnosed_in_words
 from seedsweep.report.write_report import write_pages
 from seedsweep.runs.run_result import RunResult
-
-SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 
 
 def write_diagnosis_page(folder: Path, title: str, kind: str) -> Path:
@@ -31,8 +28,7 @@ def write_diagnosis_page(folder: Path, title: str, kind: str) -> Path:
     """
     found = read_diagnosis(folder)
     assert found is not None
-    standing = SENTENCE.split(found.headline)[-1] if found.headline else ""
-    said = [diagnosed_in_words([found]) or "The diagnosis finds no fault.", standing]
+    said = [diagnosed_in_words([found]) or "The diagnosis finds no fault.", found.standing]
     verdict: list[Block] = [Text(each) for each in said if each]
     if line := plan_again(folder, found):
         verdict += [Text("What to run next:", small=True), Code(line)]

@@ -74,17 +74,22 @@ def _deciding(label: str, standing: Standing) -> str:
     assert standing.spread
     now, wanted = standing.spread, standing.needed
     unit = "groups of images" if standing.interval.over.startswith("groups") else "validation images"
-    ways = [f"{wanted.units:,} {unit} in place of {now.units:,}"] if wanted.units else []
+    ways = [f"{_two_digits(wanted.units)} {unit} in place of {now.units:,}"] if wanted.units else []
     ways += [f"{wanted.seeds} seeds in place of {now.seeds}"] if wanted.seeds else []
     if wanted.together:
         seeds, units = wanted.together
         ways = [
-            f"{seeds} seeds in place of {now.seeds} together with {units:,} {unit} in place of {now.units:,}"
+            f"{seeds} seeds in place of {now.seeds} together with {_two_digits(units)} {unit} in place of {now.units:,}"
         ]
     behind = f"{label}: if it really is {100 * now.difference:.0f} points behind"
     if not ways:
         return f"{behind}, not even {MOST_TIMES} times the {unit} and {MANY_SEEDS} seeds would show it."
     return f"{behind}, about {', or '.join(ways)}, would show it in four of five repeats."
+
+
+def _two_digits(n: int) -> str:
+    """Returns 1297 as 1,300: the number comes from a simulation."""
+    return f"{round(n, 2 - len(str(n))):,}"
 
 
 def _by_what(said: dict[str, str]) -> str:

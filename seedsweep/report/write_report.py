@@ -43,7 +43,11 @@ def write_report(
         SeedsweepError: nothing finished there.
         OSError: the folder can't be written.
     """
-    material = read_material(folder, command_line_of, gradcam)
+    return write_material(read_material(folder, command_line_of, gradcam))
+
+
+def write_material(material: Material) -> Path:
+    """Writes the report of results that were read already."""
     return write_pages(material.folder, material.title, material.kind, build(material))
 
 
@@ -65,15 +69,18 @@ def write_pages(folder: Path, title: str, kind: str, built: list[Section]) -> Pa
     return folder / PAGE
 
 
-def write_at_end(folder: Path, command_line_of: CommandLineOf | None = None) -> Path | None:
+def write_at_end(
+    folder: Path, command_line_of: CommandLineOf | None = None, known: Material | None = None
+) -> Path | None:
     """Writes the report of what just ended; where that fails, one sentence says so, and the results stay good.
 
     Args:
         folder: of the results.
         command_line_of: finds the command line of a run; None: no advice is proved.
+        known: the results, where they were read already.
     """
     try:
-        return write_report(folder, command_line_of)
+        return write_material(known) if known else write_report(folder, command_line_of)
     except Exception as error:
         log.warning("no report was written for %s: %s", folder, _first_line(error))
         log.debug("", exc_info=True)

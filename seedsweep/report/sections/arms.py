@@ -21,7 +21,6 @@ from seedsweep.report.blocks import (
 from seedsweep.report.contents import SWEEP, Material
 from seedsweep.report.grid_results import EARLY, LARGEST, SAME, UNDECIDED, explained, majority_of, mark
 from seedsweep.report.sections.in_words import ranking_in_words
-from seedsweep.report.why_behind import why_behind
 from seedsweep.runs.grid import GAP, ArmRow, by_data, data_title, has_several, test_interval
 from seedsweep.stats.interval import Interval
 
@@ -60,8 +59,7 @@ def section(material: Material) -> Section | None:
         for row in material.rows
         for seed, reason in row.failures
     ]
-    if not material.ladder:  # its steps say it
-        blocks += [Text(each.text) for each in why_behind(material.rows, material.jobs)]
+    blocks += [Text(each.text) for each in material.behind]
     return Section("arms", "Arms", blocks)
 
 
