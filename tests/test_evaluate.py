@@ -1,16 +1,20 @@
 """Images that are unlike those a net was trained on, and answers beside labels."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
+from PIL import Image
 
 from seedsweep.data.labelled import Labelled, find_labelled
 from seedsweep.data.options import DataConfig
+from seedsweep.errors import SeedsweepError
 from seedsweep.export.classify import Answers
-from seedsweep.export.evaluation import Evaluation
+from seedsweep.export.evaluation import Evaluation, known_before
 from seedsweep.models.familiar import NEAREST, Familiar, features_noted
 from seedsweep.runs.csv_files import Predictions
 
@@ -95,3 +99,28 @@ def test_groups_of_a_table_go_before_those_of_the_settings_as_in_training(tmp_pa
     table.write_text("path,label\na1.png,x\na2.png,y\nb1.png,y\n")
     assert find_labelled(config).groups == ["a", "a", "b"]
     assert find_labelled(replace(config, group_regex=None)).groups is None
+
+
+def test_masks_are_asked_about_and_left_out_as_in_training(tmp_path: Path):
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    for name in ("a/1", "a/2", "b/1", "b/2"):
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(noise).save(path)
+    Image.fromarray(np.eye(32, dtype=np.uint8) * 255).save(tmp_path / "b/2_mask.png")
+    config = DataConfig(name="folder", root=str(tmp_path))
+    with pytest.raises(SeedsweepError, match="1 of 5 images look like masks"):
+        find_labelled(config)
+    found = find_labelled(replace(config, annotations="skip"))
+    assert [path.name for path in found.paths] == ["1.png", "2.png", "1.png", "2.png"]
+    assert [each.path.name for each in found.left_out] == ["2_mask.png"]
+    assert len(find_labelled(replace(config, annotations="keep")).paths) == 5
+
+
+def test_images_that_the_net_has_met_are_counted_by_content(tmp_path: Path):
+    digests = [hashlib.sha256(bytes([number])).hexdigest() for number in range(4)]
+    rows = [f"{number}.png,x,{split},,{digests[number]}" for number, split in enumerate(("train", "val"))]
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,class,split,group,digest", *rows]))
+    said = known_before([digests[0], digests[1], digests[3]], tmp_path)
+    assert said.startswith("of 3 images the net has met 1 that it was trained on and 1 that it was chosen by")
+    assert known_before(digests[2:], tmp_path) == known_before(digests, tmp_path / "nowhere") == ""

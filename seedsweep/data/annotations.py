@@ -11,6 +11,7 @@ from pathlib import Path
 
 from seedsweep.data.checked import Facts
 from seedsweep.data.folder import Found
+from seedsweep.data.walk import LeftOut, log_left_out
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import class_of, one_form, printable
 
@@ -93,12 +94,35 @@ def _in_folder(file: Found, few: bool) -> bool:
     return False
 
 
-def refuse(files: Sequence[Found], annotations: Sequence[Annotation], root: Path) -> None:
-    """Asks the user what such images are.
+def settle_annotations(
+    files: Sequence[Found], facts: Sequence[Facts], root: Path, setting: str
+) -> tuple[list[Annotation], list[LeftOut]]:
+    """Returns the annotations among images that are used all the same, and those that are left out.
+
+    Args:
+        files: in class folders below ``root``.
+        facts: of each.
+        root: for messages.
+        setting: ``data.annotations``: ask | skip | keep.
 
     Raises:
-        SeedsweepError: always; it names counts, examples and the two settings.
+        SeedsweepError: there are some, and the setting is ask; names counts, examples and the two other settings.
     """
+    annotations = find_annotations(files, facts)
+    if setting != "skip" or not annotations:
+        if annotations and setting == "ask":
+            _refuse(files, annotations, root)
+        return annotations, []
+    out = [
+        LeftOut(files[each.row].path, files[each.row].label, "annotation(s)", each.why)
+        for each in annotations
+    ]
+    log_left_out(out)
+    return [], out
+
+
+def _refuse(files: Sequence[Found], annotations: Sequence[Annotation], root: Path) -> None:
+    """Asks the user what such images are."""
     looks = []
     for why, count in Counter(each.why for each in annotations).most_common():
         paths = [files[each.row].path for each in annotations if each.why == why][:EXAMPLES]

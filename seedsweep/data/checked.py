@@ -213,6 +213,17 @@ def decide_ranges(
     return Ranges(tuple(sorted(decided)))
 
 
+def look_at(paths: Sequence[Path], gib: float, workers: int, count: bool = True) -> list[Facts]:
+    """Returns the facts of files, by :func:`look` in threads (``workers``; -1: one for each core)."""
+    facts = [Facts()] * len(paths)
+
+    def one(row: int) -> None:
+        facts[row] = look(paths[row], gib, count)
+
+    in_threads(one, range(len(paths)), workers, "looking at files")
+    return facts
+
+
 def look(path: Path, gib: float, count: bool = True) -> Facts:
     """Returns the facts of a file; those of an ordinary image if it can't be read (decoding will say so).
 

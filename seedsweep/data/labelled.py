@@ -51,11 +51,14 @@ class Labelled:
 def find_labelled(config: DataConfig) -> Labelled:
     """Finds the images of ``data.root`` (or ``data.file``) by class; those of all splits, where they lie in splits.
 
+    Masks and other annotations are left out, used or asked about as for a training.
+
     Args:
-        config: name, root, file, group and group_regex are read.
+        config: name, root, file, group, group_regex, annotations, image_gib and workers are read.
 
     Raises:
-        SeedsweepError: no folder, no images in class folders, or a mistake in a file that lists them.
+        SeedsweepError: no folder, no images in class folders, annotations to be asked about, or a mistake in a file
+            that lists the images.
     """
     check_root(config)
     if config.root is None:
@@ -72,8 +75,17 @@ def find_labelled(config: DataConfig) -> Labelled:
         found = [Found(Path(root, row.path), row.label, row.split or None) for row in listed]
     if splits := sorted({each.split for each in found if each.split}):
         log.info("images of all splits (%s) are taken together", ", ".join(splits))
+    from seedsweep.data.annotations import settle_annotations  # PyTorch takes seconds
+    from seedsweep.data.checked import look_at
+
+    facts = look_at([each.path for each in found], config.image_gib, config.workers)
+    _, out = settle_annotations(found, facts, root, config.annotations)
+    gone = {each.path for each in out}
+    left_out += out
+    given = {Path(root, row.path): row.group for row in listed or ()}
+    found = [each for each in found if each.path not in gone]
     paths = [each.path for each in found]
-    groups = [row.group or "" for row in listed] if listed else [""] * len(paths)
+    groups = [given.get(path) or "" for path in paths]
     is_told = any(groups) or config.group is not None or config.group_regex is not None
     if is_told and not all(groups):  # as for a training
         others = groups_by_settings(config, root, paths)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seedsweep.data.annotations import Annotation, find_annotations, refuse, same_object
+from seedsweep.data.annotations import Annotation, same_object, settle_annotations
 from seedsweep.data.checked import CheckedFile, FileChecks
 from seedsweep.data.corrections import (
     WHY,
@@ -131,17 +131,11 @@ def prepare_images(
         pairs = [pair for pair in pairs if pair[1].bad is None]
     annotations: list[Annotation] = []
     if rows is None:
-        files = [file for file, _ in pairs]
-        annotations = find_annotations(files, [each.facts for _, each in pairs])
-        if annotations and config.annotations == "ask":
-            refuse(files, annotations, root)
-        if annotations and config.annotations == "skip":
-            why = {each.row: each.why for each in annotations}
-            out = [LeftOut(files[row].path, files[row].label, "annotation(s)", why[row]) for row in why]
-            log_left_out(out)
-            left_out += out
-            pairs = [pair for row, pair in enumerate(pairs) if row not in why]
-            annotations = []
+        files, facts = [file for file, _ in pairs], [each.facts for _, each in pairs]
+        annotations, out = settle_annotations(files, facts, root, config.annotations)
+        left_out += out
+        gone = {each.path for each in out}
+        pairs = [pair for pair in pairs if pair[0].path not in gone]
     files, checked = [file for file, _ in pairs], [each for _, each in pairs]
     pixels = checks.scaled(checked, known or Ranges(), config.workers)
     source = printable(str(root))

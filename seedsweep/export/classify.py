@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seedsweep.data.checked import Facts, decide_ranges, look
+from seedsweep.data.checked import decide_ranges, look_at
 from seedsweep.data.image_formats import BadImageError
 from seedsweep.data.images import DEFAULT, Reading, empty_batch, read_image
-from seedsweep.data.threads import image_bar, in_threads, load_and_compute
+from seedsweep.data.threads import image_bar, load_and_compute
 from seedsweep.data.value_ranges import Ranges, log_range
 from seedsweep.export.load import Trained
 from seedsweep.features.engines import Engine, build_engine
@@ -114,12 +114,7 @@ def reading_of(images: Sequence[Path], known: Ranges, gib: float, workers: int) 
         gib: GiB that one image may take.
         workers: threads; -1: one a core.
     """
-    facts = [Facts()] * len(images)
-
-    def one(row: int) -> None:
-        facts[row] = look(images[row], gib, count=False)
-
-    in_threads(one, range(len(images)), workers, "looking at files")
+    facts = look_at(images, gib, workers, count=False)
     ranges = decide_ranges(images, facts, gib, workers, known)
     for kind, low, high in ranges.of:
         n = sum(each.kind == kind for each in facts)

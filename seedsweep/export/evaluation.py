@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from scipy.stats import binomtest
 
 from seedsweep.data.labelled import Labelled
 from seedsweep.data.manifest import read_manifest
-from seedsweep.digest import digest_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.export.classify import Answers, below
 from seedsweep.export.load import Trained
@@ -120,7 +118,7 @@ class Evaluation:
             f"{each.value:.1%} ({each.low:.1%} to {each.high:.1%})"
             for each in (found["acc"], found["macro_f1"])
         )
-        n = f"{len(self.answers.paths):,} images"
+        n = _images(len(self.answers.paths))
         if self.answers.groups is not None:
             n += f" in {len(set(self.answers.groups))} groups"
         return f"{acc} of {n} are classified correctly, macro-F1 {f1}; always the largest class: {self.largest:.1%}"
@@ -132,7 +130,7 @@ class Evaluation:
         rows, groups = self.answered, self.answers.groups
         n = int(rows.sum())
         text = (
-            f"{n} of {len(rows)} images ({n / len(rows):.0%}) are answered, the others are left to a person"
+            f"{n} of {_images(len(rows))} ({n / len(rows):.0%}) are answered, the others are left to a person"
         )
         if not n:
             return text, False
@@ -171,28 +169,29 @@ class Evaluation:
         return f"{text}: {folders}; {told} are classified correctly", True
 
 
+def _images(n: int) -> str:
+    return f"{n:,} image{'' if n == 1 else 's'}"
+
+
 def unlike_in_words(n: int, total: int) -> tuple[str, bool]:
     """Says that ``n`` of ``total`` images are unlike the training images, and whether that is many."""
     many = n / total > MANY and binomtest(n, total, 1 - FAR, alternative="greater").pvalue < CERTAIN
-    text = f"{n} of {total} images ({n / total:.1%}) are unlike the training images"
+    text = f"{n} of {_images(total)} ({n / total:.1%}) are unlike the training images"
     return f"{text}{', and' if many else '; about'} {1 - FAR:.0%} would be by chance", many
 
 
-def known_before(images: Labelled, run: Path) -> str:
-    """Says how many images the net has met, by the manifest of its run; empty: none, or not known."""
+def known_before(digests: Sequence[str], run: Path) -> str:
+    """Says how many images, given by their SHA-256, the manifest of a net's run names; empty: none, or not known."""
     try:
         split_of = {row.digest: row.split for row in read_manifest(run / "manifest.csv") if row.digest}
     except SeedsweepError:
         return ""
-    splits: Counter[str] = Counter()
-    for path in images.paths:
-        with suppress(OSError):  # said where it was read
-            splits[split_of.get(digest_of(path), "")] += 1
+    splits = Counter(split_of.get(digest, "") for digest in digests)
     kinds = {"train": "it was trained on", "val": "it was chosen by"}
     met = [f"{splits[split]} that {what}" for split, what in kinds.items() if splits[split]]
     if not met:
         return ""
     return (
-        f"of {len(images.paths)} images the net has met {' and '.join(met)}: on new images it may be less accurate; "
+        f"of {_images(len(digests))} the net has met {' and '.join(met)}: on new images it may be less accurate; "
         "leave those out for a number that holds there"
     )

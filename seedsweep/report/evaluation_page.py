@@ -18,13 +18,14 @@ def write_evaluation_page(folder: Path, root: str, answers: Predictions, told: S
         folder: of the evaluation.
         root: of the images, for the title.
         answers: of the net.
-        told: sentences of the verdict.
+        told: sentences; the first two are the verdict.
 
     Returns:
         report.html.
     """
+    texts = [Text(sentence) for sentence in told]
     built = [
-        Section("verdict", "Verdict", [Text(sentence) for sentence in told]),
-        Section("classes", "Classes", class_blocks(answers, "given")),
+        Section("verdict", "Verdict", texts[:2]),
+        Section("classes", "Classes", [*texts[2:], *class_blocks(answers, "given")]),
     ]
     return write_pages(folder, Path(root).name, "set of labelled images", built)

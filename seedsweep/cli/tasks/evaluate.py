@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from seedsweep.cli.config.schema import Config
+from seedsweep.digest import digest_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
 
@@ -13,7 +16,7 @@ log = logging.getLogger(__name__)
 
 READS = (  # settings, and sections of them
     "task", "experiment.name", "checkpoint", "predict.", "data", "data.name", "data.root", "data.file", "data.group",
-    "data.group_regex",  "data.image_gib", "data.workers", "features", "features.", "paths.",
+    "data.group_regex", "data.annotations", "data.image_gib", "data.workers", "features", "features.", "paths.",
     "trainer.accelerator",
 )  # fmt: skip
 
@@ -39,6 +42,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     images = find_labelled(config.data)
 
     from seedsweep.data.walk import log_left_out  # torch and the engine take seconds
+    from seedsweep.diagnosis.finding import capital
     from seedsweep.export import classify
     from seedsweep.export.evaluation import Evaluation, known_before
     from seedsweep.export.load import load_answering
@@ -54,15 +58,16 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     how = classify.reading_of(images.paths, trained.ranges, config.data.image_gib, config.data.workers)
     predictor = classify.Predictor(trained, config.features, device_of(config))
     answered: list[tuple[list[str], classify.Answers]] = []
-    found = classify.predict_folder(
-        images.paths,
-        images.root,
-        trained,
-        predictor,
-        lambda paths, answers: answered.append((list(paths), answers)),
-        config.features.batch_size,
-        how,
-    )
+    digests: list[str] = []
+
+    def add(paths: Sequence[str], answers: classify.Answers) -> None:
+        answered.append((list(paths), answers))
+        for path in paths:  # read a moment ago: the disk is not asked again
+            with suppress(OSError):
+                digests.append(digest_of(images.root / path))
+
+    batch = config.features.batch_size
+    found = classify.predict_folder(images.paths, images.root, trained, predictor, add, batch, how)
     if found.interrupted:
         raise KeyboardInterrupt
     bad = out.with_name(f"{out.stem}_unreadable.csv")
@@ -86,13 +91,15 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     loud = [
         kept if broken else "",
         f"{len(found.unreadable)} files can't be read and are not scored: {bad}" if found.unreadable else "",
-        known_before(images, checkpoint.absolute().parents[1]),
+        known_before(digests, checkpoint.absolute().parents[1]),
         strange if many else "",
     ]
     for sentence in filter(None, loud):
         log.warning("%s", sentence)
     if strange and not many:
         log.info("%s", strange)
-    told += [each for each in (*loud, "" if many else strange) if each]
+    told[1:1] = filter(None, loud)  # what is worth a warning is the second sentence of the verdict
+    told += [strange] if strange and not many else []
+    told = [f"{capital(each)}." for each in told]
     page = write_evaluation_page(folder, str(images.root), made.answers, told)
     log.info("by class   %s\nby image   %s", page, out)
