@@ -42,12 +42,7 @@ class Annotation:
 
 
 def find_annotations(files: Sequence[Found], facts: Sequence[Facts]) -> list[Annotation]:
-    """Looks for annotations among images.
-
-    Args:
-        files: in class folders.
-        facts: of each.
-    """
+    """Looks for annotations among images in class folders."""
     keys = [(file.path.parent, one_form(file.path.stem)) for file in files]
     at = {key: row for row, key in reversed(list(enumerate(keys)))}
     photograph = {key: row for key, row in at.items() if not facts[row].values}
@@ -100,9 +95,6 @@ def settle_annotations(
     """Returns the annotations among images that are used all the same, and those that are left out.
 
     Args:
-        files: in class folders below ``root``.
-        facts: of each.
-        root: for messages.
         setting: ``data.annotations``: ask | skip | keep.
 
     Raises:

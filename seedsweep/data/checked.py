@@ -83,13 +83,7 @@ class FileChecks:
         self._ranges: Ranges | None = None  # that the pixels are scaled by; None: none needs it so far
 
     def check(self, paths: Sequence[Path], config: DataConfig, cache_dir: Path) -> list[CheckedFile]:
-        """Computes the digest of every file, and decodes those that were never decoded before.
-
-        Args:
-            paths: of the files.
-            config: image_size, cache_gib, image_gib and workers.
-            cache_dir: where facts of files are kept.
-        """
+        """Computes the digest of every file, and decodes those that were never decoded before."""
         asked = (*config.image_size, config.cache_gib, config.image_gib, config.workers, cache_dir)
         keys = [(path, stamp_of(path)) for path in paths]
         if asked != self._asked or not all(key in self._found for key in keys):
@@ -99,13 +93,8 @@ class FileChecks:
         return [self._found[key] for key in keys]
 
     def scaled(self, files: Sequence[CheckedFile], known: Ranges, workers: int) -> Pixels:
-        """Returns the pixels of readable files that were checked; decides how more than 8 bits become 8.
-
-        Args:
-            files: as :meth:`check` returned them.
-            known: what was decided before; other kinds are decided by these files alone.
-            workers: threads; -1: one for each core.
-        """
+        """Returns the pixels of checked, readable files; kinds of more than 8 bits that are not ``known`` are decided
+        by these."""
         assert self._pixels is not None
         facts = [file.facts for file in files]
         already = {row: file.measured for row, file in enumerate(files) if file.measured}
@@ -186,10 +175,6 @@ def decide_ranges(
     """Returns one range for each kind of images of more than 8 bits.
 
     Args:
-        paths: of the files.
-        facts: of each.
-        gib: GiB that one image may take.
-        workers: threads; -1: one for each core.
         known: kinds that are decided already.
         already: by row, what was measured already.
     """
@@ -225,13 +210,7 @@ def look_at(paths: Sequence[Path], gib: float, workers: int, count: bool = True)
 
 
 def look(path: Path, gib: float, count: bool = True) -> Facts:
-    """Returns the facts of a file; those of an ordinary image if it can't be read (decoding will say so).
-
-    Args:
-        path: of the file.
-        gib: GiB that one image may take.
-        count: its values, which may take decoding it.
-    """
+    """Returns the facts of a file, its values counted if ``count``; those of an ordinary image if it can't be read."""
     try:
         with path.open("rb") as file:
             if file.read(len(JPEG)) == JPEG:

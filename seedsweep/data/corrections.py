@@ -115,12 +115,7 @@ def _what(correction: Correction) -> str:
 
 
 def read_given(setting: str, root: Path, pin: Pin | None) -> list[Correction]:
-    """Reads the corrections that a run is given, or those that it began with.
-
-    Args:
-        setting: ``data.corrections``.
-        root: where paths begin.
-        pin: with which the run goes on; None: it begins.
+    """Reads the corrections that a run is given, or, with a pin, those that it began with.
 
     Raises:
         SeedsweepError: no such file, or a mistake in it; says which line.
@@ -142,11 +137,6 @@ def read_given(setting: str, root: Path, pin: Pin | None) -> list[Correction]:
 
 def read_corrections(path: Path, name: str, root: Path) -> list[Correction]:
     """Reads a file of corrections, in any encoding that a manifest may have.
-
-    Args:
-        path: of the file.
-        name: what sentences call it.
-        root: where its paths begin.
 
     Raises:
         SeedsweepError: no such file, or a mistake in it; says which line.
@@ -187,13 +177,7 @@ def write_corrections(corrected: Corrected | None, path: Path) -> None:
 
 
 def undone(rows: Sequence[Row], corrections: Sequence[Correction], root: Path) -> list[Row]:
-    """Returns the rows of a manifest as they were before corrections.
-
-    Args:
-        rows: of the manifest.
-        corrections: as they were applied to it.
-        root: where paths begin; what was left out and is gone now stays out.
-    """
+    """Returns the rows of a manifest as they were before corrections; what was left out and is gone now stays out."""
     was = {each.path: each.was for each in corrections if each.was}
     there = {row.path for row in rows}
     out = [
@@ -208,12 +192,6 @@ def apply_corrections(
     before: ImageTable, pixels: Pixels, corrections: Sequence[Correction], name: str
 ) -> tuple[ImageTable, Pixels, Corrected]:
     """Gives images the classes that a person chose, and leaves out what is to be left out; the split stays.
-
-    Args:
-        before: the table.
-        pixels: of its rows.
-        corrections: to apply.
-        name: what sentences call their file.
 
     Returns:
         Table and pixels of what is used, and what was done.

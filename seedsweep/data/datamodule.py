@@ -27,7 +27,6 @@ class Rows(Dataset[Any]):
     """Fetches whole batches by row.
 
     Args:
-        table: has the labels.
         fetch: table rows [B] to what the net reads, [B, ...].
         rows: of the table, in the order of positions.
     """
@@ -89,9 +88,6 @@ class ImageDataModule(pl.LightningDataModule):
     """Loaders over prepared images; augmentation happens on the device, to training batches alone.
 
     Args:
-        prepared: table and pixels.
-        batch_size: of training.
-        seed: of the order.
         workers: decoding processes where the pixels are not in memory; -1: one per core that is ours.
         augment: called with (images, rows, epoch), or None.
         mix: none | mixup | cutmix: how the images of a training batch are mixed with each other.

@@ -160,11 +160,7 @@ CLASSES = tuple(DEFECTS)
 
 
 def render_seed(class_name: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draws one photograph.
-
-    Args:
-        class_name: one of :data:`CLASSES`.
-        rng: decides everything else.
+    """Draws one photograph of a class; ``rng`` decides everything else.
 
     Returns:
         RGB, uint8 [H, W, 3], 96 to 175 px a side.
@@ -187,11 +183,6 @@ def ensure_demo(cache_dir: Path, n_images: int, seed: int) -> Path:
 
     They are drawn into a folder of another name and renamed when whole: neither a killed process nor two at
     once leave a half set.
-
-    Args:
-        cache_dir: the folder is ``cache_dir/demo/...``.
-        n_images: in all.
-        seed: of the generator.
     """
     folder = cache_dir / "demo" / f"v{GENERATOR_VERSION}_n{n_images}_s{seed}"
     if folder.is_dir():

@@ -48,13 +48,7 @@ ANGLE, DOWN, RIGHT, SHEAR, ZOOM_H, ZOOM_W, FLIP_H, FLIP_V, LIGHT = range(9)
 
 
 def build_augment(config: AugmentConfig, seed: int, digests: Sequence[str]) -> Augment | None:
-    """Returns what changes each training image by itself, or None if nothing of it is switched on.
-
-    Args:
-        config: the ranges.
-        seed: the run's seed.
-        digests: SHA-256 of each row's file, in hex.
-    """
+    """Returns what changes each training image by itself, seeded by its SHA-256, or None if nothing is switched on."""
     on = _moves(config) or config.brightness or _has_policy(config)
     return Augment(config, seed, digests) if on else None
 
@@ -134,11 +128,8 @@ def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def keras_matrices(parameters: Tensor) -> Tensor:
-    """Returns Keras' matrices [B, 3, 3]: output (row, column, 1), from the centre, to input.
-
-    Args:
-        parameters: [B, 9]; shifts already in pixels.
-    """
+    """Returns Keras' matrices [B, 3, 3], output (row, column, 1), from the centre, to input; shifts [B, 9] are in
+    pixels."""
     angle, shear = torch.deg2rad(parameters[:, ANGLE]), torch.deg2rad(parameters[:, SHEAR])
     one, zero = torch.ones_like(angle), torch.zeros_like(angle)
 

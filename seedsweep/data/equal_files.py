@@ -27,15 +27,7 @@ def equal_pairs(digests: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def contradicting(digests: Sequence[str], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Says which images have an equal file in another class.
-
-    Args:
-        digests: of N files.
-        labels: [N] class numbers.
-
-    Returns:
-        [N].
-    """
+    """Says [N] which images have an equal file (by digest, [N]) in another class (by labels [N])."""
     pairs = [(a, b) for a, b in equal_pairs(digests) if labels[a] != labels[b]]
     found = {digests[a] for a, _ in pairs}
     return np.asarray([digest in found for digest in digests], dtype=bool)

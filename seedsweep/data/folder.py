@@ -80,9 +80,6 @@ def scan_folder(root: Path) -> Scan:
     A folder called ``train`` is a split if it holds class folders and one for validation or testing stands beside it;
     a class if it holds images directly and other classes stand beside it.
 
-    Args:
-        root: an existing folder.
-
     Raises:
         SeedsweepError: no images, no validation folder, classes that differ between splits, or folders that could be
             meant in two ways.

@@ -59,9 +59,6 @@ def read_csv(path: Path, name: str, kind: Kind, root: Path | None = None) -> lis
     """Reads the lines of a file that has a column ``path`` among others.
 
     Args:
-        path: of the file.
-        name: what sentences call it.
-        kind: of file that it must be.
         root: where its relative paths begin: of two readings of a file that is no UTF-8, the one is taken whose images
             are there.
 
@@ -128,11 +125,6 @@ def _lines(text: str, name: str, kind: Kind) -> Iterator[Line]:
 
 def read_parquet(path: Path, name: str, kind: Kind) -> list[Line]:
     """Reads the rows of a Parquet file; cells become text, empty where there is no value.
-
-    Args:
-        path: of the file.
-        name: what sentences call it.
-        kind: of file that it must be.
 
     Raises:
         SeedsweepError: no such file, not of that kind, or pyarrow is not installed.

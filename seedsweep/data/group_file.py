@@ -38,11 +38,6 @@ def groups_by_settings(config: DataConfig, root: Path, paths: Sequence[Path]) ->
 def read_groups(setting: str, root: Path, paths: Sequence[Path]) -> list[str]:
     """Returns each image's group; an image that the file does not name is a group by itself.
 
-    Args:
-        setting: ``data.group``.
-        root: where the file's paths begin.
-        paths: of the images.
-
     Raises:
         SeedsweepError: no such file, or a mistake in it; says which line.
     """

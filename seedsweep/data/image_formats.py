@@ -160,7 +160,6 @@ def check_memory(
     Args:
         file: opened; a JPEG that is to be decoded smaller is set to that already.
         size: (height, width) that it is resized to; None: it is not.
-        gib: GiB that one image may take.
         held: bytes that its decoder takes beside the pixels.
         deep: its values of more than 8 bits are held as well.
 
@@ -180,10 +179,7 @@ def check_need(decoder: int, height: int, width: int, size: tuple[int, int] | No
 
     Args:
         decoder: bytes that decoding takes.
-        height: of the decoded image.
-        width: of the decoded image.
         size: (height, width) that it is resized to, which makes it as wide as it will be first; None: it is not.
-        gib: GiB that one image may take.
 
     Raises:
         TooLargeError: it does.
@@ -216,7 +212,6 @@ def coefficients(file: Image.Image, path: Path) -> int:
 
     Args:
         file: opened, not yet set to be decoded smaller.
-        path: of it.
     """
     layers = cast("list[tuple[int, int, int, int]]", getattr(file, "layer", []))
     width, height = file.size

@@ -67,7 +67,6 @@ def read_image(path: Path, size: tuple[int, int] | None = None, how: Reading = D
     Of several pictures in a file it is the first; transparency is laid over white; colour profiles are not applied.
 
     Args:
-        path: the file.
         size: (height, width) to resize to, bilinear with antialiasing; None keeps the image's own.
         how: of the data set; by default, images of more than 8 bits are scaled by the values of this file alone.
 
@@ -108,9 +107,6 @@ def measured(path: Path, kind: str, gib: float, size: tuple[int, int] | None = N
     """Returns the range of an image of more than 8 bits; None if it has no values, or is of another kind.
 
     Args:
-        path: the file.
-        kind: that it is expected to be of, see ``value_ranges``.
-        gib: GiB that it may take.
         size: (height, width) that it will be resized to, for the memory that this takes.
 
     Raises:
@@ -149,8 +145,6 @@ def empty_batch(n: int, size: tuple[int, int], as_decoded: bool = True) -> Tenso
     """Returns memory for a batch, uint8 [n, 3, H, W], of any content.
 
     Args:
-        n: images.
-        size: (height, width).
         as_decoded: its values lie in memory as :func:`read_image` returns them, else in PyTorch's order.
     """
     order = torch.channels_last if as_decoded else torch.contiguous_format

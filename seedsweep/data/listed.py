@@ -25,10 +25,6 @@ KIND = Kind(
 def read_listed(setting: str, root: Path) -> list[Row]:
     """Reads the images of a table, one a row; ``split`` is empty where the table has none.
 
-    Args:
-        setting: ``data.file``.
-        root: where relative paths begin.
-
     Raises:
         SeedsweepError: no such file, or a mistake in it; says which row.
     """

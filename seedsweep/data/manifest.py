@@ -154,8 +154,6 @@ def read_manifest(path: Path, name: str | None = None, root: Path | None = None)
     """Reads a manifest's rows: UTF-8, UTF-16 or Latin-1, separated by commas, semicolons or tabs.
 
     Args:
-        path: of the file.
-        name: what sentences call it; default: its path.
         root: where its relative paths begin: of two readings of a file that is no UTF-8, the one is taken whose images
             are there.
 
@@ -170,8 +168,6 @@ def rows_of(lines: Sequence[Line], name: str, kind: Kind) -> list[Row]:
     """Returns the rows that lines of a file hold.
 
     Args:
-        lines: of the file.
-        name: of the file, for sentences.
         kind: of the file; its second column is the class.
 
     Raises:
@@ -193,11 +189,6 @@ def _row(line: Line, where: str, kind: Kind) -> Row:
 
 def check_manifest(rows: list[Row], root: Path, name: str) -> None:
     """Checks a manifest that a user gives.
-
-    Args:
-        rows: of the manifest.
-        root: where relative paths begin.
-        name: of the manifest, for sentences.
 
     Raises:
         SeedsweepError: an image stands in two rows, a relative path leaves ``root``, a class of validation or test has
@@ -242,9 +233,7 @@ def warn_of_copies(rows: list[Row], digests: list[str], name: str) -> None:
     """Warns of images in different splits that have the same content, byte for byte.
 
     Args:
-        rows: of the manifest.
         digests: of the files today, as many; "" where a file can't be read.
-        name: of the manifest.
     """
     first: dict[str, Row] = {}
     pairs = []

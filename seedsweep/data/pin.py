@@ -104,9 +104,6 @@ def check_content(pin: Pin, rows: Sequence[Row], root: Path, digests: Sequence[s
     """Compares images with a manifest.
 
     Args:
-        pin: where it stands.
-        rows: of the manifest.
-        root: where its relative paths begin.
         digests: of the files today, as many; "" where a file is missing or can't be read.
 
     Raises:

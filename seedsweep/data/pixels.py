@@ -58,11 +58,7 @@ class Pixels:
     """Images by row, from memory or from disk.
 
     Args:
-        paths: of all rows.
-        size: (height, width).
-        keep: hold what was decoded in memory.
         seen: the files as they were first read: what is decoded later must be the same content; None: not checked.
-        how: they are read.
     """
 
     def __init__(
@@ -87,7 +83,6 @@ class Pixels:
         """Returns uint8 [B, 3, H, W] of the given rows.
 
         Args:
-            rows: of the table.
             as_decoded: leave what comes from disk in the decoder's order of values, which spares taking every pixel
                 apart; else the batch is contiguous.
 
@@ -117,9 +112,6 @@ class Pixels:
         """Decodes what is still missing, where it can be kept, in threads: the decoder works outside Python's lock.
 
         A file that can't be read is an error when its row is asked for.
-
-        Args:
-            workers: threads; -1: one a core.
 
         Raises:
             ChangedError: a file was changed since it was first read.
@@ -154,7 +146,6 @@ class Pixels:
         """Returns the pixels with images of more than 8 bits scaled by ``ranges``.
 
         Args:
-            ranges: the values that become black and white.
             anew: decode all images again, for some were scaled otherwise; else what is decoded is shared.
         """
         how = replace(self.how, ranges=ranges)

@@ -80,7 +80,6 @@ def prepare_images(
     """Finds, checks, splits and decodes the images.
 
     Args:
-        config: the data settings.
         cache_dir: where the demo photographs are drawn, and where files proved readable are noted.
         pin: the split to go on with, whatever the settings; images that it lacks are left out, with a line.
         known: how images of more than 8 bits are scaled; default: as recorded beside the pin, or by these images alone.
@@ -170,12 +169,6 @@ def pinned_images(
     """Goes on with the images that ``pin`` names; where it is not there yet, finds them and writes it.
 
     Of several processes that begin together, the first to write it decides for all.
-
-    Args:
-        config: as of :func:`prepare_images`, like the others.
-        cache_dir: for facts of files.
-        pin: the split.
-        checks: holds what was read before.
 
     Raises:
         SeedsweepError: anything wrong with the images, in one sentence.

@@ -57,14 +57,7 @@ class RandomPolicy:
 
 
 def mix(kind: str, classes: int, images: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Mixes the images of a batch with each other.
-
-    Args:
-        kind: a key of MIXES.
-        classes: N.
-        images: [B, 3, H, W], floats.
-        labels: [B], int64.
-        seed: of what is drawn.
+    """Mixes images [B, 3, H, W], floats, and labels [B] of a batch with each other; ``kind`` is a key of MIXES.
 
     Returns:
         Images of the same shape, and the shares of the classes in each: [B, N].

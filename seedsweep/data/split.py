@@ -78,9 +78,7 @@ def split_images(
     Args:
         labels: [N] class numbers.
         groups: [N] group names.
-        classes: names, for messages.
         fractions: share of each split; those of 0 are left out.
-        seed: of the random order.
 
     Returns:
         [N] split names.

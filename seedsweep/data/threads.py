@@ -42,11 +42,9 @@ def load_and_compute(
     """Yields batches in order, with what ``load`` made of them ahead, and what ``compute`` made of that.
 
     Args:
-        items: all of them.
         load: called in threads, one for each core.
         batch: items in a batch; the last has what is left.
         compute: called in other threads.
-        at_once: number of those threads.
     """
     threads = cores.count()
     batches = [list(items[at : at + batch]) for at in range(0, len(items), batch)]
@@ -63,7 +61,6 @@ def in_order(
 
     Args:
         items: taken in the caller's thread.
-        work: called in ``threads`` threads.
         threads: calls under way at the same time.
         waiting: items that are begun and not handed over yet; one more is begun before each is.
 

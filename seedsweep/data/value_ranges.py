@@ -103,12 +103,7 @@ def raw_mode(file: Image.Image) -> str:
 
 
 def measure(file: Image.Image, values: NDArray[Any]) -> Measured | None:
-    """Measures one file's values; returns None if none of them is a number.
-
-    Args:
-        file: opened.
-        values: of all its pixels.
-    """
+    """Measures one file's values; returns None if none of them is a number."""
     tags = getattr(file, "tag_v2", None) or {}
     none = None
     with contextlib.suppress(KeyError, ValueError):

@@ -118,12 +118,7 @@ class Walked:
 
 
 def walk(folder: Path, label: str = "") -> Walked:
-    """Lists the files below ``folder`` at any depth; links are followed, but not back to where they come from.
-
-    Args:
-        folder: to begin with.
-        label: the class, for what is left out.
-    """
+    """Lists the files below ``folder`` at any depth; links are followed, but not back to where they come from."""
     found = Walked()
     real = Path(os.path.realpath(folder))
     _walk(folder, label, {str(real), *map(str, real.parents)}, found)

@@ -25,13 +25,7 @@ def facts_of(prepared: PreparedImages, data: DataConfig, cache: Path) -> Audited
 
 
 def audit_images(facts: Audited, data: DataConfig, folder: Path) -> Audit:
-    """Looks at the images, and writes audit.json, the lists and the pictures.
-
-    Args:
-        facts: about the images.
-        data: their settings.
-        folder: to write into; made if missing.
-    """
+    """Looks at the images, and writes audit.json, the lists and the pictures."""
     auditor = Auditor(facts, data)
     found = auditor.run()
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,11 +40,6 @@ def audit_at_beginning(config: ArmSettings, prepared: PreparedImages, folder: Pa
     """Audits the images of a run, grid or study, where that was not done before, and prints what is worth a line.
 
     What fails here ends no run.
-
-    Args:
-        config: ``audit``, ``data`` and where the cache is.
-        prepared: the images.
-        folder: of the audit.
     """
     if config.audit == "off" or (folder / AUDIT).is_file():
         return

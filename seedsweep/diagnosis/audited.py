@@ -40,10 +40,7 @@ class Audited:
     """Lazily computed facts about all images of a run.
 
     Args:
-        prepared: the run's images.
-        group_regex: ``data.group_regex``.
         neighbours: finds the images that are alike by a net's features; None: names alone tell of photographs.
-        group_list: ``data.group``.
         cache: where copies are kept; None: nowhere.
     """
 
@@ -135,13 +132,8 @@ class Audited:
         return self.table.classes[int(self.table.labels[row])]
 
     def draw(self, captions: Sequence[tuple[int, tuple[str, ...]]], path: Path, marked: bool = False) -> None:
-        """Draws images with lines and the file's name below each.
-
-        Args:
-            captions: row of the table and lines of each image.
-            path: of the PNG.
-            marked: the first lines are in the colour of a fault.
-        """
+        """Draws images by row, with lines and the file's name below; ``marked``: first lines in the colour of a
+        fault."""
         paths = self.table.paths
         shown = [(paths[row], (*lines, paths[row].name)) for row, lines in captions]
         draw_sheet(shown, path, self.prepared.pixels.how, marked)
@@ -152,12 +144,7 @@ class Audited:
 
 
 def why_split_is_fixed(facts: Audited, manifest: str | None) -> str | None:
-    """Returns what makes the split, and where to change it; None: a setting can change it.
-
-    Args:
-        facts: about the images.
-        manifest: that the user gave.
-    """
+    """Returns what makes the split, and where to change it; None: a setting can. ``manifest``: that the user gave."""
     if manifest is not None:
         return f"The split stands in {manifest}, where no setting changes it: make it anew there"
     top = {facts.name(row).split("/")[0].lower() for row in range(len(facts.table.paths))}

@@ -85,12 +85,7 @@ class Audit:
 
 
 class Auditor:
-    """Computes what an audit tells.
-
-    Args:
-        facts: about the images.
-        data: their settings.
-    """
+    """Computes what an audit tells."""
 
     def __init__(self, facts: Audited, data: DataConfig) -> None:
         self.facts = facts

@@ -15,11 +15,8 @@ RECURRING = 0.3  # share of the images on a background that recurs, worth a word
 
 
 def backgrounds_that_recur(small: NDArray[np.uint8]) -> float:
-    """Returns the share of images (0..1) on a background of at least three and at most a tenth of them.
-
-    Args:
-        small: thumbnails, [N, side, side, 3].
-    """
+    """Returns the share (0..1) of thumbnails [N, side, side, 3] on a background of at least 3 and at most a tenth of
+    them."""
     if len(small) > MOST:
         small = small[np.sort(np.random.default_rng(0).permutation(len(small))[:MOST])]
     rim = np.ones(small.shape[1:3], dtype=bool)

@@ -89,13 +89,8 @@ class Compared:
 
 
 def beside_training(facts: Audited, material: Material, config: ArmSettings, split: str) -> Compared:
-    """Measures how far the images of a split are from those of training.
-
-    Args:
-        facts: about all images.
-        material: the images that are looked at.
-        config: whose frozen net gives the features.
-        split: val or test.
+    """Measures how far the images of ``split`` (val or test) are from those of training, by features of ``config``'s
+    net.
 
     Raises:
         SeedsweepError: net, weights or store can't be had.

@@ -37,14 +37,7 @@ def saved(made: Figure, folder: Path, name: str) -> Path:
 def draw_sheet(
     photographs: list[tuple[Path, tuple[str, ...]]], path: Path, how: Reading = DEFAULT, marked: bool = False
 ) -> None:
-    """Draws thumbnails, row by row, with lines of text below each; a file that can't be read is an empty frame.
-
-    Args:
-        photographs: file and lines of each.
-        path: of the PNG.
-        how: the data set's images are read.
-        marked: the first lines are in the colour of a fault.
-    """
+    """Draws thumbnails of files, lines of text below each; ``marked``: the first ones in the colour of a fault."""
     down = max(1, -(-len(photographs) // ACROSS))
     below = CELL + LINE * max((len(lines) for _, lines in photographs), default=1) + GAP
     width, height = CELL * ACROSS, below * down
@@ -80,7 +73,6 @@ def draw_loss(numbers: dict[str, float], shares: dict[str, float], path: Path) -
     Args:
         numbers: of a diagnosis: rehearsed, mended, probe, majority.
         shares: accuracy that each fault costs, by its title, from ``rehearsed`` to ``mended``.
-        path: of the PNG.
     """
     made = figure(8, 0.9 + 0.5 * (len(shares) + 3))
     axes = made.subplots()

@@ -27,14 +27,7 @@ GREY = np.asarray([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def pairs_of(table: ImageTable, how: Reading, cache: Path | None, workers: int = -1) -> list[Pair]:
-    """Returns the pairs of equal files and of near copies, by rows of the table.
-
-    Args:
-        table: the images.
-        how: they are read.
-        cache: where the near copies of these files are kept; None: nowhere.
-        workers: reading threads; -1: one for each core.
-    """
+    """Returns the pairs of equal files and of near copies, by rows of the table; ``cache`` keeps them, unless None."""
     first: dict[str, int] = {}
     for row, digest in enumerate(table.digests):
         first.setdefault(digest, row)

@@ -37,15 +37,11 @@ TOGETHER = 3  # faults whose remedies are tried in all combinations: 2**3 settin
 
 
 def judge(subject: Subject, findings: list[Finding], folder: Path) -> Diagnosis:
-    """Ranks the findings; the cost of those that can be rehearsed is measured by fixing them.
+    """Ranks the findings of all checks, causes before symptoms; what can be rehearsed has its cost measured by fixing
+    it.
 
     Nothing is measured while validation is at fault, for it is measured on validation. Symptoms are judged where no
     cause stands: a fault of something else that costs accuracy, or may.
-
-    Args:
-        subject: what was examined.
-        findings: of all checks, causes before symptoms.
-        folder: for the picture.
     """
     if at_fault := validation_fault(findings):
         ranked = _ranked([_withheld(f, at_fault) if f.symptom else replace(f, cost=None) for f in findings])
@@ -169,12 +165,8 @@ class _Trials:
         return self._subject.rehearsed.acc
 
     def correct(self, fixed: frozenset[int], further: Sequence[str] = ()) -> NDArray[np.float64]:
-        """Returns 1 for each unseen image that is classified correctly with the faults of these places fixed, [N].
-
-        Args:
-            fixed: places of faults.
-            further: overrides beside their remedies.
-        """
+        """Returns 1 for each unseen image, [N], that is correct with these places' faults fixed and ``further``
+        overrides."""
         if further:
             return self._subject.correct(self._tried([*self._remedy(fixed), *further]))
         if fixed not in self._correct:
@@ -238,12 +230,7 @@ def _numbers(subject: Subject) -> dict[str, float]:
 
 
 def _reachable(subject: Subject, trials: _Trials | None) -> dict[str, float]:
-    """Returns what is within reach of the frozen net, and how far the subject is from it, on unseen images.
-
-    Args:
-        subject: what was examined.
-        trials: of its faults; None: none can be tried.
-    """
+    """Returns what is within reach of the frozen net, and how far the subject is from it, on unseen images."""
     parts, tried = subject.parts, [subject.probe_correct]
     numbers = {"probe": float(subject.probe_correct.mean())}
     own = None

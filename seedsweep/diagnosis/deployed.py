@@ -63,12 +63,9 @@ def diagnose_deployed(
     interval.
 
     Args:
-        model: the model.
         images: labelled images that it was not trained on.
         said: how it is fed now.
-        folder: where diagnosis.json is written.
         limit: images that are looked at.
-        gib: GiB that one image may take.
 
     Raises:
         SeedsweepError: the classes are others than the model's, too few images can be read, or it can't be computed.

@@ -62,7 +62,6 @@ def fed_as_set(model: OnnxModel, preprocess: PreprocessConfig | None, size: tupl
     """Returns how settings feed a model.
 
     Args:
-        model: the model.
         preprocess: as it was said; None: nothing was said. Then our own files read 0 to 255, as all that read uint8,
             and others what ImageNet's nets read.
         size: (height, width), of a model that reads any.

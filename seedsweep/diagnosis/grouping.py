@@ -98,7 +98,6 @@ def guess_grouping(
 
     Args:
         names: of the files, with the folders between the class's and the file, if any: ``plate7/03.png``.
-        labels: [N] class numbers.
         times: when each was taken, in seconds; None where unknown.
         neighbours: by a net's features; None: not looked at.
 

@@ -33,14 +33,7 @@ COLOURS = {
 def headline_of(
     subject: Subject, ranked: list[Finding], numbers: dict[str, float], advice: Advice | None = None
 ) -> str:
-    """Returns what was found, and where the net stands.
-
-    Args:
-        subject: what was examined.
-        ranked: findings, the worst first.
-        numbers: of a :class:`Diagnosis`.
-        advice: what was tried and pays.
-    """
+    """Returns what was found, and where the net stands."""
     standing = standing_of(subject, numbers)
     if at_fault := validation_fault(ranked):
         return (

@@ -72,12 +72,7 @@ def _with_two_labels(left_out: Sequence[LeftOut]) -> list[InDoubt]:
 
 
 def contradicting(facts: Audited, left_out: Sequence[LeftOut]) -> list[InDoubt]:
-    """Returns the images that are filed under two classes, as equal or nearly equal files.
-
-    Args:
-        facts: about the images that are used.
-        left_out: files that are not.
-    """
+    """Returns the images that are filed under two classes, as equal or nearly equal files."""
     table = facts.table
     found = _with_two_labels(left_out)
     for pair in facts.pairs:

@@ -29,10 +29,8 @@ def of_keras(path: Path, config: ArmSettings, limit: int = 1000) -> Subject:
     Pooling and activations are checked where the file holds the architecture; ``.weights.h5`` files do not.
 
     Args:
-        path: the file.
         config: how the model was trained: ``preprocess``, ``batchnorm``, ``data.image_size`` and the images; the
             file itself gives backbone and head.
-        limit: training images, and validation images, that are looked at.
 
     Raises:
         SeedsweepError: unreadable, another net, another head, or another number of classes.

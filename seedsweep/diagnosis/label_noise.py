@@ -221,12 +221,7 @@ def _wrong(truth: Array, labels: NDArray[np.int64], weights: Array | None = None
 
 
 def most_confused(scores: Array, labels: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Returns up to ``TRIED`` pairs of classes, those first that share most of the smaller one's images.
-
-    Args:
-        scores: [n, K] of the classes, not negative.
-        labels: [n] as given.
-    """
+    """Returns up to ``TRIED`` pairs of classes, by scores [n, K] and labels [n], those first that share most images."""
     k = scores.shape[1]
     taken, sizes = np.zeros((k, k)), np.bincount(labels, minlength=k)
     np.add.at(taken, labels, scores / scores.sum(1, keepdims=True))

@@ -88,7 +88,6 @@ def layer_shifts(net: nn.Module, inputs: Iterable[Tensor], batch_size: int) -> S
     """Looks at what reaches each norm layer in eval mode, where no image changes another's values.
 
     Args:
-        net: with norm layers; left as it was.
         inputs: what ``net`` reads, in passes of any size.
         batch_size: of the training; ``inputs`` in their order make batches of it.
     """

@@ -61,13 +61,7 @@ def windows(images: Tensor) -> Tensor:
 
 
 def find_marks(batches: Iterable[Tensor], labels: NDArray[np.int64], groups: Sequence[str]) -> list[Mark]:
-    """Returns a mark for each class that has one.
-
-    Args:
-        batches: images [B, 3, H, W], 0..255.
-        labels: [N] class numbers.
-        groups: [N] names of what belongs together.
-    """
+    """Returns a mark for each class that has one, of batches [B, 3, H, W], 0..255, labels [N] and groups [N]."""
     found = torch.cat([windows(part.float()) for part in batches]).numpy()
     shape = found.shape[1:]
     table = found.reshape(len(found), -1)

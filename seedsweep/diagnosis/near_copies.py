@@ -72,12 +72,8 @@ class Pair:
 
 
 def find_pairs(digests: Sequence[str], grey: NDArray[np.uint8]) -> list[Pair]:
-    """Returns pairs of equal files, each with the first of its kind, and of near copies.
-
-    Args:
-        digests: SHA-256 of each file.
-        grey: the images, [N, SIDE, SIDE].
-    """
+    """Returns pairs of equal files (by SHA-256), each with the first of its kind, and of near copies of [N, SIDE,
+    SIDE]."""
     pairs = [Pair(a, b, True, 1.0) for a, b in equal_pairs(digests)]
     others = {pair.second for pair in pairs}
     rows = np.asarray([row for row in range(len(digests)) if row not in others], dtype=np.int64)

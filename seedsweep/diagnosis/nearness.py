@@ -74,7 +74,6 @@ def measure_nearness(
     Args:
         numbers: [n] of the groups of ``neighbours.rows``.
         labels: [N] class numbers, of all images.
-        neighbours: of the images.
         apart_from: [n] numbers of finer groups: pairs within them do not count; None: all pairs count.
     """
     nearest, classes = neighbours.nearest, labels[neighbours.rows]

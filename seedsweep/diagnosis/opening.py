@@ -33,10 +33,6 @@ LOCAL = ("data.root", "data.file", "data.manifest", "paths", "trainer.accelerato
 def local_settings(config: ArmSettings, overrides: list[str]) -> dict[str, Any]:
     """Picks the settings of this machine among the overrides of a command line.
 
-    Args:
-        config: composed of them.
-        overrides: such as ``data.root=~/seeds``.
-
     Returns:
         Values of ``LOCAL`` or below, by key.
     """
@@ -55,7 +51,6 @@ def of_run(
     """Opens a finished (or interrupted) run.
 
     Args:
-        folder: of the run.
         limit: training images, and validation images, that are looked at.
         here: settings that replace the run's own.
         said: the run's command line; None: not known.
@@ -103,11 +98,7 @@ def of_checkpoint(
     """Opens a checkpoint: of a run of ours (with its own settings, where they lie beside it), or another.
 
     Args:
-        path: the file.
         config: of a checkpoint that no settings lie beside.
-        limit: training images, and validation images, that are looked at.
-        here: settings that replace the run's own.
-        said: the run's command line; None: not known.
 
     Raises:
         SeedsweepError: no such file, or it doesn't fit the settings.
@@ -124,11 +115,6 @@ def of_checkpoint(
 
 def of_plan(config: ArmSettings, limit: int = 1000, said: CommandLine | None = None) -> Subject:
     """Takes settings: what would happen if they were trained.
-
-    Args:
-        config: the settings.
-        limit: training images, and validation images, that are looked at.
-        said: the command line that they come from; None: not known.
 
     Raises:
         SeedsweepError: anything wrong with the images, or the net's weights can't be reached.
@@ -166,7 +152,6 @@ def repeat_split(config: ArmSettings, folder: Path, here: dict[str, Any] | None)
 
     Args:
         config: the run's own; changed in place.
-        folder: of the run.
         here: settings that replace the run's own, by key.
 
     Returns:

@@ -103,12 +103,8 @@ class Sample:
 
     @torch.no_grad()
     def passed(self, batches: Iterable[Tensor], net: FeatureNet | None = None) -> Tensor:
-        """Returns the features [n, C] of other pixels, batches of [B, 3, H, W] with values 0..255.
-
-        Args:
-            batches: in the order of the rows.
-            net: that they pass; None: that of ``config``.
-        """
+        """Returns the features [n, C] of pixels [B, 3, H, W], 0..255, in the order of the rows; ``net`` None:
+        ``config``'s."""
         net = (feature_net(backbone_as_set(self.config)) if net is None else net).eval()
         return torch.cat([net(part) for part in batches])
 
@@ -116,8 +112,6 @@ class Sample:
         """Compares two kinds of features [n, C] of the images by a probe, cross-validated by photograph.
 
         Args:
-            before: of the one kind.
-            after: of the other.
             learned: what the probe learns from in the place of ``before``, which it is judged on; empty: the same.
 
         Raises:
@@ -126,12 +120,8 @@ class Sample:
         return self.tried(self.right(before, learned), self.right(after))
 
     def right(self, features: Tensor, learned: Sequence[Tensor] = ()) -> NDArray[np.bool_]:
-        """Says which of the images [n] a probe classifies correctly that has not seen their photograph.
-
-        Args:
-            features: of the images, [n, C].
-            learned: as of :meth:`compare`.
-        """
+        """Says which images [n] a probe classifies correctly, by features [n, C], that has not seen their
+        photograph."""
         labels, groups = self._judged
         parts, *views = np.split(components(torch.cat([features, *learned]).numpy()), 1 + len(learned))
         found = outside_fold(parts, labels, groups, int(labels.max()) + 1, views=views)

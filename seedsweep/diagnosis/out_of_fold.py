@@ -101,12 +101,7 @@ class OutOfFold:
 
 
 def out_of_fold(facts: Audited, parts: NDArray[np.float64], rows: NDArray[np.int64]) -> OutOfFold:
-    """Predicts the classes of images by a linear probe out of fold, and by their nearest neighbours.
-
-    Args:
-        facts: about all images.
-        parts: :func:`components` of the features of those that are looked at, [n, count].
-        rows: [n] of the whole table.
+    """Predicts the classes of images by a linear probe out of fold, and by neighbours; ``parts``: :func:`components`.
 
     Raises:
         SeedsweepError: there are too few groups.
@@ -126,12 +121,8 @@ def out_of_fold(facts: Audited, parts: NDArray[np.float64], rows: NDArray[np.int
 
 
 def was_asked(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Returns which images a probe could classify correctly: it gives exactly 0 to a class that it has not seen.
-
-    Args:
-        probabilities: [N, K], out of fold.
-        labels: [N] class numbers.
-    """
+    """Says [N] which images a probe could classify correctly: it gives exactly 0 [N, K] to a class that it has not
+    seen."""
     asked: NDArray[np.bool_] = probabilities[np.arange(len(labels)), labels] > 0
     return asked
 
@@ -158,7 +149,6 @@ def outside_fold(
         parts: :func:`components` of a frozen net's features, [N, count].
         labels: [N] class numbers.
         groups: [N] names; None: every image by itself.
-        classes: how many there are.
         learned: [N] images that it may learn from; None: all.
         views: likewise [N, count] each, of the images as it learns from them; empty: it learns from ``parts``.
 
@@ -180,14 +170,8 @@ def outside_fold(
 def neighbour_votes(
     parts: NDArray[np.float64], labels: NDArray[np.int64], groups: Sequence[str], classes: int
 ) -> NDArray[np.float64]:
-    """Returns [N, classes]: the classes' shares among each image's nearest images of other groups (cosine).
-
-    Args:
-        parts: :func:`components` of the features, [N, count].
-        labels: [N] class numbers.
-        groups: [N] names.
-        classes: how many there are.
-    """
+    """Returns [N, classes]: the classes' shares among each image's nearest of other groups (cosine of parts [N,
+    count])."""
     x = parts.astype(np.float32)
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1]

@@ -15,12 +15,7 @@ Mask = NDArray[np.bool_]
 
 
 def units_of(groups: Sequence[str], held_out: Mask) -> NDArray[np.int64]:
-    """Returns [n] numbers of what lies on one side of a split as a whole: groups, or images of groups that it tears.
-
-    Args:
-        groups: [n] names.
-        held_out: [n] which side each image is on.
-    """
+    """Returns [n] numbers of what lies on one side of a split as a whole: groups, or images of groups that it tears."""
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
     share = np.bincount(numbers, held_out) / np.bincount(numbers)
     torn = ((share > 0) & (share < 1))[numbers]
@@ -42,7 +37,6 @@ def cross_validated(x: NDArray[np.float64], held_out: Mask, units: NDArray[np.in
 
     Args:
         x: [n, k], columns of like size.
-        held_out: [n].
         units: [n] of :func:`units_of`; each is on one side.
     """
     fold = _folds(held_out, units)

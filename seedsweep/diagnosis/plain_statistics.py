@@ -26,12 +26,7 @@ APART = 20.0  # of 255: a pixel that differs so from the rim's colour shows the 
 def plain_statistics(
     pixels: NDArray[np.uint8 | np.float32], sides: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Returns [n, 8], a column for each of ``NAMES``.
-
-    Args:
-        pixels: [n, 3, H, W], values 0..255.
-        sides: width and height of the files, [n, 2].
-    """
+    """Returns [n, 8], a column for each of ``NAMES``, of pixels [n, 3, H, W], 0..255, and the files' sides [n, 2]."""
     x = pixels.astype(np.float32)
     grey = x.mean(1)
     spread = grey.std((1, 2))

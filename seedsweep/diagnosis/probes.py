@@ -57,15 +57,8 @@ class Probe:
 
 
 def fit_probe(train: Tensor, labels: Tensor, val: Tensor, val_labels: Tensor, n_classes: int) -> Probe:
-    """Fits all penalties, and takes the best one on the validation images (of equals, the strongest).
-
-    Args:
-        train: features [n, C].
-        labels: int64 [n].
-        val: features [m, C].
-        val_labels: int64 [m].
-        n_classes: N.
-    """
+    """Fits all penalties to features [n, C], labels [n]; takes the best on validation [m, C] (of equals, the
+    strongest)."""
     x, v = train.double(), val.double()
     mean = x.mean(0)
     x, v = x - mean, v - mean
@@ -96,8 +89,6 @@ def probe_unseen(probe: Probe, features: Tensor, labels: Tensor, parts: Parts) -
     Args:
         probe: fitted on the training images; of its penalties that is taken which the choosing images like best.
         features: of training and validation images, [n + m, C].
-        labels: int64 [n + m].
-        parts: of these images.
     """
     n_train = len(features) - probe.all_predicted.shape[1]
     correct = []

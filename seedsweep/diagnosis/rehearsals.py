@@ -45,9 +45,6 @@ def rehearse(
 
     Args:
         config: of the head, its optimiser, batch size, patience and seed.
-        material: images and labels.
-        features: of the net that the head stands on.
-        epochs: at most.
         part: which images are learned from, choose the epoch, and are judged; None: as in a run, where validation
             does both.
     """
@@ -95,12 +92,8 @@ class Rehearsals:
     _correct: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def whole(self, config: ArmSettings, max_steps: int = LONG) -> Rehearsal:
-        """Trains on all training images; validation chooses the epoch, as in a run.
-
-        Args:
-            config: of a frozen net.
-            max_steps: further epochs of the configuration are left out, but for the first three.
-        """
+        """Trains on all training images for about ``max_steps``, at least 3 epochs; validation chooses the epoch, as in
+        a run."""
         epochs = self._epochs(config, max_steps)
         key = repr((config, epochs))
         if key not in self._whole:
@@ -108,13 +101,8 @@ class Rehearsals:
         return self._whole[key]
 
     def correct(self, config: ArmSettings, parts: Parts, repeated: bool = True) -> NDArray[np.float64]:
-        """Returns 1 for each judged image of ``parts`` that is classified correctly, else 0, [N].
-
-        Args:
-            config: of a frozen net.
-            parts: of the material; always the same.
-            repeated: whether each part has a seed of its own; else that of ``config``.
-        """
+        """Returns 1 for each judged image of ``parts`` that is correct, else 0, [N]; ``repeated``: each part has its
+        own seed."""
         epochs = self._epochs(config, LONG)
         key = repr((config, epochs, repeated))
         if key not in self._correct:

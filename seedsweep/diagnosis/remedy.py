@@ -130,7 +130,6 @@ def proved(remedy: list[str], config: ArmSettings | None, said: CommandLine | No
     wins over it: single values are returned then.
 
     Args:
-        remedy: overrides.
         config: of the run; None: what ``said`` comes to.
         said: its command line; None: not known, and nothing of it can stand in the way.
 

@@ -70,8 +70,6 @@ def diagnose(
     """Examines ``subject``; writes diagnosis.json and pictures.
 
     Args:
-        subject: what is diagnosed.
-        folder: where they are written; made if missing.
         only: names of checks; default: all.
         of_images: holds what was found for the subject before; None: nothing.
 

@@ -39,13 +39,7 @@ def lacking_if_grouped(facts: Audited, grouping: Grouping, data: DataConfig) -> 
 
 
 def setting_that_groups(facts: Audited, grouping: Grouping, folder: Path) -> str:
-    """Returns the setting that makes the groups: the expression where it does, else a list that is written here.
-
-    Args:
-        facts: about the images.
-        grouping: of them.
-        folder: for the list; made if missing.
-    """
+    """Returns the setting that makes the groups: the expression where it does, else a list that is written here."""
     table = facts.table
     if grouping.regex is not None:
         made = groups_of(table.paths, grouping.regex)

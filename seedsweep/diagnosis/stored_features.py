@@ -55,13 +55,7 @@ class FrozenFeatures:
 def drawn_by_class(
     labels: NDArray[np.int64], count: Callable[[int], int], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draws ``count(n)`` of the n rows of each class; returns them in order.
-
-    Args:
-        labels: [N] class numbers.
-        count: of a class's size.
-        rng: draws.
-    """
+    """Draws ``count(n)`` of the n rows of each class among labels [N]; returns them in order."""
     parts = []
     for label in np.unique(labels):
         of_class = rng.permutation(np.flatnonzero(labels == label))
@@ -76,13 +70,7 @@ def part_of(prepared: PreparedImages, rows: NDArray[np.int64]) -> PreparedImages
 
 
 class Material:
-    """Images of training and validation, up to a limit of each, and the features of frozen nets for them.
-
-    Args:
-        prepared: all images of the run.
-        limit: images of each split that are looked at, with each class's share kept.
-        seed: of the choice.
-    """
+    """Images of training and validation, up to a limit of each, and the features of frozen nets for them."""
 
     def __init__(self, prepared: PreparedImages, limit: int, seed: int) -> None:
         self.classes = prepared.table.classes

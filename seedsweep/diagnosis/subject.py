@@ -181,12 +181,8 @@ class Subject:
         return Rehearsals(self.material)
 
     def rehearse(self, config: ArmSettings, max_steps: int = LONG) -> Rehearsal:
-        """Trains the head of ``config`` on stored features, see :meth:`Rehearsals.whole`.
-
-        Args:
-            config: made from :attr:`frozen_config`.
-            max_steps: at most, about.
-        """
+        """Trains the head of ``config``, made from :attr:`frozen_config`, on stored features, see
+        :meth:`Rehearsals.whole`."""
         return self._rehearsals.whole(config, max_steps)
 
     @property
@@ -221,9 +217,6 @@ class Subject:
     def correct(self, config: ArmSettings) -> NDArray[np.float64]:
         """Returns 1 for each image of :attr:`parts` that a head with these settings classifies correctly, else 0, [N].
 
-        Args:
-            config: made from :attr:`frozen_config`. Each part has a seed of its own.
-
         Raises:
             SeedsweepError: too few groups.
         """
@@ -255,11 +248,8 @@ class Subject:
         return np.asarray((predicted == labels)[judged], dtype=np.float64)
 
     def worth(self, config: ArmSettings) -> Interval | None:
-        """Returns what a head with these settings gains over the subject on unseen images; None: it can't be measured.
-
-        Args:
-            config: made from :attr:`frozen_config`.
-        """
+        """Returns what a head with these settings gains over the subject on unseen images; None: it can't be
+        measured."""
         try:
             return self.parts.interval(self.correct(config) - self.own_correct)
         except SeedsweepError:
@@ -340,11 +330,8 @@ class Subject:
         return self.history or (self.rehearsed.history if self.is_rehearsed else [])
 
     def epoch_called(self, last: bool) -> str:
-        """Returns which epoch's net is meant, to stand behind "the net"; nothing where there is but one.
-
-        Args:
-            last: of :attr:`last_net`; else of :attr:`net`, whose scores the run reports.
-        """
+        """Returns which epoch's net is meant (of :attr:`last_net`, or :attr:`net`), to stand behind "the net"; may be
+        empty."""
         best, rows = self.metrics.get("best_epoch"), self.history
         if self.last_net is self.net or best is None or not rows or rows[-1].get("epoch", best) == best:
             return ""

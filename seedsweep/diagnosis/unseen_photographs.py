@@ -69,8 +69,6 @@ def unseen_at_end(
     What fails here ends no run.
 
     Args:
-        config: of the run.
-        images: of the run.
         logits: of the run, [n, N] for the images of each split that it met.
         folder: of the audit; a list of the photographs is written there where no expression makes them.
 
@@ -166,7 +164,6 @@ def answers_of(
 
     Args:
         parts: components of features, [n, count].
-        labels: [n] class numbers.
         together: [n] names of what the split in use keeps together, such as equal files.
         groups: [n] numbers of photographs.
 
@@ -195,7 +192,6 @@ def estimate(
     """Estimates a run's accuracy on unseen photographs, with intervals from drawing photographs anew.
 
     Args:
-        probe: what a probe answers.
         right: [m] which held-out images the run classifies correctly.
         labels: [m] their classes.
         groups: [m] their photographs.

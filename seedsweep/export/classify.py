@@ -106,14 +106,7 @@ class Predictor:
 
 
 def reading_of(images: Sequence[Path], known: Ranges, gib: float, workers: int) -> Reading:
-    """Returns how images are read: as in training; of what was not met there, all files alike.
-
-    Args:
-        images: that are to be classified.
-        known: how images of more than 8 bits were scaled in training.
-        gib: GiB that one image may take.
-        workers: threads; -1: one a core.
-    """
+    """Returns how images are read: as in training; of what was not met there, all files alike."""
     facts = look_at(images, gib, workers, count=False)
     ranges = decide_ranges(images, facts, gib, workers, known)
     for kind, low, high in ranges.of:
@@ -140,13 +133,8 @@ def predict_folder(
     """Classifies ``images`` in order; files that can't be read are left out and named.
 
     Args:
-        images: files below ``root``.
         root: the paths in the table are relative to it.
-        trained: the net's classes and image size.
-        predictor: pixels to probabilities.
         add: takes paths and answers of the images that could be read.
-        batch: images a pass.
-        how: images are read.
     """
     counts: Counter[str] = Counter()
     unreadable: list[tuple[str, str]] = []

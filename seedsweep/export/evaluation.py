@@ -49,8 +49,6 @@ class Evaluation:
         """Puts the answers to the images that could be read beside their labels.
 
         Args:
-            images: all of them.
-            trained: the net.
             found: paths as tables name them, and answers, of each batch.
         """
         row_of = {below(path, images.root): row for row, path in enumerate(images.paths)}

@@ -117,11 +117,6 @@ def load_trained(path: Path) -> Trained:
 def load_answering(path: Path, options: PredictConfig | ExportConfig, section: str) -> Trained:
     """Builds the net that a checkpoint holds, as the settings have it answer, and says what it is.
 
-    Args:
-        path: of the checkpoint.
-        options: its temperature and share of mistakes.
-        section: of the settings, for messages.
-
     Raises:
         SeedsweepError: it is no such file, or its validation images can't promise so few mistakes.
     """
@@ -132,13 +127,7 @@ def load_answering(path: Path, options: PredictConfig | ExportConfig, section: s
 
 
 def at_temperature(trained: Trained, setting: str, key: str) -> Trained:
-    """Has the net divide its logits by a temperature, within its last layer; the predicted classes stay.
-
-    Args:
-        trained: as loaded; its net is changed.
-        setting: ``auto``, or a number.
-        key: of the setting.
-    """
+    """Has the net divide its logits by a temperature (``auto``: its own), within its last layer; its classes stay."""
     known = trained.validated
     if setting != "auto":
         temperature = float(setting)
@@ -161,11 +150,6 @@ def at_temperature(trained: Trained, setting: str, key: str) -> Trained:
 
 def with_promise(trained: Trained, max_error: float | None, key: str) -> Trained:
     """Has a net answer only where validation promises that at most ``max_error`` of its answers are wrong.
-
-    Args:
-        trained: at its temperature.
-        max_error: 0..1; None: it answers always.
-        key: of the setting.
 
     Raises:
         SeedsweepError: the checkpoint tells nothing of validation, or its validation images can't promise that.

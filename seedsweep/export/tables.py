@@ -43,7 +43,6 @@ def open_table(path: Path, classes: Sequence[str], more: Sequence[str] = ()) -> 
 
     Args:
         path: its suffix says what it is written as.
-        classes: N names.
         more: names of further columns, before the probabilities.
 
     Returns:

@@ -85,9 +85,6 @@ def export(trained: Trained, module: ModuleType, path: Path, kind: torch.dtype, 
     """Writes ``path`` and reads it back; the file stays only if it predicts as the checkpoint does.
 
     Args:
-        trained: the net.
-        module: the format.
-        path: of the file.
         kind: of the pixels that it will read.
         images: uint8 [n, 3, H, W] to compare on.
 

@@ -12,15 +12,7 @@ from seedsweep.whole import read_json
 
 
 def write_audit_page(folder: Path, root: str) -> Path:
-    """Writes report.html and report.md of an audit.
-
-    Args:
-        folder: of the audit.
-        root: of the images, for the title.
-
-    Returns:
-        report.html.
-    """
+    """Writes report.html, which is returned, and report.md of an audit."""
     audit = read_json(folder / AUDIT)
     counts = audit["classes"]
     splits = list(counts)

@@ -150,7 +150,6 @@ def read_material(
     """Reads a run, sweep or study.
 
     Args:
-        folder: that was printed at its end.
         command_line_of: finds the command line of a run, on which advice is proved; None: no advice is proved.
         gradcam: photographs to explain; None: what the run's settings say.
 
@@ -209,12 +208,7 @@ def _read(path: Path, what: str) -> dict[str, Any]:
 
 
 def read_diagnosis(folder: Path, label: str = "") -> Diagnosed | None:
-    """Reads a diagnosis; None if there is none with findings.
-
-    Args:
-        folder: of diagnosis.json.
-        label: of the arm.
-    """
+    """Reads a diagnosis; None if there is none with findings."""
     content = _read(folder / "diagnosis.json", "a diagnosis")
     findings = _findings(content)
     if not findings:

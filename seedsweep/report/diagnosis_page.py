@@ -13,15 +13,7 @@ from seedsweep.runs.run_result import RunResult
 
 
 def write_diagnosis_page(folder: Path, title: str, kind: str) -> Path:
-    """Writes report.html and report.md of a diagnosis.
-
-    Args:
-        folder: of diagnosis.json and its pictures; absolute.
-        title: of the page.
-        kind: what was examined, in a few words.
-
-    Returns:
-        report.html.
+    """Writes report.html, which is returned, and report.md of a diagnosis.
 
     Raises:
         OSError: the folder can't be written.

@@ -38,7 +38,6 @@ def attention(run_dir: Path, paths: list[Path], targets: list[str]) -> list[NDAr
 
     Args:
         run_dir: holds checkpoints/best.ckpt, a whole net.
-        paths: readable photographs.
         targets: class names, one a photograph.
 
     Raises:

@@ -12,17 +12,8 @@ from seedsweep.runs.csv_files import Predictions
 
 
 def write_evaluation_page(folder: Path, root: str, answers: Predictions, told: Sequence[str]) -> Path:
-    """Writes report.html and report.md of an evaluation.
-
-    Args:
-        folder: of the evaluation.
-        root: of the images, for the title.
-        answers: of the net.
-        told: sentences; the first two are the verdict.
-
-    Returns:
-        report.html.
-    """
+    """Writes report.html, which is returned, and report.md of an evaluation; the first two of ``told`` are the
+    verdict."""
     texts = [Text(sentence) for sentence in told]
     built = [
         Section("verdict", "Verdict", texts[:2]),

@@ -113,11 +113,6 @@ def write_results_csv(results: list[RunResult], path: Path, rows: list[ArmRow] |
     ``..._low`` and ``..._high`` are 95 % intervals: of the run over images, ``arm_...`` of its arm. ``data`` is the
     beginning of the digest of the validation and test images: only rows with the same one can be ranked, and
     ``behind_best`` means the best among them.
-
-    Args:
-        results: the jobs.
-        path: of the file.
-        rows: the arms, with their standing.
     """
     arms = {(row.held_out, row.label): row for row in rows or ()}
     lines = []

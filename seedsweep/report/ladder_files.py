@@ -29,16 +29,7 @@ ROW = 0.44  # inches
 
 
 def close_ladder(folder: Path, results: list[RunResult], console: Console) -> tuple[str, ...]:
-    """Writes and prints the ladder where the jobs of a grid are rungs.
-
-    Args:
-        folder: of the grid.
-        results: its jobs.
-        console: gets the sentences and the two-by-two table.
-
-    Returns:
-        The names of the files written; none where the grid is no ladder.
-    """
+    """Writes and prints the ladder where jobs are rungs; returns the names of the files, none where they are not."""
     if (ladder := read_ladder(folder, results)) is None:
         for name in FILES:  # of an earlier call, when it was one
             (folder / name).unlink(missing_ok=True)

@@ -59,13 +59,8 @@ def same_command(material: Material) -> str:
 
 
 def command_again(folder: Path, lines: Sequence[str] = (), *, grid: bool = False) -> str:
-    """Returns the command line that makes the results of a folder again; empty if it was not recorded.
-
-    Args:
-        folder: of a run, a grid, or the diagnosis of settings.
-        lines: settings that are added to it.
-        grid: whether it is a grid's.
-    """
+    """Returns the command line, with ``lines`` added, that makes results of a folder again; empty if it was not
+    recorded."""
     try:
         recorded = read_recorded(folder / (GRID if grid else SINGLE))
     except SeedsweepError:

@@ -42,10 +42,8 @@ def write_review(
     """Writes review.html: the images in doubt, the most doubtful first, at most ``MOST``.
 
     Args:
-        prepared: the images that are used.
         doubts: in any order, of these and of other images below the same folder; of several about one image the
             reasons are joined.
-        folder: of the page.
         earlier: corrections that hold already: they are saved again with the new ones, and what they decided is not
             asked again.
         lists: names of the files in ``folder`` that list all doubts.

@@ -77,12 +77,7 @@ def trap(run: RunResult) -> str:
 
 
 def of_modes(run: RunResult, said: CommandLine | None) -> str:
-    """Returns a sentence on what training accuracy and bn_gap say about a run's validation accuracy.
-
-    Args:
-        run: that has ended.
-        said: its command line, on which advice is proved; None: not known.
-    """
+    """Returns what training accuracy and bn_gap say about a run's validation accuracy; advice is proved on ``said``."""
     train, val, gap = run.accuracy("train"), run.accuracy("val"), run.gap
     if gap is not None and abs(gap) > GAP:
         return of_gap(run, gap)

@@ -46,13 +46,7 @@ def draw_run(run: ToDraw) -> dict[str, Figure]:
 
 
 def curves_figure(history: History, title: str, best_epoch: int | None) -> Figure:
-    """Draws loss, accuracy and the two modes side by side.
-
-    Args:
-        history: of the run.
-        title: above all panels.
-        best_epoch: the epoch whose checkpoint was kept, from 0.
-    """
+    """Draws loss, accuracy and the two modes side by side, and marks the epoch (from 0) whose checkpoint was kept."""
     made = figure(13, 4.2)
     made.suptitle(plain(title), fontsize=13, x=0.01, ha="left")
     loss, acc, two_modes = made.subplots(1, 3)
@@ -70,15 +64,8 @@ def curves_figure(history: History, title: str, best_epoch: int | None) -> Figur
 def confusion_figure(
     labels: Labels, predicted: Labels, classes: list[str], title: str, cell: float = 0.55
 ) -> Figure:
-    """Draws labels [N] against predictions [N], counts in the cells and recall at the right edge.
-
-    Args:
-        labels: [N] class numbers.
-        predicted: [N] class numbers.
-        classes: names, in the order of the numbers.
-        title: above.
-        cell: inches a class; letters keep their size.
-    """
+    """Draws labels [N] against predictions [N], ``cell`` inches a class; counts in the cells, recall at the right
+    edge."""
     n = len(classes)
     matrix = confusion_matrix(labels, predicted, labels=range(n))
     totals = matrix.sum(1)
@@ -124,14 +111,8 @@ def _mistakes_figure(run: ToDraw) -> Figure:
 
 
 def curve_svg(history: History, quantity: str, best_epoch: int | None, name: str) -> str:
-    """Draws ``loss`` or ``acc`` of training and validation images over the epochs, the best one marked.
-
-    Args:
-        history: of the run.
-        quantity: loss | acc.
-        best_epoch: whose checkpoint was kept, from 0.
-        name: of the plot, unlike all others of the page.
-    """
+    """Draws ``loss`` or ``acc`` of both splits over the epochs, the best one marked; ``name`` is unlike those of other
+    plots."""
     made, axes = _small()
     _quantity(axes, history, quantity, best_epoch, ("train", "val"))
     axes.set_ylabel({"acc": "accuracy"}.get(quantity, quantity), fontsize=9, color=INK)
@@ -165,7 +146,6 @@ def svg(made: Figure, name: str) -> str:
     """Returns a figure as an SVG element; its texts must be our own words, for they are not checked again.
 
     Args:
-        made: drawn in the colours of :mod:`seedsweep.drawing`.
         name: goes before all ids, which must be unlike those of the page's other plots.
     """
     out = io.StringIO()

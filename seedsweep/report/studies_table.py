@@ -73,12 +73,7 @@ def write_studies_csv(results: Sequence[Result], path: Path) -> None:
 
 
 def print_studies(results: Sequence[Result], console: Console) -> None:
-    """Prints a line a study: what its winner reaches, and its settings. Each data set has a table of its own.
-
-    Args:
-        results: see :func:`read_results`.
-        console: where to print.
-    """
+    """Prints a line a study: what its winner reaches, and its settings. Each data set has a table of its own."""
     groups = _by_data(results)
     if len(groups) > 1:
         console.print(DIFFERENT.format("studies"), style="bold", soft_wrap=True)

@@ -29,11 +29,6 @@ def draw_study(study: optuna.Study, folder: Path, metric: str) -> list[Path]:
 
     A picture that has too little to show, or that fails, is left out and named: a study is not lost for its pictures.
 
-    Args:
-        study: one objective, maximised; finished or not.
-        folder: made if need be.
-        metric: what the values are, for axes.
-
     Returns:
         The pictures written.
 

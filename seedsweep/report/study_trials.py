@@ -64,10 +64,6 @@ class Trials:
 def read_trials(study: optuna.Study, metric: str) -> Trials:
     """Sorts a study's trials.
 
-    Args:
-        study: one objective, maximised.
-        metric: what its values are, for axes and headings.
-
     Raises:
         SeedsweepError: the study minimises, or has several objectives.
     """
@@ -144,13 +140,7 @@ def write_trials_csv(study: optuna.Study, path: Path) -> None:
 
 
 def print_study(study: optuna.Study, console: Console, metric: str) -> None:
-    """Prints the best ten trials, how many there were of each state, how long they took, and why some failed.
-
-    Args:
-        study: one objective, maximised; finished or not.
-        console: where to print; settings that do not fit side by side are written one after the other.
-        metric: the heading of the values.
-    """
+    """Prints the best ten trials, how many there were of each state, how long they took, and why some failed."""
     trials = read_trials(study, metric)
     best = sorted(trials.finished, key=lambda t: (-score(t), slot_of(t)))
     best += sorted(trials.pruned, key=lambda t: (-epochs(t), -score(t), slot_of(t)))  # lasted longest

@@ -32,12 +32,8 @@ class UnseenOfArm:
 
 
 def unseen_of(rows: list[ArmRow], runs: Iterable[RunResult]) -> list[UnseenOfArm]:
-    """Returns one for each data set whose split tears photographs; of each arm the median run is meant.
-
-    Args:
-        rows: the arms, the best of each data set first.
-        runs: all of them.
-    """
+    """Returns one for each data set whose split tears photographs; ``rows`` are best first, and the median run is
+    meant."""
     everything, told = list(runs), []
     for group in by_data(rows):
         medians = [median_run(row.of(everything)) for row in group if row.mean is not None]

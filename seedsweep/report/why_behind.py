@@ -56,12 +56,7 @@ class WhyBehind:
 
 
 def why_behind(rows: list[ArmRow], results: Iterable[RunResult]) -> list[WhyBehind]:
-    """Returns what is told of every arm that is behind beyond chance, and of those that diverged.
-
-    Args:
-        rows: the arms of a grid, with their standing.
-        results: its jobs.
-    """
+    """Returns what is told of every arm that is behind beyond chance, and of those that diverged."""
     told = []
     for group in by_data(rows):
         runs = {row.label: row.of(results) for row in group}

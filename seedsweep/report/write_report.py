@@ -29,15 +29,11 @@ SPECIAL = re.compile(r"([\\<>\[\]*_|#`&$~])")
 def write_report(
     folder: Path, command_line_of: CommandLineOf | None = None, gradcam: int | None = None
 ) -> Path:
-    """Writes the report of a run, a sweep or a study into its folder, in the place of an earlier one.
+    """Writes the report of a run, sweep or study into its folder, in the place of an earlier one; returns report.html.
 
     Args:
-        folder: of the results.
         command_line_of: finds the command line of a run; None: no advice is proved.
         gradcam: mistakes to explain; None: what the run's own settings say.
-
-    Returns:
-        report.html.
 
     Raises:
         SeedsweepError: nothing finished there.
@@ -52,17 +48,8 @@ def write_material(material: Material) -> Path:
 
 
 def write_pages(folder: Path, title: str, kind: str, built: list[Section]) -> Path:
-    """Writes sections as report.html and report.md.
-
-    Args:
-        folder: absolute, to write into.
-        title: of the page.
-        kind: what it is about, in a few words.
-        built: the sections; the one called verdict stands in the head.
-
-    Returns:
-        report.html.
-    """
+    """Writes sections as report.html, which is returned, and report.md; the section called verdict stands in the
+    head."""
     for name in (PLAIN, PAGE):
         with replacing(folder / name) as part:
             part.write_text(_render(folder, title, kind, built, name), encoding="utf-8", errors="replace")
@@ -75,8 +62,6 @@ def write_at_end(
     """Writes the report of what just ended; where that fails, one sentence says so, and the results stay good.
 
     Args:
-        folder: of the results.
-        command_line_of: finds the command line of a run; None: no advice is proved.
         known: the results, where they were read already.
     """
     try:

@@ -88,8 +88,6 @@ def over_correct(
     Args:
         correct: [N], 1 or True where an image is classified correctly.
         groups: [N] names; None: every image is its own.
-        resamples: draws.
-        seed: of the draws.
     """
     hits = np.asarray(correct).astype(np.int64)
     group_of, n_groups = group_numbers(groups, len(hits))
@@ -117,8 +115,6 @@ def over_images(
         labels: [N] class numbers.
         predicted: [N] class numbers.
         groups: [N] names; None: every image is its own.
-        resamples: draws.
-        seed: of the draws.
     """
     cells, cell_of = np.unique(np.stack([labels, predicted], 1), axis=0, return_inverse=True)
     cell_of = cell_of.reshape(-1)

@@ -215,8 +215,6 @@ def paired_bootstrap(
 
     Args:
         difference: what the one arm scored on an image, less what the other did.
-        resamples: draws.
-        seed: of the draws.
         over: what the N are.
     """
     difference = np.asarray(difference, dtype=float)

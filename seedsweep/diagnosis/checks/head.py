@@ -92,12 +92,7 @@ def check(subject: Subject, folder: Path) -> Finding:
 
 
 def defaults(config: ArmSettings, n_train: int) -> list[str]:
-    """Returns overrides, each of which sets a setting back to its default that differs to the side that harms.
-
-    Args:
-        config: the settings.
-        n_train: training images.
-    """
+    """Returns overrides, each of which sets a setting back to its default that differs to the side that harms."""
     lines = []
     for key, most in AT_MOST.items():
         if attrgetter(key)(config) > most:

@@ -123,12 +123,7 @@ def check(subject: Subject, folder: Path) -> Finding:
 
 
 def find_doubts(looks: NDArray[np.float64], labels: NDArray[np.int64]) -> list[Doubt]:
-    """Returns images whose label is more likely wrong than right, the clearest first.
-
-    Args:
-        looks: probability of each true class, given image and label, [N, K]: :attr:`Noise.looks`.
-        labels: [N] class numbers.
-    """
+    """Returns images whose label [N] is likelier wrong than right by :attr:`Noise.looks` [N, K], the clearest first."""
     own = looks[np.arange(len(labels)), labels]
     order = np.argsort(own, kind="stable")
     return [

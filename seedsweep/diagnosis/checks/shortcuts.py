@@ -166,15 +166,7 @@ def _told(
 def measure_cue(
     name: str, table: Table, labels: NDArray[np.int64], groups: Sequence[str], classes: int
 ) -> Cue:
-    """Cross-validates a forest on one cue; groups are kept on one side.
-
-    Args:
-        name: of the cue.
-        table: [N, k].
-        labels: [N] class numbers.
-        groups: [N] names.
-        classes: how many there are.
-    """
+    """Cross-validates a forest on the table [N, k] of a cue for labels [N]; groups [N] are kept on one side."""
     counts = np.bincount(labels, minlength=classes)
     aucs, sure = np.full(classes, np.nan), np.full(classes, np.nan)
     if (table == table[0]).all():  # the same for all: tells nothing

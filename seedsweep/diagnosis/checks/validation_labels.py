@@ -166,9 +166,7 @@ def measure(
     Args:
         parts: principal components of the features, [n, k]: training, then validation.
         labels: [n] class numbers.
-        n_train: images of training.
         groups: names of the training images' photographs, [n_train].
-        classes: how many there are.
 
     Raises:
         SeedsweepError: too few groups to cross-validate.
@@ -206,11 +204,6 @@ def _is_clear(found: Renaming, most: int) -> bool:
 
 
 def similar_agree(parts: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Returns the share (0..1) of each image's nearest others (cosine) that have its label.
-
-    Args:
-        parts: [n, k].
-        labels: [n] class numbers.
-    """
+    """Returns the share (0..1) of each image's nearest others (cosine, of parts [n, k]) that have its label [n]."""
     nearest = Neighbours.of(np.arange(len(parts)), parts).nearest
     return float((labels[nearest] == labels[:, None]).mean())

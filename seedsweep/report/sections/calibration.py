@@ -63,12 +63,8 @@ def _left(val: Predictions, temperature: float) -> list[tuple[str, str]]:
 
 
 def in_words(found: Calibration, *, kept: bool = False) -> str:
-    """Returns whether the net is over- or underconfident, and which setting does something about it.
-
-    Args:
-        found: of the test images.
-        kept: whether the net's checkpoint tells the temperature.
-    """
+    """Says whether the net is too sure or too unsure, and what helps; ``kept``: its checkpoint tells the
+    temperature."""
     on = f"On {found.n} test images"
     if found.ece <= found.ece_by_chance:
         return f"{on}, confidence and accuracy agree within chance."

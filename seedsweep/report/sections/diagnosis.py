@@ -73,7 +73,6 @@ def blocks_of(found: Diagnosed, said: set[str] | None = None) -> list[Block]:
     """Returns the headline, the picture of the costs, and the findings.
 
     Args:
-        found: the diagnosis.
         said: sentences that stand above, and are left out here; these are added to them. None: there are none.
     """
     said = set() if said is None else said
