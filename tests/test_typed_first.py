@@ -43,12 +43,12 @@ ADVICE = {
     "augment=AutoAugment": "augment=trivial",
     "optim.scheduler=cosine": "optim.schedule",
     "ema=0.99": "trainer.ema",
+    "trainer.logger=wandb": "logger",
+    "mlflow=true": "logger",
     "run": "task=report report.dir=run",
     "d/x/1.png": "task=predict checkpoint=RUN data.root=d/x/1.png",
 }
 NOT_YET = {
-    "logger=wandb": "TensorBoard",
-    "trainer.logger=wandb": "TensorBoard",
     "trainer.devices=2": "one device",
     "devices=4": "one device",
     "--devices 2": "one device",

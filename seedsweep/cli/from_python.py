@@ -21,10 +21,10 @@ from seedsweep.cli.job import run_in_folder
 from seedsweep.cli.preflight import check
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import conf_dir, path_of
-from seedsweep.overrides import setting
+from seedsweep.overrides import setting, written
 from seedsweep.runs.jobs import holds_run, is_finished
 from seedsweep.runs.run_result import RunResult
-from seedsweep.runs.settings import refuse_other_settings
+from seedsweep.runs.settings import flat, refuse_other_settings
 from seedsweep.training.options import what_counts
 
 if TYPE_CHECKING:
@@ -212,7 +212,12 @@ def _differences(base: object, config: object, prefix: str = "") -> Iterator[str
         before, value = getattr(base, field.name), getattr(config, field.name)
         if is_dataclass(value):
             yield from _differences(before, value, f"{prefix}{field.name}.")
-        elif before != value:
+        elif before == value:
+            continue
+        elif field.name == "logger":  # a group's name too: Hydra takes a dictionary for a choice of files
+            keys = flat(value, f"{prefix}logger.")
+            yield from (f"++{key}={written(each)}" for key, each in keys.items())
+        else:
             yield setting(f"{prefix}{field.name}", value)
 
 

@@ -35,9 +35,11 @@ from seedsweep.runs.recorded import GRID
 from seedsweep.runs.settings import refuse_other_settings, saved_settings
 from seedsweep.study.options import OF_THE_STUDY
 from seedsweep.training.options import what_counts
+from seedsweep.training.trackers import check_trackers
 
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
 PARTS = ("run", "sweep", "sweeper", "launcher", "job", "runtime", "callbacks", "overrides")  # of hydra
+TRAINING = ("answer", "train", "study")  # tasks that write to trackers
 NAMES = ("experiment.name", "study.name")
 ANSWER = "answer"  # the task of +sweep=answer, which is no grid itself
 ONLY_NAMED = ("batchnorm", "preprocess", "augment")  # sections whose name is no setting
@@ -222,6 +224,8 @@ def _refuse_names_alone(choices: dict[str, list[str]]) -> None:
 
 
 def _check_images(config: Config) -> None:
+    if config.task in TRAINING:
+        check_trackers(config.logger)
     plan = config.task == "diagnose" and config.diagnose.run is None and config.diagnose.checkpoint is None
     if config.task in WITH_IMAGES or plan:
         check_root(config.data)

@@ -137,13 +137,12 @@ OTHER_NAMES = {
     "pretrained": "backbone.weights", "weights": "backbone.weights", "freeze": "backbone.freeze",
     "augmentation": "augment", "aug": "augment", "transforms": "augment", "dropout": "head.dropout",
     "smoothing": "head.label_smoothing", "trials": "study.n_trials", "random_seed": "seed",
+    "loggers": "logger", "wandb": "logger", "mlflow": "logger", "tracking": "logger",
     "output": "paths.outputs", "out": "paths.outputs", "out_dir": "paths.outputs", "output_dir": "paths.outputs",
     "save_dir": "paths.outputs", "ckpt": "checkpoint", "name": "experiment.name",
 }  # fmt: skip
 AS_OPTIONS = {"data": "data.root", "experiment": "experiment", "sweep": "sweep", "study": "study"}
 NOT_YET = (
-    (r"(trainer\.)?logger(\..*)?|wandb|mlflow|tracking",
-     "runs are written for TensorBoard, and there is no other logger yet: task=dashboard shows them."),
     (r"(trainer\.)?(devices|gpus|num_gpus|n_gpus|num_nodes|strategy)",
      "a run uses one device, and there is no training on several yet: hydra/launcher=workers runs a grid's jobs "
      "beside one another."),

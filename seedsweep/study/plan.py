@@ -72,6 +72,7 @@ class Plan:
         digests: of the split and of the images, once they were found.
         session: shared by the trials of this process.
         time: that there is; None: no limit.
+        loggers: trackers of the trials beside TensorBoard, as of ``conf/logger/``.
     """
 
     asked: ArmSettings
@@ -85,6 +86,7 @@ class Plan:
     digests: list[str] | None = None
     session: Session = field(default_factory=Session, repr=False)
     time: StudyTime | None = None
+    loggers: dict[str, Any] = field(default_factory=dict)
     _images: tuple[dict[str, Any], PreparedImages] | None = field(default=None, repr=False)
 
     @property

@@ -20,12 +20,13 @@ from seedsweep.errors import OF_ALL, DiskError, DivergedError
 from seedsweep.runs.csv_files import read_history
 from seedsweep.runs.jobs import reason_of, write_error_log
 from seedsweep.runs.record import divergence_of
+from seedsweep.runs.settings import flat
 from seedsweep.study.evidence import Hopeless
 from seedsweep.study.leases import NUMBER, Heartbeat, Leases
 from seedsweep.study.options import StudyConfig
 from seedsweep.study.plan import EXTRA, Plan
 from seedsweep.study.space import dimensions, suggest
-from seedsweep.training.options import ArmSettings, run_digest
+from seedsweep.training.options import ArmSettings, run_digest, what_counts
 from seedsweep.whole import strict
 
 log = logging.getLogger(__name__)
@@ -119,12 +120,14 @@ def _attempts(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> Outco
 
 def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[float, dict[str, Any]]:
     from seedsweep.training.run import Given, train
+    from seedsweep.training.trackers import TrackedRun, Trackers
 
     study, settings = plan.study, plan.compose(lines)
     reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
     last = max(reported, default=-1)
 
     def on_epoch(epoch: int, row: dict[str, float]) -> None:
+        trackers.epoch(epoch, row)
         if epoch not in reported:  # by a worker that died later in this trial
             trial.report(row[f"val/{study.metric}"], epoch)
         if not last <= epoch < settings.trainer.max_epochs - 1:  # nothing is saved at the last epoch
@@ -137,17 +140,20 @@ def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[fl
     prepared = plan.images(settings)
     hopeless = Hopeless.of(settings, prepared.table.counts()["train"])
     _clear_of_others(folder, settings, plan)
-    with quiet():
+    label = f"trial {trial.user_attrs[NUMBER]}"
+    tracked = TrackedRun(folder, f"{folder.parent.name} {folder.name}", plan.folder)
+    with quiet(), Trackers(plan.loggers, tracked, flat(what_counts(settings))) as trackers:
         metrics = train(
             settings,
             folder,
-            label=f"trial {trial.user_attrs[NUMBER]}",
+            label=label,
             resume=True,
             on_epoch=on_epoch,
             pictures=False,
             meet_test=False,
             given=Given(prepared, departures=tuple(plan.departures(settings)), session=plan.session),
         )
+        trackers.end(metrics)
     if trial.user_attrs.get(FIXED):  # not after each trial: it looks at every file
         prepared.warn_of_changes()
     if diverged := divergence_of(metrics):

@@ -133,7 +133,7 @@ def finish_run(run: ArmRun, outcome: Outcome) -> dict[str, Any]:
         record = replace(record, corrections=gain)
         if run.unseen is not None:
             record = replace(record, unseen=run.unseen(run.images, held_out))
-    board.run_ended(run.switches, run.label, run.config.seed, _at_the_end(scores, rows[-1]["bn_gap"]))
+    board.run_ended(run.switches, run.label, run.config.seed, at_the_end(scores, rows[-1]["bn_gap"]))
     metrics = write_record(folder, record)  # before the pictures, which may fail
     if run.pictures:
         if run.draw is not None:
@@ -221,7 +221,7 @@ def _validated(images: Images, logits: Tensor, features: dict[str, Tensor]) -> V
     return Validated.of(logits, labels, groups["val"], familiar)
 
 
-def _at_the_end(scores: dict[str, Any], bn_gap: float) -> dict[str, float]:
+def at_the_end(scores: dict[str, Any], bn_gap: float) -> dict[str, float]:
     """Returns what TensorBoard's table of runs shows; ``bn_gap`` is the last."""
     values = {
         "val_acc": scores["val"]["acc"],
@@ -229,7 +229,7 @@ def _at_the_end(scores: dict[str, Any], bn_gap: float) -> dict[str, float]:
         "train_acc": scores["train"]["acc"],
         "bn_gap": bn_gap,
     }
-    return values | ({"test_acc": scores["test"]["acc"]} if scores["test"] else {})
+    return values | ({"test_acc": scores["test"]["acc"]} if scores.get("test") else {})
 
 
 def _record(run: ArmRun, outcome: Outcome, status: str, scores: dict[str, Any]) -> RunRecord:

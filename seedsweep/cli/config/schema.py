@@ -10,6 +10,7 @@ from __future__ import annotations
 import pkgutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -90,6 +91,7 @@ class Config(ArmSettings):
     answer: AnswerConfig = field(default_factory=AnswerConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     dashboard: DashboardConfig = field(default_factory=DashboardConfig)
+    logger: dict[str, Any] = field(default_factory=dict)  # trackers beside TensorBoard: conf/logger/ has them
     report: ReportConfig = field(default_factory=ReportConfig)
     diagnose: DiagnoseConfig = field(default_factory=DiagnoseConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)

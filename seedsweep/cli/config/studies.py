@@ -69,6 +69,7 @@ def plan_of(config: Config) -> Plan:
         config.study_dir,
         TrialSettings(shared),
         partial(departures, folders=config_folders()),
+        loggers=config.logger,
     )
 
 
