@@ -161,6 +161,8 @@ def _kind(annotation: str) -> str:
         "str | None": "text, `null`",
         "list[int]": "list of whole numbers",
         "list[float]": "list of numbers",
+        "list[list[int]]": "list of lists of whole numbers",
+        "list[NetConfig]": "list of `{name:...,weights:...}`",
         "list[str]": "list of texts",
         "list[list[str]]": "list of lists of texts",
         "float | None": "a number, `null`",

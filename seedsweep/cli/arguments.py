@@ -29,6 +29,7 @@ WITHOUT_FOLDER = ("cache", "dashboard", "proxy")
 NAMED_BY_TASK = (
     "answer",
     "audit",
+    "backbones",
     "predict",
     "evaluate",
     "export",
@@ -36,6 +37,7 @@ NAMED_BY_TASK = (
 WITH_IMAGES = (
     "answer",
     "audit",
+    "backbones",
     "train",
     "study",
     "diagnose",

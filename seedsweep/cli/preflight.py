@@ -46,6 +46,7 @@ ONLY_NAMED = ("batchnorm", "preprocess", "augment")  # sections whose name is no
 WITH_IMAGES = (
     "answer",
     "audit",
+    "backbones",
     "evaluate",
     "train",
     "study",
@@ -90,8 +91,8 @@ def check(parsed: Namespace, compose: Composer) -> Checked:
     if parsed.multirun or composed.hydra.mode == RunMode.MULTIRUN:
         composed = compose([*lines, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
         _check_parts(composed)
-        if str(composed.task) == ANSWER:
-            raise SeedsweepError("+sweep=answer runs its grids and its study by itself: leave out -m.")
+        if str(composed.task) in (ANSWER, "backbones"):
+            raise SeedsweepError(f"task={composed.task} runs its grids by itself: leave out -m.")
         _check_grid(compose, composed, overrides)
         return Checked(composed, None)
     if swept:

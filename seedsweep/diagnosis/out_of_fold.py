@@ -168,15 +168,19 @@ def outside_fold(
 
 
 def neighbour_votes(
-    parts: NDArray[np.float64], labels: NDArray[np.int64], groups: Sequence[str], classes: int
+    parts: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    groups: Sequence[str],
+    classes: int,
+    most: int = NEIGHBOURS,
 ) -> NDArray[np.float64]:
-    """Returns [N, classes]: the classes' shares among each image's nearest of other groups (cosine of parts [N,
-    count])."""
+    """Returns [N, classes]: the classes' shares among the ``most`` nearest images of other groups (cosine of parts
+    [N, count])."""
     x = parts.astype(np.float32)
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
     votes = np.zeros((len(labels), classes))
-    count = min(NEIGHBOURS, len(labels) - 1)
+    count = min(most, len(labels) - 1)
     for start in range(0, len(labels), BLOCK):
         likeness = x[start : start + BLOCK] @ x.T
         likeness[numbers[start : start + BLOCK, None] == numbers[None]] = -2

@@ -77,4 +77,5 @@ class Source:
     extra: str = ""  # of seedsweep, that installs the package
     url: str = ""  # torch hub file: its cache first, then a download
     timm: str = ""  # timm model name: the Hugging Face cache first, then a download
+    licence: str = ""  # of the weights, as who offers them states it
     classifiers: tuple[str, ...] = ()  # key prefixes of its classifier in files, beside the usual ones

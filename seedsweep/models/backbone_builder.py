@@ -122,6 +122,18 @@ def _terminal_shows_warnings() -> bool:
     )
 
 
+def licence_of(config: BackboneConfig) -> str:
+    """Returns the licence of a net's pretrained weights; ``none`` of random ones, or ``not stated``."""
+    if config.weights == "none":
+        return "none"
+    if config.weights != "auto":
+        return "not stated"
+    from seedsweep.models import timm_model
+
+    source = timm_model.source(config.name) if config.library == "timm" else _own(config.name).SOURCE
+    return source.licence or "not stated"
+
+
 def _build_own(config: BackboneConfig, read: WeightFile | None = None) -> BuiltBackbone:
     module = _own(config.name)
     net: Backbone = module.build()

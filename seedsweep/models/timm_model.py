@@ -115,7 +115,8 @@ def source(name: str) -> Source:
     cfg = timm.get_pretrained_cfg(name)
     named: Any = cfg.classifier if cfg is not None else None  # one name, several, or none
     heads: tuple[str, ...] = (named,) if isinstance(named, str) else tuple(named or ())
-    return Source(timm=name, classifiers=tuple(f"{head}." for head in heads))
+    licence = (cfg.license if cfg is not None else None) or ""
+    return Source(timm=name, licence=licence, classifiers=tuple(f"{head}." for head in heads))
 
 
 def converted(model: str, tensors: dict[str, Tensor], name: str, path: Path) -> dict[str, Tensor]:

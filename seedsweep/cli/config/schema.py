@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from seedsweep.bounds import at_least, between, one_of
+from seedsweep.bounds import MOST_IMAGES, at_least, between, one_of
 from seedsweep.diagnosis.options import DiagnoseConfig
 from seedsweep.errors import SeedsweepError
 from seedsweep.export.options import ExportConfig, PredictConfig
@@ -78,6 +78,40 @@ class AnswerConfig:
 
 
 @dataclass
+class NetConfig:
+    """A net of ``backbones.nets``."""
+
+    name: str = MISSING  # as backbone= has it
+    weights: str = "auto"  # as backbone.weights has them
+
+    def __post_init__(self) -> None:
+        if self.name == "auto":
+            raise SeedsweepError("backbones.nets holds auto, which is no net: name one, as backbone= does.")
+
+
+@dataclass
+class BackbonesConfig:
+    """``+study=backbones``: which nets are compared, and how many of them are fine-tuned."""
+
+    # as `[{name:vgg16,weights:FILE},{name:resnet50}]`
+    nets: list[NetConfig] = field(default_factory=list)
+    # [height, width] of each; empty: data.image_size alone
+    sizes: list[list[int]] = field(default_factory=list)
+    images: int = 1000  # of training, and of validation, that are looked at
+    finetune: int = 3  # the best by the probe are fine-tuned; 0: none
+    arm: str = "finetune_bn"  # the experiment that fine-tunes them
+    seeds: int = 1  # of each
+
+    def __post_init__(self) -> None:
+        at_least("backbones.images", self.images, 20, MOST_IMAGES)
+        at_least("backbones.finetune", self.finetune, 0, 1000)
+        at_least("backbones.seeds", self.seeds, 1, 1000)
+        for size in self.sizes:
+            if len(size) != 2 or min(size) < 1:
+                raise SeedsweepError(f"backbones.sizes holds {size}: give [height, width] in pixels.")
+
+
+@dataclass
 class Config(ArmSettings):
     """The whole configuration of one run."""
 
@@ -89,6 +123,7 @@ class Config(ArmSettings):
     forecast: str = "auto"
     checkpoint: str | None = None  # of task=predict, evaluate and export: a run's folder, or its checkpoint
     answer: AnswerConfig = field(default_factory=AnswerConfig)
+    backbones: BackbonesConfig = field(default_factory=BackbonesConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     dashboard: DashboardConfig = field(default_factory=DashboardConfig)
     logger: dict[str, Any] = field(default_factory=dict)  # trackers beside TensorBoard: conf/logger/ has them

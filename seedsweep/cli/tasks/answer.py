@@ -25,7 +25,9 @@ OF_ARMS, OF_STUDY = 0.6, 0.75  # shares of what is left of a budget: the arms' f
 SETUP = 2.0  # seconds of a trial beside its epochs
 FEWEST = 2  # trials beside the arm as it stands, for which a study is begun
 STUDY, PAGE = "answer", "answer.md"
-OF_THIS = ("task", "sweep", "answer", "budget", "forecast", "resume", "study", "experiment", "seed", "hydra")
+OF_THIS = (
+    "task", "sweep", "answer", "backbones", "budget", "forecast", "resume", "study", "experiment", "seed", "hydra",
+)  # fmt: skip
 ALSO_LAST = ("paths", "report", "audit")  # settings that the winner's file does not hold
 
 

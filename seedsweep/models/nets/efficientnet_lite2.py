@@ -10,6 +10,7 @@ SOURCE = Source(
     package_file="models/efficientnet-lite2-*.pth",
     extra="weights",
     timm="tf_efficientnet_lite2",
+    licence="apache-2.0",
 )
 
 
