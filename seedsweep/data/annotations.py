@@ -28,17 +28,11 @@ EXAMPLES = 2
 
 @dataclass(frozen=True)
 class Annotation:
-    """An image that looks like an annotation.
+    """An image that looks like an annotation."""
 
-    Attributes:
-        row: of the file.
-        why: what it looks like.
-        of: row of the photograph that it belongs to; None: not known.
-    """
-
-    row: int
-    why: str
-    of: int | None = None
+    row: int  # of the file
+    why: str  # what it looks like
+    of: int | None = None  # row of the photograph that it belongs to; None: not known
 
 
 def find_annotations(files: Sequence[Found], facts: Sequence[Facts]) -> list[Annotation]:

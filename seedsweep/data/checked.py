@@ -35,38 +35,23 @@ MOST_MEASURED = 512  # files of a kind whose values are looked at, evenly spread
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts of a readable image file.
+    """Facts of a readable image file."""
 
-    Attributes:
-        kind: of its values, by ``value_ranges``; "" for 8 bits.
-        several: it holds several pictures, of which the first is read: an animation, or pages.
-        values: different values or colours, if they are at most FEW; 0: more, or not counted (JPEG).
-    """
-
-    kind: str = ""
-    several: bool = False
-    values: int = 0
+    kind: str = ""  # of its values, by ``value_ranges``; "" for 8 bits
+    several: bool = False  # it holds several pictures, of which the first is read: an animation, or pages
+    values: int = 0  # different values or colours, if they are at most FEW; 0: more, or not counted (JPEG)
 
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """A file that was checked.
+    """A file that was checked."""
 
-    Attributes:
-        path: of the file.
-        row: of its pixels.
-        digest: SHA-256; "" where it can't be read.
-        facts: of the image.
-        bad: why it can't be read; None: it can.
-        measured: the values of an image of more than 8 bits; None: they were not measured yet.
-    """
-
-    path: Path
-    row: int
-    digest: str
-    facts: Facts
-    bad: str | None
-    measured: Measured | None
+    path: Path  # of the file
+    row: int  # of its pixels
+    digest: str  # SHA-256; "" where it can't be read
+    facts: Facts  # of the image
+    bad: str | None  # why it can't be read; None: it can
+    measured: Measured | None  # the values of an image of more than 8 bits; None: they were not measured yet
 
 
 class FileChecks:

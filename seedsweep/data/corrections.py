@@ -39,29 +39,17 @@ WHY = "left out by data.corrections"
 
 @dataclass(frozen=True)
 class Correction:
-    """A line of the file.
+    """A line of the file."""
 
-    Attributes:
-        path: of the image, below data.root.
-        label: the right class; empty where the image is left out.
-        action: change | keep | leave out.
-        digest: SHA-256 of the file that was looked at; empty: not known.
-        line: its number.
-        was: the class before; this and the rest are empty until the correction is applied.
-        split: where the image was.
-        group: of the image.
-        source: SHA-256 of the file of corrections.
-    """
-
-    path: str
-    label: str
-    action: str
-    digest: str = ""
-    line: int = 0
-    was: str = ""
-    split: str = ""
-    group: str = ""
-    source: str = ""
+    path: str  # of the image, below data.root
+    label: str  # the right class; empty where the image is left out
+    action: str  # change | keep | leave out
+    digest: str = ""  # SHA-256 of the file that was looked at; empty: not known
+    line: int = 0  # its number
+    was: str = ""  # the class before; this and the rest are empty until the correction is applied
+    split: str = ""  # where the image was
+    group: str = ""  # of the image
+    source: str = ""  # SHA-256 of the file of corrections
 
     @property
     def is_out(self) -> bool:
@@ -71,17 +59,11 @@ class Correction:
 
 @dataclass(frozen=True)
 class Corrected:
-    """What corrections did to the images of a run.
+    """What corrections did to the images of a run."""
 
-    Attributes:
-        corrections: as they were applied.
-        before: the table of a run without them, split alike.
-        pixels: of ``before``.
-    """
-
-    corrections: list[Correction]
-    before: ImageTable
-    pixels: Pixels
+    corrections: list[Correction]  # as they were applied
+    before: ImageTable  # the table of a run without them, split alike
+    pixels: Pixels  # of ``before``
 
     @property
     def source(self) -> str:

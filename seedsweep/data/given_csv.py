@@ -24,21 +24,13 @@ UTF_8 = "UTF-8"
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file, for sentences.
+    """A kind of file, for sentences."""
 
-    Attributes:
-        called: such as ``manifest``.
-        needed: columns that its first line must name.
-        columns: which columns it has: ``the columns path and class, and may have action``.
-        give: what is given in its place: ``give the manifest.csv of an earlier run``.
-        other_names: that columns may have, and their own.
-    """
-
-    called: str
-    needed: tuple[str, ...]
-    columns: str
-    give: str
-    other_names: Mapping[str, str] = field(default_factory=dict)
+    called: str  # such as ``manifest``
+    needed: tuple[str, ...]  # columns that its first line must name
+    columns: str  # which columns it has: ``the columns path and class, and may have action``
+    give: str  # what is given in its place: ``give the manifest.csv of an earlier run``
+    other_names: Mapping[str, str] = field(default_factory=dict)  # that columns may have, and their own
 
 
 @dataclass(frozen=True)

@@ -47,15 +47,11 @@ IMAGE_GIB = 1.5  # a photograph of 108 million pixels takes half of it
 
 @dataclass(frozen=True)
 class Reading:
-    """How the images of a data set are read: the same for all of them.
+    """How the images of a data set are read: the same for all of them."""
 
-    Attributes:
-        ranges: the values of images of more than 8 bits that become black and white.
-        gib: GiB that one image may take while it is decoded and resized.
-    """
-
+    # the values of images of more than 8 bits that become black and white
     ranges: Ranges = field(default_factory=Ranges)
-    gib: float = IMAGE_GIB
+    gib: float = IMAGE_GIB  # GiB that one image may take while it is decoded and resized
 
 
 DEFAULT = Reading()

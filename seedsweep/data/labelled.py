@@ -21,21 +21,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Labelled:
-    """N images and what they are called.
+    """N images and what they are called."""
 
-    Attributes:
-        root: that they lie below.
-        paths: [N].
-        names: [N] of their classes.
-        groups: [N] names of what belongs together; None: nothing tells.
-        left_out: files that are not used.
-    """
-
-    root: Path
-    paths: list[Path]
-    names: list[str]
-    groups: list[str] | None
-    left_out: list[LeftOut]
+    root: Path  # that they lie below
+    paths: list[Path]  # [N]
+    names: list[str]  # [N] of their classes
+    groups: list[str] | None  # [N] names of what belongs together; None: nothing tells
+    left_out: list[LeftOut]  # files that are not used
 
     def refuse_unknown(self, classes: Sequence[str], who: str) -> None:
         """Raises SeedsweepError where an image is of a class that ``who`` does not know."""

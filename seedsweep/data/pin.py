@@ -16,17 +16,11 @@ from seedsweep.names import path_of, some
 
 @dataclass(frozen=True)
 class Pin:
-    """A manifest with which a run goes on: its split and its images.
+    """A manifest with which a run goes on: its split and its images."""
 
-    Attributes:
-        path: of the manifest.
-        began: who began with it: "the run in outputs/x began with".
-        anew: how to begin with the images as they are now.
-    """
-
-    path: Path
-    began: str
-    anew: str
+    path: Path  # of the manifest
+    began: str  # who began with it: "the run in outputs/x began with"
+    anew: str  # how to begin with the images as they are now
 
     @classmethod
     def of_run(cls, folder: Path) -> Pin:

@@ -30,19 +30,12 @@ LITTER_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store"
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file or folder that is not used.
+    """A file or folder that is not used."""
 
-    Attributes:
-        path: where it is.
-        label: its class; "" if it is in no class folder.
-        what: such as ".heic" or "in @eaDir"; files are counted by it.
-        why: such as "install seedsweep[heif]"; "" for what a system or program wrote, not a person.
-    """
-
-    path: Path
-    label: str
-    what: str
-    why: str = ""
+    path: Path  # where it is
+    label: str  # its class; "" if it is in no class folder
+    what: str  # such as ".heic" or "in @eaDir"; files are counted by it
+    why: str = ""  # such as "install seedsweep[heif]"; "" for what a system or program wrote, not a person
 
     @property
     def expected(self) -> bool:
@@ -106,14 +99,11 @@ def read_left_out(path: Path, root: Path) -> list[LeftOut]:
 
 @dataclass
 class Walked:
-    """What lies below a folder.
+    """What lies below a folder."""
 
-    Attributes:
-        images: files with the suffix of a format that is read here, sorted folder by folder.
-        left_out: what else looks like an image, and what could not be looked at.
-    """
-
+    # files with the suffix of a format that is read here, sorted folder by folder
     images: list[Path] = field(default_factory=list)
+    # what else looks like an image, and what could not be looked at
     left_out: list[LeftOut] = field(default_factory=list)
 
 

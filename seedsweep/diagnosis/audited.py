@@ -161,20 +161,14 @@ def thumbnails(images: Tensor) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What an image file tells without its pixels.
+    """What an image file tells without its pixels."""
 
-    Attributes:
-        width: pixels, as EXIF turns the image.
-        height: likewise.
-        kind: format and mode, such as "JPEG RGB".
-        quantisation: mean of a JPEG's first quantisation table (small: high quality); 0 for other formats.
-        taken: when the photograph was taken, as EXIF says, in seconds; None: it does not say.
-    """
-
-    width: int
-    height: int
-    kind: str
+    width: int  # pixels, as EXIF turns the image
+    height: int  # likewise
+    kind: str  # format and mode, such as "JPEG RGB"
+    # mean of a JPEG's first quantisation table (small: high quality); 0 for other formats
     quantisation: float
+    # when the photograph was taken, as EXIF says, in seconds; None: it does not say
     taken: float | None = None
 
 

@@ -35,23 +35,15 @@ Row = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that was found.
+    """One thing that was found."""
 
-    Attributes:
-        kind: contradictions | near_contradictions | copies | leaks | photographs | classes | left_out.
-        text: one or two sentences.
-        short: one, for a headline; empty where it is none.
-        bound: most by which it can move the accuracy (0..1) on validation or test images; None: not known.
-        picture: beside audit.json; None: none.
-        table: the whole list, beside audit.json; None: none.
-    """
-
-    kind: str
-    text: str
-    short: str = ""
+    kind: str  # contradictions | near_contradictions | copies | leaks | photographs | classes | left_out
+    text: str  # one or two sentences
+    short: str = ""  # one, for a headline; empty where it is none
+    # most by which it can move the accuracy (0..1) on validation or test images; None: not known
     bound: float | None = None
-    picture: str | None = None
-    table: str | None = None
+    picture: str | None = None  # beside audit.json; None: none
+    table: str | None = None  # the whole list, beside audit.json; None: none
 
     @property
     def is_loud(self) -> bool:
@@ -61,21 +53,13 @@ class Line:
 
 @dataclass
 class Audit:
-    """What was found.
+    """What was found."""
 
-    Attributes:
-        images: how many were looked at.
-        lines: what is worth one, the most that it can cost first.
-        classes: images of each class and split.
-        counts: numbers behind the lines.
-        seconds: it took.
-    """
-
-    images: int
-    lines: list[Line]
-    classes: dict[str, dict[str, int]]
-    counts: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
+    images: int  # how many were looked at
+    lines: list[Line]  # what is worth one, the most that it can cost first
+    classes: dict[str, dict[str, int]]  # images of each class and split
+    counts: dict[str, Any] = field(default_factory=dict)  # numbers behind the lines
+    seconds: float = 0.0  # it took
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what audit.json holds."""

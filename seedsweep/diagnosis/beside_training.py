@@ -35,21 +35,13 @@ NAMED = 0.5  # standard deviations between two splits, and more than parts of tr
 
 @dataclass(frozen=True)
 class Apart:
-    """How far a split is from training.
+    """How far a split is from training."""
 
-    Attributes:
-        auc: of the classifier, cross-validated.
-        by_chance: the same of parts of training, [DRAWS].
-        scores: [m] of the split's images, high for those that look least like training.
-        shifts: of each plain statistic, in standard deviations of training, [8].
-        shifts_by_chance: the same of parts of training, [DRAWS, 8].
-    """
-
-    auc: float
-    by_chance: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    shifts: NDArray[np.float64]
-    shifts_by_chance: NDArray[np.float64]
+    auc: float  # of the classifier, cross-validated
+    by_chance: NDArray[np.float64]  # the same of parts of training, [DRAWS]
+    scores: NDArray[np.float64]  # [m] of the split's images, high for those that look least like training
+    shifts: NDArray[np.float64]  # of each plain statistic, in standard deviations of training, [8]
+    shifts_by_chance: NDArray[np.float64]  # the same of parts of training, [DRAWS, 8]
 
     @property
     def verdict(self) -> Verdict:
@@ -73,19 +65,12 @@ class Apart:
 
 @dataclass(frozen=True)
 class Compared:
-    """A split beside training.
+    """A split beside training."""
 
-    Attributes:
-        rows: of the whole table: training images, then the split's.
-        is_held: which are the split's, [n].
-        units: [n] of :func:`units_of`.
-        apart: how far they are from training; None: there are too few units.
-    """
-
-    rows: NDArray[np.int64]
-    is_held: Mask
-    units: NDArray[np.int64]
-    apart: Apart | None
+    rows: NDArray[np.int64]  # of the whole table: training images, then the split's
+    is_held: Mask  # which are the split's, [n]
+    units: NDArray[np.int64]  # [n] of units_of
+    apart: Apart | None  # how far they are from training; None: there are too few units
 
 
 def beside_training(facts: Audited, material: Material, config: ArmSettings, split: str) -> Compared:

@@ -25,32 +25,20 @@ GAPS = (60, 600, 3600)  # seconds without a photograph that end a series
 
 @dataclass(frozen=True)
 class Grouping:
-    """Groups of images, such as those of one photograph, and what they tell about classes.
+    """Groups of images, such as those of one photograph, and what they tell about classes."""
 
-    Attributes:
-        pattern: the regular expression that makes the groups, or what else does, such as "the folders".
-        groups: [N] names.
-        count: of groups.
-        pure: groups of at least two images that hold one class only.
-        several: groups of at least two images.
-        told: share of images whose class is the most frequent one of the others of their group; images without
-            others count as not told.
-        expected: the same for groups of these sizes filled at random.
-        regex: for ``data.group_regex``; None: no expression makes these groups.
-        nearness: of the images of a group, by a net's features; None: not looked at.
-        one: what a group is called: photograph, series (of photographs) or folder.
-    """
-
-    pattern: str
-    groups: list[str]
-    count: int
-    pure: int
-    several: int
+    pattern: str  # the regular expression that makes the groups, or what else does, such as "the folders"
+    groups: list[str]  # [N] names
+    count: int  # of groups
+    pure: int  # groups of at least two images that hold one class only
+    several: int  # groups of at least two images
+    # share of images whose class is the most frequent one of the others of their group; images without others
+    # count as not told
     told: float
-    expected: float
-    regex: str | None = None
-    nearness: Nearness | None = None
-    one: str = "photograph"
+    expected: float  # the same for groups of these sizes filled at random
+    regex: str | None = None  # for ``data.group_regex``; None: no expression makes these groups
+    nearness: Nearness | None = None  # of the images of a group, by a net's features; None: not looked at
+    one: str = "photograph"  # what a group is called: photograph, series (of photographs) or folder
 
     def torn_by(self, splits: NDArray[np.str_]) -> tuple[int, int]:
         """Returns the groups with images in training and beside it, and their images beside it; ``splits`` is [N]."""

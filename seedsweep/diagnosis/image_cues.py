@@ -24,20 +24,14 @@ PLAIN = 0.5  # of an image's contrast: less in the outer rows is a plain backgro
 
 @dataclass(frozen=True)
 class CueTable:
-    """What is measured of each image for one cue.
+    """What is measured of each image for one cue."""
 
-    Attributes:
-        name: of the cue, for a sentence.
-        table: [N, k].
-        control: [N, k'] of the object itself: where it tells a class as well, the cue may be part of what makes the
-            class; None: no content lies in the cue.
-        technical: whether the cue can be at fault: a size or a colour may truly be the class.
-    """
-
-    name: str
-    table: Table
+    name: str  # of the cue, for a sentence
+    table: Table  # [N, k]
+    # [N, k'] of the object itself: where it tells a class as well, the cue may be part of what makes the
+    # class; None: no content lies in the cue
     control: Table | None
-    technical: bool
+    technical: bool  # whether the cue can be at fault: a size or a colour may truly be the class
 
 
 def file_cues(facts: Sequence[FileFacts]) -> list[CueTable]:

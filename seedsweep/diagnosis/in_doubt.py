@@ -18,27 +18,16 @@ from seedsweep.errors import SeedsweepError
 
 @dataclass(frozen=True)
 class InDoubt:
-    """An image whose label is in doubt.
+    """An image whose label is in doubt."""
 
-    Attributes:
-        path: of the file.
-        label: its class.
-        split: where it is.
-        digest: SHA-256 of the file.
-        reason: why, a sentence.
-        score: how much, 0..1.
-        likely: the class that it looks like; None: not known.
-        twin: a file that shows the same; None: there is none.
-    """
-
-    path: Path
-    label: str
-    split: str
-    digest: str
-    reason: str
-    score: float
-    likely: str | None = None
-    twin: Path | None = None
+    path: Path  # of the file
+    label: str  # its class
+    split: str  # where it is
+    digest: str  # SHA-256 of the file
+    reason: str  # why, a sentence
+    score: float  # how much, 0..1
+    likely: str | None = None  # the class that it looks like; None: not known
+    twin: Path | None = None  # a file that shows the same; None: there is none
 
     @classmethod
     def of_row(

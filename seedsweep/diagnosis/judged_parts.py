@@ -22,30 +22,19 @@ DIFFERENT = 0.1  # p from which on trainings differ by chance alone
 
 @dataclass(frozen=True)
 class Part:
-    """Positions of images among those that are looked at, training before validation.
+    """Positions of images among those that are looked at, training before validation."""
 
-    Attributes:
-        learned: a head is trained on them; those that stand twice, twice an epoch.
-        chosen: they choose its best epoch, or the probe's penalty.
-        judged: neither; they measure it.
-    """
-
-    learned: Rows
-    chosen: Rows
-    judged: Rows
+    learned: Rows  # a head is trained on them; those that stand twice, twice an epoch
+    chosen: Rows  # they choose its best epoch, or the probe's penalty
+    judged: Rows  # neither; they measure it
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Images in several parts: each that is judged was not learned from in its part, nor chosen with.
+    """Images in several parts: each that is judged was not learned from in its part, nor chosen with."""
 
-    Attributes:
-        of: the parts; no image is judged in two.
-        groups: names of what belongs together, of all images that are looked at.
-    """
-
-    of: list[Part]
-    groups: Sequence[str]
+    of: list[Part]  # the parts; no image is judged in two
+    groups: Sequence[str]  # names of what belongs together, of all images that are looked at
 
     @cached_property
     def judged(self) -> Rows:

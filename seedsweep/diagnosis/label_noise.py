@@ -40,25 +40,16 @@ RARE = 0.02  # share of wrong labels that doubts are ranked by where none were e
 
 @dataclass(frozen=True)
 class Noise:
-    """An estimate of wrong labels.
+    """An estimate of wrong labels."""
 
-    Attributes:
-        share: of the images, 0..1.
-        low: of a 95 % interval.
-        high: likewise.
-        pairs: (true class, given class, share of the true class's images that is filed so).
-        spread: share of the labels that are given whatever the image shows.
-        truth: probability of each true class, given image and label, [n, K].
-        looks: the same with ``RARE`` wrong labels at least, to rank doubts by.
-    """
-
-    share: float
-    low: float
-    high: float
+    share: float  # of the images, 0..1
+    low: float  # of a 95 % interval
+    high: float  # likewise
+    # (true class, given class, share of the true class's images that is filed so)
     pairs: list[tuple[int, int, float]]
-    spread: float
-    truth: Array
-    looks: Array
+    spread: float  # share of the labels that are given whatever the image shows
+    truth: Array  # probability of each true class, given image and label, [n, K]
+    looks: Array  # the same with ``RARE`` wrong labels at least, to rank doubts by
 
     @property
     def found(self) -> bool:

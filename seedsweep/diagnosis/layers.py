@@ -19,21 +19,13 @@ from seedsweep.diagnosis.stored_features import EVAL_BATCH, Material
 
 @dataclass(frozen=True)
 class Modes:
-    """A net on the same images, BatchNorm on the batch's and on the stored statistics.
+    """A net on the same images, BatchNorm on the batch's and on the stored statistics."""
 
-    Attributes:
-        acc_batch: accuracy.
-        acc_stored: accuracy.
-        loss_batch: mean cross-entropy.
-        loss_stored: mean cross-entropy.
-        error: standard error of the difference of the accuracies.
-    """
-
-    acc_batch: float
-    acc_stored: float
-    loss_batch: float
-    loss_stored: float
-    error: float
+    acc_batch: float  # accuracy
+    acc_stored: float  # accuracy
+    loss_batch: float  # mean cross-entropy
+    loss_stored: float  # mean cross-entropy
+    error: float  # standard error of the difference of the accuracies
 
     @property
     def gap(self) -> float:
@@ -43,18 +35,12 @@ class Modes:
 
 @dataclass(frozen=True)
 class Shifts:
-    """How far images are from a net's stored statistics, a number a norm layer, in the order of execution.
+    """How far images are from a net's stored statistics, a number a norm layer, in the order of execution."""
 
-    Attributes:
-        names: of the layers.
-        shift: median over the channels of |mean - stored mean| / stored sd.
-        spread: median of the sd / stored sd.
-        noise: median of the sd of a batch's mean about the mean of all, / stored sd: what batch statistics add.
-    """
-
-    names: list[str]
-    shift: NDArray[np.float64]
-    spread: NDArray[np.float64]
+    names: list[str]  # of the layers
+    shift: NDArray[np.float64]  # median over the channels of |mean - stored mean| / stored sd
+    spread: NDArray[np.float64]  # median of the sd / stored sd
+    # median of the sd of a batch's mean about the mean of all, / stored sd: what batch statistics add
     noise: NDArray[np.float64]
 
 

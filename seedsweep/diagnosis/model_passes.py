@@ -21,19 +21,12 @@ OF_A_HEAD = (nn.Linear, nn.LayerNorm, nn.BatchNorm1d)
 
 @dataclass(frozen=True)
 class Seen:
-    """What a model makes of a loader's inputs, in eval mode.
+    """What a model makes of a loader's inputs, in eval mode."""
 
-    Attributes:
-        labels: class numbers, int64 [N].
-        predicted: classes for the inputs as they are, int64 [N].
-        features: what the last layers read, [N, C]; None: not found.
-        changed: classes for changed inputs, int64 [N], by what was changed.
-    """
-
-    labels: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    features: Tensor | None
-    changed: dict[str, NDArray[np.int64]]
+    labels: NDArray[np.int64]  # class numbers, int64 [N]
+    predicted: NDArray[np.int64]  # classes for the inputs as they are, int64 [N]
+    features: Tensor | None  # what the last layers read, [N, C]; None: not found
+    changed: dict[str, NDArray[np.int64]]  # classes for changed inputs, int64 [N], by what was changed
 
     @property
     def correct(self) -> NDArray[np.bool_]:

@@ -26,18 +26,13 @@ ANY = (r"^(.+)[\W_]+[^\W_]+\.\w+$", r"^(.+)[\W_]+[^\W_]+[\W_]+[^\W_]+\.\w+$", r"
 
 @dataclass(frozen=True)
 class NamePattern:
-    """A regular expression for ``data.group_regex``.
+    """A regular expression for ``data.group_regex``."""
 
-    Attributes:
-        regex: its first group names the photograph.
-        is_block: the group is a counter without its last digits: neighbours in a series, not one photograph.
-        has_rest: behind or before the group stands what tells its images apart.
-        copies: what is left out is Roboflow's mark of an augmented copy, so that a group is one image.
-    """
-
-    regex: str
+    regex: str  # its first group names the photograph
+    # the group is a counter without its last digits: neighbours in a series, not one photograph
     is_block: bool = False
-    has_rest: bool = True
+    has_rest: bool = True  # behind or before the group stands what tells its images apart
+    # what is left out is Roboflow's mark of an augmented copy, so that a group is one image
     copies: bool = False
 
 

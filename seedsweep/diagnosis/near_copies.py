@@ -47,21 +47,13 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Pair:
-    """Rows of two images that show the same photograph; ``exact`` if the files are equal byte by byte.
+    """Rows of two images that show the same photograph; ``exact`` if the files are equal byte by byte."""
 
-    Attributes:
-        first: a row.
-        second: a higher row.
-        exact: the files are equal.
-        likeness: of their own details, 1 for equal ones.
-        turn: how the one lies to the other, a place in TURNS.
-    """
-
-    first: int
-    second: int
-    exact: bool
-    likeness: float
-    turn: int = 0
+    first: int  # a row
+    second: int  # a higher row
+    exact: bool  # the files are equal
+    likeness: float  # of their own details, 1 for equal ones
+    turn: int = 0  # how the one lies to the other, a place in TURNS
 
     @property
     def how(self) -> str:

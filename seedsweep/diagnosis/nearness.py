@@ -20,17 +20,11 @@ BLOCK = 1024
 
 @dataclass(frozen=True)
 class Nearness:
-    """How often an image's nearest images are of its own group.
+    """How often an image's nearest images are of its own group."""
 
-    Attributes:
-        share: of the nearest images, 0..1.
-        chance: the same where each class's images are dealt to the groups at random.
-        deviations: how far the share lies above chance, in standard deviations of chance.
-    """
-
-    share: float
-    chance: float
-    deviations: float
+    share: float  # of the nearest images, 0..1
+    chance: float  # the same where each class's images are dealt to the groups at random
+    deviations: float  # how far the share lies above chance, in standard deviations of chance
 
     @property
     def is_clear(self) -> bool:
@@ -41,15 +35,10 @@ class Nearness:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Images and those nearest to them by a net's features.
+    """Images and those nearest to them by a net's features."""
 
-    Attributes:
-        rows: [n] of the whole table.
-        nearest: [n, k] places among ``rows``.
-    """
-
-    rows: Labels
-    nearest: Labels
+    rows: Labels  # [n] of the whole table
+    nearest: Labels  # [n, k] places among ``rows``
 
     @classmethod
     def of(cls, rows: Labels, parts: NDArray[np.float64]) -> Neighbours:

@@ -30,25 +30,15 @@ MOST = 32  # images a pass, where their number is free
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """A model in a file.
+    """A model in a file."""
 
-    Attributes:
-        path: of the file.
-        session: of onnxruntime.
-        kind: of the numbers that it reads.
-        channels_last: whether it reads [B, H, W, 3] instead of [B, 3, H, W].
-        size: (height, width) that it reads; None: any.
-        batch: images that it reads at once; None: any number.
-        metadata: of the file.
-    """
-
-    path: Path
-    session: Any
-    kind: type[np.number[Any]]
-    channels_last: bool
-    size: tuple[int, int] | None
-    batch: int | None
-    metadata: Mapping[str, str]
+    path: Path  # of the file
+    session: Any  # of onnxruntime
+    kind: type[np.number[Any]]  # of the numbers that it reads
+    channels_last: bool  # whether it reads [B, H, W, 3] instead of [B, 3, H, W]
+    size: tuple[int, int] | None  # (height, width) that it reads; None: any
+    batch: int | None  # images that it reads at once; None: any number
+    metadata: Mapping[str, str]  # of the file
 
     @property
     def is_ours(self) -> bool:

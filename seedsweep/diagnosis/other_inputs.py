@@ -28,19 +28,12 @@ STORED = ["batchnorm=inference"]  # recalibrated on one kind of inputs, the net 
 
 @dataclass(frozen=True)
 class Tried:
-    """What other inputs change.
+    """What other inputs change."""
 
-    Attributes:
-        before: accuracy of the probe on the images as they are, 0..1.
-        after: on the images otherwise.
-        change: of the accuracy, with its 95 % interval over photographs.
-        n: images.
-    """
-
-    before: float
-    after: float
-    change: Comparison
-    n: int
+    before: float  # accuracy of the probe on the images as they are, 0..1
+    after: float  # on the images otherwise
+    change: Comparison  # of the accuracy, with its 95 % interval over photographs
+    n: int  # images
 
     @property
     def gain(self) -> float:
@@ -61,17 +54,11 @@ class Tried:
 
 @dataclass(frozen=True)
 class Sample:
-    """Some images of training and validation, and the corrected frozen net that sees them.
+    """Some images of training and validation, and the corrected frozen net that sees them."""
 
-    Attributes:
-        subject: whose they are.
-        config: of the net: inputs as the weights expect, BatchNorm on stored statistics.
-        rows: positions in ``subject.material.images``, [n].
-    """
-
-    subject: Subject
-    config: ArmSettings
-    rows: NDArray[np.int64]
+    subject: Subject  # whose they are
+    config: ArmSettings  # of the net: inputs as the weights expect, BatchNorm on stored statistics
+    rows: NDArray[np.int64]  # positions in ``subject.material.images``, [n]
 
     @classmethod
     def of(cls, subject: Subject, most: int = MOST) -> Sample:

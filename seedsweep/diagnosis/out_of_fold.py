@@ -25,25 +25,15 @@ RANDOM = 0.15  # share of labels given at random from which on they may be what 
 
 @dataclass
 class OutOfFold:
-    """Images that passed the corrected frozen net, with two kinds of predictions that have not seen their labels.
+    """Images that passed the corrected frozen net, with two kinds of predictions that have not seen their labels."""
 
-    Attributes:
-        parts: principal components of the features, [n, count].
-        rows: [n] of the whole table: training and validation images that are looked at.
-        labels: [n].
-        probabilities: [n, K] of a linear probe, out of fold.
-        votes: [n, K] shares of the classes among the nearest others.
-        groups: [n] names of photographs, which the probe has seen nothing of.
-        copies: [n] names; equal for equal files.
-    """
-
-    parts: NDArray[np.float64]
-    rows: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    probabilities: NDArray[np.float64]
-    votes: NDArray[np.float64]
-    groups: Sequence[str] = ()
-    copies: Sequence[str] = ()
+    parts: NDArray[np.float64]  # principal components of the features, [n, count]
+    rows: NDArray[np.int64]  # [n] of the whole table: training and validation images that are looked at
+    labels: NDArray[np.int64]  # [n]
+    probabilities: NDArray[np.float64]  # [n, K] of a linear probe, out of fold
+    votes: NDArray[np.float64]  # [n, K] shares of the classes among the nearest others
+    groups: Sequence[str] = ()  # [n] names of photographs, which the probe has seen nothing of
+    copies: Sequence[str] = ()  # [n] names; equal for equal files
 
     @property
     def asked(self) -> NDArray[np.bool_]:

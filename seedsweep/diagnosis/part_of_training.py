@@ -96,19 +96,13 @@ def _auc(scores: NDArray[np.float64], held_out: Mask) -> float:
 
 @dataclass(frozen=True)
 class Renaming:
-    """Classes whose names in the held-out images fit a probe better when they are exchanged among themselves.
+    """Classes whose names in the held-out images fit a probe better when they are exchanged among themselves."""
 
-    Attributes:
-        names: number of each class as labelled, and of the class that it looks like.
-        images: labelled so.
-        before: images whose prediction is their label.
-        after: images whose prediction is the exchanged label.
-    """
-
+    # number of each class as labelled, and of the class that it looks like
     names: tuple[tuple[int, int], ...]
-    images: int
-    before: int
-    after: int
+    images: int  # labelled so
+    before: int  # images whose prediction is their label
+    after: int  # images whose prediction is the exchanged label
 
     @property
     def gain(self) -> int:

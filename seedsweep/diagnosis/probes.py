@@ -37,23 +37,14 @@ def paired_error(a: NDArray[np.int64], b: NDArray[np.int64], labels: NDArray[np.
 
 @dataclass(frozen=True)
 class Probe:
-    """A fitted linear probe.
+    """A fitted linear probe."""
 
-    Attributes:
-        acc: on the validation images, with the chosen penalty.
-        predicted: classes of the validation images, [m].
-        strength: of the chosen penalty, in mean eigenvalues.
-        all_predicted: the same with each penalty of ``STRENGTHS``, [17, m].
-        accs: on the validation images, one a penalty.
-        train_acc: on the training images, with the chosen penalty.
-    """
-
-    acc: float
-    predicted: NDArray[np.int64]
-    strength: float
-    all_predicted: NDArray[np.int64]
-    accs: NDArray[np.float64]
-    train_acc: float
+    acc: float  # on the validation images, with the chosen penalty
+    predicted: NDArray[np.int64]  # classes of the validation images, [m]
+    strength: float  # of the chosen penalty, in mean eigenvalues
+    all_predicted: NDArray[np.int64]  # the same with each penalty of ``STRENGTHS``, [17, m]
+    accs: NDArray[np.float64]  # on the validation images, one a penalty
+    train_acc: float  # on the training images, with the chosen penalty
 
 
 def fit_probe(train: Tensor, labels: Tensor, val: Tensor, val_labels: Tensor, n_classes: int) -> Probe:
@@ -121,23 +112,14 @@ class Worth(StrEnum):
 
 @dataclass(frozen=True)
 class Floor:
-    """Predictions beside the largest class alone, on the same images.
+    """Predictions beside the largest class alone, on the same images."""
 
-    Attributes:
-        acc: accuracy of the predictions.
-        majority: accuracy of the largest class alone.
-        error: standard error of their difference, paired.
-        balanced: mean recall of the classes that occur.
-        n: images.
-        worth: of the predictions; few images leave it open, for the small classes may be classified well.
-    """
-
-    acc: float
-    majority: float
-    error: float
-    balanced: float
-    n: int
-    worth: Worth
+    acc: float  # accuracy of the predictions
+    majority: float  # accuracy of the largest class alone
+    error: float  # standard error of their difference, paired
+    balanced: float  # mean recall of the classes that occur
+    n: int  # images
+    worth: Worth  # of the predictions; few images leave it open, for the small classes may be classified well
 
 
 def floor_of(predicted: NDArray[np.int64], labels: NDArray[np.int64], n_classes: int) -> Floor:

@@ -21,21 +21,13 @@ QUICK, LONG = 1500, 8000  # steps of one head among many, and of one that is to 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a head reached that was trained anew on stored features.
+    """What a head reached that was trained anew on stored features."""
 
-    Attributes:
-        acc: on the images that choose the best epoch, at that epoch.
-        train_acc: on the images that were learned from in eval mode, at the last epoch.
-        predicted: classes of the images that are judged, [m], at the best epoch.
-        history: rows with train/loss, train/acc, val/loss, val/acc.
-        whole: whether all epochs of the configuration were trained.
-    """
-
-    acc: float
-    train_acc: float
-    predicted: NDArray[np.int64]
-    history: list[dict[str, float]]
-    whole: bool
+    acc: float  # on the images that choose the best epoch, at that epoch
+    train_acc: float  # on the images that were learned from in eval mode, at the last epoch
+    predicted: NDArray[np.int64]  # classes of the images that are judged, [m], at the best epoch
+    history: list[dict[str, float]]  # rows with train/loss, train/acc, val/loss, val/acc
+    whole: bool  # whether all epochs of the configuration were trained
 
 
 def rehearse(

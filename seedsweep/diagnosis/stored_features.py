@@ -29,17 +29,12 @@ EVAL_BATCH = 64
 
 @dataclass(frozen=True)
 class FrozenFeatures:
-    """Features that a frozen net gives, as a head meets them.
+    """Features that a frozen net gives, as a head meets them."""
 
-    Attributes:
-        views: of all images as training sees them, [n + m, C] each; several where batch statistics normalise.
-        plain: of the same images in eval mode, [n + m, C]: those of training, then those of validation.
-        n_train: n.
-    """
-
+    # of all images as training sees them, [n + m, C] each; several where batch statistics normalise
     views: list[Tensor]
-    plain: Tensor
-    n_train: int
+    plain: Tensor  # of the same images in eval mode, [n + m, C]: those of training, then those of validation
+    n_train: int  # n
 
     @property
     def train(self) -> Tensor:

@@ -38,34 +38,21 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Subject:
-    """A net or a plan that is examined. What takes time is computed when it is first asked for, and kept.
+    """A net or a plan that is examined. What takes time is computed when it is first asked for, and kept."""
 
-    Attributes:
-        kind: run | checkpoint | plan.
-        config: of the run, or of the command line.
-        prepared: all images, split as the run's were.
-        net: the trained net; None for a plan.
-        last_net: the net after the last epoch, where it was kept; else ``net``.
-        history: a row an epoch; empty where unknown.
-        metrics: metrics.json; empty where unknown.
-        folder: of the run; None otherwise.
-        limit: training images, and validation images, that are looked at.
-        given_manifest: the user's manifest, which makes the split; None: data.group_regex or folders make it. A run's
-            own manifest.csv, with which ``config`` repeats its split, is not meant.
-        said: the command line that a remedy is added to; None: not known.
-    """
-
-    kind: str
-    config: ArmSettings
-    prepared: PreparedImages
-    net: Classifier | None = None
-    last_net: Classifier | None = None
-    history: list[dict[str, float]] = field(default_factory=list)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    folder: Path | None = None
-    limit: int = 1000
+    kind: str  # run | checkpoint | plan
+    config: ArmSettings  # of the run, or of the command line
+    prepared: PreparedImages  # all images, split as the run's were
+    net: Classifier | None = None  # the trained net; None for a plan
+    last_net: Classifier | None = None  # the net after the last epoch, where it was kept; else ``net``
+    history: list[dict[str, float]] = field(default_factory=list)  # a row an epoch; empty where unknown
+    metrics: dict[str, Any] = field(default_factory=dict)  # metrics.json; empty where unknown
+    folder: Path | None = None  # of the run; None otherwise
+    limit: int = 1000  # training images, and validation images, that are looked at
+    # the user's manifest, which makes the split; None: data.group_regex or folders make it. A run's own
+    # manifest.csv, with which ``config`` repeats its split, is not meant.
     given_manifest: str | None = None
-    said: CommandLine | None = None
+    said: CommandLine | None = None  # the command line that a remedy is added to; None: not known
     _compared: dict[str, Compared] = field(default_factory=dict)
 
     @cached_property

@@ -44,21 +44,13 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ProbeAnswers:
-    """Which of n images a probe classifies correctly.
+    """Which of n images a probe classifies correctly."""
 
-    Attributes:
-        labels: class numbers, [n].
-        groups: numbers of their photographs, [n].
-        seen: [n] where training had other parts of the photographs.
-        unseen: [n] where it had none.
-        torn: share of the images of which it had a part, for ``seen``, as chance deals the folds.
-    """
-
-    labels: NDArray[np.int64]
-    groups: NDArray[np.int64]
-    seen: Bools
-    unseen: Bools
-    torn: float
+    labels: NDArray[np.int64]  # class numbers, [n]
+    groups: NDArray[np.int64]  # numbers of their photographs, [n]
+    seen: Bools  # [n] where training had other parts of the photographs
+    unseen: Bools  # [n] where it had none
+    torn: float  # share of the images of which it had a part, for ``seen``, as chance deals the folds
 
 
 def unseen_at_end(

@@ -34,19 +34,12 @@ Loaded = tuple[list[Path], Tensor | None, list[tuple[Path, str]]]
 
 @dataclass(frozen=True)
 class Predicted:
-    """What came of the images of a folder.
+    """What came of the images of a folder."""
 
-    Attributes:
-        counts: images a predicted class; "" counts those that are left to a person.
-        unreadable: relative path and reason of each file that is no image.
-        seconds: of the pass.
-        interrupted: by Ctrl-C; the table holds the images until then.
-    """
-
-    counts: Counter[str]
-    unreadable: list[tuple[str, str]]
-    seconds: float
-    interrupted: bool
+    counts: Counter[str]  # images a predicted class; "" counts those that are left to a person
+    unreadable: list[tuple[str, str]]  # relative path and reason of each file that is no image
+    seconds: float  # of the pass
+    interrupted: bool  # by Ctrl-C; the table holds the images until then
 
     @property
     def n(self) -> int:
@@ -56,16 +49,12 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a net says of B images.
+    """What a net says of B images."""
 
-    Attributes:
-        probabilities: [B, N].
-        unlike: [B] whether an image is unlike the training images; None: the checkpoint tells nothing of those.
-        answered: [B] whether it is sure enough, else a person must look; None: nothing is promised.
-    """
-
-    probabilities: NDArray[np.float32]
+    probabilities: NDArray[np.float32]  # [B, N]
+    # [B] whether an image is unlike the training images; None: the checkpoint tells nothing of those
     unlike: NDArray[np.bool_] | None = None
+    # [B] whether it is sure enough, else a person must look; None: nothing is promised
     answered: NDArray[np.bool_] | None = None
 
     def named(self, classes: Sequence[str]) -> list[str]:

@@ -30,16 +30,11 @@ YES_NO = ("no", "yes")
 
 @dataclass
 class Evaluation:
-    """A net's answers to N labelled images.
+    """A net's answers to N labelled images."""
 
-    Attributes:
-        answers: with labels and groups.
-        unlike: [N] whether an image is unlike training; None: not known.
-        answered: [N] whether the net is sure enough to answer; None: nothing was promised.
-    """
-
-    answers: Predictions
-    unlike: NDArray[np.bool_] | None
+    answers: Predictions  # with labels and groups
+    unlike: NDArray[np.bool_] | None  # [N] whether an image is unlike training; None: not known
+    # [N] whether the net is sure enough to answer; None: nothing was promised
     answered: NDArray[np.bool_] | None = None
 
     @classmethod

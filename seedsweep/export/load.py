@@ -32,30 +32,19 @@ PREFIX = "classifier."  # of the net's keys in the checkpoint
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained net with its classes and the size of its images.
+    """A trained net with its classes and the size of its images."""
 
-    Attributes:
-        net: in eval mode; pixels 0..255 [B, 3, H, W] to logits [B, N]. No BatchNorm policy is on it: outside
-            training all of them mean the stored statistics.
-        classes: N names, in the order of the logits.
-        image_size: (height, width) in pixels.
-        card: all that the checkpoint tells.
-        path: of the file.
-        digest: its SHA-256, in hex.
-        validated: what it tells of its validation images; None: nothing.
-        temperature: that ``net`` divides its logits by.
-        promise: from which confidence on it answers; None: always.
-    """
-
+    # in eval mode; pixels 0..255 [B, 3, H, W] to logits [B, N]. No BatchNorm policy is on it: outside
+    # training all of them mean the stored statistics.
     net: Classifier
-    classes: list[str]
-    image_size: tuple[int, int]
-    card: dict[str, Any]
-    path: Path
-    digest: str
-    validated: Validated | None = None
-    temperature: float = 1.0
-    promise: Promise | None = None
+    classes: list[str]  # N names, in the order of the logits
+    image_size: tuple[int, int]  # (height, width) in pixels
+    card: dict[str, Any]  # all that the checkpoint tells
+    path: Path  # of the file
+    digest: str  # its SHA-256, in hex
+    validated: Validated | None = None  # what it tells of its validation images; None: nothing
+    temperature: float = 1.0  # that ``net`` divides its logits by
+    promise: Promise | None = None  # from which confidence on it answers; None: always
 
     @property
     def ranges(self) -> Ranges:

@@ -30,52 +30,32 @@ GRADCAM = 8  # mistakes that are shown, and explained where the settings don't s
 
 @dataclass(frozen=True)
 class Diagnosed:
-    """A diagnosis that was found.
+    """A diagnosis that was found."""
 
-    Attributes:
-        label: of the arm; empty: it is of what the report is about.
-        folder: of its files.
-        headline: what it comes to, in a sentence; may be empty.
-        findings: the worst first.
-        picture: name of the picture of all faults; None: there is none.
-        advice: settings that were tried together, and gain accuracy; empty: none.
-        standing: how good the net is, a sentence; empty: not told.
-    """
-
-    label: str
-    folder: Path
-    headline: str
-    findings: list[Finding]
-    picture: str | None
-    advice: Sequence[str] = ()
-    standing: str = ""
+    label: str  # of the arm; empty: it is of what the report is about
+    folder: Path  # of its files
+    headline: str  # what it comes to, in a sentence; may be empty
+    findings: list[Finding]  # the worst first
+    picture: str | None  # name of the picture of all faults; None: there is none
+    advice: Sequence[str] = ()  # settings that were tried together, and gain accuracy; empty: none
+    standing: str = ""  # how good the net is, a sentence; empty: not told
 
 
 @dataclass(frozen=True)
 class Material:
-    """A folder's results.
+    """A folder's results."""
 
-    Attributes:
-        kind: run | sweep | study.
-        folder: absolute.
-        runs: all that finished; of a study those of its best trials, trained again.
-        rows: the arms of a sweep, best first, with their standing.
-        best: the run shown in detail: the run itself; of a sweep the median seed of the best arm (of the first data
-            set, where there are several); of a study the first run of the winner.
-        result: of a study, its result.json.
-        gradcam: photographs to explain; None: what the run's settings say.
-        command_line: of a run; None: not known.
-        jobs: of a sweep, all: those that finished, diverged and failed.
-    """
-
-    kind: str
-    folder: Path
-    runs: list[RunResult]
-    rows: list[ArmRow] = field(default_factory=list)
+    kind: str  # run | sweep | study
+    folder: Path  # absolute
+    runs: list[RunResult]  # all that finished; of a study those of its best trials, trained again
+    rows: list[ArmRow] = field(default_factory=list)  # the arms of a sweep, best first, with their standing
+    # the run shown in detail: the run itself; of a sweep the median seed of the best arm (of the first data
+    # set, where there are several); of a study the first run of the winner
     best: RunResult | None = None
-    result: dict[str, Any] = field(default_factory=dict)
-    gradcam: int | None = None
-    command_line: CommandLine | None = None
+    result: dict[str, Any] = field(default_factory=dict)  # of a study, its result.json
+    gradcam: int | None = None  # photographs to explain; None: what the run's settings say
+    command_line: CommandLine | None = None  # of a run; None: not known
+    # of a sweep, all: those that finished, diverged and failed
     jobs: list[RunResult] = field(default_factory=list)
 
     @property

@@ -17,35 +17,20 @@ POLICIES = {"batch_stats": "batch statistics in training", "inference": "stored 
 
 @dataclass(frozen=True)
 class Arm:
-    """A rung, or an arm beside the ladder, over its seeds; accuracies are shares of the validation images, 0..1.
+    """A rung, or an arm beside the ladder, over its seeds; accuracies are shares of the validation images, 0..1."""
 
-    Attributes:
-        name: ``experiment.name``.
-        kind: rung | put_back | cell.
-        after: name of the arm that it differs from in one thing.
-        label: that thing, for a picture.
-        change: that thing, in a few words.
-        scaling: its ``preprocess``, by the record of its runs, or by its settings if no run finished.
-        policy: its ``batchnorm``, likewise.
-        others: all other settings, to tell which arms differ in these two alone.
-        accs: validation accuracy, by seed.
-        test_accs: test accuracies.
-        bn_gaps: of the last epoch.
-        images: numbers of the validation images, by class.
-    """
-
-    name: str
-    kind: str
-    after: str
-    label: str
-    change: str
-    scaling: str
-    policy: str
-    others: dict[str, Any]
-    accs: dict[int, float]
-    test_accs: list[float]
-    bn_gaps: list[float]
-    images: dict[str, int]
+    name: str  # ``experiment.name``
+    kind: str  # rung | put_back | cell
+    after: str  # name of the arm that it differs from in one thing
+    label: str  # that thing, for a picture
+    change: str  # that thing, in a few words
+    scaling: str  # its ``preprocess``, by the record of its runs, or by its settings if no run finished
+    policy: str  # its ``batchnorm``, likewise
+    others: dict[str, Any]  # all other settings, to tell which arms differ in these two alone
+    accs: dict[int, float]  # validation accuracy, by seed
+    test_accs: list[float]  # test accuracies
+    bn_gaps: list[float]  # of the last epoch
+    images: dict[str, int]  # numbers of the validation images, by class
 
     @property
     def mean(self) -> float | None:
@@ -64,39 +49,25 @@ class Level:
 
 @dataclass(frozen=True)
 class Step:
-    """An arm against the one that it differs from in one thing: an entry of ladder.json.
+    """An arm against the one that it differs from in one thing: an entry of ladder.json."""
 
-    Attributes:
-        name: of the arm.
-        label: what was changed, for a picture.
-        change: what was changed, in a few words.
-        after: name of the arm that it is compared with; None: there is none.
-        on_path: whether it leads to the last rung.
-        n: finished runs.
-        mean: of its accuracies; None: no run finished. ``low`` and ``high`` are None for one seed.
-        delta: the change in accuracy, paired by seed; None: nothing to compare.
-        test: mean test accuracy.
-        bn_gap: mean over the seeds.
-        seeds: accuracy by seed.
-        sentence: all of that in words.
-    """
-
-    name: str
-    label: str
-    change: str
-    after: str | None
-    on_path: bool
-    n: int
+    name: str  # of the arm
+    label: str  # what was changed, for a picture
+    change: str  # what was changed, in a few words
+    after: str | None  # name of the arm that it is compared with; None: there is none
+    on_path: bool  # whether it leads to the last rung
+    n: int  # finished runs
+    # of its accuracies; None: no run finished. ``low`` and ``high`` are None for one seed.
     mean: float | None
     low: float | None
     high: float | None
-    delta: float | None
+    delta: float | None  # the change in accuracy, paired by seed; None: nothing to compare
     delta_low: float | None
     delta_high: float | None
-    test: float | None
-    bn_gap: float | None
-    seeds: dict[str, float]
-    sentence: str
+    test: float | None  # mean test accuracy
+    bn_gap: float | None  # mean over the seeds
+    seeds: dict[str, float]  # accuracy by seed
+    sentence: str  # all of that in words
 
 
 @dataclass(frozen=True)

@@ -32,17 +32,12 @@ BEST = 10  # trials shown
 
 @dataclass(frozen=True)
 class Trials:
-    """A study's trials by what became of them.
+    """A study's trials by what became of them."""
 
-    Attributes:
-        metric: what the values are.
-        by_state: trials by number, for each of :data:`STATES` and :data:`ENDED`; a value that is no
-            number is a failure.
-        is_number: for every setting with more than one value, whether it is a number; in the order of the study.
-    """
-
-    metric: str
+    metric: str  # what the values are
+    # trials by number, for each of STATES and ENDED; a value that is no number is a failure
     by_state: dict[str, list[FrozenTrial]]
+    # for every setting with more than one value, whether it is a number; in the order of the study
     is_number: dict[str, bool]
 
     @property

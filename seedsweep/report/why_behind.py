@@ -39,15 +39,10 @@ class Case:
 
 @dataclass(frozen=True)
 class WhyBehind:
-    """What is told of one arm.
+    """What is told of one arm."""
 
-    Attributes:
-        run: whose numbers are told: its median run.
-        text: sentences; settings and commands stand between backticks.
-    """
-
-    run: RunResult
-    text: str
+    run: RunResult  # whose numbers are told: its median run
+    text: str  # sentences; settings and commands stand between backticks
 
     @property
     def can_be_examined(self) -> bool:

@@ -18,42 +18,25 @@ SMALLEST = 1e-7  # probabilities are written with six decimals
 
 @dataclass(frozen=True)
 class Reliability:
-    """Images sorted by confidence into bins of equal width; arrays [bins], NaN where a bin is empty.
+    """Images sorted by confidence into bins of equal width; arrays [bins], NaN where a bin is empty."""
 
-    Attributes:
-        confidence: mean probability of the predicted class.
-        accuracy: share of correct predictions.
-        count: images.
-    """
-
-    confidence: Floats
-    accuracy: Floats
-    count: Labels
+    confidence: Floats  # mean probability of the predicted class
+    accuracy: Floats  # share of correct predictions
+    count: Labels  # images
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well probabilities fit, as they are and after temperature scaling.
+    """How well probabilities fit, as they are and after temperature scaling."""
 
-    Attributes:
-        ece: expected calibration error, 0..1.
-        ece_by_chance: what a perfectly calibrated net stays below 19 times in 20 on as few images.
-        temperature: fitted on other images; above 1: the net was too sure of itself.
-        ece_scaled: after division of the logits by it.
-        loss: mean cross-entropy.
-        loss_scaled: likewise.
-        reliability: before scaling.
-        n: images.
-    """
-
-    ece: float
-    ece_by_chance: float
-    temperature: float
-    ece_scaled: float
-    loss: float
-    loss_scaled: float
-    reliability: Reliability
-    n: int
+    ece: float  # expected calibration error, 0..1
+    ece_by_chance: float  # what a perfectly calibrated net stays below 19 times in 20 on as few images
+    temperature: float  # fitted on other images; above 1: the net was too sure of itself
+    ece_scaled: float  # after division of the logits by it
+    loss: float  # mean cross-entropy
+    loss_scaled: float  # likewise
+    reliability: Reliability  # before scaling
+    n: int  # images
 
 
 def reliability(probabilities: Floats, labels: Labels) -> Reliability:

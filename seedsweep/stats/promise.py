@@ -15,25 +15,15 @@ SURE = 0.9  # of validations like this one, in so many the promise holds for new
 
 @dataclass(frozen=True)
 class Promise:
-    """From which confidence on a net may answer.
+    """From which confidence on a net may answer."""
 
-    Attributes:
-        max_error: share of its answers that may be wrong.
-        threshold: the lowest confidence that is answered; None: these images can't promise that.
-        left: share of these images that is left to a person.
-        smallest: the smallest share of mistakes that these images can promise for any answer.
-        images: of validation.
-        groups: that they are in.
-        effect: images that count as one, as mistakes come together in a group.
-    """
-
-    max_error: float
-    threshold: float | None
-    left: float
-    smallest: float
-    images: int
-    groups: int
-    effect: float
+    max_error: float  # share of its answers that may be wrong
+    threshold: float | None  # the lowest confidence that is answered; None: these images can't promise that
+    left: float  # share of these images that is left to a person
+    smallest: float  # the smallest share of mistakes that these images can promise for any answer
+    images: int  # of validation
+    groups: int  # that they are in
+    effect: float  # images that count as one, as mistakes come together in a group
 
 
 def promise(

@@ -17,29 +17,19 @@ FEWEST = 10  # images, or groups of them, below which a draw leaves too few out
 
 @dataclass(frozen=True)
 class Chosen:
-    """Accuracy of a classifier that images chose.
+    """Accuracy of a classifier that images chose."""
 
-    Attributes:
-        here: on these images, over images and seeds.
-        unseen: the same, corrected for the choice.
-        among: candidates.
-    """
-
-    here: Interval
-    unseen: Interval
-    among: int
+    here: Interval  # on these images, over images and seeds
+    unseen: Interval  # the same, corrected for the choice
+    among: int  # candidates
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of those that were chosen from.
+    """One of those that were chosen from."""
 
-    Attributes:
-        first: [N] class numbers that it predicted, by which the best few were found.
-        again: [S, N] of trainings with fresh seeds, by which the best of the few was found; empty: it was none of them.
-    """
-
-    first: Labels
+    first: Labels  # [N] class numbers that it predicted, by which the best few were found
+    # [S, N] of trainings with fresh seeds, by which the best of the few was found; empty: it was none of them
     again: Sequence[Labels] = ()
 
     @property

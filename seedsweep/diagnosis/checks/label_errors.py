@@ -45,19 +45,13 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Cost:
-    """Accuracy of a probe on unseen photographs, and what wrong labels take from it.
+    """Accuracy of a probe on unseen photographs, and what wrong labels take from it."""
 
-    Attributes:
-        told: as the given labels tell it.
-        likely: where no doubtful image is learned from, judged by the likely true labels.
-        learned: how much of the difference comes from learning wrong labels; the rest, from judging by them.
-        error: standard error of ``likely - told``, over photographs.
-    """
-
-    told: float
-    likely: float
+    told: float  # as the given labels tell it
+    likely: float  # where no doubtful image is learned from, judged by the likely true labels
+    # how much of the difference comes from learning wrong labels; the rest, from judging by them
     learned: float
-    error: float
+    error: float  # standard error of ``likely - told``, over photographs
 
 
 def check(subject: Subject, folder: Path) -> Finding:

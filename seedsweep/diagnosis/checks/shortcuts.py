@@ -43,22 +43,15 @@ TREES = 50
 
 @dataclass(frozen=True)
 class Cue:
-    """What one cue alone predicts, cross-validated.
+    """What one cue alone predicts, cross-validated."""
 
-    Attributes:
-        name: of the cue.
-        acc: share of images whose class it tells.
-        balanced: mean recall of the classes.
-        aucs: for each class, how well it tells that class from all others (0.5: not at all, 1: always); nan for a
-            class of fewer than 5 images.
-        sure: likewise, recall less false alarms at the best threshold (0..1).
-    """
-
-    name: str
-    acc: float
-    balanced: float
+    name: str  # of the cue
+    acc: float  # share of images whose class it tells
+    balanced: float  # mean recall of the classes
+    # for each class, how well it tells that class from all others (0.5: not at all, 1: always); nan for a
+    # class of fewer than 5 images
     aucs: NDArray[np.float64]
-    sure: NDArray[np.float64]
+    sure: NDArray[np.float64]  # likewise, recall less false alarms at the best threshold (0..1)
 
 
 def check(subject: Subject, folder: Path) -> Finding:

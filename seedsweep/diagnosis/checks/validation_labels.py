@@ -37,29 +37,17 @@ BELOW = 0.02  # less than any part of training
 
 @dataclass(frozen=True)
 class Meaning:
-    """What labels mean to a probe and to similar images.
+    """What labels mean to a probe and to similar images."""
 
-    Attributes:
-        acc: of the probe fitted on training, on validation.
-        control: of the probe within training, cross-validated.
-        accs: the same of parts of training, [DRAWS].
-        agreement: share of the nearest validation images with an image's own label.
-        agreements: the same of parts of training, [DRAWS].
-        at_random: the agreement of labels that mean nothing.
-        renamed: exchanges of names that explain validation clearly better.
-        most_gained: images that an exchange gains in a part of training.
-        predicted: of the validation images, [m].
-    """
-
-    acc: float
-    control: float
-    accs: NDArray[np.float64]
-    agreement: float
-    agreements: NDArray[np.float64]
-    at_random: float
-    renamed: list[Renaming]
-    most_gained: int
-    predicted: NDArray[np.int64]
+    acc: float  # of the probe fitted on training, on validation
+    control: float  # of the probe within training, cross-validated
+    accs: NDArray[np.float64]  # the same of parts of training, [DRAWS]
+    agreement: float  # share of the nearest validation images with an image's own label
+    agreements: NDArray[np.float64]  # the same of parts of training, [DRAWS]
+    at_random: float  # the agreement of labels that mean nothing
+    renamed: list[Renaming]  # exchanges of names that explain validation clearly better
+    most_gained: int  # images that an exchange gains in a part of training
+    predicted: NDArray[np.int64]  # of the validation images, [m]
 
     @property
     def disorder(self) -> float:
