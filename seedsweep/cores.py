@@ -30,6 +30,15 @@ def limit(threads: int) -> None:
         torch.set_num_threads(share)
 
 
+def sleep_while_waiting() -> None:
+    """Lets OpenMP's threads sleep where they wait for one another, unless the user said otherwise.
+
+    By default they wait in busy loops. Beside other work a net on two threads is then a hundred times slower. It is
+    read when torch is loaded.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def _number(name: str) -> int | None:
     """Returns a number above 0 from the environment; None: there is none."""
     text = os.environ.get(name, "")

@@ -104,7 +104,7 @@ def test_no_target_is_one_sentence(tmp_path: Path) -> None:
         Trackers({"own": {"project": "seeds"}}, TrackedRun(tmp_path, "run"), {})
 
 
-def test_mlflow_nests_resumes_and_keeps_files(tmp_path: Path) -> None:
+def test_mlflow_nests_resumes_and_keeps_files(tmp_path: Path, in_tmp: Path) -> None:
     tracking = pytest.importorskip("mlflow.tracking")
     address = f"sqlite:///{tmp_path}/mlflow.db"
     loggers = {"mlflow": MLFLOW | {"tracking_uri": address}}
@@ -124,6 +124,7 @@ def test_mlflow_nests_resumes_and_keeps_files(tmp_path: Path) -> None:
     below = [run for run in found if run.data.tags.get("mlflow.parentRunId") == above.info.run_id]
     assert sorted(run.info.run_name for run in below) == ["a", "b"]
     assert len(found) == 3
+    assert len(list(tmp_path.glob("mlflow_files/*/artifacts/metrics.json"))) == 2
     for each in below:
         assert each.data.params == {"optim.lr": "0.1"}
         assert (

@@ -8,7 +8,7 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 
-from seedsweep import disk, signals, streams
+from seedsweep import cores, disk, signals, streams
 from seedsweep.errors import USER_ERROR, DivergedError, SeedsweepError
 
 OK, SOME_FAILED, DEFECT = 0, 1, 3
@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             if of_process:
                 streams.protect()
+                cores.sleep_while_waiting()
             return _main(list(sys.argv[1:] if argv is None else argv))
         except KeyboardInterrupt:
             return stop.code

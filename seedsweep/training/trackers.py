@@ -192,8 +192,15 @@ def mlflow(run: TrackedRun, experiment_name: str, tracking_uri: str) -> Tracker:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     from pytorch_lightning.loggers import MLFlowLogger
 
+    database = tracking_uri.removeprefix("sqlite:///")
+    files = None  # where a server keeps them is its own matter
+    if database != tracking_uri:  # else MLflow keeps them in the working directory
+        files = (Path(database).absolute().parent / "mlflow_files").as_uri()
+
     def made(name: str, tags: dict[str, str], run_id: str | None) -> MLFlowLogger:
-        return MLFlowLogger(experiment_name, name, tracking_uri, tags=tags, run_id=run_id)
+        return MLFlowLogger(
+            experiment_name, name, tracking_uri, tags=tags, run_id=run_id, artifact_location=files
+        )
 
     tags: dict[str, str] = {}
     if run.within is not None:
