@@ -184,6 +184,10 @@ def test_the_job_folder_is_the_place_without_a_name(online: Path, photographs: P
         (["checkpoint=stored", "data.root=few", "predict.out=p.xlsx"], "must end in .csv or .parquet"),
         (["checkpoint=stored", "data.root=few", "predict.temperature=cold"], "must be auto or a number"),
         (["checkpoint=stored", "data.root=few", "predict.temperature=0"], "must lie between"),
+        (
+            ["checkpoint=stored", "data.root=few", "predict.tta=flip", "predict.max_error=.1"],
+            "leave one of them out",
+        ),
         (["checkpoint=text.ckpt", "data.root=few"], "can't be read as a checkpoint"),
         (["checkpoint=old.ckpt", "data.root=few"], "earlier version"),
         (["checkpoint=trial.ckpt", "data.root=few"], "the head alone"),
@@ -328,6 +332,26 @@ def test_the_temperature_of_the_checkpoint_scales_answers_and_files(
         found["auto"][0].max(1), abs=1e-4
     )
     assert session.get_modelmeta().custom_metadata_map["temperature"] == "2"
+
+
+def test_flip_answers_with_the_mean_of_both_views(lively: Path, photographs: Path):
+    line = [
+        "task=predict",
+        f"checkpoint={lively}",
+        f"data.root={photographs}",
+        TORCH,
+        "predict.tta=flip",
+        "predict.temperature=1",
+    ]
+    assert main([*line, "predict.out=both.csv"]) == 0
+    rows = read(Path("both.csv"))
+    found = np.asarray([[float(row[name]) for name in row if name.startswith("p_")] for row in rows])
+    trained = load_trained(lively)
+    pixels = pixels_of(photographs, trained.image_size)
+    with torch.inference_mode():
+        plain, mirrored = (trained.net(view).softmax(1).numpy() for view in (pixels, pixels.flip(-1)))
+    assert found == pytest.approx((plain + mirrored) / 2, abs=1e-4)
+    assert np.abs(plain - mirrored).max() > 0.01
 
 
 @pytest.fixture(scope="module")

@@ -70,12 +70,20 @@ class Predictor:
     The backbone runs in the engine of the stored features (``features.engine``, ``features.precision``), the head
     in float32 behind it.
 
+    Args:
+        trained: the net.
+        options: of the engine.
+        device: that computes.
+        mirrored: answer with the mean of the image's and its mirror image's probabilities.
+
     Raises:
         SeedsweepError: the engine asked for can't be had.
     """
 
-    def __init__(self, trained: Trained, options: FeaturesConfig, device: torch.device) -> None:
-        self._device = device
+    def __init__(
+        self, trained: Trained, options: FeaturesConfig, device: torch.device, mirrored: bool = False
+    ) -> None:
+        self._device, self._mirrored = device, mirrored
         net = FeatureNet(trained.net.preprocess, trained.net.backbone).eval()
         self.engine: Engine = build_engine(net, (3, *trained.image_size), options, device)
         self._head = trained.net.head.to(self._device)
@@ -88,6 +96,9 @@ class Predictor:
         features = self.engine(pixels).to(self._device)
         with torch.inference_mode():
             probabilities: Tensor = self._head(features).softmax(1)
+            if self._mirrored:
+                other = self.engine(pixels.flip(3)).to(self._device)
+                probabilities = (probabilities + self._head(other).softmax(1)) / 2
             known = self._familiar
             unlike = None if known is None else known.distances(features) > known.far
         shares = probabilities.cpu().numpy()

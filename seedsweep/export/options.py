@@ -21,9 +21,16 @@ class PredictConfig:
     temperature: str = "auto"
     # share of the answers that may be wrong, such as .05; less sure images are left to a person. None: all are answered
     max_error: float | None = None
+    # flip: mean of the probabilities of the image and its mirror image, at twice the time | off
+    tta: str = "off"
 
     def __post_init__(self) -> None:
+        one_of("predict.tta", self.tta, ("off", "flip"))
         _check_answers("predict", self.temperature, self.max_error)
+        if self.max_error is not None and self.tta != "off":
+            raise SeedsweepError(
+                "predict.max_error goes by answers on validation without predict.tta: leave one of them out."
+            )
 
 
 @dataclass

@@ -56,7 +56,8 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     images.refuse_unknown(trained.classes, "the net")
     log_left_out(images.left_out)
     how = classify.reading_of(images.paths, trained.ranges, config.data.image_gib, config.data.workers)
-    predictor = classify.Predictor(trained, config.features, device_of(config))
+    mirrored = config.predict.tta == "flip"
+    predictor = classify.Predictor(trained, config.features, device_of(config), mirrored)
     answered: list[tuple[list[str], classify.Answers]] = []
     digests: list[str] = []
 

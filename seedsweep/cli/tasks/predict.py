@@ -52,7 +52,8 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     trained = load_answering(checkpoint, config.predict, "predict")
     log_left_out(walked.left_out)
     how = classify.reading_of(images, trained.ranges, config.data.image_gib, config.data.workers)
-    predictor = classify.Predictor(trained, config.features, device_of(config))
+    mirrored = config.predict.tta == "flip"
+    predictor = classify.Predictor(trained, config.features, device_of(config), mirrored)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = out.with_name(f"{out.stem}_partial{out.suffix}")
