@@ -63,7 +63,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     for number, each in enumerate(found.best_nets[: wanted.finetune], 1):
         each.finetuned = parts.folder / "finetuned" / f"{number}_{each.net.name}"
         line = [*words(wanted.arm, each), f"seed={seeds}", setting("hydra.sweep.dir", str(each.finetuned))]
-        parts.run(f"fine-tune {each.name}", ["-m", *line])
+        parts.run(f"fine-tune {each.name}", ["-m", *line], share=1.0)
     winner = found.winner
     options = [part for each in here.config_dirs for part in ("--config-dir", each)]
     arm = wanted.arm if winner.runs else FROZEN
