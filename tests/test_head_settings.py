@@ -70,11 +70,17 @@ def test_one_setting(
     assert rate.verdict is Verdict.FINE, rate.sentence
 
 
-def test_the_rate_is_no_setting_of_the_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("overrides", "verdict"),
+    [(["optim.lr=1e-6"], Verdict.FINE), (["optim.lr=5e-5", "trainer.max_epochs=5"], Verdict.SUSPECT)],
+)
+def test_the_rate_is_no_setting_of_the_head(
+    overrides: list[str], verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(learning_rate, "_draw", lambda *_: None)
-    plan = subject("optim.lr=1e-6")
+    plan = subject(*overrides)
     assert learning_rate.check(plan, tmp_path).verdict is Verdict.FAULT  # type: ignore[arg-type]
-    assert head.check(plan, tmp_path).verdict is Verdict.FINE  # type: ignore[arg-type]
+    assert head.check(plan, tmp_path).verdict is verdict  # type: ignore[arg-type]
 
 
 def test_a_net_that_is_trained_is_not_judged(tmp_path: Path):

@@ -155,6 +155,16 @@ def test_wrong_labels_far_from_all_other_classes(tmp_path: Path):
     assert examine(features, truth, tmp_path)[0].evidence["share"] <= 0.005
 
 
+@pytest.mark.parametrize(("share", "verdict"), [(0, Verdict.FINE), (0.1, Verdict.SUSPECT)])
+def test_wrong_labels_among_hard_images_are_a_suspicion(share: float, verdict: Verdict, tmp_path: Path):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, CLASSES, N)
+    features = (1.6 * np.eye(CLASSES, 12)[truth] + rng.normal(0, 1, (N, 12))).astype(np.float32)
+    finding, _, _ = examine(features, anywhere(truth, share), tmp_path)
+    assert finding.verdict is verdict
+    assert ("but a little better than hard images do. Perhaps" in finding.sentence) == (share > 0)
+
+
 def test_features_that_tell_nothing_judge_no_label(tmp_path: Path):
     labels = np.random.default_rng(0).choice(3, N, p=[0.6, 0.2, 0.2])
     features = np.random.default_rng(1).normal(0, 1, (N, 12)).astype(np.float32)

@@ -329,6 +329,14 @@ def test_of_two_leaks_the_one_that_moves_the_accuracy_further_is_first(
     assert costs._ranked(found)[0].check == first
 
 
+def test_a_suspect_that_moves_nothing_comes_after_one_that_may_cost():
+    found = [
+        photograph_split.CHECK.found(Verdict.SUSPECT, "Kept together, of one class each.", {MOVES: 0.0}),
+        overfitting.CHECK.found(Verdict.SUSPECT, "A gap."),
+    ]
+    assert [finding.check for finding in costs._ranked(found)] == ["overfitting", "photographs"]
+
+
 def test_a_split_larger_than_training_is_measured():
     random = np.random.default_rng(0)
     features, labels = random.normal(size=(300, 8)), np.arange(300) % 3

@@ -45,7 +45,7 @@ PLANTED = {  # settings, and what is tried against them
     "lr_1e-5": (["optim.lr=1e-5"], ["optim.lr=1e-3"]),
     "lr_high": (["optim.lr=0.1"], ["optim.lr=1e-3"]),
     "few_epochs": (["trainer.max_epochs=1", "optim.lr=1e-4"], ["trainer.max_epochs=25"]),
-    "weight_decay": (["optim=adamw", "optim.weight_decay=30"], ["optim.weight_decay=0"]),
+    "weight_decay": (["optim=adamw", "optim.weight_decay=100"], ["optim.weight_decay=0"]),
     "dropout": (["head.width=64", "head.dropout=0.95"], ["head.dropout=0"]),
     "scaled_twice": (["preprocess=rescale_twice"], ["preprocess=auto"]),
     "unit_range": (["preprocess=rescale_only"], ["preprocess=auto"]),

@@ -138,8 +138,9 @@ def validation_fault(findings: Iterable[Finding]) -> Finding | None:
 
 
 def is_harmless(finding: Finding) -> bool:
-    """Says whether removing what was found surely gains less than :data:`COUNTS`: its whole interval does."""
-    return finding.cost is not None and finding.cost.high < COUNTS
+    """Says whether what was found surely costs less than :data:`COUNTS`: its whole interval, or what it can move."""
+    most = finding.evidence.get(MOVES) if finding.cost is None else finding.cost.high
+    return isinstance(most, float) and most < COUNTS
 
 
 def pays(finding: Finding) -> bool:

@@ -24,6 +24,9 @@ from seedsweep.diagnosis.probes import Worth, floor_of
 Array = NDArray[np.float64]
 
 NEEDED, MORE = 7.0, 2.0  # log-likelihood that a kind of wrong labels, and its second direction, must gain
+HINT = (
+    4.0  # likewise of labels spread over all classes, which are no best of 24 (logarithm: 3): for a suspicion
+)
 SHARPER = 3.0  # a start of an optimisation at which images lie far from other classes
 KINDS = 4  # of wrong labels at most
 SURE, FAR, WORSE = 0.05, 0.95, 2.0
@@ -50,6 +53,7 @@ class Noise:
     spread: float  # share of the labels that are given whatever the image shows
     truth: Array  # probability of each true class, given image and label, [n, K]
     looks: Array  # the same with ``RARE`` wrong labels at least, to rank doubts by
+    is_clear: bool = True  # whether they explain the given labels much better than hard images do
 
     @property
     def found(self) -> bool:
@@ -176,13 +180,16 @@ def estimate_noise(
     spread = False
     least, at = model.fit(np.concatenate([[1.0, 1.0], np.zeros(model.k)]), pairs, spread)
     confused = most_confused((probabilities + votes)[asked], model.given)
-    tells = tells_classes(probabilities[asked], model.given)
-    while len(pairs) + spread < KINDS:
-        found = _best(model.further(at, pairs, spread, confused), least - NEEDED)
+    tells, clear = tells_classes(probabilities[asked], model.given), True
+    while clear and len(pairs) + spread < KINDS:
+        tried = model.further(at, pairs, spread, confused)
+        found = _best(tried, least - NEEDED)
         if found is None and tells and not (pairs or spread):
             sharp = np.concatenate([SHARPER * at[:2], at[2:]])
-            tried = model.further(sharp, pairs, spread, confused)
-            found = _best([each for each in tried if model.is_far(*each[2:])], least + WORSE)
+            far = model.further(sharp, pairs, spread, confused)
+            found = _best([each for each in far if model.is_far(*each[2:])], least + WORSE)
+            if found is None:
+                clear, found = False, _best([each for each in tried if each[-1]][:1], least - HINT)
         if found is None:
             break
         _, least, at, pairs, spread = found
@@ -194,7 +201,7 @@ def estimate_noise(
     _, own, at_random = model.matrix(at, pairs, spread)
     low, high = (float(each) for each in np.quantile(drawn, [0.025, 0.975]))
     filed = [(j, k, float(own[j, k])) for j, k in pairs]
-    return Noise(_wrong(truth[asked], model.given), low, high, filed, at_random, truth, looks)
+    return Noise(_wrong(truth[asked], model.given), low, high, filed, at_random, truth, looks, clear)
 
 
 def tells_classes(probabilities: Array, labels: NDArray[np.int64]) -> bool:

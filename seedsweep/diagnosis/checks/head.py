@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 
+import numpy as np
+
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
 from seedsweep.diagnosis.probes import paired_error
-from seedsweep.diagnosis.rehearsals import QUICK
+from seedsweep.diagnosis.rehearsals import QUICK, Rehearsal
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.training.options import ArmSettings
@@ -42,6 +45,7 @@ AT_MOST = {  # what is more than that may harm
 }
 AT_LEAST = {"trainer.max_epochs": 25, "trainer.patience": 10, "head.width": 1024, "optim.momentum": 0.9}
 NO_LIMIT = ("trainer.patience", "head.width")  # where 0 means something else than very little
+GRID = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]  # learning rates
 STEPS = 400  # in which a head converges: few images make few steps an epoch
 BELOW = 0.03  # of accuracy below the probe, from which on the head is looked at
 SOME, CLEAR = 0.05, 0.08  # of accuracy, and
@@ -88,7 +92,32 @@ def check(subject: Subject, folder: Path) -> Finding:
         f"{key}={chosen} keeps the head from what the features tell: {both}. With {value} instead of {chosen} the same "
         f"head gets {tried[line].acc:.0%} {of}."
     )
+    rates, at, place = at_rates(subject)
+    if not is_as_good(tried[line], at[place], subject):  # then the rate may be all that is wrong
+        verdict = Verdict.SUSPECT
+        text += f" With optim.lr={rates[place]:g} instead it gets {at[place].acc:.0%}, which is more."
     return CHECK.found(verdict, text, evidence, [line], title=TITLES.get(key, CHECK.title))
+
+
+def at_rates(subject: Subject) -> tuple[list[float], list[Rehearsal], int]:
+    """Trains the head at learning rates, the run's own among them.
+
+    Returns:
+        The rates, what each reached, and the place of the best; of those equal within 1 point, the middle one.
+    """
+    clean, own = subject.clean_config, subject.config.optim.lr
+    rates = sorted({*[rate for rate in GRID if abs(math.log10(rate / own)) > 0.25], own})
+    tried = [subject.rehearse(replace(clean, optim=replace(clean.optim, lr=rate)), QUICK) for rate in rates]
+    accs = np.asarray([each.acc for each in tried])
+    plateau = np.flatnonzero(accs >= accs.max() - 0.01)
+    middle = np.median(np.log10([rates[place] for place in plateau]))
+    return rates, tried, int(min(plateau, key=lambda place: abs(math.log10(rates[place]) - middle)))
+
+
+def is_as_good(tried: Rehearsal, best: Rehearsal, subject: Subject) -> bool:
+    """Says whether a head is as good as another, within :data:`EQUAL` or chance."""
+    error = paired_error(tried.predicted, best.predicted, subject.material.val_labels.numpy())
+    return tried.acc >= best.acc - max(EQUAL, error)
 
 
 def defaults(config: ArmSettings, n_train: int) -> list[str]:

@@ -105,11 +105,13 @@ def check(subject: Subject, folder: Path) -> Finding:
         "cost": cost.likely - cost.told,
         "cost_error": cost.error,
     }
-    severe = noise.low >= (FEW if half else MANY)
+    severe = noise.is_clear and noise.low >= (FEW if half else MANY)
     gain = cost.likely - cost.told
     verdict = Verdict.FAULT if severe and gain > 2 * cost.error else Verdict.SUSPECT
+    little = "Wrong labels explain the given ones but a little better than hard images do. Perhaps"
+    how = "About" if noise.is_clear else little
     text = (
-        f"About {about}. A linear probe gets {cost.told:.1%} on unseen "
+        f"{how} {about}. A linear probe gets {cost.told:.1%} on unseen "
         f"images by these labels; without the doubtful ones, judged by the likely true labels, about {cost.likely:.1%} "
         f"(+{100 * gain:.1f} points, give or take {200 * cost.error:.1f}).{listed}"
     )

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from seedsweep.diagnosis.charts import finish, saved
-from seedsweep.diagnosis.checks.head import EQUAL, defaults
+from seedsweep.diagnosis.checks.head import at_rates, defaults, is_as_good
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
 from seedsweep.diagnosis.other_inputs import Sample
 from seedsweep.diagnosis.probes import paired_error, standard_error
@@ -27,7 +24,6 @@ CHECK = Check(
     "run's optimiser, batch size and epochs; and how the run's own losses moved.",
     on_validation=True,
 )
-GRID = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 SOME, CLEAR = 0.05, 0.08  # of accuracy, and
 SOME_SIGMA, CLEAR_SIGMA = 2.0, 3.0  # standard errors: the best of seven rates is a little lucky
 CERTAIN = 0.01  # the p value of features that a training has spoilt, and
@@ -38,11 +34,8 @@ STILL = 0.10  # of the loss: a run that lowers it by less has hardly moved
 def check(subject: Subject, folder: Path) -> Finding:
     """Runs the range test and reads the history."""
     chosen, clean = subject.config.optim.lr, subject.clean_config
-    rates = sorted({*[rate for rate in GRID if abs(math.log10(rate / chosen)) > 0.25], chosen})
-    tried = [subject.rehearse(replace(clean, optim=replace(clean.optim, lr=rate)), QUICK) for rate in rates]
-    accs = [each.acc for each in tried]
-    place = _best(rates, accs)
-    best, found = rates[place], tried[place]
+    rates, tried, place = at_rates(subject)
+    accs, best, found = [each.acc for each in tried], rates[place], tried[place]
     own = tried[rates.index(chosen)]
     if not own.whole and chosen < best:  # with all its epochs a low rate may get there
         own = subject.rehearse(clean)
@@ -105,17 +98,9 @@ def _other_cause(subject: Subject, found: Rehearsal) -> str:
     clean = subject.clean_config
     for line in defaults(clean, subject.material.n_train):
         tried = subject.rehearse(apply(clean, [line]), QUICK)
-        labels = subject.material.val_labels.numpy()
-        if tried.acc >= found.acc - max(EQUAL, paired_error(tried.predicted, found.predicted, labels)):
+        if is_as_good(tried, found, subject):
             return f"with {line} the head gets {tried.acc:.0%}"
     return ""
-
-
-def _best(rates: list[float], accs: list[float]) -> int:
-    """Returns the place of the best accuracy; of those equal within 1 point, the one in the middle of the plateau."""
-    plateau = np.flatnonzero(np.asarray(accs) >= max(accs) - 0.01)
-    middle = np.median(np.log10([rates[place] for place in plateau]))
-    return int(min(plateau, key=lambda place: abs(math.log10(rates[place]) - middle)))
 
 
 def history_kind(rows: list[dict[str, float]], n_classes: int) -> str:
