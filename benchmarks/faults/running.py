@@ -158,12 +158,12 @@ def promised(diagnosis: dict[str, Any]) -> tuple[list[str], dict[str, float]]:
     """
     if advice := diagnosis["advice"]:
         return advice["lines"], advice["gain"]
-    tried = [f for f in diagnosis["findings"] if f["cost"] and f["evidence"].get("tried")]
+    tried = [f for f in diagnosis["findings"] if f["cost"] and f["evidence"].get("lines")]
     faults = [f for f in tried if f["verdict"] == "fault"]
     if len(faults) > 1 or not tried:
         return [], {}
     first = (faults or tried)[0]
-    return first["evidence"]["tried"], first["cost"]
+    return first["evidence"]["lines"], first["cost"]
 
 
 def thumb(run: Path, lines: list[str], classes: int) -> str:

@@ -181,7 +181,7 @@ class _Trials:
     def told(self, finding: Finding, cost: Interval) -> Finding:
         """Returns the finding with its cost; with its remedy, and all that was tried with it, only where it pays."""
         lines = self._printed(finding.remedy)
-        measured = replace(finding, cost=cost, evidence=finding.evidence | {"tried": lines})
+        measured = replace(finding, cost=cost, evidence=finding.evidence | {"lines": lines})
         if pays(measured):
             return replace(measured, remedy=lines)
         return replace(measured, remedy=[], sentence=f"{finding.sentence} {unsure(cost, lines)}")
