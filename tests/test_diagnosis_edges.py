@@ -39,6 +39,7 @@ from seedsweep.diagnosis.opening import (
     of_run,
     repeat_split,
 )
+from seedsweep.diagnosis.other_inputs import Tried
 from seedsweep.diagnosis.probes import STRENGTHS, Probe, Worth, floor_of, paired_error
 from seedsweep.diagnosis.rehearsals import Rehearsal
 from seedsweep.diagnosis.remedy import apply, saved_settings
@@ -46,6 +47,7 @@ from seedsweep.diagnosis.run_checks import diagnose
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.weights import WeightsOrigin, WeightsUnreachableError
+from seedsweep.stats import compare
 from seedsweep.stats.interval import Interval
 
 SMALL = [
@@ -112,6 +114,23 @@ def test_both_orders_of_channels_meet_one_net(images: Path, tmp_path: Path):
         channels.check(plan(images, f"batchnorm={name}"), tmp_path) for name in ("recalibrate", "inference")
     )
     assert recalibrated.evidence == stored.evidence
+
+
+@pytest.mark.parametrize(
+    ("now", "by_layers", "verdict"),
+    [
+        (1.0, -1, Verdict.SUSPECT),
+        (0.7, 1, Verdict.FINE),
+        (0.85, -1, Verdict.SUSPECT),  # what is gained is open
+        (0.8, -1, Verdict.UNKNOWN),  # surely nothing
+        (0.8, 0, Verdict.UNKNOWN),
+    ],
+)
+def test_channels_are_suspected_where_swapping_them_may_pay(now: float, by_layers: int, verdict: Verdict):
+    n, was = 400, np.arange(400) < 320
+    right = np.arange(400) < 400 * now if now != 0.85 else np.roll(was, 4)
+    tried = Tried(0.8, now, compare(right, was, [str(row) for row in range(n)]), n)
+    assert channels.judged(by_layers, tried) is verdict
 
 
 @pytest.mark.parametrize(

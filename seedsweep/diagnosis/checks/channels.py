@@ -9,9 +9,9 @@ import torch
 
 from seedsweep.batchnorm.policy import norm_layers
 from seedsweep.diagnosis.charts import finish, saved
-from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
+from seedsweep.diagnosis.finding import COUNTS, Check, Evidence, Finding, Verdict
 from seedsweep.diagnosis.layers import layer_shifts
-from seedsweep.diagnosis.other_inputs import STORED, Sample
+from seedsweep.diagnosis.other_inputs import STORED, Sample, Tried
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.stored_features import EVAL_BATCH, feature_net
 from seedsweep.diagnosis.subject import Subject
@@ -62,21 +62,26 @@ def check(subject: Subject, folder: Path) -> Finding:
     swapped_too = sample.passed((pixels.flip(1) for _, pixels in sample.pixels()), net)
     tried = sample.compare(sample.as_they_are(), swapped_too)
     evidence["tried"] = tried.row("red and blue swapped")
-    by_probe = -int(np.sign(tried.gain)) if tried.change.p < CERTAIN else 0  # > 0: likewise
-    votes = by_layers + by_probe
-    numbers = f"swapped, a probe gets {tried}"
-    cost = None
-    if votes > 0:
-        verdict, text = Verdict.FINE, f"Red and blue stand in the order that the weights know: {numbers}."
-    elif votes < 0:
-        verdict, cost = Verdict.SUSPECT, tried.change.difference
+    numbers, verdict, cost = f"swapped, a probe gets {tried}", judged(by_layers, tried), None
+    if verdict is Verdict.FINE:
+        text = f"Red and blue stand in the order that the weights know: {numbers}."
+    elif verdict is Verdict.SUSPECT:
+        cost = tried.change.difference
         text = (
             f"With red and blue swapped the photographs look more like what the weights know: {numbers}. If their "
             "colours look wrong to you, they were saved as BGR; save them anew as RGB."
         )
     else:
-        verdict, text = Verdict.UNKNOWN, f"The net can't tell RGB from BGR on these photographs: {numbers}."
+        text = f"The net can't tell RGB from BGR on these photographs, or it makes no difference: {numbers}."
     return CHECK.found(verdict, text, evidence, cost=cost, picture=picture)
+
+
+def judged(by_layers: int, tried: Tried) -> Verdict:
+    """Adds up the votes of the layers (1: the order is right, -1: swapped fits better) and of the probe."""
+    votes = by_layers - (int(np.sign(tried.gain)) if tried.change.p < CERTAIN else 0)
+    if votes < 0 and tried.change.difference.high >= COUNTS:
+        return Verdict.SUSPECT
+    return Verdict.FINE if votes > 0 else Verdict.UNKNOWN
 
 
 def _draw(shifts: dict[str, np.ndarray], folder: Path) -> Path:
