@@ -74,7 +74,7 @@ class Arm:
                 writer.writerows(rows)
             if epoch == 1:
                 self.act(config)
-            on_epoch(epoch, rows[-1])
+            on_epoch(rows)
         (run_dir / "metrics.json").write_text(
             json.dumps({"status": "finished", "val": SCORES, "best_epoch": 1})
         )

@@ -45,8 +45,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints")
     with pytest.MonkeyPatch.context() as patch:
 
-        def stop(epoch: int, row: dict[str, float]) -> None:
-            if epoch == 2:
+        def stop(rows: list[dict[str, float]]) -> None:
+            if len(rows) == 3:
                 raise RuntimeError("killed")
 
         patch.chdir(folder)

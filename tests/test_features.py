@@ -132,8 +132,8 @@ def test_an_interrupted_run_on_stored_features_begins_anew_and_says_so(
     config = quick(cache, "features=required", "augment=none", "trainer.max_epochs=3")
     train(config, tmp_path / "whole", pictures=False)
 
-    def stop(epoch: int, row: dict[str, float]) -> None:
-        if epoch == 1:
+    def stop(rows: list[dict[str, float]]) -> None:
+        if len(rows) == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -155,8 +155,8 @@ class StopError(Exception):
     pass
 
 
-def stop(epoch: int, row: dict[str, float]) -> None:
-    if epoch == 1:
+def stop(rows: list[dict[str, float]]) -> None:
+    if len(rows) == 2:
         raise StopError
 
 
@@ -279,7 +279,7 @@ def test_files_that_go_during_an_online_run_are_one_sentence(
 def test_what_changes_after_it_was_decoded_is_said(
     root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    def swap(epoch: int, row: dict[str, float]) -> None:
+    def swap(rows: list[dict[str, float]]) -> None:
         (root / "a/im_0.png").write_bytes((root / "a/im_1.png").read_bytes())
 
     config = config_of(*TINY, f"data.root={root}", f"paths.cache={tmp_path}", "trainer.max_epochs=1")
@@ -296,7 +296,7 @@ def test_pictures_of_files_that_are_gone_cost_no_results(
         "features.engine=torch", "trainer.max_epochs=1",
     )  # fmt: skip
 
-    def remove(epoch: int, row: dict[str, float]) -> None:
+    def remove(rows: list[dict[str, float]]) -> None:
         for path in root.glob("?/*.png"):
             path.unlink()
 

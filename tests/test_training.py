@@ -203,7 +203,7 @@ def test_every_experiment_runs(name: str, tmp_path: Path):
 
 @pytest.mark.parametrize("features", ["off", "required"])
 def test_a_pruned_run_keeps_its_row_of_the_hparams_table(features: str, tmp_path: Path) -> None:
-    def prune(epoch: int, row: dict[str, float]) -> None:
+    def prune(rows: list[dict[str, float]]) -> None:
         raise TrialPruned
 
     config = small(*tiny_net(), f"features={features}", "augment=none")

@@ -26,23 +26,10 @@ from seedsweep.study.password import without_password
 
 NO_FOLDER = "hydra.run.dir=."  # of tasks that leave nothing in a run folder: Hydra makes none
 WITHOUT_FOLDER = ("cache", "dashboard", "proxy")
-NAMED_BY_TASK = (
-    "answer",
-    "audit",
-    "backbones",
-    "predict",
-    "evaluate",
-    "export",
-)  # no experiments: their folders are outputs/<task>/<date_time>
-WITH_IMAGES = (
-    "answer",
-    "audit",
-    "backbones",
-    "train",
-    "study",
-    "diagnose",
-    "evaluate",
-)  # tasks that read data.root by data=
+# no experiments: their folders are outputs/<task>/<date_time>
+NAMED_BY_TASK = ("answer", "audit", "backbones", "predict", "evaluate", "export")
+# tasks that read data.root by data=; a diagnosis does where it has nothing but settings
+WITH_IMAGES = ("answer", "audit", "backbones", "train", "study", "diagnose", "evaluate")
 BEST_OF = "best_of_"
 OUR_MARK = "resume=true"  # tells the job to go on instead of refusing a used folder
 CONFIG_DIR, CONFIG_NAME = ("--config-dir", "-cd"), ("--config-name", "-cn")

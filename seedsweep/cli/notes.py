@@ -14,12 +14,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from seedsweep.cli.arguments import WITHOUT_FOLDER
 from seedsweep.errors import DamagedError
 from seedsweep.runs.jobs import is_ended
 from seedsweep.whole import replacing
 
 FOLDER = ".hydra"  # conf/config.yaml keeps Hydra from writing it: a kill would leave an empty file there
-WITHOUT = ("cache", "dashboard", "proxy")  # tasks without a folder of their own
 KEPT = ("train", "study")  # tasks whose folder is where they go on
 
 
@@ -45,7 +45,7 @@ class JobNotes:
         """
         hydra = HydraConfig.get()
         is_worker = config.task == "study" and config.study.job > 0 and hydra.mode != RunMode.MULTIRUN
-        if config.task in WITHOUT or is_worker or self._has_ended():
+        if config.task in WITHOUT_FOLDER or is_worker or self._has_ended():
             return  # a worker's folder is the study's
         notes = self._folder / FOLDER
         notes.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.bounds import file_name
+from seedsweep.cli.arguments import WITH_IMAGES
 from seedsweep.cli.composing import Composer, check_size, is_range, read_overrides, values_of
 from seedsweep.cli.config.override_values import how_to_quote
 from seedsweep.cli.config.schema import Config
@@ -43,14 +44,6 @@ TRAINING = ("answer", "train", "study")  # tasks that write to trackers
 NAMES = ("experiment.name", "study.name")
 ANSWER = "answer"  # the task of +sweep=answer, which is no grid itself
 ONLY_NAMED = ("batchnorm", "preprocess", "augment")  # sections whose name is no setting
-WITH_IMAGES = (
-    "answer",
-    "audit",
-    "backbones",
-    "evaluate",
-    "train",
-    "study",
-)  # tasks that read them; a diagnosis does where it has nothing but settings
 
 
 @dataclass(frozen=True)
@@ -227,8 +220,8 @@ def _refuse_names_alone(choices: dict[str, list[str]]) -> None:
 def _check_images(config: Config) -> None:
     if config.task in TRAINING:
         check_trackers(config.logger)
-    plan = config.task == "diagnose" and config.diagnose.run is None and config.diagnose.checkpoint is None
-    if config.task in WITH_IMAGES or plan:
+    trained = config.task == "diagnose" and (config.diagnose.run or config.diagnose.checkpoint)
+    if config.task in WITH_IMAGES and not trained:
         check_root(config.data)
         files = {
             "data.corrections": (config.data.corrections, f": {CORRECTIONS.give}"),

@@ -126,13 +126,14 @@ def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[fl
     reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
     last = max(reported, default=-1)
 
-    def on_epoch(epoch: int, row: dict[str, float]) -> None:
-        trackers.epoch(epoch, row)
+    def on_epoch(rows: list[dict[str, float]]) -> None:
+        epoch = int(rows[-1]["epoch"])
+        trackers.epoch(epoch, rows[-1])
         if epoch not in reported:  # by a worker that died later in this trial
-            trial.report(row[f"val/{study.metric}"], epoch)
+            trial.report(rows[-1][f"val/{study.metric}"], epoch)
         if not last <= epoch < settings.trainer.max_epochs - 1:  # nothing is saved at the last epoch
             return
-        if study.end_hopeless and (why := hopeless.reason(read_history(folder / "history.csv"))):
+        if study.end_hopeless and (why := hopeless.reason(rows)):
             raise optuna.TrialPruned(why)
         if trial.should_prune():  # it goes by the last report
             raise optuna.TrialPruned

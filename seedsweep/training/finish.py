@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,9 +115,10 @@ def finish_run(run: ArmRun, outcome: Outcome) -> dict[str, Any]:
     for split in SPLITS:
         indices = run.images.prepared.table.indices(split)
         if len(indices) and (split != "test" or (run.meet_test and status == FINISHED)):
-            with features_noted(module.classifier.head) as noted:
+            with features_noted(module.classifier.head) if run.pictures else nullcontext() as noted:
                 logits[split], scores[split] = _scored(run.config, module, run.images, indices)
-            features[split] = torch.cat(noted)
+            if noted is not None:
+                features[split] = torch.cat(noted)
             predictions += _prediction_rows(run.images, split, indices, logits[split])
     write_predictions(folder / "predictions.csv", predictions)
     checkpoint = folder / "checkpoints" / BEST

@@ -46,6 +46,7 @@ CHARTS = {  # history column: (run, chart)
 RECALL = "val/recall/"
 FIRST_COLUMNS = ("arm", "batchnorm", "lr", "width", "dropout")
 CARD_DPI = 90  # a card is about 360 px wide, and shrinks what is wider without smoothing it
+OnEpoch = Callable[[list[dict[str, float]]], None]
 LOGGED = ("train/loss", "train/acc", "val/loss", "val/acc", "val/macro_f1", "bn_gap", "seconds")
 
 
@@ -173,7 +174,7 @@ class Recorder(pl.Callback):
     Args:
         folder: the run's folder.
         board: TensorBoard's writers.
-        on_epoch: called last with the epoch's number, from 0, and its row.
+        on_epoch: called last with the rows so far.
         ends: says after each epoch whether the run ends there, see :class:`seedsweep.training.limit.RunLimit`.
 
     Attributes:
@@ -184,7 +185,7 @@ class Recorder(pl.Callback):
         self,
         folder: Path,
         board: RunTensorBoard,
-        on_epoch: Callable[[int, dict[str, float]], None] | None = None,
+        on_epoch: OnEpoch | None = None,
         ends: Callable[[list[dict[str, float]]], dict[str, str] | None] = lambda _: None,
     ) -> None:
         self.early: dict[str, str] | None = None
@@ -227,7 +228,7 @@ class Recorder(pl.Callback):
             *(row.get(key, math.nan) for key in LOGGED),
         )
         if self.on_epoch is not None:
-            self.on_epoch(epoch, row)
+            self.on_epoch(self.rows)
         if early := self._ends(self.rows):
             self.early = early
             log.info("%s", early["text"])

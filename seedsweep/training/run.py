@@ -33,13 +33,11 @@ from seedsweep.training.effective import effective
 from seedsweep.training.finish import ArmRun, UnseenOf, finish_run
 from seedsweep.training.limit import RunLimit
 from seedsweep.training.options import ArmSettings
-from seedsweep.training.recorder import Fitting, Recorder, RunTensorBoard
+from seedsweep.training.recorder import Fitting, OnEpoch, Recorder, RunTensorBoard
 from seedsweep.training.route import images_of
 from seedsweep.training.to_draw import Draw
 
 log = logging.getLogger(__name__)
-
-OnEpoch = Callable[[int, dict[str, float]], None]
 
 MOST_NAMES = 12  # of classes in the line that says what was read
 
@@ -85,7 +83,7 @@ def train(
         run_dir: the run's own folder; made if missing.
         label: the arm's name in tables; default: the experiment's name.
         resume: go on from ``run_dir``'s last checkpoint, if there is one.
-        on_epoch: called after each epoch with its number, from 0, and its row of the history (``val/acc``,
+        on_epoch: called after each epoch with the history so far, a row an epoch (``epoch`` from 0, ``val/acc``,
             ``val/macro_f1``, ``val/loss``, ...); what it raises ends the run and is raised here.
         pictures: draw curves, confusion matrix and gallery with ``given.draw``, and write the graph; a trial of a study
             goes without.
