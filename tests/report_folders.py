@@ -10,12 +10,12 @@ import yaml
 from PIL import Image
 
 from seedsweep.batchnorm.options import BatchNormConfig
+from seedsweep.data.options import AugmentConfig
+from seedsweep.models.options import HeadConfig
 from seedsweep.names import conf_dir
 from seedsweep.runs.switches import (
-    AugmentSwitches,
     BackboneSwitches,
     BatchNormSwitches,
-    HeadSwitches,
     OptimSwitches,
     PreprocessSwitches,
     Switches,
@@ -32,10 +32,10 @@ def switches(policy: str, layers: int = 49, **otherwise: object) -> dict[str, ob
     norm = BatchNormSwitches(
         policy, layers, *dataclasses.astuple(dataclasses.replace(config, **otherwise))[1:]
     )
-    augment = AugmentSwitches("none", 0, [0, 0], 0, 0, False, False, 0)
+    augment = AugmentConfig("none")
     backbone = BackboneSwitches("a net", "own", True, None)
     return Switches(
-        norm, PreprocessSwitches("auto", True, False), augment, backbone, HeadSwitches(8, 0, "none", 0),
+        norm, PreprocessSwitches("auto", True, False), augment, backbone, HeadConfig(8),
         OptimSwitches("adam", 1e-3, 0, None), TrainerSwitches(3, 3, 4, "32-true", "cpu", True),
     ).as_dict()  # fmt: skip
 

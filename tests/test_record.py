@@ -20,7 +20,7 @@ from seedsweep.diagnosis.remedy import proved, saved_whole
 from seedsweep.export.load import load_trained
 from seedsweep.models.called import augment_called, batchnorm_called, preprocess_called
 from seedsweep.names import conf_dir
-from seedsweep.runs.record import read_metrics, read_switches
+from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.switches import Switches
 from seedsweep.training.effective import name_by_values
 from seedsweep.training.route import why_online
@@ -55,7 +55,7 @@ def test_a_record_goes_by_the_switches(folder: Path):
     assert (metrics["batchnorm"], metrics["preprocess"]) == ("batch_stats", "rescale_twice")
     assert metrics["augment"] == "custom (augment.rotation=20)".replace("augment.", "")
     assert metrics["departures"] == ["batchnorm.training_statistics=batch"]
-    switches = read_switches(folder)
+    switches = RunResult(folder).switches
     assert switches is not None
     assert Switches.from_dict(metrics["switches"]) == switches
     assert switches.batchnorm.training_statistics == "batch"
@@ -94,30 +94,6 @@ def test_numbers_that_are_none_become_null(tmp_path: Path):
     }  # fmt: skip
     assert math.isnan(content["a"])  # type: ignore[arg-type]
     assert strict(0.1) == 0.1
-
-
-def test_an_earlier_versions_record_is_read_by_its_settings(folder: Path, tmp_path: Path):
-    """Version 1 wrote the names of choices; the settings beside it say what they came to."""
-    old = parsed(folder / "metrics.json")
-    for key in ("version", "switches", "digests", "departures"):
-        del old[key]
-    old |= {"batchnorm": "inference", "preprocess": "auto", "augment": "none"}
-    (tmp_path / ".hydra").mkdir()
-    settings = (folder / ".hydra" / "config.yaml").read_text()
-    (tmp_path / ".hydra" / "config.yaml").write_text(settings)
-    write_json(tmp_path / "metrics.json", old)
-    metrics = read_metrics(tmp_path)
-    assert (metrics["batchnorm"], metrics["preprocess"]) == ("batch_stats", "rescale_twice")
-    assert metrics["augment"] == "custom (rotation=20)"
-    switches, now = read_switches(tmp_path), read_switches(folder)
-    assert switches is not None
-    assert now is not None
-    assert switches.batchnorm == now.batchnorm
-    assert (switches.augment, switches.head, switches.optim) == (now.augment, now.head, now.optim)
-    assert switches.preprocess.black is None
-    (tmp_path / ".hydra" / "config.yaml").unlink()  # nothing is known of a name alone
-    assert read_metrics(tmp_path)["batchnorm"] == "unknown"
-    assert read_switches(tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -263,7 +239,7 @@ def test_a_checkpoint_beside_another_runs_record_is_told(folder: Path, caplog: p
     trained = load_trained(best)
     assert caplog.text == ""
     assert "inputs as preprocess=rescale_twice scales them" in trained.described
-    assert Switches.from_dict(trained.card["switches"]) == read_switches(folder)
+    assert Switches.from_dict(trained.card["switches"]) == RunResult(folder).switches
     record = (folder / "metrics.json").read_text()
     (folder / "metrics.json").write_text(record.replace(trained.digest, "0" * 64))
     load_trained(best)

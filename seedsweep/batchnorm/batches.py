@@ -110,8 +110,6 @@ def check_single_images(
     Args:
         net: images to features, under its BatchNorm policy.
         image_size: height and width in pixels.
-        batch_size: of training.
-        n_train: training images.
         probe_images: of the bn_gap probe; 0: all training images.
 
     Raises:
@@ -137,8 +135,6 @@ def layer_of_one_value(net: nn.Module, height: int, width: int) -> str:
 
     Args:
         net: images [B, 3, H, W] to features, under its BatchNorm policy; left as it is.
-        height: of the images, in pixels.
-        width: likewise.
 
     Returns:
         The first BatchNorm layer that normalises with the batch in training and gets a single value a channel of one

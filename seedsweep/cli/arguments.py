@@ -145,11 +145,7 @@ def _folder_of_winner(options: list[str], overrides: list[str]) -> list[str]:
 
 
 def _expand_resume(args: list[str]) -> list[str]:
-    """Replaces ``resume=DIR`` by the overrides recorded in DIR; further overrides stay and win.
-
-    Args:
-        args: options first, then overrides.
-    """
+    """Replaces ``resume=DIR`` by the overrides recorded in DIR; further overrides stay and win."""
     asked = [arg for arg in args if key_of(arg) == RESUME]
     if not asked:
         return args

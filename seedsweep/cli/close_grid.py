@@ -27,7 +27,6 @@ def finish_grid(folder: Path, *, interrupted: bool, stopped: str | None = None, 
     """Writes and prints what a grid of runs found: results.csv, comparison.png, the table.
 
     Args:
-        folder: of the grid.
         interrupted: by the user; the table is of the jobs so far.
         stopped: why the launcher ended before its jobs did.
         report: whether report.html is written, too.
@@ -80,11 +79,6 @@ def finish_tasks(folder: Path, *, interrupted: bool, stopped: str | None = None)
     """Prints what became of a grid's other tasks; of several studies, their winners side by side and in results.csv.
 
     The jobs of one study (``study.job``) say nothing where all is well: its main process has said what came of it.
-
-    Args:
-        folder: of the grid.
-        interrupted: by the user.
-        stopped: why the launcher ended before its jobs did.
 
     Returns:
         The number of jobs without a result.
@@ -173,9 +167,7 @@ class JobCounts:
         """Prints a line for each job without a result.
 
         Args:
-            console: where to.
             in_table: names of folders whose failures the table has.
-            stopped: why the launcher ended before its jobs did.
         """
         lines = [f"failed: {job.name}: {_reason(job)}" for job in self.failures if job.name not in in_table]
         for job in self.unended:
@@ -204,13 +196,7 @@ class JobCounts:
 
 
 def count_jobs(folder: Path, is_finished: Callable[[Path], bool], *, interrupted: bool) -> JobCounts:
-    """Counts a grid's jobs.
-
-    Args:
-        folder: of the grid.
-        is_finished: whether a job's folder holds its result.
-        interrupted: by the user.
-    """
+    """Counts a grid's jobs."""
     failures, unended = jobs_with(folder, "failure.json"), []
     for job in jobs_with(folder, record.JOB):
         try:

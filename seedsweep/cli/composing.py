@@ -32,11 +32,7 @@ MOST_JOBS = 10_000  # of a grid
 
 
 class Composer:
-    """Composes overrides with the running Hydra; asked again for the same ones, it returns the same object.
-
-    Args:
-        name: of the primary configuration file.
-    """
+    """Composes overrides with the running Hydra; asked again for the same ones, it returns the same object."""
 
     def __init__(self, name: str = CONFIG) -> None:
         self._name = name
@@ -90,9 +86,6 @@ class Composer:
 @contextmanager
 def composing(parsed: Namespace) -> Iterator[Composer]:
     """Lets Hydra read conf/ and the folder of --config-dir.
-
-    Args:
-        parsed: the command line as Hydra's own parser reads it.
 
     Raises:
         SeedsweepError: the folder of --config-dir does not exist.

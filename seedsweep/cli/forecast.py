@@ -144,11 +144,6 @@ def measure_grid(
 ) -> tuple[list[Job], Forecast] | None:
     """Measures what the runs of a grid take that are still to go, and prints it.
 
-    Args:
-        composed: the settings of all jobs with Hydra's own among them.
-        compose: composes overrides.
-        session: shared with the runs that follow.
-
     Returns:
         The jobs and the forecast; None where there is none: not asked for, not known, or nothing is to go.
 
@@ -213,7 +208,6 @@ def measured(arms: dict[str, ArmSettings], session: Session, seconds: float = ma
 
     Args:
         arms: by label, the settings of a run each.
-        session: shared with the runs that follow.
         seconds: that it may take; what is not measured then is unknown.
     """
     for name in LOADED:  # what the first run would load is loaded now, and its time not counted

@@ -34,9 +34,7 @@ def check_settings(grid: Path, choices: Mapping[str, Sequence[str]], compose: Co
     A job with another value of a swept setting is no job of this command line: it is passed over.
 
     Args:
-        grid: its folder, which a new grid does not have yet.
         choices: the overrides that each key takes, one a value.
-        compose: composes overrides.
 
     Raises:
         SeedsweepError: a job would go on, or stand in one table, with other settings.
@@ -107,8 +105,6 @@ def check_images_of(grid: Path, config: Config, compared: set[Path]) -> None:
     """Compares the images of a job with those that the grid began with; nothing if there is no job to go.
 
     Args:
-        grid: its folder, which a new grid does not have yet.
-        config: of the job.
         compared: manifests that were compared already; this one is added.
 
     Raises:

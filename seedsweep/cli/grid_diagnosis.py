@@ -25,7 +25,6 @@ def runs_of_grid(folder: Path, which: str) -> list[RunResult] | None:
     """Returns the runs of a grid to examine, the median one of each arm; None: the folder is no grid's.
 
     Args:
-        folder: that was given.
         which: behind | all; arms of which a run diverged are behind.
 
     Raises:
@@ -56,7 +55,6 @@ def diagnose_grid(runs: list[RunResult], examine: Callable[[Path], Diagnosis]) -
     """Examines the runs, and prints a table of what was found, then the headline of each.
 
     Args:
-        runs: of arms.
         examine: writes the diagnosis of the run in a folder into its ``diagnosis/``.
 
     Returns:

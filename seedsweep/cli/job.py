@@ -48,10 +48,6 @@ class DefectError(Exception):
 def run_single(cfg: DictConfig, places: disk.Places) -> None:
     """Runs the task of a command line that is no grid.
 
-    Args:
-        cfg: the settings, without Hydra's own.
-        places: that it writes into.
-
     Raises:
         SeedsweepError: what the user can fix.
         DefectError: our own fault.
@@ -92,10 +88,6 @@ def run_single(cfg: DictConfig, places: disk.Places) -> None:
 
 def run_in_folder(cfg: DictConfig, folder: Path) -> None:
     """Runs a task by itself in its folder; settings that came to nothing are not kept there.
-
-    Args:
-        cfg: the settings, without Hydra's own.
-        folder: of the run.
 
     Raises:
         SeedsweepError: bad input, or another process is at the run.
@@ -149,9 +141,6 @@ class GridJob:
 
     def __call__(self, cfg: DictConfig) -> None:
         """Runs the job.
-
-        Args:
-            cfg: its settings, without Hydra's own.
 
         Raises:
             GridEnd: the disk is full: no other job could write.

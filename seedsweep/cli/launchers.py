@@ -27,7 +27,6 @@ def prepare(hydra: Any, folder: Path) -> None:
 
     Args:
         hydra: the part of the composed config, changed in place.
-        folder: of the grid.
     """
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # Ray would drop lines of jobs that look alike
     if "submitit_folder" in hydra.launcher:
@@ -42,7 +41,6 @@ def enter(hydra: Any, place: str) -> None:
     """Takes a launcher's process to the folder of the command line, and to its share of the cores.
 
     Args:
-        hydra: HydraConfig of the job.
         place: of the job in its grid; stands before its lines, which mix with those of other jobs.
 
     Raises:

@@ -24,11 +24,7 @@ KEPT = ("train", "study")  # tasks whose folder is where they go on
 
 
 class JobNotes:
-    """The notes of a job: writes them, and puts back those that were there before.
-
-    Args:
-        folder: of the job.
-    """
+    """The notes of a job: writes them, and puts back those that were there before."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -36,9 +32,6 @@ class JobNotes:
 
     def write(self, config: DictConfig) -> None:
         """Writes config.yaml, hydra.yaml and overrides.yaml; a job with nothing left to train keeps its own.
-
-        Args:
-            config: of the job, without Hydra's own settings.
 
         Raises:
             OSError: the disk is full or read-only.
@@ -78,8 +71,6 @@ def remove_if_empty(hydra: Any, task: str, outputs: Path) -> None:
     A task such as ``task=report`` writes elsewhere. A folder that the user named (``hydra.run.dir=DIR``) stays.
 
     Args:
-        hydra: HydraConfig of the job, a single one.
-        task: that ran.
         outputs: ``paths.outputs``; nothing above it is removed.
     """
     named = any(override.lstrip("+").startswith("hydra.run.dir=") for override in hydra.overrides.hydra)

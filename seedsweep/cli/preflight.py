@@ -62,10 +62,6 @@ class Checked:
 def check(parsed: Namespace, compose: Composer) -> Checked:
     """Composes every alternative once and validates it.
 
-    Args:
-        parsed: the command line as Hydra's own parser reads it.
-        compose: composes overrides.
-
     Raises:
         SeedsweepError: an unknown key, group, choice or type, a value out of bounds, no such folder of
             images, or a used folder.
@@ -134,8 +130,6 @@ def _check_grid(compose: Composer, composed: DictConfig, overrides: list[Overrid
     """Checks every value of a grid, each with the first of all others.
 
     Args:
-        compose: composes overrides.
-        composed: the grid's own settings.
         overrides: of the command line; the sweeper's are added.
     """
     params: Mapping[str, Any] = composed.hydra.sweeper.get("params") or {}

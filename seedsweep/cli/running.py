@@ -41,9 +41,6 @@ log = logging.getLogger(__name__)
 def single(composed: DictConfig) -> None:
     """Runs one job.
 
-    Args:
-        composed: its settings with Hydra's own among them.
-
     Raises:
         SeedsweepError: what the user can fix.
         DefectError: our own fault.
@@ -83,10 +80,6 @@ def single(composed: DictConfig) -> None:
 
 def grid(composed: DictConfig, compose: Composer) -> int:
     """Runs the jobs of a grid, and writes and prints what came of them.
-
-    Args:
-        composed: the settings of all jobs with Hydra's own among them.
-        compose: composes overrides.
 
     Returns:
         How many jobs have no result.

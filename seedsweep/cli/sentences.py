@@ -58,12 +58,7 @@ def unreadable(error: OverrideParseException) -> str:
 
 
 def sentence(error: Exception, overrides: Sequence[str]) -> str:
-    """Returns what the user can do about an error of Hydra or OmegaConf.
-
-    Args:
-        error: raised by Hydra or OmegaConf while composing ``overrides``.
-        overrides: as given on the command line.
-    """
+    """Returns what the user can do about an error of Hydra or OmegaConf."""
     cause = error.__cause__ or error
     text = f"{error}\n{cause}"
     key = found[1] if (found := re.search(r"full_key: (\S+)", text)) else ""

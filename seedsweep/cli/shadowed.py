@@ -28,10 +28,6 @@ class Shadow:
 def shadowed(lines: Sequence[str], compose: Composer) -> dict[str, Shadow]:
     """Finds the choices that change nothing, or not what they are named after.
 
-    Args:
-        lines: the overrides of one run.
-        compose: composes overrides.
-
     Returns:
         What there is to say of each such choice.
     """

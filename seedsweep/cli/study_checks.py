@@ -41,9 +41,6 @@ def check_space(
     """Composes every end of the space and every choice once, so that no trial finds the mistake.
 
     Args:
-        compose: composes overrides.
-        config: of the study.
-        overrides: of the study.
         composed: trials that were composed already, which are passed over; these are added.
 
     Raises:
@@ -78,7 +75,6 @@ def check_names(jobs: Sequence[Job], *, at_once: bool) -> None:
     The jobs of one study (``study.job``) don't, nor does a study of more trials.
 
     Args:
-        jobs: of the grid.
         at_once: whether a launcher may run them beside one another.
 
     Raises:

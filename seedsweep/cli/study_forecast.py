@@ -25,9 +25,6 @@ def measure_study(plan: Plan, n: int, clock: Clock, *, shown: bool) -> float | N
 
     Args:
         plan: the study; with a limit of the clock, its time is put there.
-        n: trials to go.
-        clock: of the call.
-        shown: print the table.
 
     Returns:
         The seconds of all that is to go; None where no trial could be measured.

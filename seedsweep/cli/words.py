@@ -26,9 +26,6 @@ def as_overrides(given: list[str]) -> list[str]:
     """Turns words into overrides: ``audit DIR``, ``diagnose DIR``, ``train DIR``, ``report DIR``, ``resume DIR``,
     ``predict RUN DIR``, ``evaluate RUN DIR``.
 
-    Args:
-        given: what is no option.
-
     Returns:
         Overrides alone.
 
@@ -170,7 +167,6 @@ def as_setting(option: str, args: list[str]) -> str | None:
     """Writes an option that does not exist as the setting that was meant: ``--epochs 5`` is ``trainer.max_epochs=5``.
 
     Args:
-        option: with its dashes.
         args: the command line, where its value may follow.
     """
     name = option.lstrip("-").replace("-", "_")

@@ -33,10 +33,6 @@ class Engine(Protocol):
 def engine_name(config: FeaturesConfig, device: torch.device) -> str:
     """Returns which engine ``features.engine`` means here.
 
-    Args:
-        config: engine, precision.
-        device: where to compute.
-
     Raises:
         SeedsweepError: it is unknown, not installed, or can't compute on ``device`` or in this precision.
     """
@@ -75,8 +71,6 @@ def build_engine(
     Args:
         net: in eval mode; left as it is.
         size: (3, height, width) of the images.
-        config: engine, precision.
-        device: where to compute.
 
     Raises:
         SeedsweepError: see :func:`engine_name`; or the engine can't run this net.

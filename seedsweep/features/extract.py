@@ -33,11 +33,9 @@ def extract(
     Only one process does so at a time; what a killed one had stored is kept.
 
     Args:
-        view: where they go.
         images: SHA-256 of the files.
         load: images to float32 or uint8 pixels [B, 3, H, W], warped as the view wants; called in threads.
         engine: makes what turns pixels into features; called if there is something to do.
-        batch: images a pass.
         dtype: float32 or float16.
 
     Returns:

@@ -54,7 +54,6 @@ def write_shard(folder: Path, images: list[str], array: NDArray[np.floating]) ->
     """Adds a shard: first the array, then its index, each renamed into place.
 
     Args:
-        folder: of the view.
         images: SHA-256 of each row's file.
         array: [n, ...], float32 or float16.
 
@@ -120,10 +119,6 @@ class View:
     """Features of one draw of the augmentation.
 
     What was found once stays readable, even if another process evicts it meanwhile.
-
-    Args:
-        space: of the net.
-        name: of the draw.
     """
 
     def __init__(self, space: Space, name: str) -> None:

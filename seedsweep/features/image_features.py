@@ -32,11 +32,7 @@ class FeatureImages:
     """Features of a run's images, un-augmented for every split and augmented for the training images.
 
     Args:
-        prepared: table and pixels.
-        space: the store's part for this net.
         engine: makes what computes features; called if some are missing.
-        options: how they are computed and stored.
-        augment: of the training images, or None.
         views: augmented views of each training image, at least 1.
         memory_gib: features that take more stay on disk.
 
@@ -147,9 +143,6 @@ class ActivationDataModule(ImageDataModule):
 
     Args:
         features: the activations; its views are the augmentation.
-        cut: where they were taken.
-        batch_size: of training.
-        seed: of the order.
         channels_last: the memory layout of activations.
     """
 

@@ -71,8 +71,6 @@ class OpenVinoEngine:
 
     Args:
         net: pixels to features.
-        size: (3, height, width).
-        precision: float32 | bfloat16.
     """
 
     name = NAME

@@ -90,8 +90,6 @@ class TorchEngine:
 
     Args:
         net: pixels to features.
-        precision: float32 | bfloat16.
-        device: where to compute.
     """
 
     name = NAME

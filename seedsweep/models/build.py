@@ -85,9 +85,6 @@ def build_arm_backbone(
     """Builds preprocessing and backbone of an arm.
 
     Args:
-        backbone: the net and its weights, what of it is trained.
-        preprocessing: from pixels to what the net reads.
-        policy: of its BatchNorm layers.
         image_size: [height, width] in pixels.
         calibrate: re-estimates the statistics of a backbone, whose images pass the preprocessing; called only
             by a policy with ``recalibrate``. None leaves the statistics as they are (a checkpoint follows).

@@ -110,8 +110,6 @@ class Classifier(FeatureNet):
     """Pixels to logits.
 
     Args:
-        preprocess: maps pixels 0..255 to what the backbone reads.
-        backbone: maps [B, 3, H, W] to a feature map [B, C, h, w].
         head: maps pooled features [B, C] to logits [B, N].
     """
 
@@ -132,7 +130,6 @@ class UpperClassifier(Classifier):
 
     Args:
         whole: shares its modules.
-        cut: of its backbone.
     """
 
     def __init__(self, whole: Classifier, cut: Cut) -> None:

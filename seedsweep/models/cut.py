@@ -51,7 +51,6 @@ def find_cut(backbone: Backbone, name: str, wanted: str) -> Cut:
 
     Args:
         backbone: left as it is.
-        name: the net's, for messages.
         wanted: ``backbone.train_from``: a module's name; or a share in (0, 1) of the net's blocks, those that hold
             weights, counted in the order of execution, that stand before the cut.
 

@@ -75,8 +75,6 @@ def fit_by_name(
     Args:
         net: filled in place, whole or not at all.
         tensors: by their names in the file.
-        name: the net's name, for messages.
-        path: the file, for messages.
         classifiers: key prefixes of this net's classifier, beside the usual ones.
 
     Returns:

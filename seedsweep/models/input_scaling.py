@@ -19,7 +19,6 @@ class Preprocess(nn.Module):
     has both, feeds values within about 0.01 of zero.
 
     Args:
-        config: which of the two.
         spec: what the backbone's weights were trained with.
     """
 

@@ -42,8 +42,6 @@ def fit_keras(net: nn.Module, path: Path, name: str, twin: KerasTwin | None) -> 
 
     Args:
         net: filled in place, and only if everything fits.
-        path: the file.
-        name: the net's name, for messages.
         twin: how Keras' net differs; None: Keras files of this net are not understood.
 
     Raises:

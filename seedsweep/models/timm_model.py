@@ -24,7 +24,6 @@ class TimmNet(nn.Module):
 
     Args:
         model: without classifier and pooling.
-        name: timm's name, for messages.
         fixed_size: (height, width) that the model insists on, or None.
     """
 
@@ -125,10 +124,7 @@ def converted(model: str, tensors: dict[str, Tensor], name: str, path: Path) -> 
     timm itself accepts tensors that fill nothing. What they fill is found by NaN in the place of each number.
 
     Args:
-        model: timm's name.
         tensors: by names that its converter may know.
-        name: the net's name, for messages.
-        path: the file, for messages.
 
     Raises:
         WeightsMisfitError: timm can't make them fit, or leaves a tensor of the model as it was.

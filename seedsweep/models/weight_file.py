@@ -21,7 +21,7 @@ from torch import Tensor
 
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.models.called import preprocess_called
-from seedsweep.models.checkpoint import CARD, DIGEST, verified
+from seedsweep.models.checkpoint import CARD
 from seedsweep.models.options import PreprocessConfig
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,6 @@ class WeightFile:
         """Checks that a checkpoint of ours holds a backbone; of another program's file, nothing.
 
         Args:
-            name: of the net that is to be filled.
             has_twin: whether that net can be made to behave as Keras' does.
 
         Raises:
@@ -138,10 +137,7 @@ def read_tensors(path: Path) -> WeightFile:
         raise SeedsweepError(
             f"{path} can't be read as weights: it holds a {type(content).__name__}, and not tensors by name."
         )
-    card = None
-    if DIGEST in content or CARD in content:
-        content = verified(dict(content), path)
-        card = _card(content)
+    card = _card(content)
     tensors = dict(_flat(content, "", DEEPEST))
     for name, tensor in tensors.items():
         if kind := _odd_kind(tensor):
@@ -154,9 +150,7 @@ def read_tensors(path: Path) -> WeightFile:
 
 def _statistics(card: dict[str, Any]) -> str:
     """Says what a run did to the BatchNorm statistics of its backbone."""
-    policy = (card.get("switches") or {}).get("batchnorm")
-    if policy is None:
-        return f"as that run left them (batchnorm={card['batchnorm']})"
+    policy = card["switches"]["batchnorm"]
     if policy["update_statistics"] and policy["training_statistics"] == "batch":
         return "moved by that run's training"
     return "re-estimated on that run's images" if policy["recalibrate"] else "as that run found them"
@@ -199,7 +193,7 @@ def _card(content: Mapping[Any, Any]) -> dict[str, Any] | None:
         return None
     backbone = card.get("backbone")
     complete = isinstance(backbone, Mapping) and {"name", "library", "weights"} <= backbone.keys()
-    return dict(card) if complete and {"experiment", "batchnorm", "preprocess"} <= card.keys() else None
+    return dict(card) if complete and {"experiment", "preprocess", "switches"} <= card.keys() else None
 
 
 def _what_to_do(path: Path, error: Exception) -> str:

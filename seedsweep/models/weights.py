@@ -90,7 +90,6 @@ def load_pretrained(
 
     Args:
         net: its parameter names are those of the weight files. Changed in place.
-        name: the net's name, for messages.
         wanted: ``backbone.weights``: auto, none, or a file.
         source: where they may be found.
         twin: how Keras' net of that name differs; None: it has none that is understood.

@@ -72,8 +72,7 @@ def read_ladder(folder: Path, results: list[RunResult]) -> Ladder | None:
 def _compared(settings: dict[str, Any]) -> dict[str, Any]:
     """Returns the settings that all jobs of an arm must share, scaling and policy by what they come to."""
     others = {key: value for key, value in settings.items() if key not in NOT_COMPARED}
-    names = names_of(settings, {})
-    return {"preprocess": names["preprocess"], "batchnorm": names["batchnorm"], **others}
+    return names_of(settings) | others
 
 
 def _arm(name: str, jobs: list[Job]) -> Arm:
@@ -94,7 +93,7 @@ def _arm(name: str, jobs: list[Job]) -> Arm:
         others=others,
         accs={seed: metrics["val"]["acc"] for seed, metrics in done},
         test_accs=[metrics["test"]["acc"] for _, metrics in done if metrics["test"]],
-        bn_gaps=[gap.get("bn_gap_last", gap["bn_gap"]) for gap in gaps],
+        bn_gaps=[gap["bn_gap_last"] for gap in gaps],
         images=last["images"]["val"] if done else {},
     )
 

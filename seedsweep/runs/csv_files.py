@@ -129,7 +129,6 @@ def read_predictions(run_dir: Path, splits: tuple[str, ...] = HELD_OUT) -> dict[
 
     Args:
         run_dir: holds predictions.csv, and manifest.csv if groups are wanted.
-        splits: those to read.
     """
     rows: dict[str, list[list[str]]] = {split: [] for split in splits}
     try:

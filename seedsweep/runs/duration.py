@@ -18,10 +18,6 @@ SHORTEST = 10.0  # seconds: to load PyTorch takes half of it
 def seconds_of(name: str, text: str) -> float:
     """Returns the seconds of a time such as ``90s``, ``30m``, ``1h30m``.
 
-    Args:
-        name: of the setting, for the error.
-        text: as it was written.
-
     Raises:
         SeedsweepError: it can't be read, or is shorter than ``SHORTEST``.
     """

@@ -207,7 +207,7 @@ def _grouped(results: list[RunResult]) -> list[ArmRow]:
         if metrics["test"]:
             row.test_accs.append(metrics["test"]["acc"])
         gaps = metrics["train_images"]
-        row.bn_gaps.append(gaps.get("bn_gap_last", gaps["bn_gap"]))
+        row.bn_gaps.append(gaps["bn_gap_last"])
         row.seconds.append(metrics["wall_seconds"])
         row.departures = result.departures
         row.early += [f"seed {result.seed}: {result.early}"] if result.early else []
@@ -258,9 +258,7 @@ def against(row: ArmRow, rival: ArmRow, results: list[RunResult]) -> Standing | 
     """Returns how an arm stands against another one that was judged by the same images; None: not known.
 
     Args:
-        row: the arm.
         rival: the other one, with the better mean.
-        results: the runs of both.
     """
     pair = [replace(rival), replace(row)]
     _compare(pair, results)

@@ -48,8 +48,6 @@ def held_out(folder: Path, metrics: dict[str, Any], first_val: str | None = None
     """Returns by which images a run was judged.
 
     Args:
-        folder: of the run, with its manifest.csv.
-        metrics: what its metrics.json holds.
         first_val: path of its first validation image, from which the folder of the images is known.
     """
     numbers = {split: (metrics.get("images") or {}).get(split) or {} for split in HELD_OUT}

@@ -103,9 +103,6 @@ def write_run(folder: Path, digest: str, label: str, manifest: Path) -> None:
     """Notes which run a job of a grid trains.
 
     Args:
-        folder: of the job.
-        digest: of its settings.
-        label: its name in tables.
         manifest: where the images of all jobs with its split are written down.
     """
     pin = os.path.relpath(manifest, folder)  # the grid may be moved
@@ -210,12 +207,7 @@ def write_task(
     """Notes what a job of a grid does that trains no run of its own, and whether it came to its end.
 
     Args:
-        folder: of the job.
-        task: what it does.
-        label: its name in tables.
-        ended: whether it came to its end.
         study: the folder of the study that it works on; None: it does another task.
-        is_main: of a study, whether it is its main process.
     """
     note = {"label": label, "task": task, "ended": ended}
     write_json(folder / JOB, note | ({"study": str(study), "leads": is_main} if study else {}))

@@ -1,8 +1,4 @@
-"""The record of a run, metrics.json: made once, at the run's end, and read here by all that speak of the run.
-
-It needs no torch. A record of an earlier version is read too: what it left unsaid is taken from the settings that lie
-beside it, or is not known.
-"""
+"""The record of a run, metrics.json: made once, at the run's end, and read here, without torch."""
 
 from __future__ import annotations
 
@@ -17,13 +13,12 @@ from seedsweep import __version__
 from seedsweep.errors import DamagedError, DivergedError, SeedsweepError
 from seedsweep.overrides import key_of
 from seedsweep.runs.label_gain import LabelGain
-from seedsweep.runs.settings import names_of, saved_settings, switches_of
 from seedsweep.runs.switches import Switches
 from seedsweep.runs.unseen import Unseen
 from seedsweep.whole import read_json, write_json
 
 NAME = "metrics.json"
-VERSION = 2  # 1: without a number, and with names in the place of switches
+VERSION = 2
 SPLITS = ("train", "val", "test")
 METRICS = {"macro_f1": "macro-F1", "acc": "accuracy"}  # of the validation images, and how they are called
 PACKAGES = (
@@ -165,15 +160,8 @@ def write_record(folder: Path, record: RunRecord) -> dict[str, Any]:
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """Returns what a run's metrics.json holds, with names that are true of its switches; empty if there is none.
-
-    Of a record of an earlier version the names are made anew from the settings that lie beside it; without them
-    ``batchnorm``, ``preprocess`` and ``augment`` are ``unknown``.
-    """
-    content = read_json(folder / NAME)
-    if not content or "version" in content:
-        return content
-    return content | names_of(saved_settings(folder), content)
+    """Returns what a run's metrics.json holds; empty if there is none."""
+    return read_json(folder / NAME)
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -204,24 +192,8 @@ def read_record(folder: Path) -> RunRecord:
                 "unseen": Unseen.from_dict(each) if (each := content.get("unseen")) else None,
             }
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, SeedsweepError) as error:
         raise DamagedError(f"{folder / NAME} is damaged ({error}): put back a copy of it.") from error
-
-
-def read_switches(folder: Path, metrics: dict[str, Any] | None = None) -> Switches | None:
-    """Returns the effective switches of a run, by its record or else by the settings beside it; None: not known.
-
-    Args:
-        folder: of the run.
-        metrics: what its metrics.json holds, where that was read already.
-    """
-    content = read_json(folder / NAME) if metrics is None else metrics
-    try:
-        if "switches" in content:
-            return Switches.from_dict(content["switches"])
-        return switches_of(saved_settings(folder), content)
-    except (KeyError, TypeError, AttributeError, ValueError):
-        return None
 
 
 def divergence_of(metrics: dict[str, Any]) -> DivergedError | None:

@@ -130,13 +130,7 @@ def _recorded(hydra: Any) -> Recorded:
 
 
 def arm_label(experiment: str, overrides: list[str], swept: set[str]) -> str:
-    """Names an arm: its experiment, and what else the grid varies besides the seed.
-
-    Args:
-        experiment: ``experiment.name``.
-        overrides: those of this job.
-        swept: the keys that the grid varies.
-    """
+    """Names an arm: its experiment, and what else the grid varies besides the seed."""
     parts = [experiment]
     for override in OverridesParser.create().parse_overrides(overrides):
         key = override.key_or_group

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from seedsweep.errors import DamagedError
+from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.runs.csv_files import Predictions, read_history, read_predictions
 from seedsweep.runs.held_out import HeldOut, held_out
 from seedsweep.runs.record import (
@@ -22,7 +22,6 @@ from seedsweep.runs.record import (
     early_of,
     read_metrics,
     read_record,
-    read_switches,
     with_departures,
 )
 from seedsweep.runs.switches import Switches
@@ -128,7 +127,9 @@ class RunResult:
     @cached_property
     def switches(self) -> Switches | None:
         """What it really did; None: not known."""
-        return read_switches(self.folder, self.metrics)
+        with suppress(KeyError, TypeError, AttributeError, SeedsweepError):
+            return Switches.from_dict(self.metrics["switches"])
+        return None
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
@@ -180,8 +181,7 @@ class RunResult:
     @property
     def gap(self) -> float | None:
         """bn_gap of the last epoch; None where it wasn't measured."""
-        modes = self.metrics.get("train_images") or {}
-        value = modes.get("bn_gap_last", modes.get("bn_gap"))
+        value = (self.metrics.get("train_images") or {}).get("bn_gap_last")
         return None if value is None or not math.isfinite(float(value)) else float(value)
 
 
@@ -207,7 +207,11 @@ def read_job(folder: Path) -> RunResult | None:
         _ = [run.metrics[key] for key in ("label", "experiment", "seed")], run.held_out
         if run.is_finished:
             _ = [run.metrics[key] for key in ("images", "train_images", "test")]
-            _ = run.metrics["val"]["acc"], run.metrics["train_images"]["bn_gap"], run.metrics["images"]["val"]
+            _ = (
+                run.metrics["val"]["acc"],
+                run.metrics["train_images"]["bn_gap_last"],
+                run.metrics["images"]["val"],
+            )
         return run
     if failure:
         _ = [failure[key] for key in ("label", "experiment", "seed", "reason")]

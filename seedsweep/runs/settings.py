@@ -1,11 +1,10 @@
-"""The settings saved beside a run: how they differ from others, and what an earlier version's record left to them."""
+"""The settings saved beside a run, and how they differ from others."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +13,13 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seedsweep.batchnorm.options import BatchNormConfig
-from seedsweep.data.options import AugmentConfig
 from seedsweep.errors import SeedsweepError
-from seedsweep.models.called import augment_called, batchnorm_called, preprocess_called
+from seedsweep.models.called import batchnorm_called, preprocess_called
 from seedsweep.models.options import PreprocessConfig
 from seedsweep.names import and_more
-from seedsweep.runs.switches import (
-    NONE,
-    AugmentSwitches,
-    BackboneSwitches,
-    BatchNormSwitches,
-    HeadSwitches,
-    OptimSwitches,
-    PreprocessSwitches,
-    Switches,
-    TrainerSwitches,
-)
 
 log = logging.getLogger(__name__)
 
-UNKNOWN = "unknown"
 # what a run that is gone on with may change: how long it trains and where; and its images may have moved, for they are
 # compared by content
 MAY_CHANGE = ("trainer", "features", "experiment", "data.root")
@@ -67,7 +53,6 @@ def refuse_other_settings(folder: Path, now: dict[str, Any]) -> None:
     """Stops a run from going on with settings that it did not begin with.
 
     Args:
-        folder: of the run.
         now: the settings that its numbers depend on, as the command line that goes on has them.
 
     Raises:
@@ -84,8 +69,6 @@ def other_settings(folder: Path, now: dict[str, Any], may_change: tuple[str, ...
     """Returns which settings differ from those that a run began with; empty if none does.
 
     Args:
-        folder: of the run.
-        now: the settings that its numbers depend on, as the command line has them.
         may_change: what the keys begin with that are not compared.
     """
     begun, flat_now = flat(saved_settings(folder)), flat(now)
@@ -125,82 +108,13 @@ def whole_settings(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in saved.items()}
 
 
-def names_of(settings: dict[str, Any], record: dict[str, Any]) -> dict[str, str]:
-    """Returns what a run's BatchNorm policy, input scaling and augmentation are called, or ``unknown``.
-
-    Args:
-        settings: saved beside it.
-        record: what its metrics.json holds; empty: not known.
-    """
-    batchnorm, preprocess, augment = _batchnorm(settings, record), _preprocess(settings), _augment(settings)
-    return {
-        "batchnorm": batchnorm.policy if batchnorm else UNKNOWN,
-        "preprocess": preprocess.name if preprocess else UNKNOWN,
-        "augment": augment.name if augment else UNKNOWN,
-    }
-
-
-def _batchnorm(settings: dict[str, Any], content: dict[str, Any]) -> BatchNormSwitches | None:
-    """Returns what a run's settings made of its BatchNorm layers; ``content`` is its record. None: not known."""
-    layers = content.get("norm_layers")
-    if layers == 0:
-        return BatchNormSwitches(NONE, 0, NONE, False, False, False)
+def names_of(settings: dict[str, Any]) -> dict[str, str]:
+    """Returns what BatchNorm policy and input scaling are called; ``unknown`` where the settings are damaged."""
     try:
-        given = dict(settings["batchnorm"])
-        if given.get("training_statistics") == "stored":
-            given["update_statistics"] = False  # earlier versions took both, and did this
-        config = BatchNormConfig(**given)
-        cut = settings["backbone"].get("train_from") is not None and config.train_affine
-    except (KeyError, TypeError, AttributeError, SeedsweepError):
-        return None
-    return BatchNormSwitches(
-        batchnorm_called(config),
-        layers,
-        config.training_statistics,
-        config.update_statistics,
-        config.train_affine,
-        config.recalibrate,
-        None if cut else 0,
-    )
-
-
-def _preprocess(settings: dict[str, Any]) -> PreprocessSwitches | None:
-    """Returns what a run's settings made of its inputs; None: not known."""
-    try:
-        config = PreprocessConfig(**settings["preprocess"])
-    except (KeyError, TypeError):
-        return None
-    return PreprocessSwitches(preprocess_called(config), config.normalise, config.rescale)
-
-
-def _augment(settings: dict[str, Any]) -> AugmentSwitches | None:
-    """Returns what a run's settings made of its training images; None: not known."""
-    try:
-        config = AugmentConfig(**settings["augment"])
+        batchnorm, preprocess = settings["batchnorm"], settings["preprocess"]
+        return {
+            "batchnorm": batchnorm_called(BatchNormConfig(**batchnorm)),
+            "preprocess": preprocess_called(PreprocessConfig(**preprocess)),
+        }
     except (KeyError, TypeError, SeedsweepError):
-        return None
-    return AugmentSwitches(**{**asdict(config), "name": augment_called(config)})
-
-
-def switches_of(settings: dict[str, Any], content: dict[str, Any]) -> Switches | None:
-    """Returns all switches of a run by its settings and its record; None: not known.
-
-    Raises:
-        KeyError, TypeError, AttributeError: settings are missing.
-    """
-    batchnorm, preprocess, augment = _batchnorm(settings, content), _preprocess(settings), _augment(settings)
-    if batchnorm is None or preprocess is None or augment is None:
-        return None
-    backbone, head, optim, trainer = (settings[key] for key in ("backbone", "head", "optim", "trainer"))
-    return Switches(
-        batchnorm,
-        preprocess,
-        augment,
-        BackboneSwitches(content["backbone"], backbone["library"], content["frozen"], content.get("train_from")),
-        HeadSwitches(**{key: head[key] for key in ("width", "dropout", "class_weights", "label_smoothing")}),
-        OptimSwitches.of(optim),
-        TrainerSwitches(
-            trainer["max_epochs"], trainer["patience"], content["batch_size"], trainer["precision"],
-            trainer["accelerator"], trainer["channels_last"], trainer.get("head_epochs", 0),
-        ),
-    )  # fmt: skip
+        return dict.fromkeys(("batchnorm", "preprocess"), "unknown")

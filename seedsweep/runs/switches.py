@@ -1,13 +1,13 @@
-"""The effective switches of a run: what its net, images and optimiser really did, and the same in words.
-
-Versions of seedsweep before the record left some of them unsaid: None stands for what is not known.
-"""
+"""The effective switches of a run: what its net, images and optimiser really did, and the same in words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_type_hints
+
+from seedsweep.data.options import AugmentConfig
+from seedsweep.models.options import HeadConfig
 
 BATCH, STORED, NONE = "batch", "stored", "none"
 
@@ -28,12 +28,12 @@ class BatchNormSwitches:
     """
 
     policy: str
-    layers: int | None
+    layers: int
     training_statistics: str
     update_statistics: bool
     train_affine: bool
     recalibrate: bool
-    held_layers: int | None = 0
+    held_layers: int = 0
 
     @property
     def uses_batch(self) -> bool:
@@ -50,23 +50,6 @@ class PreprocessSwitches:
     rescale: bool
     black: list[float] | None = None
     white: list[float] | None = None
-
-
-@dataclass(frozen=True)
-class AugmentSwitches:
-    """Of the training images; ``name`` is none only where nothing acts. Units as in ``AugmentConfig``."""
-
-    name: str
-    rotation: float
-    shift: list[float]
-    shear: float
-    zoom: float
-    horizontal_flip: bool
-    vertical_flip: bool
-    brightness: float
-    policy: str = "none"
-    erasing: float = 0.0
-    mix: str = "none"
 
 
 @dataclass(frozen=True)
@@ -92,25 +75,12 @@ class BackboneSwitches:
     dropout: bool | None = None
 
 
-@dataclass(frozen=True)
-class HeadSwitches:
-    """Of the head and its loss."""
-
-    width: int
-    dropout: float
-    class_weights: str
-    label_smoothing: float
-
-
 WITH_MOMENTUM = ("sgd",)  # optimisers that have one to set
 
 
 @dataclass(frozen=True)
 class OptimSwitches:
-    """Of the optimiser; ``momentum`` and ``nesterov`` are None where it has none to set. The rest as in its settings.
-
-    What versions without a setting did are its defaults.
-    """
+    """Of the optimiser; ``momentum`` and ``nesterov`` are None where it has none to set."""
 
     name: str
     lr: float
@@ -147,13 +117,13 @@ class TrainerSwitches:
 
 @dataclass(frozen=True)
 class Switches:
-    """All of them."""
+    """All of them; augmentation, head and its loss as they were set."""
 
     batchnorm: BatchNormSwitches
     preprocess: PreprocessSwitches
-    augment: AugmentSwitches
+    augment: AugmentConfig
     backbone: BackboneSwitches
-    head: HeadSwitches
+    head: HeadConfig
     optim: OptimSwitches
     trainer: TrainerSwitches
 
@@ -166,7 +136,7 @@ class Switches:
         """Reads :meth:`as_dict` back; what this version does not know is left out.
 
         Raises:
-            KeyError, TypeError, AttributeError: something is missing.
+            KeyError, TypeError, AttributeError, SeedsweepError: something is missing or can't be.
         """
         kinds = get_type_hints(cls)
         made: dict[str, Any] = {}
@@ -190,8 +160,6 @@ def random_and_frozen(weights: str | None, frozen: bool, train_from: str | None)
 
     Args:
         weights: source of the weights: ``none`` for a random start.
-        frozen: whether the backbone's convolutions are not trained.
-        train_from: module from which on it is trained.
     """
     if weights != "none" or not (frozen or train_from):
         return ""

@@ -46,9 +46,6 @@ def close_study(study: optuna.Study, again: optuna.Study, plan: Plan, started: f
     """Ranks the finalists, scores the winner on the test images, writes and prints the result.
 
     Args:
-        study: all its trials ended.
-        again: its re-evaluation; likewise.
-        plan: the study.
         started: ``time.perf_counter()`` when this call began.
 
     Returns:

@@ -51,7 +51,6 @@ def edges_of(study: StudyConfig, ranked: Sequence[Values], works: Callable[[str]
     """Returns the edges that the winner lies at, and that half of the good trials are near to.
 
     Args:
-        study: with its space.
         ranked: values by key of the winner, then of the other finished trials, best first.
         works: says whether a trial may have this override.
     """
@@ -77,7 +76,6 @@ def _widened(param: ParamConfig, values: list[Any]) -> Iterator[tuple[ParamConfi
     """Yields wider dimensions, the widest first, with the value that they add; nothing where no edge is reached.
 
     Args:
-        param: the dimension.
         values: the winner's, then those of other good trials.
     """
     if param.choices is not None:

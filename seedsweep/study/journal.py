@@ -37,9 +37,6 @@ class CheckedJournal(BaseJournalBackend):
     seedsweep (a notebook, say) would wait out its 30 seconds of grace. The two don't exclude one another, nor need
     they: both append whole lines, at once.
 
-    Args:
-        path: of the file; made if missing.
-
     Raises:
         DamagedError: a line is not as it was written.
     """

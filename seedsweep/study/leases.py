@@ -151,7 +151,6 @@ class Heartbeat:
     """Changes a trial's sign of life while the ``with`` block runs.
 
     Args:
-        trial: being run.
         interval: seconds.
     """
 

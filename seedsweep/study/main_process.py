@@ -56,7 +56,6 @@ def run_study(plan: Plan, started: float) -> None:
     """Adds the trials, runs them (alone, or in worker processes), and closes the study.
 
     Args:
-        plan: the study.
         started: ``time.perf_counter()`` when the call began.
     """
     options, name = plan.study, plan.study.name
@@ -99,7 +98,6 @@ class Progress:
     """Prints a line for each trial that ended, whoever ran it.
 
     Args:
-        plan: the study.
         study: as it was opened; what has ended in it is not printed again.
     """
 

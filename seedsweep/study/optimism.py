@@ -27,8 +27,6 @@ def chosen_of(trials: list[FrozenTrial], ranked: list[Finalist], plan: Plan) -> 
 
     Args:
         trials: all that finished; the winner is the first.
-        ranked: the finalists.
-        plan: the study.
     """
     again = {
         each.trial: [read_predictions(run, ("val",)).get("val") for run in each.folders] for each in ranked

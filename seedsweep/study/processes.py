@@ -161,9 +161,6 @@ def _run(plan: Plan, path: Path, threads: int, environment: dict[str, str], fail
     """Works as a process of its own, which does not outlive the main process.
 
     Args:
-        plan: the study.
-        path: what is printed is added to this file.
-        threads: that it may compute with.
         environment: of the main process; the server may be older.
         fails: gets the sentence with which the process ends with ``USER_ERROR``.
     """

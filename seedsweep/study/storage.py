@@ -25,7 +25,6 @@ def open_storage(config: StorageConfig, folder: Path) -> optuna.storages.BaseSto
     """Opens the storage that ``storage=`` names.
 
     Args:
-        config: its settings.
         folder: of the study, for the journal.
 
     Raises:

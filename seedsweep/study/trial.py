@@ -42,12 +42,6 @@ def run_trial(trial: Trial, plan: Plan, leases: Leases, folder: Path) -> None:
 
     A failure is recorded with its reason and never raised.
 
-    Args:
-        trial: taken.
-        plan: the study.
-        leases: of the study.
-        folder: the trial's own.
-
     Raises:
         KeyboardInterrupt: the user stopped the study; the trial is given back.
         DiskError, ChangedError, RefusedError: the disk is full, or the images changed: no trial is to blame, and
@@ -80,11 +74,6 @@ def value_of(study: StudyConfig, rows: list[dict[str, float]], metrics: dict[str
 
     The best of many noisy epochs grows with their number and their noise. So the value is the mean of the last
     epochs (``tail``), or that of the epoch whose weights are kept (``checkpoint``: the best validation accuracy).
-
-    Args:
-        study: metric, rule, tail.
-        rows: the run's history.
-        metrics: its metrics.json.
     """
     if study.rule == "checkpoint":
         return float(metrics["val"][study.metric])

@@ -34,8 +34,6 @@ def work(study: optuna.Study, plan: Plan, *, main: bool, progress: Progress) -> 
     """Runs what there is to run, beside others who do the same, until trials and re-evaluation are all done.
 
     Args:
-        study: opened; its trials are added by the main process.
-        plan: the study.
         main: this process adds the re-evaluation, and looks after other machines' dead workers.
         progress: called after each trial of this process, and each time it looks at the others'.
 

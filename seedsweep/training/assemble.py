@@ -55,7 +55,6 @@ def backbone_of(config: ArmSettings, prepared: PreparedImages, *, calibrated: bo
     """Builds the arm's net but for its head.
 
     Args:
-        config: of the arm.
         prepared: whose training images ``recalibrate`` reads.
         calibrated: False leaves the statistics as they are (a checkpoint follows), unless there is a cut: stored
             activations belong to the statistics that they were made with.
@@ -81,7 +80,6 @@ def build_module(
         config: of the arm. The head's random start depends on its seed alone; the net is put into the channels_last
             layout if it says so.
         prepared: whose classes are learned.
-        backbone: of the arm.
 
     Returns:
         The module, and the net with its origin.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -21,10 +21,8 @@ from seedsweep.runs.switches import (
     BATCH,
     NONE,
     STORED,
-    AugmentSwitches,
     BackboneSwitches,
     BatchNormSwitches,
-    HeadSwitches,
     OptimSwitches,
     PreprocessSwitches,
     Switches,
@@ -44,23 +42,16 @@ def effective(config: ArmSettings, built: BuiltModel) -> Switches:
 
     Args:
         config: of the run, for what no layer shows: augmentation, optimiser, epochs.
-        built: its net.
     """
     backbone, head = built.classifier.backbone, built.classifier.head
     assert isinstance(head, Head)
-    augment = {key: value for key, value in vars(config.augment).items() if key != "name"}
     optim, trainer = config.optim, config.trainer
     return Switches(
         batchnorm=batchnorm_of(backbone, recalibrated=config.batchnorm.recalibrate),
         preprocess=_preprocess_of(built.classifier.preprocess),
-        augment=AugmentSwitches(augment_called(config.augment), **augment),
+        augment=replace(config.augment, name=augment_called(config.augment)),
         backbone=_backbone_of(built, config.backbone.library),
-        head=HeadSwitches(
-            head.hidden.out_features if head.hidden else 0,
-            head.dropout,
-            config.head.class_weights,
-            config.head.label_smoothing,
-        ),
+        head=replace(config.head, width=head.hidden.out_features if head.hidden else 0, dropout=head.dropout),
         optim=OptimSwitches.of(asdict(optim)),
         trainer=TrainerSwitches(
             trainer.max_epochs,
@@ -90,7 +81,6 @@ def card_of(
     It holds plain numbers, strings, lists and dicts, which torch reads without running code.
 
     Args:
-        config: the run's.
         built: the net, for what ``backbone=auto`` turned out to be.
         classes: names, in the order of the logits.
         values: of images of more than 8 bits, the lowest and the highest, which became 0 and 255, by kind.
@@ -119,10 +109,6 @@ def batchnorm_of(backbone: nn.Module, *, recalibrated: bool) -> BatchNormSwitche
     """Returns the switches of the BatchNorm layers of ``backbone``.
 
     Layers before a cut, which stay as they are, are counted; the switches are those of the layers behind it.
-
-    Args:
-        backbone: under its policy.
-        recalibrated: whether its statistics were estimated anew before.
     """
     states = [_state(layer) for _, layer in norm_layers(backbone)]
     if not states:

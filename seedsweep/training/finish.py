@@ -96,7 +96,6 @@ def finish_run(run: ArmRun, outcome: Outcome) -> dict[str, Any]:
 
     Args:
         run: its module has the weights of that checkpoint.
-        outcome: how the training ended.
 
     Returns:
         What ``metrics.json`` holds.
@@ -168,8 +167,6 @@ def score_test(config: ArmSettings, run_dir: Path, pin: Pin) -> dict[str, Any] |
     A run that has such scores keeps them: they are measured once.
 
     Args:
-        config: the run's own.
-        run_dir: its folder.
         pin: the images that it was trained and chosen with.
 
     Returns:

@@ -32,7 +32,6 @@ def optimizer_step(parameters: list[Tensor], config: OptimConfig) -> Callable[[l
 
     Args:
         parameters: float32, changed in place.
-        config: the optimiser's settings.
     """
     options: dict[str, Any] = {"weight_decay": config.weight_decay, "maximize": False}
     first = [torch.zeros_like(parameter) for parameter in parameters]
@@ -128,7 +127,6 @@ class HeadStep:
 
     Args:
         head: trained in place.
-        optim: the optimiser's settings.
         dtype: that the products with the features are taken in, float32 or bfloat16; weights are float32.
     """
 

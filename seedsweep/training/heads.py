@@ -65,8 +65,6 @@ def takes_bfloat16(choice: str, device: torch.device, batch_size: int) -> bool:
     Args:
         choice: float32 | bfloat16 | auto. ``auto`` takes bfloat16 where the processor multiplies it natively; others
             emulate it, which is slower than float32.
-        device: where the head is trained.
-        batch_size: images a step.
     """
     if choice != "auto":
         return choice == "bfloat16"
@@ -84,10 +82,7 @@ class HeadFit:
     Args:
         head: trained in place.
         data: features and labels, on the head's device.
-        optim: the optimiser's settings.
-        schedule: epochs, patience, batch size, seed.
         class_weights: [N], or None.
-        label_smoothing: of the training loss.
 
     Attributes:
         done: whether the last epoch is over, ``patience`` epochs passed without a better one, or the loss became NaN

@@ -29,9 +29,6 @@ def label_gain_of(
     nobody changed.
 
     Args:
-        config: of the run.
-        images: of the run.
-        backbone: of the run.
         logits: of the run, [n, N] for the images of each split that it met.
         measure: False for a trial of a study.
 

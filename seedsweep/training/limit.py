@@ -73,7 +73,6 @@ def reachable(accuracies: Sequence[float], epochs: int, n_val: int) -> float:
 
     Args:
         accuracies: of each epoch so far, at least two.
-        epochs: that the run has at most.
         n_val: validation images; the upper end of the interval over them is where it starts.
     """
     best = list(accumulate(accuracies, max))

@@ -55,8 +55,6 @@ def measure(config: ArmSettings, prepared: PreparedImages, session: Session) -> 
     """Measures an arm.
 
     Args:
-        config: of one of its runs.
-        prepared: the images.
         session: shared with the runs that follow; a net that they can use is kept there.
 
     Raises:

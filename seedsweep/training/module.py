@@ -59,7 +59,6 @@ class ArmModule(pl.LightningModule):
 
     Args:
         classifier: pixels to logits.
-        optim: the optimiser's settings.
         classes: class names, in the order of the logits.
         seed: the run's seed; each epoch reseeds from (seed, epoch), so that a resumed run draws the same
             dropout masks as an uninterrupted one.

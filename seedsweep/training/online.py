@@ -83,10 +83,7 @@ def probe_accuracies(
     before afterwards.
 
     Args:
-        module: the module under training.
-        images: where the pixels are.
         rows: table rows of the probe images, int64 [n]; shuffled, for batches of one class have its statistics.
-        batch_size: of training.
 
     Returns:
         ``train_images/acc_train_mode``, ``train_images/acc_eval_mode`` and ``bn_gap``, their difference.

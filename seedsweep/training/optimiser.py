@@ -25,7 +25,6 @@ def parameter_groups(net: Classifier, optim: OptimConfig) -> list[dict[str, Any]
 
     Args:
         net: whose backbone, or upper part of it, is trained, or its head alone.
-        optim: gives the rates.
 
     Raises:
         SeedsweepError: rates are to differ by block, and the order of the backbone's blocks can't be found.
@@ -75,7 +74,6 @@ class LearningRates:
     """The learning rates of a training: equal to those of torch's own schedulers.
 
     Args:
-        optim: schedule, warm-up, rates.
         batches: of an epoch.
         epochs: of the whole training.
         state: of :meth:`state_dict`, to go on from.

@@ -114,9 +114,6 @@ class RunTensorBoard:
         """Writes the run's row of the HPARAMS table: what it did, and ``metrics`` of its end.
 
         Args:
-            switches: what the run did.
-            label: the arm's name in tables.
-            seed: of the run.
             metrics: by name, without ``final/``.
         """
         settings = {
@@ -172,8 +169,6 @@ class Recorder(pl.Callback):
     """Collects one row an epoch. Put it after the probe and before the checkpoint, whose file then holds it.
 
     Args:
-        folder: the run's folder.
-        board: TensorBoard's writers.
         on_epoch: called last with the rows so far.
         ends: says after each epoch whether the run ends there, see :class:`seedsweep.training.limit.RunLimit`.
 

@@ -110,9 +110,7 @@ def why_online(
     """Returns why every epoch must pass the images through the whole net, or None if features can be stored.
 
     Args:
-        config: of the run.
         lower: what makes the features, under its BatchNorm policy: the backbone, or what stands before the cut.
-        n_train: training images.
         n_images: of all splits.
         shape: of the features of an image: [C], or the activations at the cut.
 

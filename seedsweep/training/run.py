@@ -79,9 +79,7 @@ def train(
     """Trains one arm and writes everything about it into ``run_dir``.
 
     Args:
-        config: of the run.
         run_dir: the run's own folder; made if missing.
-        label: the arm's name in tables; default: the experiment's name.
         resume: go on from ``run_dir``'s last checkpoint, if there is one.
         on_epoch: called after each epoch with the history so far, a row an epoch (``epoch`` from 0, ``val/acc``,
             ``val/macro_f1``, ``val/loss``, ...); what it raises ends the run and is raised here.
@@ -183,11 +181,6 @@ def _limit(
 
 def open_images(config: ArmSettings, prepared: PreparedImages, session: Session) -> None:
     """Makes ready what ``config`` will train on: features that are to be stored are, with all cores of this process.
-
-    Args:
-        config: of the run.
-        prepared: the images.
-        session: shared with the runs that follow.
 
     Raises:
         SeedsweepError: bad input, as of :func:`train`.

@@ -69,8 +69,6 @@ def fit_head_first(
     Args:
         features: finds or extracts those of the images without augmentation.
         then: trains what is to be trained, and leaves its best weights in ``module``.
-        module: the whole net.
-        how: the run.
     """
     config = how.config
     if how.resume and any((how.recorder.folder / "checkpoints").glob("*.ckpt")):
@@ -112,8 +110,6 @@ def head_fit(
     """Returns the training of the head of ``module`` on stored features, ready to begin; moves it to its device.
 
     Args:
-        config: of the run.
-        images: features of its images.
         module: whose head is trained in place.
         optim: default: of the run.
         epochs: at most; default: of the run.

@@ -65,11 +65,6 @@ def to_draw(
     """Gathers what a run's pictures show.
 
     Args:
-        recorder: has the run's folder and history.
-        label: the arm's name in tables.
-        seed: of the run.
-        best_epoch: whose weights were kept, from 0.
-        prepared: the images.
         logits: [N, C] of the validation images.
     """
     table = prepared.table

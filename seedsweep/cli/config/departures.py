@@ -28,7 +28,6 @@ def departures(config: ArmSettings, folders: Sequence[Path] | None = None) -> li
     Values with ``${...}`` are passed over: they depend on other settings.
 
     Args:
-        config: the run's.
         folders: that may hold experiment/NAME.yaml, the first wins; None: those that Hydra reads, or conf/.
 
     Returns:

@@ -27,7 +27,6 @@ def read_yaml(path: Path, group: str) -> tuple[dict[str, Any], str]:
     Numbers in the place of text (``root: 2024_10``) are read as the text that stands there.
 
     Args:
-        path: of the file.
         group: whose choice it is, ``experiment``; empty for a config that stands alone.
 
     Returns:

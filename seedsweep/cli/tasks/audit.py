@@ -15,7 +15,6 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     Args:
         config: ``data`` is read.
-        folder: to write into.
 
     Raises:
         SeedsweepError: anything wrong with the images, in one sentence.

@@ -18,7 +18,6 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     """Works on the study that ``study.name`` names until its trials and the re-evaluation of the best are done.
 
     Args:
-        config: the whole configuration.
         folder: of this job; the study's own is ``<paths.outputs>/studies/<study.name>``.
 
     Raises:

@@ -18,10 +18,6 @@ def run(config: Config, folder: Path, *, label: str, resume: bool, session: Sess
     """Trains the arm of ``config`` in ``folder``, and writes its report.
 
     Args:
-        config: of the run.
-        folder: of the run.
-        label: the arm's name in tables.
-        resume: go on from the last checkpoint, if there is one.
         session: shared by the jobs of a grid in this process.
 
     Raises:

@@ -76,7 +76,6 @@ def in_keras_order(net: nn.Module, numbered: bool) -> list[str]:
     farthest from the output, counted in layers on the longest way.
 
     Args:
-        net: as torchvision built it.
         numbered: in the order in which they are made.
     """
     graph = _Units().trace(net)
