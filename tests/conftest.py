@@ -142,4 +142,3 @@ def _without_layout(**options: Any) -> Figure:
 
 def without_pictures(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("seedsweep.report.run_pictures.draw_run", lambda _: {})
-    patch.setattr("seedsweep.training.recorder.RunTensorBoard.graph", lambda *_: None)

@@ -34,10 +34,11 @@ def switches(policy: str, layers: int = 49, **otherwise: object) -> dict[str, ob
     )
     augment = AugmentConfig("none")
     backbone = BackboneSwitches("a net", "own", True, None)
-    return Switches(
+    made = Switches(
         norm, PreprocessSwitches("auto", True, False), augment, backbone, HeadConfig(8),
         OptimSwitches("adam", 1e-3, 0, None), TrainerSwitches(3, 3, 4, "32-true", "cpu", True),
-    ).as_dict()  # fmt: skip
+    )  # fmt: skip
+    return dataclasses.asdict(made)
 
 
 def write_run(

@@ -5,6 +5,7 @@ normalise, which move, where gradients arrive, what black and white become, what
 """
 
 import random
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -327,7 +328,7 @@ def test_the_record_says_what_the_net_does(experiment: str, number: str, pairs: 
     config = settings(*pair)
     module, built, recalibrated = built_of(config)
     switches = effective(config, built)
-    assert Switches.from_dict(switches.as_dict()) == switches
+    assert Switches.from_dict(asdict(switches)) == switches
     seen = batchnorm_seen(module)
     check_batchnorm(switches, seen, recalibrated)
     check_backbone(switches, built, seen["reached"])

@@ -5,6 +5,7 @@ import logging
 import re
 import shutil
 import subprocess
+from dataclasses import asdict
 from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -190,7 +191,7 @@ def test_each_finding_stands_once_below_two_sentences_and_one_command(tmp_path: 
     unseen = Unseen(
         "photograph", "test", 0.9, 1.0, 30, 0.75, 0.85, 0.7, 0.1, 0.2, 0.76, 0.7, 0.82, "", "data.group_regex='^(a)'",
     )  # fmt: skip
-    metrics = json.loads((run / "metrics.json").read_text()) | {"unseen": unseen.as_dict()}
+    metrics = json.loads((run / "metrics.json").read_text()) | {"unseen": asdict(unseen)}
     (run / "metrics.json").write_text(json.dumps(metrics))
     found = [
         (

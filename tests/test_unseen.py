@@ -1,7 +1,7 @@
 """The accuracy that is likely on unseen photographs: on generated features whose truth is known, and in a run."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +49,7 @@ def test_a_planted_photograph_effect_is_told_within_its_interval(seed: int):
     text = found.sentence
     assert f"About {100 * found.likely:.1f} % is likely on unseen photographs (95 % interval" in text
     assert f"over 60 photographs), not the {100 * found.accuracy:.1f} % of the test images." in text
-    assert Unseen.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+    assert Unseen(**json.loads(json.dumps(asdict(found)))) == found
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -89,7 +89,7 @@ def test_a_run_tells_what_its_torn_photographs_are_worth(tmp_path: Path, capfd: 
     ]  # fmt: skip
     run = tmp_path / "frozen"
     assert main(["+experiment=frozen_bn", *common, f"hydra.run.dir={run}"]) == 0
-    found = Unseen.from_dict(json.loads((run / "metrics.json").read_text())["unseen"])
+    found = Unseen(**json.loads((run / "metrics.json").read_text())["unseen"])
     assert found.torn == 1.0
     assert found.likely is not None
     assert found.setting.startswith("data.group_regex=")
@@ -102,7 +102,7 @@ def test_a_run_tells_what_its_torn_photographs_are_worth(tmp_path: Path, capfd: 
 
     online = tmp_path / "online"
     assert main(["+experiment=frozen_bn", *common, "features=off", f"hydra.run.dir={online}"]) == 0
-    blind = Unseen.from_dict(json.loads((online / "metrics.json").read_text())["unseen"])
+    blind = Unseen(**json.loads((online / "metrics.json").read_text())["unseen"])
     assert blind.likely is None
     assert (
         "can't be told: that needs stored features, and features=off (`features=auto` stores"

@@ -120,25 +120,17 @@ def finish_tasks(folder: Path, *, interrupted: bool, stopped: str | None = None)
 
 @dataclass(frozen=True)
 class JobCounts:
-    """The jobs of a grid that came to no result.
+    """The jobs of a grid that came to no result."""
 
-    Attributes:
-        folder: of the grid.
-        interrupted: by the user.
-        failures: that left a reason, or a damaged result.
-        unended: that left neither a reason nor a result: a killed process.
-        running: those among them that a process is at.
-        halfway: how many the user's Ctrl-C stopped; none of them is unended then.
-        not_begun: how many have no folder.
-    """
-
-    folder: Path
-    interrupted: bool
-    failures: list[Path]
-    not_begun: int
-    unended: list[Path] = field(default_factory=list)
-    running: list[Path] = field(default_factory=list)
-    halfway: int = 0
+    folder: Path  # of the grid
+    interrupted: bool  # by the user
+    failures: list[Path]  # that left a reason, or a damaged result
+    not_begun: int  # how many have no folder
+    unended: list[Path] = field(
+        default_factory=list
+    )  # that left neither a reason nor a result: a killed process
+    running: list[Path] = field(default_factory=list)  # those among them that a process is at
+    halfway: int = 0  # how many the user's Ctrl-C stopped; none of them is unended then
 
     @property
     def failed(self) -> int:

@@ -51,23 +51,14 @@ class Job:
 
 @dataclass
 class Forecast:
-    """What runs will take, one after another.
+    """What runs will take, one after another."""
 
-    Attributes:
-        paces: of the arms, by label.
-        unknown: arms that could not be measured, and why.
-        pictures: seconds of a run's pictures and page; 0: it draws none.
-        closing: seconds of what is done once after all runs.
-        opening: seconds of what is done once before them.
-        has_patience: whether runs may stop before their last epoch.
-    """
-
-    paces: dict[str, Pace]
-    unknown: dict[str, str] = field(default_factory=dict)
-    pictures: float = 0.0
-    closing: float = 0.0
-    opening: float = 0.0
-    has_patience: bool = False
+    paces: dict[str, Pace]  # of the arms, by label
+    unknown: dict[str, str] = field(default_factory=dict)  # arms that could not be measured, and why
+    pictures: float = 0.0  # seconds of a run's pictures and page; 0: it draws none
+    closing: float = 0.0  # seconds of what is done once after all runs
+    opening: float = 0.0  # seconds of what is done once before them
+    has_patience: bool = False  # whether runs may stop before their last epoch
 
     def run(self, label: str, epochs: int | None = None) -> float:
         """Returns the seconds of a run without what its arm does once; 0 where that is not known."""

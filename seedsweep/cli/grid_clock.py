@@ -33,25 +33,15 @@ ROOM = 1.1  # what is forecast to take less than this share of the time does not
 
 @dataclass
 class GridClock:
-    """Stands in the place of a grid's launcher, which runs each job when it is told to.
+    """Stands in the place of a grid's launcher, which runs each job when it is told to."""
 
-    Attributes:
-        launcher: Hydra's, of jobs in this process.
-        jobs: of the grid.
-        forecast: of them.
-        clock: of the whole call.
-        folder: of the grid.
-        session: of the jobs: their limit is put there.
-        dropped: arms that get no further run, and why.
-    """
-
-    launcher: Any
-    jobs: Sequence[Job]
-    forecast: Forecast
-    clock: Clock
-    folder: Path
-    session: Session
-    dropped: dict[str, str] = field(default_factory=dict)
+    launcher: Any  # Hydra's, of jobs in this process
+    jobs: Sequence[Job]  # of the grid
+    forecast: Forecast  # of them
+    clock: Clock  # of the whole call
+    folder: Path  # of the grid
+    session: Session  # of the jobs: their limit is put there
+    dropped: dict[str, str] = field(default_factory=dict)  # arms that get no further run, and why
     _asked_for: list[str] = field(default_factory=list)  # labels of the runs that were to go
     _returns: list[Any] = field(default_factory=list)  # of the jobs, in which Hydra keeps their errors
     _took: float = 0.0

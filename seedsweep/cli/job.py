@@ -129,15 +129,10 @@ def _say_stopped(cfg: DictConfig, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class GridJob:
-    """Runs a job of a grid, unless it is finished or another process is at it; its failure stays in its folder.
+    """Runs a job of a grid, unless it is finished or another process is at it; its failure stays in its folder."""
 
-    Attributes:
-        process: the command line's; a launcher's workers have others.
-        session: shared by the jobs of one process.
-    """
-
-    process: int
-    session: Session = field(default_factory=Session)
+    process: int  # the command line's; a launcher's workers have others
+    session: Session = field(default_factory=Session)  # shared by the jobs of one process
 
     def __call__(self, cfg: DictConfig) -> None:
         """Runs the job.

@@ -48,15 +48,10 @@ ONLY_NAMED = ("batchnorm", "preprocess", "augment")  # sections whose name is no
 
 @dataclass(frozen=True)
 class Checked:
-    """A command line that can run.
+    """A command line that can run."""
 
-    Attributes:
-        composed: its settings with Hydra's own among them.
-        config: the typed settings of a single run; None: it is a grid.
-    """
-
-    composed: DictConfig
-    config: Config | None
+    composed: DictConfig  # its settings with Hydra's own among them
+    config: Config | None  # the typed settings of a single run; None: it is a grid
 
 
 def check(parsed: Namespace, compose: Composer) -> Checked:

@@ -22,17 +22,11 @@ MINUS_ONE_TO_ONE = InputSpec((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 @dataclass(frozen=True)
 class CellLayout:
-    """How the places of a feature map [B, C, h, w] lie on the image.
+    """How the places of a feature map [B, C, h, w] lie on the image."""
 
-    Attributes:
-        rows: of cells.
-        columns: of cells.
-        prefix: places before the cells, row by row, that belong to no part of the image (class tokens).
-    """
-
-    rows: int
-    columns: int
-    prefix: int = 0
+    rows: int  # of cells
+    columns: int  # of cells
+    prefix: int = 0  # places before the cells, row by row, that belong to no part of the image (class tokens)
 
 
 class Backbone(nn.Module):

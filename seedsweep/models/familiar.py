@@ -21,15 +21,11 @@ FAR = 0.99  # share of the images at hand that are nearer
 
 @dataclass(frozen=True)
 class Familiar:
-    """Training images by the features that the head reads (Sun and others 2022: deep nearest neighbours).
+    """Training images by the features that the head reads (Sun and others 2022: deep nearest neighbours)."""
 
-    Attributes:
-        points: of length 1, float16 [n, D].
-        far: distance from them beyond which an image is unlike. One in 100 training images is farther from those of
-            other groups, or one in 100 validation images from all of them, whichever distance is larger.
-    """
-
-    points: Tensor
+    points: Tensor  # of length 1, float16 [n, D]
+    # distance from them beyond which an image is unlike. One in 100 training images is farther from those of
+    # other groups, or one in 100 validation images from all of them, whichever distance is larger.
     far: float
 
     @classmethod

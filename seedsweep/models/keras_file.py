@@ -89,17 +89,12 @@ class KerasFile:
 
 @dataclass(frozen=True)
 class KerasClassifier:
-    """A whole classifier: what goes into our backbone and into our head.
+    """A whole classifier: what goes into our backbone and into our head."""
 
-    Attributes:
-        file: the backbone's layers, and all others.
-        dense: weight [out, in] and bias [out] of each Dense layer, from the features to the classes.
-        sizes: features, units of each Dense layer; the last is the number of classes.
-    """
-
-    file: KerasFile
+    file: KerasFile  # the backbone's layers, and all others
+    # weight [out, in] and bias [out] of each Dense layer, from the features to the classes
     dense: list[tuple[Tensor, Tensor]]
-    sizes: tuple[int, ...]
+    sizes: tuple[int, ...]  # features, units of each Dense layer; the last is the number of classes
 
 
 @dataclass(frozen=True)

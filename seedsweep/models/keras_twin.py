@@ -19,20 +19,14 @@ Shapes = list[tuple[int, ...]]  # of the arrays of one layer
 
 @dataclass(frozen=True)
 class KerasTwin:
-    """How Keras' net of the same name differs from ours.
+    """How Keras' net of the same name differs from ours."""
 
-    Attributes:
-        input_spec: the normalisation that Keras' weights expect.
-        in_order: maps the net to its convolutions' module names: in the order of Keras' ``model.layers``, or
-            (second argument true) in the order in which Keras makes, and so numbers, them.
-        bgr: the first kernel reads blue, green, red.
-        adapt: changes in place what else differs; None: nothing does.
-    """
-
-    input_spec: InputSpec
+    input_spec: InputSpec  # the normalisation that Keras' weights expect
+    # maps the net to its convolutions' module names: in the order of Keras' ``model.layers``, or (second
+    # argument true) in the order in which Keras makes, and so numbers, them
     in_order: Callable[[nn.Module, bool], list[str]]
-    bgr: bool = False
-    adapt: Callable[[nn.Module], None] | None = None
+    bgr: bool = False  # the first kernel reads blue, green, red
+    adapt: Callable[[nn.Module], None] | None = None  # changes in place what else differs; None: nothing does
 
 
 def fit_keras(net: nn.Module, path: Path, name: str, twin: KerasTwin | None) -> None:

@@ -22,21 +22,15 @@ VALIDATED = "validated"  # key in the checkpoint
 
 @dataclass(frozen=True)
 class Validated:
-    """A net's answers to the N validation images.
+    """A net's answers to the N validation images."""
 
-    Attributes:
-        temperature: by which its logits are divided, so that confidence agrees with accuracy on these images.
-        logits: as the net gives them, float32 [N, C].
-        labels: int64 [N].
-        groups: int64 [N] numbers of what belongs together, such as photographs of one object.
-        familiar: what the training images look like to the net; None: not known.
-    """
-
-    temperature: float
-    logits: Tensor
-    labels: Tensor
-    groups: Tensor
-    familiar: Familiar | None = None
+    temperature: (
+        float  # by which its logits are divided, so that confidence agrees with accuracy on these images
+    )
+    logits: Tensor  # as the net gives them, float32 [N, C]
+    labels: Tensor  # int64 [N]
+    groups: Tensor  # int64 [N] numbers of what belongs together, such as photographs of one object
+    familiar: Familiar | None = None  # what the training images look like to the net; None: not known
 
     @classmethod
     def of(

@@ -42,19 +42,15 @@ PLAIN: list[Any] = [
 
 @dataclass(frozen=True)
 class WeightFile:
-    """What a weight file holds.
+    """What a weight file holds."""
 
-    Attributes:
-        path: of the file.
-        tensors: by the names in the file; those inside dictionaries are called ``outer.inner.name``.
-        card: what a checkpoint of ours says about itself; None: the file is of another program.
-        whole: False for a checkpoint of ours that holds a head alone.
-    """
-
-    path: Path
-    tensors: dict[str, Tensor]
+    path: Path  # of the file
+    tensors: dict[
+        str, Tensor
+    ]  # by the names in the file; those inside dictionaries are called ``outer.inner.name``
+    # what a checkpoint of ours says about itself; None: the file is of another program
     card: dict[str, Any] | None = None
-    whole: bool = True
+    whole: bool = True  # False for a checkpoint of ours that holds a head alone
 
     @property
     def backbone(self) -> dict[str, Any]:

@@ -80,23 +80,16 @@ def add_predictions(path: Path, rows: list[dict[str, Any]]) -> None:
 
 @dataclass
 class Predictions:
-    """The predictions of a run for the images of one split.
+    """The predictions of a run for the images of one split."""
 
-    Attributes:
-        classes: names, in the order of the numbers.
-        paths: [N].
-        labels: [N] class numbers.
-        predicted: [N] class numbers.
-        probabilities: [N, C].
-        groups: [N] names of what is drawn together; None: every image is its own.
-    """
-
-    classes: list[str]
-    paths: list[str]
-    labels: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    probabilities: NDArray[np.float64]
-    groups: NDArray[np.str_] | None = None
+    classes: list[str]  # names, in the order of the numbers
+    paths: list[str]  # [N]
+    labels: NDArray[np.int64]  # [N] class numbers
+    predicted: NDArray[np.int64]  # [N] class numbers
+    probabilities: NDArray[np.float64]  # [N, C]
+    groups: NDArray[np.str_] | None = (
+        None  # [N] names of what is drawn together; None: every image is its own
+    )
 
     @property
     def correct(self) -> NDArray[np.float64]:

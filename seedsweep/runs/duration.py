@@ -41,15 +41,10 @@ def spoken(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Clock:
-    """The time that something has, from when it was made; worker processes of this machine share it.
+    """The time that something has, from when it was made; worker processes of this machine share it."""
 
-    Attributes:
-        seconds: in all; infinite: there is no limit.
-        began: ``time.monotonic()`` at its beginning.
-    """
-
-    seconds: float = math.inf
-    began: float = field(default_factory=time.monotonic)
+    seconds: float = math.inf  # in all; infinite: there is no limit
+    began: float = field(default_factory=time.monotonic)  # ``time.monotonic()`` at its beginning
 
     @classmethod
     def of(cls, budget: str | None) -> Clock:

@@ -6,7 +6,7 @@ import os
 import statistics
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -149,7 +149,7 @@ def test_interval(runs: list[RunResult]) -> Interval | None:
 
 def settings_in_short(run: RunResult) -> dict[str, str]:
     """Returns what a run did, but for its images and its seed, by names of settings."""
-    switches = run.switches.as_dict() if run.switches else {}
+    switches = asdict(run.switches) if run.switches else {}
     shown = {
         f"{section}.{key}": value
         for section, values in switches.items()

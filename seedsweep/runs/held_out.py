@@ -25,18 +25,15 @@ SHOWN = 8  # characters of a digest that tell data sets apart
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The images of validation and test.
+    """The images of validation and test."""
 
-    Attributes:
-        digest: SHA-256, in hex, of their names, classes, splits and contents; of an old run without its manifest, of
-            their numbers by class.
-        about: where they lie and how many there are, for a title.
-        by_content: whether the digest is of the contents of all of them.
-    """
-
+    # SHA-256, in hex, of their names, classes, splits and contents; of an old run without its manifest, of
+    # their numbers by class
     digest: str
-    about: str = field(compare=False)
-    by_content: bool = field(default=False, compare=False)
+    about: str = field(compare=False)  # where they lie and how many there are, for a title
+    by_content: bool = field(
+        default=False, compare=False
+    )  # whether the digest is of the contents of all of them
 
     @property
     def short(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from seedsweep.data.corrections import told
@@ -12,54 +12,31 @@ SPLITS = ("val", "test")
 
 @dataclass(frozen=True)
 class SplitGain:
-    """Accuracy, 0..1, on the images of a split whose labels nobody corrected.
+    """Accuracy, 0..1, on the images of a split whose labels nobody corrected."""
 
-    Attributes:
-        images: how many.
-        before: accuracy of a head trained on the labels as they were.
-        after: of the run's own.
-        low: lower end of the 95 % interval of their difference, paired by image.
-        high: upper end.
-        p: of no difference.
-        over: what was drawn at random: ``images`` or ``groups of images``.
-    """
-
-    images: int
-    before: float
-    after: float
-    low: float
-    high: float
-    p: float
-    over: str
+    images: int  # how many
+    before: float  # accuracy of a head trained on the labels as they were
+    after: float  # of the run's own
+    low: float  # lower end of the 95 % interval of their difference, paired by image
+    high: float  # upper end
+    p: float  # of no difference
+    over: str  # what was drawn at random: ``images`` or ``groups of images``
 
 
 @dataclass(frozen=True)
 class LabelGain:
-    """What corrections did.
+    """What corrections did."""
 
-    Attributes:
-        source: SHA-256 of the file.
-        changed: images with another label.
-        kept: images whose labels were confirmed.
-        left_out: images that are not used.
-        gain: by split.
-        why_not: why the gain was not measured; empty: it was.
-    """
-
-    source: str
-    changed: int
-    kept: int
-    left_out: int
-    gain: dict[str, SplitGain] = field(default_factory=dict)
-    why_not: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns what metrics.json holds."""
-        return asdict(self)
+    source: str  # SHA-256 of the file
+    changed: int  # images with another label
+    kept: int  # images whose labels were confirmed
+    left_out: int  # images that are not used
+    gain: dict[str, SplitGain] = field(default_factory=dict)  # by split
+    why_not: str = ""  # why the gain was not measured; empty: it was
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> LabelGain:
-        """Reads :meth:`as_dict` back.
+        """Reads what metrics.json holds.
 
         Raises:
             TypeError, KeyError, AttributeError: it is none.

@@ -30,106 +30,68 @@ TIME, BEHIND = "time", "behind"  # why a run of a grid with a budget ended befor
 
 @dataclass(frozen=True)
 class Digests:
-    """SHA-256 in hex.
+    """SHA-256 in hex."""
 
-    Attributes:
-        split: of which file is of which class and in which split.
-        images: of the content of all files.
-        weights: of the file that the net began with; None: it began with random ones.
-        checkpoint: of checkpoints/best.ckpt.
-    """
-
-    split: str | None = None
-    images: str | None = None
-    weights: str | None = None
-    checkpoint: str | None = None
+    split: str | None = None  # of which file is of which class and in which split
+    images: str | None = None  # of the content of all files
+    weights: str | None = None  # of the file that the net began with; None: it began with random ones
+    checkpoint: str | None = None  # of checkpoints/best.ckpt
 
 
 @dataclass(frozen=True)
 class FeaturesUsed:
-    """How the images reached the head.
+    """How the images reached the head."""
 
-    Attributes:
-        stored: whether their features (or activations at a cut) were computed once and kept.
-        reason: why not; None: they were.
-        engine: that computed them; None: PyTorch, in every epoch.
-        precision: of that pass.
-        dtype: of the stored arrays.
-        views: augmented views of each training image; 0: none.
-        space: of the store.
-    """
-
-    stored: bool
-    reason: str | None
-    engine: str | None = None
-    precision: str | None = None
-    dtype: str | None = None
-    views: int = 0
-    space: str | None = None
+    stored: bool  # whether their features (or activations at a cut) were computed once and kept
+    reason: str | None  # why not; None: they were
+    engine: str | None = None  # that computed them; None: PyTorch, in every epoch
+    precision: str | None = None  # of that pass
+    dtype: str | None = None  # of the stored arrays
+    views: int = 0  # augmented views of each training image; 0: none
+    space: str | None = None  # of the store
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Everything that a run says of itself.
+    """Everything that a run says of itself."""
 
-    Attributes:
-        experiment: what the user called it.
-        departures: settings that the run has otherwise than the experiment's file, as overrides.
-        label: the arm's name in tables.
-        seed: of the run.
-        status: finished | interrupted | diverged.
-        switches: what it really did.
-        weights: where the net's weights came from: source, path, digest, note, keras.
-        backbone_fallback: why the net stands in for another; None: it doesn't.
-        image_size: height and width in pixels.
-        features: how the images reached the head.
-        trained_in: float32 | bfloat16 | float16.
-        images: numbers of images, by split and class.
-        digests: of what went in and came out.
-        epochs: that were trained.
-        best_epoch: whose weights were kept, from 0; None: it diverged before any were.
-        scores: by split; None where it was not met.
-        train_images: accuracies in train mode and in eval mode, and bn_gap; None: no epoch was finished.
-        versions: of libraries.
-        wall_seconds: it took.
-        values: of images of more than 8 bits, the lowest and the highest, which became 0 and 255, by kind.
-        diverged: in which epoch its loss became NaN or infinite, and what was seen; None: it did not.
-        corrections: what data.corrections did to it; None: it has none, or did not finish.
-        ended_early: why a budget ended it before its last epoch: ``why`` (time | behind) and a ``text``; None: no.
-        unseen: what its accuracy owes to photographs that the split tears; None: it tears none, or nothing looked.
-        temperature: that its checkpoint tells, fitted on validation; None: it tells none.
-    """
-
-    experiment: str
-    departures: list[str]
-    label: str
-    seed: int
-    status: str
-    switches: Switches
-    weights: dict[str, Any]
-    backbone_fallback: str | None
-    image_size: list[int]
-    features: FeaturesUsed
-    trained_in: str
-    images: dict[str, dict[str, int]]
-    digests: Digests
-    epochs: int
-    best_epoch: int | None
-    scores: dict[str, dict[str, Any] | None]
+    experiment: str  # what the user called it
+    departures: list[str]  # settings that the run has otherwise than the experiment's file, as overrides
+    label: str  # the arm's name in tables
+    seed: int  # of the run
+    status: str  # finished | interrupted | diverged
+    switches: Switches  # what it really did
+    weights: dict[str, Any]  # where the net's weights came from: source, path, digest, note, keras
+    backbone_fallback: str | None  # why the net stands in for another; None: it doesn't
+    image_size: list[int]  # height and width in pixels
+    features: FeaturesUsed  # how the images reached the head
+    trained_in: str  # float32 | bfloat16 | float16
+    images: dict[str, dict[str, int]]  # numbers of images, by split and class
+    digests: Digests  # of what went in and came out
+    epochs: int  # that were trained
+    best_epoch: int | None  # whose weights were kept, from 0; None: it diverged before any were
+    scores: dict[str, dict[str, Any] | None]  # by split; None where it was not met
+    # accuracies in train mode and in eval mode, and bn_gap; None: no epoch was finished
     train_images: dict[str, float] | None
-    versions: dict[str, str]
-    wall_seconds: float = 0.0
+    versions: dict[str, str]  # of libraries
+    wall_seconds: float = 0.0  # it took
+    # of images of more than 8 bits, the lowest and the highest, which became 0 and 255, by kind
     values: dict[str, list[float]] = field(default_factory=dict)
+    # in which epoch its loss became NaN or infinite, and what was seen; None: it did not
     diverged: DivergedError | None = None
-    corrections: LabelGain | None = None
+    corrections: LabelGain | None = (
+        None  # what data.corrections did to it; None: it has none, or did not finish
+    )
+    # why a budget ended it before its last epoch: ``why`` (time | behind) and a ``text``; None: no
     ended_early: dict[str, str] | None = None
-    temperature: float | None = None
+    temperature: float | None = None  # that its checkpoint tells, fitted on validation; None: it tells none
+    # what its accuracy owes to photographs that the split tears; None: it tears none, or nothing looked
     unseen: Unseen | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what metrics.json holds: the switches, and names of theirs that are true for readers of one word."""
-        switches = self.switches
-        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "scores"}
+        switches, own = self.switches, asdict(self)
+        scores = own.pop("scores")
         return {
             "version": VERSION,
             **own,
@@ -143,12 +105,7 @@ class RunRecord:
             "preprocess": switches.preprocess.name,
             "augment": switches.augment.name,
             "batch_size": switches.trainer.batch_size,
-            "switches": switches.as_dict(),
-            "features": asdict(self.features),
-            "digests": asdict(self.digests),
-            "corrections": self.corrections.as_dict() if self.corrections else None,
-            "unseen": self.unseen.as_dict() if self.unseen else None,
-            **self.scores,
+            **scores,
         }
 
 
@@ -189,7 +146,7 @@ def read_record(folder: Path) -> RunRecord:
                 "backbone_fallback": content["backbone_fallback"],
                 "diverged": divergence_of(content),
                 "corrections": LabelGain.from_dict(gain) if (gain := content.get("corrections")) else None,
-                "unseen": Unseen.from_dict(each) if (each := content.get("unseen")) else None,
+                "unseen": Unseen(**each) if (each := content.get("unseen")) else None,
             }
         )
     except (KeyError, TypeError, AttributeError, SeedsweepError) as error:

@@ -50,17 +50,11 @@ LOADER = getattr(
 
 @dataclass(frozen=True)
 class Recorded:
-    """What was said.
+    """What was said."""
 
-    Attributes:
-        config_dirs: of ``--config-dir``.
-        overrides: in their order, as they were written, less what must not be given again.
-        config_name: of ``--config-name``.
-    """
-
-    config_dirs: list[str]
-    overrides: list[str]
-    config_name: str = CONFIG
+    config_dirs: list[str]  # of ``--config-dir``
+    overrides: list[str]  # in their order, as they were written, less what must not be given again
+    config_name: str = CONFIG  # of ``--config-name``
 
     @property
     def options(self) -> list[str]:

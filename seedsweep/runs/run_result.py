@@ -33,19 +33,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunResult:
-    """One run of a folder, a grid or a study; each file is read when it is first asked for.
+    """One run of a folder, a grid or a study; each file is read when it is first asked for."""
 
-    Attributes:
-        folder: of the run, with metrics.json, history.csv, predictions.csv, checkpoints/ and the rest.
-        failure: of a job that came to no result, what its failure.json holds (label, experiment, seed, reason).
-        called: its name where the one in its files says too little, as that of a study's trial does.
-        dropped: why its arm got no further run in a grid with a budget; None: it was not so.
-    """
-
-    folder: Path
+    folder: Path  # of the run, with metrics.json, history.csv, predictions.csv, checkpoints/ and the rest
+    # of a job that came to no result, what its failure.json holds (label, experiment, seed, reason)
     failure: Mapping[str, Any] | None = None
-    called: str | None = None
-    dropped: str | None = None
+    called: str | None = (
+        None  # its name where the one in its files says too little, as that of a study's trial does
+    )
+    dropped: str | None = None  # why its arm got no further run in a grid with a budget; None: it was not so
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -100,7 +96,7 @@ class RunResult:
     def unseen(self) -> Unseen | None:
         """What its accuracy owes to photographs that the split tears; None: nothing, or not known."""
         with suppress(TypeError):
-            return Unseen.from_dict(content) if (content := self.metrics.get("unseen")) else None
+            return Unseen(**content) if (content := self.metrics.get("unseen")) else None
         return None
 
     @property

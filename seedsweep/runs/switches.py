@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, get_type_hints
 
 from seedsweep.data.options import AugmentConfig
@@ -14,25 +14,20 @@ BATCH, STORED, NONE = "batch", "stored", "none"
 
 @dataclass(frozen=True)
 class BatchNormSwitches:
-    """Of the backbone's BatchNorm layers.
+    """Of the backbone's BatchNorm layers."""
 
-    Attributes:
-        policy: the choice of conf/batchnorm with these switches, or custom (...); ``none`` without such layers.
-        layers: how many there are.
-        training_statistics: batch | stored | none: what normalises in training. At inference the stored ones do.
-        update_statistics: whether the running statistics move in training.
-        train_affine: whether scale and shift are trained.
-        recalibrate: whether the statistics were estimated anew on the training images first.
-        held_layers: those among them that stand before ``train_from`` and keep stored statistics, scale and shift,
-            whatever the other switches say.
-    """
-
-    policy: str
-    layers: int
-    training_statistics: str
-    update_statistics: bool
-    train_affine: bool
-    recalibrate: bool
+    policy: (
+        str  # the choice of conf/batchnorm with these switches, or custom (...); ``none`` without such layers
+    )
+    layers: int  # how many there are
+    training_statistics: (
+        str  # batch | stored | none: what normalises in training. At inference the stored ones do.
+    )
+    update_statistics: bool  # whether the running statistics move in training
+    train_affine: bool  # whether scale and shift are trained
+    recalibrate: bool  # whether the statistics were estimated anew on the training images first
+    # those among them that stand before ``train_from`` and keep stored statistics, scale and shift, whatever
+    # the other switches say
     held_layers: int = 0
 
     @property
@@ -54,25 +49,15 @@ class PreprocessSwitches:
 
 @dataclass(frozen=True)
 class BackboneSwitches:
-    """Of the net before the head.
+    """Of the net before the head."""
 
-    Attributes:
-        name: of the net that was built.
-        library: own | timm.
-        freeze: whether none of its parameters is trained but, perhaps, those of BatchNorm layers.
-        train_from: the first module whose parameters are trained; None: all are, or none.
-        parameters: numbers in it.
-        trained_parameters: those among them that are trained, BatchNorm's included.
-        dropout: whether anything in it drops at random in training.
-    """
-
-    name: str
-    library: str
-    freeze: bool
-    train_from: str | None
-    parameters: int | None = None
-    trained_parameters: int | None = None
-    dropout: bool | None = None
+    name: str  # of the net that was built
+    library: str  # own | timm
+    freeze: bool  # whether none of its parameters is trained but, perhaps, those of BatchNorm layers
+    train_from: str | None  # the first module whose parameters are trained; None: all are, or none
+    parameters: int | None = None  # numbers in it
+    trained_parameters: int | None = None  # those among them that are trained, BatchNorm's included
+    dropout: bool | None = None  # whether anything in it drops at random in training
 
 
 WITH_MOMENTUM = ("sgd",)  # optimisers that have one to set
@@ -127,13 +112,9 @@ class Switches:
     optim: OptimSwitches
     trainer: TrainerSwitches
 
-    def as_dict(self) -> dict[str, Any]:
-        """Returns what metrics.json holds."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Switches:
-        """Reads :meth:`as_dict` back; what this version does not know is left out.
+        """Reads what metrics.json holds; what this version does not know is left out.
 
         Raises:
             KeyError, TypeError, AttributeError, SeedsweepError: something is missing or can't be.

@@ -13,25 +13,16 @@ NAME = "time.json"
 
 @dataclass(frozen=True)
 class TimeGiven:
-    """The time of a grid, kept in its folder.
+    """The time of a grid, kept in its folder."""
 
-    Attributes:
-        took: seconds.
-        forecast: seconds of all runs with all their epochs; None: it was not measured.
-        budget: seconds; None: there was no limit.
-        not_run: seeds that have no run, by arm.
-        dropped: arms that got no further run, and how far they were behind.
-        left: what a study did not come to, in a sentence.
-        spared: epochs that early stopping left out, of how many.
-    """
-
-    took: float
-    forecast: float | None = None
-    budget: float | None = None
-    not_run: dict[str, list[int]] = field(default_factory=dict)
+    took: float  # seconds
+    forecast: float | None = None  # seconds of all runs with all their epochs; None: it was not measured
+    budget: float | None = None  # seconds; None: there was no limit
+    not_run: dict[str, list[int]] = field(default_factory=dict)  # seeds that have no run, by arm
+    # arms that got no further run, and how far they were behind
     dropped: dict[str, str] = field(default_factory=dict)
-    left: str = ""
-    spared: tuple[int, int] = (0, 0)
+    left: str = ""  # what a study did not come to, in a sentence
+    spared: tuple[int, int] = (0, 0)  # epochs that early stopping left out, of how many
 
     @property
     def line(self) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from seedsweep.runs.held_out import HELD_OUT
 
@@ -12,54 +11,26 @@ COPY = "copy"  # of an image, where no photographs are known
 
 @dataclass(frozen=True)
 class Unseen:
-    """How much of an accuracy is owed to parts of the same photographs in training; shares are 0..1.
+    """How much of an accuracy is owed to parts of the same photographs in training; shares are 0..1."""
 
-    Attributes:
-        one: what the images were torn from: photograph, series or folder; or copy.
-        split: whose accuracy it is about: test where that was met, else val.
-        accuracy: of the run on it.
-        torn: share of its images of which training has a part (or a copy).
-        groups: photographs (or images with their copies) that were drawn for the intervals.
-        largest: share of the largest class in the split.
-        seen: accuracy of a linear probe on the run's features where training has parts of the same photographs.
-        unseen: of the same probe where it has none.
-        gap_low: lower end of the 95 % interval of the difference of the two, over photographs.
-        gap_high: upper end.
-        likely: accuracy of the run on unseen photographs; None: not measured.
-        low: lower end of its 95 % interval, over photographs.
-        high: upper end.
-        why_not: why it was not measured, and what would help; empty: it was.
-        setting: override that splits by photograph; empty: none does.
-    """
-
-    one: str
-    split: str
-    accuracy: float
-    torn: float
-    groups: int = 0
-    largest: float | None = None
+    one: str  # what the images were torn from: photograph, series or folder; or copy
+    split: str  # whose accuracy it is about: test where that was met, else val
+    accuracy: float  # of the run on it
+    torn: float  # share of its images of which training has a part (or a copy)
+    groups: int = 0  # photographs (or images with their copies) that were drawn for the intervals
+    largest: float | None = None  # share of the largest class in the split
+    # accuracy of a linear probe on the run's features where training has parts of the same photographs
     seen: float | None = None
-    unseen: float | None = None
-    gap_low: float | None = None
-    gap_high: float | None = None
-    likely: float | None = None
-    low: float | None = None
-    high: float | None = None
-    why_not: str = ""
-    setting: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns what metrics.json holds."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Unseen:
-        """Reads :meth:`as_dict` back.
-
-        Raises:
-            TypeError: it is none.
-        """
-        return cls(**content)
+    unseen: float | None = None  # of the same probe where it has none
+    gap_low: float | None = (
+        None  # lower end of the 95 % interval of the difference of the two, over photographs
+    )
+    gap_high: float | None = None  # upper end
+    likely: float | None = None  # accuracy of the run on unseen photographs; None: not measured
+    low: float | None = None  # lower end of its 95 % interval, over photographs
+    high: float | None = None  # upper end
+    why_not: str = ""  # why it was not measured, and what would help; empty: it was
+    setting: str = ""  # override that splits by photograph; empty: none does
 
     @property
     def differs(self) -> bool:

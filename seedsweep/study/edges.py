@@ -24,19 +24,12 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Edge:
-    """A best value at the edge of its dimension.
+    """A best value at the edge of its dimension."""
 
-    Attributes:
-        key: of the setting that was tuned.
-        value: the winner's.
-        space: the dimension as it was, in words.
-        widen: the setting that widens it.
-    """
-
-    key: str
-    value: Any
-    space: str
-    widen: str
+    key: str  # of the setting that was tuned
+    value: Any  # the winner's
+    space: str  # the dimension as it was, in words
+    widen: str  # the setting that widens it
 
     def __str__(self) -> str:
         """Returns a sentence with the setting to type."""

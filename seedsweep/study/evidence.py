@@ -27,16 +27,11 @@ class Hopeless:
     - All validation images get one answer, and the validation loss does not fall.
 
     A loss that is NaN or infinite ends a training by itself.
-
-    Attributes:
-        frequencies: training loss of a net that knows only how frequent the classes are.
-        max_epochs: of the trial.
-        warmup: epochs in which the learning rate rises, which show nothing.
     """
 
-    frequencies: float
-    max_epochs: int
-    warmup: float = 0.0
+    frequencies: float  # training loss of a net that knows only how frequent the classes are
+    max_epochs: int  # of the trial
+    warmup: float = 0.0  # epochs in which the learning rate rises, which show nothing
 
     @classmethod
     def of(cls, settings: ArmSettings, counts: Mapping[str, int]) -> Hopeless:

@@ -39,17 +39,11 @@ AGAIN = "/finalists"  # end of the name of the study that holds the re-evaluatio
 
 @dataclass(frozen=True)
 class StudyTime:
-    """The time of a study with a budget.
+    """The time of a study with a budget."""
 
-    Attributes:
-        clock: of the whole call.
-        trial: seconds of a trial with all its epochs, by the forecast.
-        closing: seconds of tables, pictures and page at the end.
-    """
-
-    clock: Clock
-    trial: float
-    closing: float
+    clock: Clock  # of the whole call
+    trial: float  # seconds of a trial with all its epochs, by the forecast
+    closing: float  # seconds of tables, pictures and page at the end
 
     def left(self, reserve: float = 0.0) -> float:
         """Returns the seconds that trials have, less ``reserve``."""
@@ -58,34 +52,22 @@ class StudyTime:
 
 @dataclass
 class Plan:
-    """A study as this process sees it; pickled for the worker processes.
+    """A study as this process sees it; pickled for the worker processes."""
 
-    Attributes:
-        asked: the settings of the command line.
-        study: what is searched, and who works on it.
-        sampler: proposes settings.
-        pruner: ends hopeless trials.
-        storage: where trials are kept.
-        folder: of the study.
-        compose: returns a trial's settings: what all trials share, and these overrides over it.
-        departures: returns the settings in which a trial departs from the file of its experiment.
-        digests: of the split and of the images, once they were found.
-        session: shared by the trials of this process.
-        time: that there is; None: no limit.
-        loggers: trackers of the trials beside TensorBoard, as of ``conf/logger/``.
-    """
-
-    asked: ArmSettings
-    study: StudyConfig
-    sampler: SamplerConfig
-    pruner: PrunerConfig
-    storage: StorageConfig
-    folder: Path
+    asked: ArmSettings  # the settings of the command line
+    study: StudyConfig  # what is searched, and who works on it
+    sampler: SamplerConfig  # proposes settings
+    pruner: PrunerConfig  # ends hopeless trials
+    storage: StorageConfig  # where trials are kept
+    folder: Path  # of the study
+    # returns a trial's settings: what all trials share, and these overrides over it
     compose: Callable[[list[str]], ArmSettings]
+    # returns the settings in which a trial departs from the file of its experiment
     departures: Callable[[ArmSettings], list[str]]
-    digests: list[str] | None = None
-    session: Session = field(default_factory=Session, repr=False)
-    time: StudyTime | None = None
+    digests: list[str] | None = None  # of the split and of the images, once they were found
+    session: Session = field(default_factory=Session, repr=False)  # shared by the trials of this process
+    time: StudyTime | None = None  # that there is; None: no limit
+    # trackers of the trials beside TensorBoard, as of ``conf/logger/``
     loggers: dict[str, Any] = field(default_factory=dict)
     _images: tuple[dict[str, Any], PreparedImages] | None = field(default=None, repr=False)
 

@@ -32,25 +32,15 @@ LARGEST = 2**31  # beyond it some library takes no seed
 
 @dataclass
 class Finalist:
-    """A setting that was trained again.
+    """A setting that was trained again."""
 
-    Attributes:
-        trial: its number in the study.
-        settings: as overrides.
-        trial_value: its value in the study.
-        reference: whether the study began with it.
-        values: the study's metric for each fresh seed.
-        seeds: these.
-        folders: of their runs.
-    """
-
-    trial: int
-    settings: list[str]
-    trial_value: float
-    reference: bool
-    values: list[float] = field(default_factory=list)
-    seeds: list[int] = field(default_factory=list)
-    folders: list[Path] = field(default_factory=list)
+    trial: int  # its number in the study
+    settings: list[str]  # as overrides
+    trial_value: float  # its value in the study
+    reference: bool  # whether the study began with it
+    values: list[float] = field(default_factory=list)  # the study's metric for each fresh seed
+    seeds: list[int] = field(default_factory=list)  # these
+    folders: list[Path] = field(default_factory=list)  # of their runs
 
     @property
     def mean(self) -> float:

@@ -101,7 +101,7 @@ def card_of(
         "experiment": config.experiment.name,
         "batchnorm": batchnorm_called(config.batchnorm),
         "seed": config.seed,
-        "switches": effective(config, built).as_dict(),
+        "switches": asdict(effective(config, built)),
     }
 
 

@@ -55,37 +55,21 @@ UnseenOf = Callable[[Images, dict[str, Tensor]], Unseen | None]  # logits [n, N]
 
 @dataclass(frozen=True)
 class ArmRun:
-    """A run on its way to the end.
+    """A run on its way to the end."""
 
-    Attributes:
-        config: of the run.
-        label: the arm's name in tables.
-        module: what is trained.
-        built: the net's origin.
-        switches: what the run does.
-        images: the data.
-        recorder: has the run's folder and history; its TensorBoard is closed at the end.
-        departures: settings that the experiment's file says otherwise.
-        started: ``time.perf_counter()`` at the start of the run.
-        meet_test: score the test images.
-        pictures: write the net's graph, and the pictures if there is ``draw``.
-        draw: draws the pictures; None: nothing does.
-        unseen: estimates the accuracy on unseen photographs; None: nothing does.
-    """
-
-    config: ArmSettings
-    label: str
-    module: ArmModule
-    built: BuiltModel
-    switches: Switches
-    images: Images
-    recorder: Recorder
-    departures: list[str]
-    started: float
-    meet_test: bool = True
-    pictures: bool = True
-    draw: Draw | None = None
-    unseen: UnseenOf | None = None
+    config: ArmSettings  # of the run
+    label: str  # the arm's name in tables
+    module: ArmModule  # what is trained
+    built: BuiltModel  # the net's origin
+    switches: Switches  # what the run does
+    images: Images  # the data
+    recorder: Recorder  # has the run's folder and history; its TensorBoard is closed at the end
+    departures: list[str]  # settings that the experiment's file says otherwise
+    started: float  # ``time.perf_counter()`` at the start of the run
+    meet_test: bool = True  # score the test images
+    pictures: bool = True  # write the pictures, if there is ``draw``
+    draw: Draw | None = None  # draws the pictures; None: nothing does
+    unseen: UnseenOf | None = None  # estimates the accuracy on unseen photographs; None: nothing does
 
 
 def finish_run(run: ArmRun, outcome: Outcome) -> dict[str, Any]:
@@ -143,7 +127,6 @@ def finish_run(run: ArmRun, outcome: Outcome) -> dict[str, Any]:
             )
             for name, figure in drawn.items():
                 board.picture(name, figure, best)
-        board.graph(module.classifier, torch.zeros(1, 3, *run.config.data.image_size, device=module.device))
         record = replace(record, wall_seconds=time.perf_counter() - run.started)
         metrics = write_record(folder, record)
     board.close()

@@ -26,17 +26,13 @@ class Rival:
 
 @dataclass
 class RunLimit:
-    """The limit of the run that is next, in the session of a grid with a budget; as it is made, nothing ends a run.
+    """The limit of the run that is next, in the session of a grid with a budget; as it is made, nothing ends a run."""
 
-    Attributes:
-        until: ``time.monotonic()`` at which the run must have ended.
-        ending: seconds from its last epoch to its end: scores, pictures and page.
-        rival: ends the run where it can't come up to it any more; None: nothing but the time does.
-    """
-
-    until: float = math.inf
-    ending: float = 0.0
-    rival: Rival | None = None
+    until: float = math.inf  # ``time.monotonic()`` at which the run must have ended
+    ending: float = 0.0  # seconds from its last epoch to its end: scores, pictures and page
+    rival: Rival | None = (
+        None  # ends the run where it can't come up to it any more; None: nothing but the time does
+    )
 
     def early(
         self, rows: Sequence[dict[str, float]], epochs: int, n_val: int, schedule: str

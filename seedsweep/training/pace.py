@@ -7,23 +7,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of an arm's runs.
+    """Seconds of an arm's runs."""
 
-    Attributes:
-        epochs: that a run has at most.
-        epoch: of one of them, with what is measured and written after it.
-        setup: before the first one, in every run.
-        ending: after the last one: scores and checkpoint.
-        once: before the first run alone, by what it is: the pass over the images, by the place of its features.
-        images_per_second: in that pass or in training; None: the features are known.
-    """
-
-    epochs: int
-    epoch: float
-    setup: float
-    ending: float
+    epochs: int  # that a run has at most
+    epoch: float  # of one of them, with what is measured and written after it
+    setup: float  # before the first one, in every run
+    ending: float  # after the last one: scores and checkpoint
+    # before the first run alone, by what it is: the pass over the images, by the place of its features
     once: dict[str, float] = field(default_factory=dict)
-    images_per_second: float | None = None
+    images_per_second: float | None = None  # in that pass or in training; None: the features are known
 
     def seconds(self, epochs: int | None = None) -> float:
         """Returns those of a run with so many epochs (None: all), without what is done once."""

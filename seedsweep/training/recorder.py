@@ -6,18 +6,13 @@ import logging
 import math
 import shutil
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from matplotlib.figure import Figure
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from seedsweep.errors import DivergedError
@@ -44,7 +39,6 @@ CHARTS = {  # history column: (run, chart)
     "gap/generalisation": (VAL, "2 diagnosis/generalisation gap"),
 }
 RECALL = "val/recall/"
-FIRST_COLUMNS = ("arm", "batchnorm", "lr", "width", "dropout")
 CARD_DPI = 90  # a card is about 360 px wide, and shrinks what is wider without smoothing it
 OnEpoch = Callable[[list[dict[str, float]]], None]
 LOGGED = ("train/loss", "train/acc", "val/loss", "val/acc", "val/macro_f1", "bn_gap", "seconds")
@@ -99,17 +93,6 @@ class RunTensorBoard:
         made.set_dpi(CARD_DPI)
         self._writer(VAL).add_figure(f"4 pictures/{name}", made, epoch + 1)  # type: ignore[no-untyped-call]
 
-    def graph(self, model: nn.Module, example: Tensor) -> None:
-        """Writes the net's graph; a net that can't be traced costs the graph, not the run."""
-        try:
-            with torch.no_grad(), warnings.catch_warnings():
-                # a picture of the graph is no deployed net: that sizes become constants does it no harm
-                for kind in (FutureWarning, torch.jit.TracerWarning):  # type: ignore[attr-defined]
-                    warnings.simplefilter("ignore", kind)
-                self._writer(VAL).add_graph(model, example)  # type: ignore[no-untyped-call]
-        except Exception as error:
-            log.info("no graph for TensorBoard: %s", str(error).splitlines()[0])
-
     def run_ended(self, switches: Switches, label: str, seed: int, metrics: dict[str, float]) -> None:
         """Writes the run's row of the HPARAMS table: what it did, and ``metrics`` of its end.
 
@@ -142,8 +125,7 @@ class RunTensorBoard:
         }
         writer = self._writer(VAL)
         file_writer = writer._get_file_writer()  # type: ignore[no-untyped-call]
-        experiment, start, end = summary(said, metrics)  # type: ignore[no-untyped-call]
-        for part in (_shown_first(experiment), start, end):
+        for part in summary(said, metrics):  # type: ignore[no-untyped-call]
             file_writer.add_summary(part)
         for name, value in metrics.items():
             writer.add_scalar(name, value, 0)  # type: ignore[no-untyped-call]
@@ -153,16 +135,6 @@ class RunTensorBoard:
         for writer in self._writers.values():
             writer.close()  # type: ignore[no-untyped-call]
         self._writers.clear()
-
-
-def _shown_first(experiment: Summary) -> Summary:
-    """Marks the columns that the HPARAMS page opens with: it shows five, marked ones before the alphabet."""
-    metadata = experiment.value[0].metadata.plugin_data
-    content = HParamsPluginData.FromString(metadata.content)
-    for info in content.experiment.hparam_infos:
-        info.differs = info.name in FIRST_COLUMNS
-    metadata.content = content.SerializeToString()
-    return experiment
 
 
 class Recorder(pl.Callback):
@@ -241,18 +213,12 @@ class Recorder(pl.Callback):
 
 @dataclass(frozen=True)
 class Fitting:
-    """What a fit needs beside net and images.
+    """What a fit needs beside net and images."""
 
-    Attributes:
-        config: of the run.
-        recorder: gets each epoch; checkpoints are written below its folder.
-        resume: go on from a checkpoint, if there is one.
-        whole: write checkpoints of the whole net, though its head alone is trained; a trial of a study does not.
-    """
-
-    config: ArmSettings
-    recorder: Recorder
-    resume: bool = False
+    config: ArmSettings  # of the run
+    recorder: Recorder  # gets each epoch; checkpoints are written below its folder
+    resume: bool = False  # go on from a checkpoint, if there is one
+    # write checkpoints of the whole net, though its head alone is trained; a trial of a study does not
     whole: bool = True
 
 

@@ -43,17 +43,13 @@ Fit = Callable[[ArmModule, Fitting], Outcome]
 
 @dataclass(frozen=True)
 class Images:
-    """A run's images on one of the ways.
+    """A run's images on one of the ways."""
 
-    Attributes:
-        source: gives logits of un-augmented images.
-        used: for ``metrics.json``: whether they are stored as features, or why not.
-        fit: trains a net on the training images, writes checkpoints, and leaves the best weights in the net.
-    """
-
-    source: Source
-    used: FeaturesUsed
-    fit: Fit
+    source: Source  # gives logits of un-augmented images
+    used: FeaturesUsed  # for ``metrics.json``: whether they are stored as features, or why not
+    fit: (
+        Fit  # trains a net on the training images, writes checkpoints, and leaves the best weights in the net
+    )
 
     @property
     def prepared(self) -> PreparedImages:

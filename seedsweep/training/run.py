@@ -44,25 +44,18 @@ MOST_NAMES = 12  # of classes in the line that says what was read
 
 @dataclass(frozen=True)
 class Given:
-    """What a run gets from its task, or from the grid or study that it belongs to.
+    """What a run gets from its task, or from the grid or study that it belongs to."""
 
-    Attributes:
-        prepared: the images, if they were found already.
-        pin: the images that the runs beside this one began with, or where to write them.
-        departures: settings that the file of the experiment says otherwise, as overrides.
-        draw: draws the run's pictures; None: nothing does.
-        audit: looks at the images before the training; None: nothing does.
-        unseen: estimates the accuracy on unseen photographs at the end; None: nothing does.
-        session: shared with the runs before and after this one.
-    """
-
-    prepared: PreparedImages | None = None
-    pin: Pin | None = None
-    departures: tuple[str, ...] = ()
-    draw: Draw | None = None
+    prepared: PreparedImages | None = None  # the images, if they were found already
+    pin: Pin | None = None  # the images that the runs beside this one began with, or where to write them
+    departures: tuple[str, ...] = ()  # settings that the file of the experiment says otherwise, as overrides
+    draw: Draw | None = None  # draws the run's pictures; None: nothing does
+    # looks at the images before the training; None: nothing does
     audit: Callable[[PreparedImages], None] | None = None
-    unseen: UnseenOf | None = None
-    session: Session = field(default_factory=Session)
+    unseen: UnseenOf | None = (
+        None  # estimates the accuracy on unseen photographs at the end; None: nothing does
+    )
+    session: Session = field(default_factory=Session)  # shared with the runs before and after this one
 
 
 def train(
@@ -83,8 +76,7 @@ def train(
         resume: go on from ``run_dir``'s last checkpoint, if there is one.
         on_epoch: called after each epoch with the history so far, a row an epoch (``epoch`` from 0, ``val/acc``,
             ``val/macro_f1``, ``val/loss``, ...); what it raises ends the run and is raised here.
-        pictures: draw curves, confusion matrix and gallery with ``given.draw``, and write the graph; a trial of a study
-            goes without.
+        pictures: draw curves, confusion matrix and gallery with ``given.draw``; a trial of a study goes without.
         meet_test: score the test images; a trial of a study must not (see :func:`score_test`).
         given: what a grid or a study found before.
 

@@ -27,33 +27,19 @@ GALLERY = 24  # worst mistakes shown
 
 @dataclass(frozen=True)
 class ToDraw:
-    """What the pictures of a run are drawn from: its history and its predictions of the N validation images.
+    """What the pictures of a run are drawn from: its history and its predictions of the N validation images."""
 
-    Attributes:
-        folder: of the run.
-        label: the arm's name in tables.
-        seed: of the run.
-        history: a row an epoch.
-        best_epoch: whose weights were kept, from 0.
-        classes: names, in the order of their numbers.
-        labels: [N] class numbers.
-        predicted: [N] class numbers.
-        confidence: [N] probability of the predicted class, 0..1.
-        worst: numbers of the most confident mistakes among the N.
-        images: their pixels, uint8 [3, H, W] each.
-    """
-
-    folder: Path
-    label: str
-    seed: int
-    history: list[dict[str, float]]
-    best_epoch: int
-    classes: list[str]
-    labels: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    confidence: NDArray[np.float32]
-    worst: list[int]
-    images: list[NDArray[np.uint8]]
+    folder: Path  # of the run
+    label: str  # the arm's name in tables
+    seed: int  # of the run
+    history: list[dict[str, float]]  # a row an epoch
+    best_epoch: int  # whose weights were kept, from 0
+    classes: list[str]  # names, in the order of their numbers
+    labels: NDArray[np.int64]  # [N] class numbers
+    predicted: NDArray[np.int64]  # [N] class numbers
+    confidence: NDArray[np.float32]  # [N] probability of the predicted class, 0..1
+    worst: list[int]  # numbers of the most confident mistakes among the N
+    images: list[NDArray[np.uint8]]  # their pixels, uint8 [3, H, W] each
 
 
 Draw = Callable[[ToDraw], "dict[str, Figure]"]  # writes the files, returns figures for TensorBoard by name

@@ -25,12 +25,9 @@ class TrialSettings:
     """Composes the settings of a study's trials.
 
     Composing takes Hydra a tenth of a second, so trials that differ in plain values share it.
-
-    Attributes:
-        shared: what all trials share.
     """
 
-    shared: CommandLine
+    shared: CommandLine  # what all trials share
     _composed: dict[tuple[str, ...], bytes] = field(default_factory=dict, repr=False)
 
     def __call__(self, lines: list[str]) -> Config:

@@ -33,19 +33,12 @@ ALSO_LAST = ("paths", "report", "audit")  # settings that the winner's file does
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of an answer.
+    """The parts of an answer."""
 
-    Attributes:
-        line: of the command line, what the parts share.
-        folder: of the answer.
-        clock: of the whole.
-        forecast: of the command line.
-    """
-
-    line: CommandLine
-    folder: Path
-    clock: Clock
-    forecast: str
+    line: CommandLine  # of the command line, what the parts share
+    folder: Path  # of the answer
+    clock: Clock  # of the whole
+    forecast: str  # of the command line
 
     def run(
         self, title: str, words: list[str], share: float = 0.0, config_dirs: list[str] | None = None

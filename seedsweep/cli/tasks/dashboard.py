@@ -28,17 +28,11 @@ JOURNAL = "study.journal"
 
 @dataclass(frozen=True)
 class Shown:
-    """What the dashboards show.
+    """What the dashboards show."""
 
-    Attributes:
-        folder: for TensorBoard.
-        journal: of a study, for optuna-dashboard; None: there is none.
-        others: folders of runs that TensorBoard does not show.
-    """
-
-    folder: Path
-    journal: Path | None
-    others: list[Path]
+    folder: Path  # for TensorBoard
+    journal: Path | None  # of a study, for optuna-dashboard; None: there is none
+    others: list[Path]  # folders of runs that TensorBoard does not show
 
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:

@@ -81,7 +81,7 @@ def _say(config: Config, folder: Path, metrics: dict[str, Any], in_grid: bool) -
     from seedsweep.runs.unseen import Unseen
 
     if metrics.get("unseen") and not in_grid:  # of a grid it is said once, at its end
-        found = Unseen.from_dict(metrics["unseen"])
+        found = Unseen(**metrics["unseen"])
         level = logging.WARNING if found.differs else logging.INFO
         log.log(level, "unseen photographs: %s", found.sentence.replace("`", ""))
     gap = (metrics.get("train_images") or {}).get("bn_gap_last", 0.0)
