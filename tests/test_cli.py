@@ -74,7 +74,7 @@ class Stub:
             "label": label, "experiment": config.experiment.name, "seed": config.seed, "status": "finished",
             "backbone": "x", "batchnorm": config.batchnorm.name, "preprocess": "auto", "batch_size": 4, "epochs": 1,
             "best_epoch": 0, "train": scores, "val": scores, "test": scores, "wall_seconds": 1.0,
-            "train_images": {"bn_gap": 0.25}, "images": {"val": {"a": 3, "b": 1}},
+            "train_images": {"bn_gap": 0.25, "bn_gap_last": 0.25}, "images": {"val": {"a": 3, "b": 1}},
         }  # fmt: skip
         (run_dir / "metrics.json").write_text(json.dumps(metrics))
         return metrics

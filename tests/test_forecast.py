@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from tiny_net import tiny_net
 from seedsweep import signals
 from seedsweep.cli.arguments import interpret
 from seedsweep.cli.close_grid import finish_grid
-from seedsweep.cli.forecast import Forecast, Job, measured
+from seedsweep.cli.forecast import Forecast, Job, is_short, measured
 from seedsweep.cli.grid_clock import GridClock
 from seedsweep.cli.main import main
 from seedsweep.errors import SeedsweepError
@@ -171,7 +172,7 @@ class Grid:
         score = {"acc": acc, "macro_f1": acc}
         metrics = {
             "status": "finished", "label": job.label, "experiment": job.label, "seed": job.seed, "val": score,
-            "test": score, "train": score, "train_images": {"bn_gap": 0.0}, "wall_seconds": 1.0,
+            "test": score, "train": score, "train_images": {"bn_gap": 0.0, "bn_gap_last": 0.0}, "wall_seconds": 1.0,
             "images": {"val": {"a": 50, "b": 50}}, "epochs": len(rows), "best_epoch": 0, "ended_early": early,
         }  # fmt: skip
         (folder / "metrics.json").write_text(json.dumps(metrics))
@@ -287,7 +288,7 @@ def test_an_alarm_stops_what_runs_and_leaves_the_process_as_it_was():
 def test_a_study_with_a_budget_keeps_time_for_its_finals(
     arm: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    def measured(plan: Any, n: int, clock: Clock, *, shown: bool) -> float:
+    def measured(plan: Any, n: int, clock: Clock, forecast: str) -> float:
         plan.time = StudyTime(clock, 10.0, 0.0)
         return 10.0 * n
 
@@ -338,7 +339,7 @@ def test_a_run_that_the_time_cut_short_goes_on(in_tmp: Path):
 
 
 def test_a_grid_is_measured_and_the_forecast_compared_with_the_truth(
-    in_tmp: Path, capsys: pytest.CaptureFixture[str]
+    in_tmp: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     line = [
         "-m",
@@ -353,6 +354,7 @@ def test_a_grid_is_measured_and_the_forecast_compared_with_the_truth(
     assert [row.split()[0] for row in out.splitlines()[2:4]] == ["frozen_bn", "finetune_upper"]
     assert "for 4 runs" in out
     assert not Path("multirun").exists()
+    monkeypatch.setattr("seedsweep.cli.forecast.SHORT", 0)
     assert main([*line, "seed=1", "hydra.sweep.dir=g"]) == 0
     out = capsys.readouterr().out
     assert "time left: 1 runs need about" not in out
@@ -362,6 +364,18 @@ def test_a_grid_is_measured_and_the_forecast_compared_with_the_truth(
     assert given is not None
     assert given.forecast
     assert given.took > 0
+
+
+def test_a_short_grid_is_not_measured(in_tmp: Path, capsys: pytest.CaptureFixture[str]):
+    config = config_of("+experiment=frozen_bn", *TINY, *tiny_net(), "trainer.max_epochs=3", "augment=none")
+    images, pixels = config.data.demo.n_images, math.prod(config.data.image_size) / 224**2
+    trained = replace(config, backbone=replace(config.backbone, freeze=False))
+    assert is_short([config, trained], Session())
+    assert f"2 small runs, about {images * pixels * 4:,.0f} images of 224x224 " in capsys.readouterr().out
+    many = replace(trained, trainer=replace(config.trainer, max_epochs=50_000))
+    assert not is_short([many], Session())
+    assert not is_short([config, config_of(*TINY, "data=folder", "data.root=nowhere")], Session())
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.slow

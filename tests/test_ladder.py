@@ -79,7 +79,7 @@ def write_jobs(root: Path, composed: dict, accs: dict[str, list[float | None]]) 
             scores = {"acc": acc, "macro_f1": acc}
             metrics = {
                 "status": "finished", "label": name, "experiment": name, "seed": seed, "val": scores, "test": scores,
-                "train": scores, "train_images": {"bn_gap": 0.0}, "wall_seconds": 1.0,
+                "train": scores, "train_images": {"bn_gap": 0.0, "bn_gap_last": 0.0}, "wall_seconds": 1.0,
                 "images": {"val": {"a": 30, "b": 70}},
             }  # fmt: skip
             (job / "metrics.json").write_text(json.dumps(metrics))

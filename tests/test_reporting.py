@@ -63,7 +63,7 @@ def job(root: Path, number: int, name: str, seed: int, acc: float | None, label:
     metrics = {
         **head, "status": "finished", "backbone": "x", "batchnorm": "y", "preprocess": "auto", "batch_size": 4,
         "epochs": 2, "best_epoch": 1, "train": scores, "val": scores, "test": None, "wall_seconds": 3.0,
-        "images": {"val": {"a": 3, "b": 1}}, "train_images": {"bn_gap": 0.2},
+        "images": {"val": {"a": 3, "b": 1}}, "train_images": {"bn_gap": 0.2, "bn_gap_last": 0.2},
     }  # fmt: skip
     (folder / "metrics.json").write_text(json.dumps(metrics))
 

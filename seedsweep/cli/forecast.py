@@ -13,16 +13,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
 from seedsweep import signals
 from seedsweep.cli.composing import Composer, read_overrides
 from seedsweep.errors import OF_ALL, SeedsweepError
+from seedsweep.models.called import acting
 from seedsweep.overrides import key_of, text_of
 from seedsweep.runs.duration import Clock, spoken
-from seedsweep.runs.jobs import is_finished
+from seedsweep.runs.jobs import is_finished, is_named_by_clock
 from seedsweep.runs.recorded import arm_label
 from seedsweep.session import Session
 from seedsweep.training.options import ArmSettings, what_counts
@@ -136,7 +137,7 @@ def measure_grid(
     """Measures what the runs of a grid take that are still to go, and prints it.
 
     Returns:
-        The jobs and the forecast; None where there is none: not asked for, not known, or nothing is to go.
+        The jobs and the forecast; None where there is none: not asked for, not known, nothing is to go, or it is short.
 
     Raises:
         SeedsweepError: ``budget`` or ``forecast=only`` is asked for, and the jobs are not known here.
@@ -159,14 +160,16 @@ def measure_grid(
     if reason or jobs is None or (composed.forecast == "off" and not wanted):
         return None
     started = time.monotonic()
-    jobs = _named(jobs, compose)
-    folder = Path(str(composed.hydra.sweep.dir)) if "${now:" not in _plain(composed) else None
+    jobs = [replace(job, label=f"{_experiment(job, compose)}{job.label}") for job in jobs]
+    folder = None if is_named_by_clock(composed.hydra.sweep) else Path(composed.hydra.sweep.dir)
     to_go = [
         job for job in jobs if folder is None or not any(map(is_finished, folder.glob(f"{job.number}_*")))
     ]
     if not to_go:
         return None
     arms = {job.label: compose.config(job.lines) for job in reversed(to_go)}
+    if not wanted and is_short([arms[job.label] for job in to_go], session):
+        return None
     print(f"measuring {len(arms)} arm{'s' * (len(arms) != 1)} ...", flush=True)
     allowed = MEASURING * Clock.of(composed.budget).seconds
     found = measured(dict(reversed(arms.items())), session, allowed)
@@ -175,21 +178,44 @@ def measure_grid(
     return jobs, found
 
 
-def _plain(composed: DictConfig) -> str:
-    return str(OmegaConf.to_container(composed.hydra.sweep, resolve=False))
+def _experiment(job: Job, compose: Composer) -> str:
+    """Returns the name of a job's experiment; jobs that differ in their seed are composed once."""
+    return str(compose([line for line in job.lines if key_of(line) != "seed"]).experiment.name)
 
 
-def _named(jobs: Sequence[Job], compose: Composer) -> list[Job]:
-    """Returns the jobs with their experiments in their labels; those that differ in their seed are composed once."""
-    names: dict[tuple[str, ...], str] = {}
-    for job in jobs:
-        key = tuple(line for line in job.lines if key_of(line) != "seed")
-        if key not in names:
-            names[key] = str(compose(job.lines).experiment.name)
-    keys = [tuple(line for line in job.lines if key_of(line) != "seed") for job in jobs]
-    return [replace(job, label=f"{names[key]}{job.label}") for job, key in zip(jobs, keys, strict=True)]
+def is_short(runs: Sequence[ArmSettings], session: Session) -> bool:
+    """Says, and prints, whether runs pass so few images through their nets that they are not measured first.
+
+    Images count by their pixels. Where all of a net is frozen, and nothing augments, each passes once.
+    """
+    from seedsweep.data.checked import FileChecks
+    from seedsweep.data.prepare import prepare_images
+
+    images: dict[str, int] = {}
+    passes = 0.0
+    try:
+        for config in runs:
+            data = str(config.data)
+            if data not in images:
+                with _silent():
+                    prepared = prepare_images(config.data, config.cache_dir, checks=session.of(FileChecks))
+                images[data] = len(prepared.table.paths)
+            once = config.is_frozen and config.features.mode != "off" and not acting(config.augment)
+            pixels = math.prod(config.data.image_size) / 224**2
+            passes += images[data] * pixels * (1 if once else config.trainer.max_epochs)
+    except SeedsweepError:  # the first run says it
+        return False
+    if passes > SHORT:
+        return False
+    print(
+        f"no forecast: {len(runs)} small runs, about {passes:,.0f} images of 224x224 pixels through a net; "
+        "forecast=only measures them",
+        flush=True,
+    )
+    return True
 
 
+SHORT = 10_000  # images of 224x224 pixels through a net
 CLOSING = 0.02  # of a budget, kept for the end beside what is forecast for it
 MEASURING = 0.2  # of a budget, at most
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from optuna import create_study
 from optuna.samplers import RandomSampler
 
-from seedsweep.cli.forecast import CLOSING, MEASURING, measured
+from seedsweep.cli.forecast import CLOSING, MEASURING, is_short, measured
 from seedsweep.runs.duration import Clock
 from seedsweep.study.plan import Plan, StudyTime
 from seedsweep.study.space import dimensions, suggest
@@ -20,19 +20,29 @@ PICTURES = 4  # times as much is drawn at the end of a study as at that of a gri
 TRIAL, AGAIN = "a trial", "trained again"
 
 
-def measure_study(plan: Plan, n: int, clock: Clock, *, shown: bool) -> float | None:
+def measure_study(plan: Plan, n: int, clock: Clock, forecast: str) -> float | None:
     """Measures a few trials of a study, drawn from its space: the mean of them stands for all.
 
     Args:
         plan: the study; with a limit of the clock, its time is put there.
+        n: trials to go.
+        clock: of the call.
+        forecast: auto measures no short study; off prints nothing.
 
     Returns:
-        The seconds of all that is to go; None where no trial could be measured.
+        The seconds of all that is to go; None where no trial was measured.
     """
+    usual = plan.compose([])
+    if (
+        forecast == "auto"
+        and not clock.ends
+        and is_short([usual] * (n + plan.study.most_again), plan.session)
+    ):
+        return None
     started = time.monotonic()
     print("measuring the trials ...", flush=True)
     study = create_study(sampler=RandomSampler(seed=plan.study.seed))
-    arms: dict[str, ArmSettings] = {"as it stands": plan.compose([])}
+    arms: dict[str, ArmSettings] = {"as it stands": usual}
     for number in range(DRAWN):
         arms[f"drawn {number}"] = plan.compose(suggest(study.ask(), dimensions(plan.study)))
     found = measured(arms, plan.session, MEASURING * clock.seconds)
@@ -51,7 +61,7 @@ def measure_study(plan: Plan, n: int, clock: Clock, *, shown: bool) -> float | N
         )
         found = replace(found, paces={TRIAL: trial, AGAIN: trial}, pictures=0.0)  # a trial draws none
     total = found.total(runs) if paces else None
-    if shown:
+    if forecast != "off":
         found.show(runs, time.monotonic() - started)
     if clock.ends:
         plan.time = StudyTime(clock, found.run(TRIAL), found.closing + CLOSING * clock.seconds)

@@ -42,7 +42,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
             log.warning("!!! where a trial does not say otherwise, %s", warning)
         plan, forecast = plan_of(config), None
         if (n := to_go(plan)) and (config.forecast != "off" or clock.ends):
-            forecast = measure_study(plan, n, clock, shown=config.forecast != "off")
+            forecast = measure_study(plan, n, clock, config.forecast)
         if config.forecast == "only":
             if not n:
                 log.info("nothing of study %s is to go", config.study.name)
