@@ -40,7 +40,8 @@ class Trainer:
         score = {"acc": 0.5 + config.seed / 100, "macro_f1": 0.5}
         content = {
             "status": "finished", "label": label, "experiment": config.experiment.name, "seed": config.seed,
-            "val": score, "test": score, "train": score, "train_images": {"bn_gap": 0.1, "bn_gap_last": 0.1}, "wall_seconds": 1.0,
+            "val": score, "test": score, "train": score,
+            "train_images": {"bn_gap": 0.1, "bn_gap_last": 0.1}, "wall_seconds": 1.0,
             "images": {"val": {"a": 3, "b": 1}}, "backbone": "vgg16", "batchnorm": config.batchnorm.name,
             "preprocess": "auto", "batch_size": 4, "epochs": 1, "best_epoch": 1,
         }  # fmt: skip

@@ -89,7 +89,8 @@ def finished(config: Config, run_dir: Path, *, label: str = "", resume: bool = F
     metrics = {
         "label": label, "experiment": config.experiment.name, "seed": config.seed, "status": "finished",
         "backbone": "x", "batchnorm": "x", "preprocess": "auto", "batch_size": 4, "epochs": 1, "best_epoch": 0,
-        "train": scores, "val": scores, "test": scores, "wall_seconds": 1.0, "train_images": {"bn_gap": 0.0, "bn_gap_last": 0.0},
+        "train": scores, "val": scores, "test": scores, "wall_seconds": 1.0,
+        "train_images": {"bn_gap": 0.0, "bn_gap_last": 0.0},
         "images": {"val": {"a": 1, "b": 1}},
     }  # fmt: skip
     (run_dir / "metrics.json").write_text(json.dumps(metrics))
