@@ -63,11 +63,7 @@ class BatchNormCallback(pl.Callback):
             self._set(pl_module)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Sets it on layers that the module's own ``setup`` or ``configure_model`` made, too.
-
-        Raises:
-            SeedsweepError: the module has no such submodule.
-        """
+        """Sets it on layers that the module's own ``setup`` or ``configure_model`` made, too."""
         if self._part(pl_module) is None:
             raise SeedsweepError(
                 f"BatchNormCallback: {type(pl_module).__name__} has no submodule {self.submodule!r}, but "

@@ -55,11 +55,7 @@ def norm_layers(net: nn.Module) -> list[tuple[str, _BatchNorm]]:
 
 
 def policy_named(name: str) -> BatchNormConfig:
-    """Returns the switches of a policy of ``conf/batchnorm``.
-
-    Raises:
-        SeedsweepError: there is none of that name.
-    """
+    """Returns the switches of a policy of ``conf/batchnorm``."""
     known = {path.stem: path for path in sorted((conf_dir() / "batchnorm").glob("*.yaml"))}
     if name not in known:
         raise SeedsweepError(f"There is no BatchNorm policy {name!r}: choose one of {', '.join(known)}.")

@@ -77,9 +77,6 @@ def arrange(args: list[str]) -> list[str]:
     """Puts options before overrides (Hydra insists), and writes overrides as Hydra must have them.
 
     A + stands before ``experiment=``, ``rung=``, ``sweep=`` and ``study=``. What is arranged already stays as it is.
-
-    Raises:
-        SeedsweepError: see :func:`interpret`.
     """
     given = list(parse(args).overrides)
     options = []

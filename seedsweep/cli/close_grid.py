@@ -156,11 +156,7 @@ class JobCounts:
         return ", ".join([f"{finished} {noun if finished == 1 else plural} finished", *others])
 
     def print_failures(self, console: Console, in_table: Collection[str], stopped: str | None) -> None:
-        """Prints a line for each job without a result.
-
-        Args:
-            in_table: names of folders whose failures the table has.
-        """
+        """Prints a line for each job without a result."""
         lines = [f"failed: {job.name}: {_reason(job)}" for job in self.failures if job.name not in in_table]
         for job in self.unended:
             log = " (see its run.log)" if (job / "run.log").is_file() else ""

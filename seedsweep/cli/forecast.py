@@ -83,12 +83,7 @@ class Forecast:
         return self.opening + self.seconds(runs) + self.closing
 
     def show(self, runs: Sequence[str], measured_in: float) -> None:
-        """Prints the table, an arm a row.
-
-        Args:
-            runs: those to come, a label each.
-            measured_in: seconds.
-        """
+        """Prints the table, an arm a row."""
         console = Console(highlight=False, width=max(Console().width, 100))
         table = Table(box=None, header_style="bold", pad_edge=False)
         table.add_column("arm", no_wrap=True)

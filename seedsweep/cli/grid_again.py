@@ -33,9 +33,6 @@ def check_settings(grid: Path, choices: Mapping[str, Sequence[str]], compose: Co
 
     A job with another value of a swept setting is no job of this command line: it is passed over.
 
-    Args:
-        choices: the overrides that each key takes, one a value.
-
     Raises:
         SeedsweepError: a job would go on, or stand in one table, with other settings.
     """
@@ -103,9 +100,6 @@ def _value(line: str) -> str | float:
 
 def check_images_of(grid: Path, config: Config, compared: set[Path]) -> None:
     """Compares the images of a job with those that the grid began with; nothing if there is no job to go.
-
-    Args:
-        compared: manifests that were compared already; this one is added.
 
     Raises:
         RefusedError: images are missing or have another content.

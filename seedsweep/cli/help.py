@@ -54,11 +54,7 @@ SETTINGS = (
 
 
 def print_help(args: list[str]) -> None:
-    """Prints usage, experiments, groups and settings.
-
-    Args:
-        args: the command line; a --config-dir in it adds its experiments and sweeps.
-    """
+    """Prints usage, experiments, groups and settings."""
     console = Console(soft_wrap=True, highlight=False)
     console.print(TEXT)
     folders = [conf_dir()]

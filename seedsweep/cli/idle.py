@@ -9,12 +9,7 @@ from seedsweep.training.options import ArmSettings
 
 
 def refusal_of_idle(given: Collection[str], configs: Sequence[ArmSettings]) -> str | None:
-    """Returns a sentence about a setting that none of the runs has a use for; None: there is none.
-
-    Args:
-        given: keys of the command line, or of a study's space.
-        configs: all that they are composed to.
-    """
+    """Returns a sentence about a setting that none of the runs has a use for; None: there is none."""
     optimiser, schedule = configs[0].optim.name, configs[0].optim.schedule
     without = f"optim.name={optimiser} has none: leave it out, or take optim=sgd"
     frozen = "only the head is trained: leave it out, or train the backbone with backbone.freeze=false"

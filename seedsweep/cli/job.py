@@ -46,13 +46,7 @@ class DefectError(Exception):
 
 
 def run_single(cfg: DictConfig, places: disk.Places) -> None:
-    """Runs the task of a command line that is no grid.
-
-    Raises:
-        SeedsweepError: what the user can fix.
-        DefectError: our own fault.
-        KeyboardInterrupt: it was stopped; how to go on was said.
-    """
+    """Runs the task of a command line that is no grid."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     try:

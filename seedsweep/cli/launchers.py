@@ -23,11 +23,7 @@ DIED = {  # raised in the place of a job whose process is gone
 
 
 def prepare(hydra: Any, folder: Path) -> None:
-    """Tells a launcher how many jobs may be handed over together, and the user where their lines are.
-
-    Args:
-        hydra: the part of the composed config, changed in place.
-    """
+    """Tells a launcher how many jobs may be handed over together, and the user where their lines are."""
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # Ray would drop lines of jobs that look alike
     if "submitit_folder" in hydra.launcher:
         print(f"waiting for the jobs; what they print is in {folder}/.submitit/", flush=True)
@@ -42,9 +38,6 @@ def enter(hydra: Any, place: str) -> None:
 
     Args:
         place: of the job in its grid; stands before its lines, which mix with those of other jobs.
-
-    Raises:
-        SeedsweepError: the folder is not on this machine.
     """
     streams.protect()
     for handler in logging.getLogger().handlers:

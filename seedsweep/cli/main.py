@@ -91,12 +91,7 @@ def _main(args: list[str]) -> int:
 
 
 def run_line(args: list[str]) -> int:
-    """Checks what a command line asks for, and does it; returns its exit status.
-
-    Raises:
-        SeedsweepError: what the user can fix.
-        KeyboardInterrupt: it was stopped.
-    """
+    """Checks what a command line asks for, and does it; returns its exit status."""
     from seedsweep.cli import running
     from seedsweep.cli.arguments import interpret, parse
     from seedsweep.cli.composing import composing

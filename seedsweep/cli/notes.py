@@ -31,11 +31,7 @@ class JobNotes:
         self._earlier: dict[Path, bytes] = {}
 
     def write(self, config: DictConfig) -> None:
-        """Writes config.yaml, hydra.yaml and overrides.yaml; a job with nothing left to train keeps its own.
-
-        Raises:
-            OSError: the disk is full or read-only.
-        """
+        """Writes config.yaml, hydra.yaml and overrides.yaml; a job with nothing left to train keeps its own."""
         hydra = HydraConfig.get()
         is_worker = config.task == "study" and config.study.job > 0 and hydra.mode != RunMode.MULTIRUN
         if config.task in WITHOUT_FOLDER or is_worker or self._has_ended():
@@ -69,9 +65,6 @@ def remove_if_empty(hydra: Any, task: str, outputs: Path) -> None:
     """Removes a job's folder that holds nothing but these notes, and the folders above it that are empty then.
 
     A task such as ``task=report`` writes elsewhere. A folder that the user named (``hydra.run.dir=DIR``) stays.
-
-    Args:
-        outputs: ``paths.outputs``; nothing above it is removed.
     """
     named = any(override.lstrip("+").startswith("hydra.run.dir=") for override in hydra.overrides.hydra)
     folder, top = Path(hydra.runtime.output_dir), outputs.absolute()

@@ -122,11 +122,7 @@ def _check_parts(composed: DictConfig) -> None:
 
 
 def _check_grid(compose: Composer, composed: DictConfig, overrides: list[Override]) -> None:
-    """Checks every value of a grid, each with the first of all others.
-
-    Args:
-        overrides: of the command line; the sweeper's are added.
-    """
+    """Checks every value of a grid, each with the first of all others."""
     params: Mapping[str, Any] = composed.hydra.sweeper.get("params") or {}
     of_sweep = read_overrides([f"{key}={value}" for key, value in params.items()])
     by_key = {o.key_or_group: o for o in [*of_sweep, *overrides]}  # the sweeper's own rule: the last one wins

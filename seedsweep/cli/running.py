@@ -39,13 +39,7 @@ log = logging.getLogger(__name__)
 
 
 def single(composed: DictConfig) -> None:
-    """Runs one job.
-
-    Raises:
-        SeedsweepError: what the user can fix.
-        DefectError: our own fault.
-        KeyboardInterrupt: it was stopped.
-    """
+    """Runs one job."""
     with suppress(OSError):  # Hydra meets the same error next
         settle_run(composed.hydra)
     places = _places(composed, "run")
@@ -83,11 +77,6 @@ def grid(composed: DictConfig, compose: Composer) -> int:
 
     Returns:
         How many jobs have no result.
-
-    Raises:
-        SeedsweepError: what the user can fix.
-        DefectError: the table failed by our own fault.
-        KeyboardInterrupt: it was stopped; the table is of the jobs until then.
     """
     places = _places(composed, "sweep")
     folder: Path | None = None

@@ -164,11 +164,7 @@ def instead_of(group: str, choice: str) -> str:
 
 
 def as_setting(option: str, args: list[str]) -> str | None:
-    """Writes an option that does not exist as the setting that was meant: ``--epochs 5`` is ``trainer.max_epochs=5``.
-
-    Args:
-        args: the command line, where its value may follow.
-    """
+    """Writes an option that does not exist as the setting that was meant: ``--epochs 5``, ``trainer.max_epochs=5``."""
     name = option.lstrip("-").replace("-", "_")
     if text := not_yet(name):
         return f"{name}=..., but {text}"

@@ -81,9 +81,6 @@ def remove(folder: Path) -> bool:
 
     The folder changes its name first: a process that looks for features meanwhile finds all of them or none, and one
     that has opened them reads on.
-
-    Raises:
-        SeedsweepError: it may not be removed.
     """
     taken: list[FileLock] = []
     try:

@@ -141,19 +141,11 @@ class View:
         return [image for image in dict.fromkeys(images) if image not in self._place]
 
     def add(self, images: list[str], array: NDArray[np.floating]) -> None:
-        """Stores features [n, ...] of ``images`` (SHA-256 each).
-
-        Raises:
-            OSError: the disk is full, or the folder can't be written.
-        """
+        """Stores features [n, ...] of ``images`` (SHA-256 each)."""
         write_shard(self.folder, images, array)
 
     def take(self, images: Sequence[str]) -> Tensor:
-        """Returns float32 features [n, ...] of ``images``; all of them must be there.
-
-        Raises:
-            KeyError: an image has none.
-        """
+        """Returns float32 features [n, ...] of ``images``; all of them must be there."""
         if not images:
             return torch.zeros(0)
         shards, rows = np.asarray([self._place[image] for image in images], dtype=np.int64).T
@@ -169,9 +161,6 @@ class View:
         """Lets one process extract at a time; the others wait here, and then find the features.
 
         What a killed process left half written is removed.
-
-        Raises:
-            OSError: the store can't be written.
         """
         self.space.touch()
         with locked(self.folder, "features: another process is extracting them; waiting for it"):
@@ -202,11 +191,7 @@ class Space:
         return made
 
     def touch(self) -> None:
-        """Notes that the features are in use: the least recently used ones are evicted first.
-
-        Raises:
-            OSError: the store can't be written.
-        """
+        """Notes that the features are in use: the least recently used ones are evicted first."""
         path = self.folder / "space.json"
         with locked(self.folder):
             remove_leftovers(self.folder)
@@ -265,9 +250,6 @@ def locked(folder: Path, waiting: str = "") -> Iterator[None]:
     Args:
         folder: removed by another process meanwhile, it is made again.
         waiting: said once if another process holds it.
-
-    Raises:
-        OSError: the folder can't be made or written.
     """
     lock = FileLock(folder / LOCK)
     while not lock.is_locked:

@@ -35,7 +35,6 @@ def fit_keras(net: nn.Module, path: Path, name: str, twin: KerasTwin | None) -> 
     Whatever stands behind that part in the file is left aside. Where Keras' BatchNorm has no gamma, ours becomes 1.
 
     Args:
-        net: filled in place, and only if everything fits.
         twin: how Keras' net differs; None: Keras files of this net are not understood.
 
     Raises:

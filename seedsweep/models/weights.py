@@ -146,11 +146,7 @@ def locate_pretrained(name: str, source: Source) -> Located:
 
 
 def _fill(net: nn.Module, file: WeightFile, name: str, source: Source) -> str:
-    """Fills all of a net from a file by the net's names, or as its source's files are read; returns what was taken.
-
-    Raises:
-        WeightsMisfitError: nothing fills all of it.
-    """
+    """Fills all of a net from a file by the net's names, or as its source's files are read; returns what was taken."""
     try:
         return fit_by_name(net, file.tensors, name, file.path, source.classifiers)
     except WeightsMisfitError as misfit:

@@ -118,11 +118,7 @@ def accuracy_of(runs: Sequence[Predictions | None]) -> Interval | None:
 
 
 def read_predictions(run_dir: Path, splits: tuple[str, ...] = HELD_OUT) -> dict[str, Predictions]:
-    """Returns the predictions by split; empty where the run wrote none, or the file is damaged, which is said.
-
-    Args:
-        run_dir: holds predictions.csv, and manifest.csv if groups are wanted.
-    """
+    """Returns the predictions by split; empty where the run wrote none, or the file is damaged, which is said."""
     rows: dict[str, list[list[str]]] = {split: [] for split in splits}
     try:
         with open_csv(run_dir / "predictions.csv") as file:

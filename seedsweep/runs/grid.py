@@ -255,11 +255,7 @@ def _compare(rows: list[ArmRow], results: list[RunResult]) -> None:
 
 
 def against(row: ArmRow, rival: ArmRow, results: list[RunResult]) -> Standing | None:
-    """Returns how an arm stands against another one that was judged by the same images; None: not known.
-
-    Args:
-        rival: the other one, with the better mean.
-    """
+    """Returns how an arm stands against another one that was judged by the same images; None: not known."""
     pair = [replace(rival), replace(row)]
     _compare(pair, results)
     return pair[1].standing

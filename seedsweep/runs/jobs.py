@@ -36,11 +36,7 @@ def is_named_by_clock(folder: Any) -> bool:
 
 
 def settle_run(hydra: Any) -> None:
-    """Makes a single run's folder where it is named after the clock, as :func:`settle_grid` does.
-
-    Args:
-        hydra: the part of the composed config, changed in place.
-    """
+    """Makes a single run's folder where it is named after the clock, as :func:`settle_grid` does."""
     if is_named_by_clock(hydra.run):
         with open_dict(hydra):
             hydra.run.dir = str(_new(Path(hydra.run.dir)))
@@ -50,9 +46,6 @@ def settle_grid(hydra: Any) -> Path:
     """Makes the grid's folder and writes its full path into Hydra's config, for the jobs' processes.
 
     A folder named after the clock is made anew: of two grids begun in the same second, one gets ``..._2``.
-
-    Args:
-        hydra: the part of the composed config, changed in place.
 
     Returns:
         The folder, absolute.
@@ -100,11 +93,7 @@ def has_tasks(folder: Path | None) -> bool:
 
 
 def write_run(folder: Path, digest: str, label: str, manifest: Path) -> None:
-    """Notes which run a job of a grid trains.
-
-    Args:
-        manifest: where the images of all jobs with its split are written down.
-    """
+    """Notes which run a job of a grid trains."""
     pin = os.path.relpath(manifest, folder)  # the grid may be moved
     write_json(folder / JOB, {"config": digest, "label": label, "pin": pin})
 
@@ -204,10 +193,6 @@ def write_failure(folder: Path, experiment: str, seed: int, label: str, reason: 
 def write_task(
     folder: Path, task: str, label: str, *, ended: bool, study: Path | None, is_main: bool
 ) -> None:
-    """Notes what a job of a grid does that trains no run of its own, and whether it came to its end.
-
-    Args:
-        study: the folder of the study that it works on; None: it does another task.
-    """
+    """Notes what a job of a grid does that trains no run of its own, and whether it came to its end."""
     note = {"label": label, "task": task, "ended": ended}
     write_json(folder / JOB, note | ({"study": str(study), "leads": is_main} if study else {}))

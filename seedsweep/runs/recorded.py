@@ -106,11 +106,7 @@ def _content(path: Path) -> Any:
 
 
 def write_copy(config: DictConfig, grid: Path) -> None:
-    """Writes the copy of multirun.yaml, whole or not at all, before Hydra writes the file itself in place.
-
-    Raises:
-        OSError: the disk is full or read-only.
-    """
+    """Writes the copy of multirun.yaml, whole or not at all, before Hydra writes the file itself in place."""
     with replacing(grid / COPY) as part:
         part.write_text(OmegaConf.to_yaml(config), encoding="utf-8")
 

@@ -50,11 +50,7 @@ class RunResult:
 
     @cached_property
     def record(self) -> RunRecord:
-        """The same as a typed record.
-
-        Raises:
-            SeedsweepError: an earlier version of seedsweep wrote it.
-        """
+        """The same as a typed record."""
         return read_record(self.folder)
 
     @property
@@ -182,11 +178,7 @@ class RunResult:
 
 
 def read_run(folder: Path) -> RunResult | None:
-    """Reads a run that finished, diverged or was interrupted; None if it has no metrics.json.
-
-    Raises:
-        DamagedError: its metrics.json is damaged.
-    """
+    """Reads a run that finished, diverged or was interrupted; None if it has no metrics.json."""
     run = RunResult(folder)
     return run if run.metrics else None
 

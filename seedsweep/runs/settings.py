@@ -39,25 +39,13 @@ def _flat(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def differences(begun: dict[str, Any], now: dict[str, Any]) -> str:
-    """Returns the first few keys whose values differ, with both values, and how many more; empty if none does.
-
-    Args:
-        begun: flat settings.
-        now: likewise.
-    """
+    """Returns the first few keys whose values differ, with both values, and how many more; empty if none does."""
     keys = [key for key in sorted(begun.keys() | now.keys()) if begun.get(key) != now.get(key)]
     return and_more([f"{key} was {begun.get(key)} and is {now.get(key)}" for key in keys])
 
 
 def refuse_other_settings(folder: Path, now: dict[str, Any]) -> None:
-    """Stops a run from going on with settings that it did not begin with.
-
-    Args:
-        now: the settings that its numbers depend on, as the command line that goes on has them.
-
-    Raises:
-        SeedsweepError: settings differ.
-    """
+    """Stops a run from going on with settings that it did not begin with."""
     if others := other_settings(folder, now, MAY_CHANGE):
         raise SeedsweepError(
             f"the run in {folder} was begun with other settings ({others}), and keeps those: leave them out, or "
@@ -95,11 +83,7 @@ LAST = "storage"  # the last section of the file
 
 
 def whole_settings(path: Path) -> dict[str, Any]:
-    """Reads the settings that Hydra wrote into a file.
-
-    Raises:
-        OSError, ValueError, yaml.YAMLError, OmegaConfBaseException: the file is damaged.
-    """
+    """Reads the settings that Hydra wrote into a file."""
     if not path.read_bytes().endswith(b"\n"):  # a part of a line can be a value, such as 10 of 1024
         raise ValueError("it ends within a line")
     saved = OmegaConf.to_container(OmegaConf.load(path), resolve=True)

@@ -137,11 +137,7 @@ def batchnorm_summary(switches: BatchNormSwitches) -> str:
 
 
 def random_and_frozen(weights: str | None, frozen: bool, train_from: str | None) -> str:
-    """Returns a sentence about a backbone part that begins random and is not trained; empty: there is none.
-
-    Args:
-        weights: source of the weights: ``none`` for a random start.
-    """
+    """Returns a sentence about a backbone part that begins random and is not trained; empty: there is none."""
     if weights != "none" or not (frozen or train_from):
         return ""
     if frozen:

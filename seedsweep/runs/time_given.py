@@ -58,11 +58,7 @@ class TimeGiven:
 
     @classmethod
     def read(cls, folder: Path) -> TimeGiven | None:
-        """Reads time.json; None if there is none.
-
-        Raises:
-            DamagedError: it is damaged.
-        """
+        """Reads time.json; None if there is none."""
         content = read_json(folder / NAME)
         return (
             cls(**content | {"spared": tuple(content.get("spared", (0, 0)))}) if "took" in content else None

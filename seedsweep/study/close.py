@@ -45,9 +45,6 @@ SECTIONS = (
 def close_study(study: optuna.Study, again: optuna.Study, plan: Plan, started: float) -> dict[str, Any]:
     """Ranks the finalists, scores the winner on the test images, writes and prints the result.
 
-    Args:
-        started: ``time.perf_counter()`` when this call began.
-
     Returns:
         What result.json holds.
 

@@ -66,11 +66,7 @@ def _end(param: ParamConfig, made: ParamConfig) -> tuple[str, str]:
 
 
 def _widened(param: ParamConfig, values: list[Any]) -> Iterator[tuple[ParamConfig, Any]]:
-    """Yields wider dimensions, the widest first, with the value that they add; nothing where no edge is reached.
-
-    Args:
-        values: the winner's, then those of other good trials.
-    """
+    """Yields wider dimensions, the widest first, with the value that they add; nothing where no edge is reached."""
     if param.choices is not None:
         yield from _more_choices(param, values)
         return

@@ -143,12 +143,7 @@ class CheckedJournal(BaseJournalBackend):
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """Opens a journal; a last line that a killed process left unfinished is cut off.
-
-    Raises:
-        DamagedError: a line is not as it was written.
-        OSError: it can't be read or written.
-    """
+    """Opens a journal; a last line that a killed process left unfinished is cut off."""
     path.parent.mkdir(parents=True, exist_ok=True)
     backend = CheckedJournal(path)
     try:

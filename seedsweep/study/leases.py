@@ -57,11 +57,7 @@ class Leases:
         self._seen: dict[int, tuple[Any, float]] = {}
 
     def claim(self, sampler: Callable[[int], BaseSampler]) -> Trial | None:
-        """Takes the first waiting trial; None if there is none.
-
-        Args:
-            sampler: makes that of a trial, by its number; a trial of its own gets one of its own.
-        """
+        """Takes the first waiting trial; None if there is none."""
         with self._lock:
             for waiting in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                 trial_id = self._id(waiting)
@@ -148,11 +144,7 @@ class Leases:
 
 
 class Heartbeat:
-    """Changes a trial's sign of life while the ``with`` block runs.
-
-    Args:
-        interval: seconds.
-    """
+    """Changes a trial's sign of life while the ``with`` block runs."""
 
     def __init__(self, trial: Trial, interval: float) -> None:
         self.trial = trial

@@ -53,11 +53,7 @@ def left_of(plan: Plan) -> str:
 
 
 def run_study(plan: Plan, started: float) -> None:
-    """Adds the trials, runs them (alone, or in worker processes), and closes the study.
-
-    Args:
-        started: ``time.perf_counter()`` when the call began.
-    """
+    """Adds the trials, runs them (alone, or in worker processes), and closes the study."""
     options, name = plan.study, plan.study.name
     study = open_study(plan)
     add_trials(study, plan)

@@ -107,11 +107,7 @@ class Plan:
 
 
 def check_same_split(study: ArmSettings, trial: ArmSettings) -> None:
-    """Checks that a trial asks for the images of its study, for other scores can't be compared.
-
-    Raises:
-        SeedsweepError: it asks for others.
-    """
+    """Checks that a trial asks for the images of its study, for other scores can't be compared."""
     asked = (flat(content(settings.data, only=SPLIT), "data.") for settings in (study, trial))
     if others := differences(*asked):
         raise SeedsweepError(

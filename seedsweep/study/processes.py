@@ -72,12 +72,7 @@ class Workers:
         self._restarts = 0
 
     def work(self, study: optuna.Study, progress: Callable[[optuna.Study], None]) -> optuna.Study:
-        """Runs trials and re-evaluation to their end; returns the latter. Call :meth:`end` after it.
-
-        Raises:
-            SeedsweepError: the workers can't work.
-            KeyboardInterrupt: the user stopped the study.
-        """
+        """Runs trials and re-evaluation to their end; returns the latter. Call :meth:`end` after it."""
         preload(self.size)
         for number in range(1, self.size + 1):
             self._begin(number)

@@ -83,11 +83,7 @@ def starts(study: StudyConfig, space: list[ParamConfig]) -> list[Start]:
 
 
 def grid(space: list[ParamConfig], seed: int) -> list[Start]:
-    """Returns every combination, shuffled by ``seed``: a study shorter than the grid sees a fair part of it.
-
-    Raises:
-        SeedsweepError: there are too many.
-    """
+    """Returns every combination, shuffled by ``seed``: a study shorter than the grid sees a fair part of it."""
     by_key = {param.key: param for param in space}
     found: list[Start] = []
     for combination in _combinations(space, {}):

@@ -24,9 +24,6 @@ CONNECT_SECONDS = 15
 def open_storage(config: StorageConfig, folder: Path) -> optuna.storages.BaseStorage:
     """Opens the storage that ``storage=`` names.
 
-    Args:
-        folder: of the study, for the journal.
-
     Raises:
         SeedsweepError: it can't be reached, or a package is missing.
     """

@@ -39,10 +39,6 @@ def work(study: optuna.Study, plan: Plan, *, main: bool, progress: Progress) -> 
 
     Returns:
         The re-evaluation.
-
-    Raises:
-        SeedsweepError: the main process never came.
-        KeyboardInterrupt: the user stopped the study; this process's trial is given back.
     """
     with _within(plan, finals_of(study, plan)):
         _run_all(study, plan, lambda number: plan.folder / "trials" / f"{number:04d}", main, progress)
@@ -113,9 +109,6 @@ def agree_on_images(study: optuna.Study, plan: Plan) -> None:
 
     Where processes share the study's folder, its manifest.csv has seen to that. Machines that share no more than a
     database learn it here; the first to come decides.
-
-    Raises:
-        RefusedError: they differ.
     """
     if plan.digests is None:
         return
@@ -131,11 +124,7 @@ def agree_on_images(study: optuna.Study, plan: Plan) -> None:
 
 
 def wait_for(ready: Callable[[], bool], what: str, seconds: float = BEGIN_WITHIN) -> None:
-    """Waits until ``ready``.
-
-    Raises:
-        SeedsweepError: it took longer than ``seconds``.
-    """
+    """Waits until ``ready``."""
     end = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > end:

@@ -46,9 +46,6 @@ class KeepBestAndLast(Checkpoint):
 
     It goes by the recorder's rows, which are in the checkpoint: it has no state of its own, and a run whose folder
     was moved goes on as if it had not been. A tie keeps the earlier epoch.
-
-    Args:
-        recorder: acts before this callback.
     """
 
     def __init__(self, recorder: Recorder) -> None:
@@ -72,7 +69,6 @@ def read_best(folder: Path, rows: list[dict[str, float]]) -> dict[str, Any] | No
     """Returns the checkpoint of the best epoch that ``rows`` hold; None: there is none yet.
 
     Args:
-        folder: of the checkpoints.
         rows: the history. It may end before best.ckpt: after a run went on from an earlier checkpoint.
 
     Raises:
@@ -98,10 +94,6 @@ def _keep_as_best(path: Path) -> None:
 
 def checkpoint_to_resume(folder: Path, state: dict[str, Tensor]) -> Path | None:
     """Returns the checkpoint that training goes on from: the last one that is whole; None: there is none yet.
-
-    Args:
-        folder: of the checkpoints.
-        state: of the net that it must fit.
 
     Raises:
         SeedsweepError: all of them are damaged, or one doesn't fit the settings.

@@ -38,11 +38,7 @@ HELD = (
 
 
 def effective(config: ArmSettings, built: BuiltModel) -> Switches:
-    """Returns what a run does.
-
-    Args:
-        config: of the run, for what no layer shows: augmentation, optimiser, epochs.
-    """
+    """Returns what a run does."""
     backbone, head = built.classifier.backbone, built.classifier.head
     assert isinstance(head, Head)
     optim, trainer = config.optim, config.trainer

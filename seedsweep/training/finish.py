@@ -78,9 +78,6 @@ def finish_run(run: ArmRun, outcome: Outcome) -> dict[str, Any]:
     A run that was interrupted, or diverged, has no test scores. One that diverged in its first epoch has no checkpoint,
     and no scores at all.
 
-    Args:
-        run: its module has the weights of that checkpoint.
-
     Returns:
         What ``metrics.json`` holds.
     """
@@ -148,9 +145,6 @@ def score_test(config: ArmSettings, run_dir: Path, pin: Pin) -> dict[str, Any] |
     """Scores the test images with a finished run's checkpoint, and adds the scores to its metrics.json.
 
     A run that has such scores keeps them: they are measured once.
-
-    Args:
-        pin: the images that it was trained and chosen with.
 
     Returns:
         The scores, or None if there is no test split.

@@ -126,7 +126,6 @@ class HeadStep:
     loss's gradient d by the logits, the hidden units h and the features x, and lets the optimiser go a step.
 
     Args:
-        head: trained in place.
         dtype: that the products with the features are taken in, float32 or bfloat16; weights are float32.
     """
 

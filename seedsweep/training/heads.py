@@ -80,8 +80,6 @@ class HeadFit:
     """A training under way: call :meth:`epoch` until :attr:`done`.
 
     Args:
-        head: trained in place.
-        data: features and labels, on the head's device.
         class_weights: [N], or None.
 
     Attributes:

@@ -30,10 +30,6 @@ def label_gain_of(
 
     Args:
         logits: of the run, [n, N] for the images of each split that it met.
-        measure: False for a trial of a study.
-
-    Raises:
-        SeedsweepError: an image that was left out can't be read any more.
     """
     corrected = images.prepared.corrected
     if corrected is None:

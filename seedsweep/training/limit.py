@@ -41,9 +41,7 @@ class RunLimit:
 
         Args:
             rows: the history, with ``val/acc`` and ``seconds``.
-            epochs: that the run has at most.
             n_val: validation images, or groups of them.
-            schedule: of the learning rate.
         """
         done = len(rows)
         if done >= epochs:

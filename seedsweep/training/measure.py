@@ -56,9 +56,6 @@ def measure(config: ArmSettings, prepared: PreparedImages, session: Session) -> 
 
     Args:
         session: shared with the runs that follow; a net that they can use is kept there.
-
-    Raises:
-        SeedsweepError: bad input, as of a run.
     """
     flush_denormals()
     pl.seed_everything(config.seed, verbose=False)

@@ -23,9 +23,6 @@ FALLS_TO, WAITS = 0.1, 2  # plateau: a tenth, after more than two epochs without
 def parameter_groups(net: Classifier, optim: OptimConfig) -> list[dict[str, Any]]:
     """Returns the trained weights in groups of one learning rate, as the optimisers of torch take them.
 
-    Args:
-        net: whose backbone, or upper part of it, is trained, or its head alone.
-
     Raises:
         SeedsweepError: rates are to differ by block, and the order of the backbone's blocks can't be found.
     """
@@ -74,8 +71,6 @@ class LearningRates:
     """The learning rates of a training: equal to those of torch's own schedulers.
 
     Args:
-        batches: of an epoch.
-        epochs: of the whole training.
         state: of :meth:`state_dict`, to go on from.
 
     Attributes:

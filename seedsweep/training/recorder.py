@@ -94,11 +94,7 @@ class RunTensorBoard:
         self._writer(VAL).add_figure(f"4 pictures/{name}", made, epoch + 1)  # type: ignore[no-untyped-call]
 
     def run_ended(self, switches: Switches, label: str, seed: int, metrics: dict[str, float]) -> None:
-        """Writes the run's row of the HPARAMS table: what it did, and ``metrics`` of its end.
-
-        Args:
-            metrics: by name, without ``final/``.
-        """
+        """Writes the run's row of the HPARAMS table: what it did, and ``metrics`` of its end."""
         settings = {
             "arm": label,
             "backbone": switches.backbone.name,
@@ -141,7 +137,6 @@ class Recorder(pl.Callback):
     """Collects one row an epoch. Put it after the probe and before the checkpoint, whose file then holds it.
 
     Args:
-        on_epoch: called last with the rows so far.
         ends: says after each epoch whether the run ends there, see :class:`seedsweep.training.limit.RunLimit`.
 
     Attributes:

@@ -109,9 +109,6 @@ def why_online(
         lower: what makes the features, under its BatchNorm policy: the backbone, or what stands before the cut.
         n_images: of all splits.
         shape: of the features of an image: [C], or the activations at the cut.
-
-    Raises:
-        SeedsweepError: ``features=required``, and it can't be.
     """
     if config.features.mode == "off":
         return "features=off"
@@ -174,11 +171,7 @@ def engine_of(config: ArmSettings, backbone: ArmBackbone) -> Callable[[], Engine
 
 
 def feature_space(config: ArmSettings, prepared: PreparedImages, backbone: ArmBackbone) -> Space:
-    """Returns the store's part for the features of a run.
-
-    Raises:
-        SeedsweepError: the engine asked for can't be had.
-    """
+    """Returns the store's part for the features of a run."""
     device, options, cut = device_of(config), config.features, backbone.cut
     identity: dict[str, Any] = {
         "backbone": backbone.name,
@@ -204,9 +197,6 @@ def fit_upper(images: ActivationDataModule, module: ArmModule, how: Fitting) -> 
     """Trains head and upper blocks on the activations at the cut, as online but for the passes below it.
 
     Leaves the best weights in ``module``; the checkpoints are those of the online arm, whole nets.
-
-    Raises:
-        SeedsweepError: the accelerator can't be had here, or no checkpoint is whole.
     """
     whole = module.classifier
     module.classifier = UpperClassifier(whole, images.cut)

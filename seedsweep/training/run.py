@@ -172,11 +172,7 @@ def _limit(
 
 
 def open_images(config: ArmSettings, prepared: PreparedImages, session: Session) -> None:
-    """Makes ready what ``config`` will train on: features that are to be stored are, with all cores of this process.
-
-    Raises:
-        SeedsweepError: bad input, as of :func:`train`.
-    """
+    """Makes ready what ``config`` will train on: features that are to be stored are, with all cores of this process."""
     flush_denormals()
     pl.seed_everything(config.seed, verbose=False)  # a net without weights is drawn
     images_of(config, prepared, session.of(SharedBackbone).of(config, prepared))

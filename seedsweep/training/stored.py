@@ -68,7 +68,6 @@ def fit_head_first(
 
     Args:
         features: finds or extracts those of the images without augmentation.
-        then: trains what is to be trained, and leaves its best weights in ``module``.
     """
     config = how.config
     if how.resume and any((how.recorder.folder / "checkpoints").glob("*.ckpt")):

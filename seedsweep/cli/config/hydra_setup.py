@@ -116,11 +116,7 @@ class FileConfigSource(file_config_source.FileConfigSource):
         )
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Reads a file.
-
-        Raises:
-            SeedsweepError: it is broken.
-        """
+        """Reads a file."""
         name = self._normalize_file_name(config_path)
         path = Path(self.path) / name
         backbone = None if path.exists() else self._without_file(config_path)

@@ -43,12 +43,7 @@ class Parts:
     def run(
         self, title: str, words: list[str], share: float = 0.0, config_dirs: list[str] | None = None
     ) -> None:
-        """Runs a part as a command line, with ``share`` of the time that is left where there is a limit.
-
-        Raises:
-            SeedsweepError: bad input.
-            KeyboardInterrupt: it was stopped.
-        """
+        """Runs a part as a command line, with ``share`` of the time that is left where there is a limit."""
         from seedsweep.cli.main import run_line
 
         options = [part for each in config_dirs or self.line.config_dirs for part in ("--config-dir", each)]
@@ -79,10 +74,6 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     Args:
         config: ``answer``, ``budget`` and ``data`` are read.
         folder: of the answer; ``winner/`` in it is the trained net.
-
-    Raises:
-        SeedsweepError: bad input, or no arm came to a result.
-        KeyboardInterrupt: it was stopped.
     """
     clock, here, wanted = Clock.of(config.budget), command_line_here(), config.answer
     assert here is not None

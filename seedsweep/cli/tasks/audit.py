@@ -13,9 +13,6 @@ log = logging.getLogger(__name__)
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     """Audits the images of the command line, and writes report.html with the lists beside it, and review.html.
 
-    Args:
-        config: ``data`` is read.
-
     Raises:
         SeedsweepError: anything wrong with the images, in one sentence.
     """

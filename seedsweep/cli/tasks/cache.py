@@ -16,9 +16,6 @@ from seedsweep.features import budget
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     """Does what ``cache.action`` says: list | verify | clear.
 
-    Args:
-        config: ``paths.cache`` and ``cache`` are read.
-
     Raises:
         SeedsweepError: ``cache.key`` names no features, or others are being written.
     """

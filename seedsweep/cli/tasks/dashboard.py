@@ -38,9 +38,6 @@ class Shown:
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     """Serves both until Ctrl-C.
 
-    Args:
-        config: ``dashboard``, ``paths`` and ``storage`` are read.
-
     Raises:
         SeedsweepError: there is nothing to show, no port is free, or the study's storage can't be opened.
     """

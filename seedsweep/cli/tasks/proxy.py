@@ -12,14 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
-    """Serves the storage that ``storage=`` names at ``storage.host``:``storage.port`` until it is stopped.
-
-    Args:
-        config: ``storage`` and ``paths`` are read.
-
-    Raises:
-        SeedsweepError: the storage can't be opened, or the address is taken.
-    """
+    """Serves the storage that ``storage=`` names at ``storage.host``:``storage.port`` until it is stopped."""
     import optuna
 
     from seedsweep.study.storage import open_storage

@@ -14,14 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
-    """Writes report.html and report.md into ``report.dir``.
-
-    Args:
-        config: ``report`` is read.
-
-    Raises:
-        SeedsweepError: ``report.dir`` is not given, is no folder, or holds no results; or it can't be written.
-    """
+    """Writes report.html and report.md into ``report.dir``."""
     from seedsweep.cli.config.compose import command_line_of
     from seedsweep.report.write_report import write_report
 

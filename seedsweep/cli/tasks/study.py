@@ -19,10 +19,6 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
 
     Args:
         folder: of this job; the study's own is ``<paths.outputs>/studies/<study.name>``.
-
-    Raises:
-        SeedsweepError: bad settings, no storage, or no trial that works.
-        KeyboardInterrupt: the user stopped it.
     """
     if config.study.job == 0 and config.study.workers > 1:
         from seedsweep.study.processes import preload

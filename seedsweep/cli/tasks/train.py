@@ -17,9 +17,6 @@ log = logging.getLogger(__name__)
 def run(config: Config, folder: Path, *, label: str, resume: bool, session: Session | None = None) -> None:
     """Trains the arm of ``config`` in ``folder``, and writes its report.
 
-    Args:
-        session: shared by the jobs of a grid in this process.
-
     Raises:
         SeedsweepError: bad input, before any training.
         DivergedError: its loss became NaN or infinite; what was trained before is saved.

@@ -74,9 +74,6 @@ def in_keras_order(net: nn.Module, numbered: bool) -> list[str]:
 
     Keras' code makes them in the order in which torchvision's runs them. ``model.layers`` has those first that are
     farthest from the output, counted in layers on the longest way.
-
-    Args:
-        numbered: in the order in which they are made.
     """
     graph = _Units().trace(net)
     modules = dict(net.named_modules())
