@@ -15,7 +15,6 @@ from rich.console import Console
 from sklearn.metrics import f1_score, log_loss, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from torch import nn
 
 from seedsweep.drawing import save
 from seedsweep.report.grid_results import draw_comparison, explained, print_table, write_results_csv
@@ -223,16 +222,6 @@ def test_a_resumed_run_purges_what_it_repeats(tmp_path: Path):
     assert loss[2].value == 7
     board.start_anew()
     assert not (tmp_path / "tb").exists()
-
-
-def test_a_net_that_cannot_be_traced_costs_no_run(tmp_path: Path):
-    class Odd(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            raise ValueError("no")
-
-    board = RunTensorBoard(tmp_path)
-    board.graph(Odd(), torch.zeros(1))
-    board.close()
 
 
 def test_a_class_name_is_no_formula(tmp_path: Path):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from seedsweep.cli.composing import Composer, check_choice
 from seedsweep.cli.config.schema import Config
@@ -17,9 +16,6 @@ from seedsweep.overrides import key_of, merged, text_of
 from seedsweep.study.options import OF_THE_STUDY
 from seedsweep.training.options import what_counts
 
-PLAIN = re.compile(r"[\w.+-]+")  # what a folder's name may hold as it is
-EXPERIMENT = "${experiment.name}"
-
 
 class Job(NamedTuple):
     """A job of a grid: its overrides, what they are composed to, and that with its types."""
@@ -27,12 +23,6 @@ class Job(NamedTuple):
     lines: list[str]
     composed: DictConfig
     config: Config
-
-    @property
-    def unresolved_name(self) -> str:
-        """The study's, as it is written: ``head_${experiment.name}``."""
-        plain: Any = OmegaConf.to_container(self.composed.study, resolve=False)
-        return str(plain["name"])
 
 
 def check_space(
@@ -87,7 +77,12 @@ def check_names(jobs: Sequence[Job], *, at_once: bool) -> None:
         for place in (job.config.study_dir, (_storage(job.config), job.config.study.name)):
             other = first.setdefault(place, job)
             if _what_counts(other.config) != _what_counts(job.config):
-                raise SeedsweepError(_sentence(other, job, len({each.unresolved_name for each in jobs}) == 1))
+                raise SeedsweepError(
+                    f"the grid's studies share the name {other.config.study.name}, but differ "
+                    f"({_differences(other, job)}): put what differs into it, as in "
+                    "'study.name=mine_${experiment.name}_${seed}', or call them one by one, each with a "
+                    "study.name=NAME of its own."
+                )
         other = parts.setdefault((job.config.study_dir, job.config.study.job), job)
         if at_once and other is not job:
             raise SeedsweepError(
@@ -112,29 +107,7 @@ def _storage(config: Config) -> object:
     return tuple(asdict(config.storage).items())
 
 
-def _pairs(one: Job, other: Job) -> list[tuple[str, str]]:
-    """Returns the overrides in which two jobs differ."""
-    return [(a, b) for a, b in zip(one.lines, other.lines, strict=True) if a != b]
-
-
 def _differences(one: Job, other: Job) -> str:
-    return ", ".join(f"{a.lstrip('+')} and {b.lstrip('+')}" for a, b in _pairs(one, other))
-
-
-def _sentence(one: Job, other: Job, one_name: bool) -> str:
-    """Says that two studies share a name, and offers one for each, made of what tells them apart."""
-    parts = []  # as Hydra fills it in: ${seed}, ${experiment.name}
-    for _, line in _pairs(one, other):
-        key = key_of(line)
-        node = key if "." in key or key == "seed" else f"{key}.name"
-        values = [OmegaConf.select(job.composed, node, default=None) for job in (one, other)]
-        if PLAIN.fullmatch(line.partition("=")[2]) and values[0] != values[1]:
-            parts.append(f"${{{node}}}")
-    is_enough = len(parts) >= len(_pairs(one, other))
-    if EXPERIMENT not in parts and EXPERIMENT not in one.unresolved_name:
-        parts.insert(0, EXPERIMENT)  # the next grid may be of another
-    name = "_".join([one.unresolved_name, *parts])
-    way = f"give each a name of its own, for example 'study.name={name}'."
-    if not (one_name and is_enough):
-        way = "call them one by one, each with a study.name=NAME of its own."
-    return f"the grid's studies share the name {one.config.study.name}, but differ ({_differences(one, other)}): {way}"
+    """Returns the overrides in which two jobs differ."""
+    pairs = [(a, b) for a, b in zip(one.lines, other.lines, strict=True) if a != b]
+    return ", ".join(f"{a.lstrip('+')} and {b.lstrip('+')}" for a, b in pairs)

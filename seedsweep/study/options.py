@@ -16,6 +16,7 @@ from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import written
 from seedsweep.runs.record import METRICS
 
+JOURNAL = "study.journal"  # in a study's folder
 # beginnings of keys that are no settings of a trial
 OF_THE_STUDY = ("study", "sampler", "pruner", "storage", "task", "resume")
 

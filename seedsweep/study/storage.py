@@ -12,12 +12,11 @@ from seedsweep import disk
 from seedsweep.errors import DiskError, SeedsweepError
 from seedsweep.names import path_of
 from seedsweep.study.journal import open_journal
-from seedsweep.study.options import StorageConfig
+from seedsweep.study.options import JOURNAL, StorageConfig
 from seedsweep.study.password import HOW, scrubbed, with_password
 
 log = logging.getLogger(__name__)
 
-JOURNAL = "study.journal"
 CONNECT_SECONDS = 15
 
 

@@ -6,9 +6,9 @@ import importlib.util
 import io
 import logging
 import signal
+import socket
 import threading
-from collections.abc import Callable
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from socketserver import ThreadingMixIn
@@ -20,10 +20,10 @@ from seedsweep.cli.config.schema import Config
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
 from seedsweep.runs.command import command
+from seedsweep.study.options import JOURNAL
 
 HOST = "localhost"
 PORTS = 20  # tried, from the one that was asked for
-JOURNAL = "study.journal"
 
 
 @dataclass(frozen=True)
@@ -91,22 +91,16 @@ def what_to_show(config: Config) -> Shown:
 
 def start_tensorboard(folder: Path, port: int) -> str:
     """Serves TensorBoard in a thread and returns its address."""
-    from tensorboard.program import (  # type: ignore[import-untyped]
-        TensorBoard,
-        TensorBoardPortInUseError,
-    )
+    from tensorboard.program import TensorBoard  # type: ignore[import-untyped]
 
-    def serve(chosen: int) -> str:
-        board, said = TensorBoard(), io.StringIO()
-        board.configure(argv=[None, "--logdir", str(folder), "--host", HOST, "--port", str(chosen)])
-        try:
-            with redirect_stderr(said):  # it advertises its data server
-                url = str(board.launch())
-        except SystemExit as error:
-            raise SeedsweepError(f"TensorBoard did not start: {said.getvalue().strip()}") from error
-        return url
-
-    return _on_a_free_port(serve, port, TensorBoardPortInUseError, "dashboard.port")
+    board, said = TensorBoard(), io.StringIO()
+    free = _free_port(port, "dashboard.port")
+    board.configure(argv=[None, "--logdir", str(folder), "--host", HOST, "--port", str(free)])
+    try:
+        with redirect_stderr(said):  # it advertises its data server
+            return str(board.launch())
+    except SystemExit as error:
+        raise SeedsweepError(f"TensorBoard did not start: {said.getvalue().strip()}") from error
 
 
 def start_optuna_dashboard(config: Config, journal: Path | None, port: int) -> str:
@@ -121,14 +115,13 @@ def start_optuna_dashboard(config: Config, journal: Path | None, port: int) -> s
 
     if journal is not None:
         config.storage.path = str(journal)
-    app = wsgi(open_storage(config.storage, config.studies_dir))
-
-    def serve(chosen: int) -> str:
-        server = make_server(HOST, chosen, app, server_class=_Server, handler_class=_Quiet)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return f"http://{HOST}:{server.server_port}/"
-
-    return _on_a_free_port(serve, port, OSError, "dashboard.optuna_port")
+    app, free = (
+        wsgi(open_storage(config.storage, config.studies_dir)),
+        _free_port(port, "dashboard.optuna_port"),
+    )
+    server = make_server(HOST, free, app, server_class=_Server, handler_class=_Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://{HOST}:{free}/"
 
 
 def _latest(folder: Path, config: Config) -> Path | None:
@@ -142,12 +135,11 @@ def _latest(folder: Path, config: Config) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _on_a_free_port(serve: Callable[[int], str], first: int, taken: type[Exception], key: str) -> str:
+def _free_port(first: int, key: str) -> int:
+    """Returns the first port from ``first`` on that nobody listens at."""
     for port in range(first, min(first + PORTS, 65536)):
-        try:
-            return serve(port)
-        except taken:
-            continue
+        with suppress(OSError), socket.create_server((HOST, port)):
+            return port
     raise SeedsweepError(f"the ports from {first} on are taken: give another {key}=PORT.")
 
 
