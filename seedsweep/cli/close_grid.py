@@ -126,9 +126,8 @@ class JobCounts:
     interrupted: bool  # by the user
     failures: list[Path]  # that left a reason, or a damaged result
     not_begun: int  # how many have no folder
-    unended: list[Path] = field(
-        default_factory=list
-    )  # that left neither a reason nor a result: a killed process
+    # that left neither a reason nor a result: a killed process
+    unended: list[Path] = field(default_factory=list)
     running: list[Path] = field(default_factory=list)  # those among them that a process is at
     halfway: int = 0  # how many the user's Ctrl-C stopped; none of them is unended then
 

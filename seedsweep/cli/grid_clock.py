@@ -96,9 +96,8 @@ class GridClock:
         """Runs a job in so many seconds, if at least an epoch of it fits; with ``whole``, if all of it does."""
         left, is_short = self._left(), self._is_short()
         fits = self._cost(job, None if whole else 1) <= left
-        if not fits and (
-            self._opened or left <= 0
-        ):  # else nothing has run yet, and the forecast may be wrong
+        # else nothing has run yet, and the forecast may be wrong
+        if not fits and (self._opened or left <= 0):
             return False
         limit = self.session.of(RunLimit)
         # not less for its epochs than for all else, nor less than one epoch
@@ -176,9 +175,8 @@ class GridClock:
 
     def _best(self) -> Rival | None:
         groups = by_data(self._rows()[0])
-        best = (
-            groups[0][0] if len(groups) == 1 else None
-        )  # of several data sets the next job's is not known yet
+        # of several data sets the next job's is not known yet
+        best = groups[0][0] if len(groups) == 1 else None
         return Rival(best.label, best.standing.interval.low) if best and best.standing else None
 
     def _out(self) -> dict[str, str]:

@@ -166,10 +166,8 @@ class GridJob:
                     log.info("another process is at it: left alone")
         except DivergedError as caught:  # its metrics.json says so
             log.warning("%s", caught)
-        except (
-            Exception,
-            SystemExit,
-        ) as caught:  # a failing job must not end the grid: memory, a defect, ...
+        # a failing job must not end the grid: memory, a defect, ...
+        except (Exception, SystemExit) as caught:
             full = isinstance(caught, DiskError)
             if not full:
                 signals.check()

@@ -168,9 +168,8 @@ def _closed(folder: Path, interrupted: bool, stopped: str | None, *, of_runs: bo
         else:
             missing = finish_tasks(folder, interrupted=interrupted, stopped=stopped)
     except Exception as error:
-        if interrupted and isinstance(
-            error, ImportError
-        ):  # of PyTorch, half imported: it can't be imported again
+        # of PyTorch, half imported: it can't be imported again
+        if interrupted and isinstance(error, ImportError):
             log.info("stopped before there was a table; go on with: %s", command(("resume", folder)))
             raise KeyboardInterrupt from error
         if text := disk.sentence(error, {"hydra.sweep.dir": folder}):

@@ -45,9 +45,8 @@ class WeightFile:
     """What a weight file holds."""
 
     path: Path  # of the file
-    tensors: dict[
-        str, Tensor
-    ]  # by the names in the file; those inside dictionaries are called ``outer.inner.name``
+    # by the names in the file; those inside dictionaries are called ``outer.inner.name``
+    tensors: dict[str, Tensor]
     # what a checkpoint of ours says about itself; None: the file is of another program
     card: dict[str, Any] | None = None
     whole: bool = True  # False for a checkpoint of ours that holds a head alone

@@ -49,9 +49,8 @@ class ArmRow:
     failures: list[tuple[int, str]] = field(default_factory=list)  # seed, reason
     diverged: list[tuple[int, str]] = field(default_factory=list)  # seed, reason: "diverged at epoch 2: ..."
     departures: list[str] = field(default_factory=list)  # from the experiment's file, as overrides
-    early: list[str] = field(
-        default_factory=list
-    )  # runs that a budget ended before their last epoch, and why
+    # runs that a budget ended before their last epoch, and why
+    early: list[str] = field(default_factory=list)
     dropped: str | None = None  # why it got no further run in a grid with a budget
     majority: float | None = None
     standing: Standing | None = None  # among the arms of the same images

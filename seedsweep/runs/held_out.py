@@ -31,9 +31,8 @@ class HeldOut:
     # their numbers by class
     digest: str
     about: str = field(compare=False)  # where they lie and how many there are, for a title
-    by_content: bool = field(
-        default=False, compare=False
-    )  # whether the digest is of the contents of all of them
+    # whether the digest is of the contents of all of them
+    by_content: bool = field(default=False, compare=False)
 
     @property
     def short(self) -> str:

@@ -23,29 +23,16 @@ from seedsweep.whole import replacing
 GRID, SINGLE = Path("multirun.yaml"), Path(".hydra") / "hydra.yaml"
 COPY = Path(".multirun.yaml")  # for a kill while Hydra writes the other
 UNREADABLE = (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError, HydraException)
-NOT_AGAIN = (
-    "hydra.run.dir",
-    "hydra.sweep.dir",
-    "hydra.mode",
-    "resume",
-    "budget",
-    "forecast",
-)  # of the one time that was recorded
+# of the one time that was recorded
+NOT_AGAIN = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode", "resume", "budget", "forecast")
 
-UNLABELLED = (
-    "seed",
-    "experiment",
-    "experiment.name",
-    "rung",
-    "sweep",
-    "resume",
-)  # swept keys that don't name an arm
+# swept keys that don't name an arm
+UNLABELLED = ("seed", "experiment", "experiment.name", "rung", "sweep", "resume")
 
 Read = TypeVar("Read")
 
-LOADER = getattr(
-    yaml, "CSafeLoader", yaml.SafeLoader
-)  # in C, ten times as fast; not every build of PyYAML has it
+# in C, ten times as fast; not every build of PyYAML has it
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)

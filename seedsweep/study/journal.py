@@ -49,9 +49,8 @@ class CheckedJournal(BaseJournalBackend):
 
     def _begin(self) -> None:
         self._read, self._end = 0, 0  # lines that were read, and their bytes
-        self._crcs = {
-            0: 0
-        }  # of the file up to the end of the last line with a checksum, and of each line since
+        # of the file up to the end of the last line with a checksum, and of each line since
+        self._crcs = {0: 0}
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Yields the logs from a number on; a last line that another process may be writing waits.
@@ -111,9 +110,8 @@ class CheckedJournal(BaseJournalBackend):
     def _verified(self, line: bytes) -> dict[str, Any] | None:
         """Returns a line's log; None if it is damaged."""
         if check := CHECK.search(line):
-            crc = self._crcs.get(
-                int(check[2])
-            )  # not of the line before where another program wrote in between
+            # not of the line before where another program wrote in between
+            crc = self._crcs.get(int(check[2]))
             if crc is None or zlib.crc32(line[: check.start()], crc) != int(check[1], 16):
                 return None
         try:

@@ -30,11 +30,8 @@ from seedsweep.runs.switches import (
 )
 from seedsweep.training.options import ArmSettings
 
-HELD = (
-    STORED,
-    False,
-    False,
-)  # of a layer before a cut: statistics don't move, scale and shift are not trained
+# of a layer before a cut: statistics don't move, scale and shift are not trained
+HELD = (STORED, False, False)
 
 
 def effective(config: ArmSettings, built: BuiltModel) -> Switches:

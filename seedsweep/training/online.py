@@ -159,9 +159,8 @@ def _bar(config: ArmSettings) -> bool:
 
 def _trainer(config: ArmSettings, run_dir: Path, callbacks: list[Callback]) -> pl.Trainer:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    if (
-        config.trainer.precision == "16-mixed" and device_of(config).type == "cpu"
-    ):  # Lightning takes bfloat16 then
+    # Lightning takes bfloat16 then
+    if config.trainer.precision == "16-mixed" and device_of(config).type == "cpu":
         raise SeedsweepError("trainer.precision=16-mixed needs a GPU: on a CPU take bf16-mixed or 32-true.")
     try:
         return pl.Trainer(

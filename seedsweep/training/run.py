@@ -90,9 +90,8 @@ def train(
     started = time.perf_counter()
     label, given = label or config.experiment.name, given or Given()
     run_dir.mkdir(parents=True, exist_ok=True)
-    if resume and early_of(
-        before := read_metrics(run_dir)
-    ):  # the seconds of a run are those of all its parts
+    # the seconds of a run are those of all its parts
+    if resume and early_of(before := read_metrics(run_dir)):
         started -= float(before["wall_seconds"])
     with _log_file(run_dir / "run.log"):
         flush_denormals()

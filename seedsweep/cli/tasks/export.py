@@ -11,15 +11,8 @@ from seedsweep.names import path_of
 
 log = logging.getLogger(__name__)
 
-READS = (
-    "task",
-    "experiment.name",
-    "checkpoint",
-    "export.",
-    "data",
-    "data.root",
-    "paths.",
-)  # settings, and sections of them
+# settings, and sections of them
+READS = ("task", "experiment.name", "checkpoint", "export.", "data", "data.root", "paths.")
 
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
