@@ -26,14 +26,13 @@ from seedsweep.cli.main import main
 from seedsweep.errors import SeedsweepError
 from seedsweep.report.sections.the_time import section
 from seedsweep.runs.csv_files import write_predictions
-from seedsweep.runs.duration import Clock, seconds_of, spoken
+from seedsweep.runs.duration import Clock, Pace, seconds_of, spoken
 from seedsweep.runs.record import has_scores, is_finished
 from seedsweep.runs.time_given import TimeGiven
 from seedsweep.session import Session
 from seedsweep.study import worker
 from seedsweep.study.plan import StudyTime
 from seedsweep.training.limit import Rival, RunLimit, reachable
-from seedsweep.training.pace import Pace
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,11 @@ from seedsweep.cli.composing import Composer, read_overrides
 from seedsweep.errors import OF_ALL, SeedsweepError
 from seedsweep.models.called import acting
 from seedsweep.overrides import key_of, text_of
-from seedsweep.runs.duration import Clock, spoken
+from seedsweep.runs.duration import Clock, Pace, spoken
 from seedsweep.runs.jobs import is_finished, is_named_by_clock
 from seedsweep.runs.recorded import arm_label
 from seedsweep.session import Session
 from seedsweep.training.options import ArmSettings, what_counts
-from seedsweep.training.pace import Pace
 
 log = logging.getLogger(__name__)
 

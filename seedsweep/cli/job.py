@@ -28,7 +28,7 @@ from seedsweep.errors import DamagedError, DiskError, DivergedError, GridEnd, Se
 from seedsweep.names import path_of
 from seedsweep.overrides import key_of
 from seedsweep.runs import jobs as record
-from seedsweep.runs.command import command, typed
+from seedsweep.runs.command import command
 from seedsweep.runs.recorded import arm_label, count, varied
 from seedsweep.runs.settings import other_settings
 from seedsweep.session import Session
@@ -55,11 +55,8 @@ def run_single(cfg: DictConfig, places: disk.Places) -> None:
             new = f" ({others}: that needs a new run)" if others else ""
             log.info("%s is finished already: nothing to do%s", folder, new)
             return
-        if not cfg.resume and record.holds_run(folder):
-            raise SeedsweepError(
-                f"{folder} holds a run already: give another hydra.run.dir; {typed(('resume', folder))} goes on "
-                "with it."
-            )
+        if not cfg.resume:
+            record.refuse_used(folder)
         run_in_folder(cfg, folder)
         if cfg.task == "train":
             log.info("dashboard: %s", command("task=dashboard", ("dashboard.dir", folder)))

@@ -19,9 +19,8 @@ from seedsweep.cli.composing import Composer, check_size, is_range, read_overrid
 from seedsweep.cli.config.override_values import how_to_quote
 from seedsweep.cli.config.schema import Config
 from seedsweep.cli.grid_again import check_images_of, check_settings
-from seedsweep.cli.idle import refusal_of_idle
 from seedsweep.cli.sentences import choices_of
-from seedsweep.cli.shadowed import refuse_shadowed, shadowed
+from seedsweep.cli.shadowed import refusal_of_idle, refuse_shadowed, shadowed
 from seedsweep.cli.study_checks import Job, check_names, check_space
 from seedsweep.data.corrections import KIND as CORRECTIONS
 from seedsweep.data.folder import check_root
@@ -30,8 +29,7 @@ from seedsweep.data.listed import KIND as LISTED
 from seedsweep.errors import SeedsweepError
 from seedsweep.names import path_of
 from seedsweep.overrides import text_of
-from seedsweep.runs.command import typed
-from seedsweep.runs.jobs import holds_run, is_named_by_clock
+from seedsweep.runs.jobs import holds_run, is_named_by_clock, refuse_used
 from seedsweep.runs.recorded import GRID
 from seedsweep.runs.settings import refuse_other_settings, saved_settings
 from seedsweep.study.options import OF_THE_STUDY
@@ -223,10 +221,8 @@ def _refuse_used_folder(composed: DictConfig, config: Config) -> None:
     folder = _folder(composed, "run")
     if folder is None or is_named_by_clock(composed.hydra.run):  # the job looks again, or gives it a new name
         return
-    if not config.resume and holds_run(folder):
-        raise SeedsweepError(
-            f"{folder} holds a run already: give another hydra.run.dir; {typed(('resume', folder))} goes on with it."
-        )
+    if not config.resume:
+        refuse_used(folder)
     task = saved_settings(folder).get("task", config.task)
     if task != config.task and (config.resume or task == "study"):
         raise SeedsweepError(

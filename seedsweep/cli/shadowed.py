@@ -1,8 +1,12 @@
-"""Choices of groups that change nothing, for the file of an experiment or a backbone sets the same settings itself."""
+"""Settings that make no difference.
+
+Choices of groups change nothing where the file of an experiment or a backbone sets the same settings itself, and
+some settings have no use in any of the runs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from hydra.core.global_hydra import GlobalHydra
@@ -12,6 +16,8 @@ from seedsweep.cli.composing import Composer
 from seedsweep.cli.sentences import choices_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import APPENDED, key_of, merged, short_setting, text_of
+from seedsweep.runs.switches import WITH_MOMENTUM
+from seedsweep.training.options import ArmSettings
 
 SET_OTHERS = (*APPENDED, "backbone")  # groups whose files are read last, and may set values of other groups
 BY_NAME_ALONE = ("data",)  # an experiment sets a batch size of its own for the images of any folder
@@ -97,3 +103,26 @@ def _said(group: str, choice: str) -> dict[str, object]:
     plain = OmegaConf.to_container(read.config, resolve=False)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items() if key != "defaults" and "${" not in str(value)}
+
+
+def refusal_of_idle(given: Collection[str], configs: Sequence[ArmSettings]) -> str | None:
+    """Returns a sentence about a setting that none of the runs has a use for; None: there is none."""
+    optimiser, schedule = configs[0].optim.name, configs[0].optim.schedule
+    without = f"optim.name={optimiser} has none: leave it out, or take optim=sgd"
+    frozen = "only the head is trained: leave it out, or train the backbone with backbone.freeze=false"
+    has_momentum = any(c.optim.name in WITH_MOMENTUM for c in configs)
+    trains_backbone = not all(c.is_frozen for c in configs)
+    uses = {
+        "optim.momentum": (has_momentum, without),
+        "optim.nesterov": (has_momentum, without),
+        "optim.warmup": (
+            any(c.optim.schedule in ("constant", "cosine") for c in configs),
+            f"optim.schedule={schedule} has none: leave it out, or take optim.schedule=cosine",
+        ),
+        "optim.head_lr": (trains_backbone, frozen),
+        "optim.layer_decay": (trains_backbone, frozen),
+        "trainer.head_epochs": (trains_backbone, frozen),
+        "trainer.ema": (trains_backbone, frozen),
+    }
+    idle = (f"{key} is given, but {why}." for key, (used, why) in uses.items() if key in given and not used)
+    return next(idle, None)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from seedsweep.cli.composing import Composer, check_choice
 from seedsweep.cli.config.schema import Config
-from seedsweep.cli.idle import refusal_of_idle
+from seedsweep.cli.shadowed import refusal_of_idle
 from seedsweep.errors import SeedsweepError
 from seedsweep.overrides import key_of, merged, text_of
 from seedsweep.study.options import OF_THE_STUDY

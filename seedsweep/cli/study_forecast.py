@@ -9,11 +9,10 @@ from optuna import create_study
 from optuna.samplers import RandomSampler
 
 from seedsweep.cli.forecast import CLOSING, MEASURING, is_short, measured
-from seedsweep.runs.duration import Clock
+from seedsweep.runs.duration import Clock, Pace
 from seedsweep.study.plan import Plan, StudyTime
 from seedsweep.study.space import dimensions, suggest
 from seedsweep.training.options import ArmSettings
-from seedsweep.training.pace import Pace
 
 DRAWN = 3  # of the space, to measure
 PICTURES = 4  # times as much is drawn at the end of a study as at that of a grid

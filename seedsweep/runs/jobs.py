@@ -17,8 +17,9 @@ from omegaconf import OmegaConf, open_dict
 
 from seedsweep.affects import SPLIT, content
 from seedsweep.data.options import DataConfig
-from seedsweep.errors import DamagedError, DivergedError
+from seedsweep.errors import DamagedError, DivergedError, SeedsweepError
 from seedsweep.overrides import setting
+from seedsweep.runs.command import typed
 from seedsweep.runs.record import divergence_of, has_scores, read_metrics
 from seedsweep.runs.record import is_finished as is_finished  # what became of a job is asked for here
 from seedsweep.runs.recorded import COPY, GRID
@@ -134,6 +135,14 @@ def has_result(folder: Path) -> bool:
 def holds_run(folder: Path) -> bool:
     """Says whether something was trained in ``folder``."""
     return (folder / "metrics.json").is_file() or (folder / "checkpoints").is_dir()
+
+
+def refuse_used(folder: Path) -> None:
+    """Raises SeedsweepError where something was trained in the folder of a run that is to begin."""
+    if holds_run(folder):
+        raise SeedsweepError(
+            f"{folder} holds a run already: give another hydra.run.dir; {typed(('resume', folder))} goes on with it."
+        )
 
 
 @contextmanager

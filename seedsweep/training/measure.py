@@ -34,6 +34,7 @@ from seedsweep.models.build import ArmBackbone
 from seedsweep.models.checkpoint import write_checkpoint
 from seedsweep.models.classifier import UpperClassifier
 from seedsweep.models.input_scaling import flush_denormals
+from seedsweep.runs.duration import Pace
 from seedsweep.session import Session
 from seedsweep.training.assemble import (
     SharedBackbone,
@@ -44,7 +45,6 @@ from seedsweep.training.assemble import (
 )
 from seedsweep.training.module import ArmModule
 from seedsweep.training.options import ArmSettings
-from seedsweep.training.pace import Pace
 from seedsweep.training.route import engine_of, feature_space, why_online
 from seedsweep.training.stored import head_fit
 

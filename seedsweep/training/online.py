@@ -36,8 +36,6 @@ from seedsweep.training.module import ArmModule, predict
 from seedsweep.training.options import ArmSettings
 from seedsweep.training.recorder import Fitting, Outcome, Recorder
 
-TRAINED_IN = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}
-
 
 def fit_online(images: ImageDataModule, module: ArmModule, how: Fitting) -> Outcome:
     """Trains ``module`` and leaves its best weights in it.
@@ -46,7 +44,8 @@ def fit_online(images: ImageDataModule, module: ArmModule, how: Fitting) -> Outc
         SeedsweepError: the accelerator or precision can't be had here, no checkpoint is whole, or the best is gone.
     """
     config, recorder = how.config, how.recorder
-    folder, trained_in = recorder.folder / "checkpoints", TRAINED_IN[config.trainer.precision]
+    folder = recorder.folder / "checkpoints"
+    trained_in = str(module.autocast_dtype or torch.float32).removeprefix("torch.")
     checkpoint = checkpoint_to_resume(folder, module.state_dict()) if how.resume else None
     trainer = _trainer(config, recorder.folder, _callbacks(config, images, recorder))
     interrupted, diverged = False, None
