@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice, product
 from pathlib import Path
 
-import yaml
-
 from seedsweep.cli.composing import Composer
 from seedsweep.cli.config.schema import Config
-from seedsweep.data.manifest import Row
-from seedsweep.data.pin import Pin, check_content, read_pin
-from seedsweep.digest import digest_of
+from seedsweep.data.pin import Pin
+from seedsweep.data.prepare import prepare_images
 from seedsweep.errors import DamagedError, SeedsweepError
-from seedsweep.names import path_of
 from seedsweep.overrides import key_of, text_of
 from seedsweep.runs.jobs import JOB, holds_run, is_finished, shared_manifest
-from seedsweep.runs.recorded import count, varied
+from seedsweep.runs.recorded import SINGLE, count, read_recorded, varied
 from seedsweep.runs.settings import other_settings
 from seedsweep.training.options import run_digest, what_counts
 from seedsweep.whole import read_json
@@ -46,7 +41,8 @@ def check_settings(grid: Path, choices: Mapping[str, Sequence[str]], compose: Co
             note = read_json(job / JOB)
         except DamagedError:  # the job itself says so
             continue
-        lines = None if note.get("task") else _lines(_recorded(job), choices, swept)
+        recorded = {} if note.get("task") else {key_of(line): line for line in _recorded(job)}
+        lines = _lines(recorded, choices, swept)
         alike = tuple(tuple(each) for key, each in (lines or {}).items() if key != "seed")
         if not lines or alike in seen:  # it differs from a job that was compared in its seed alone
             continue
@@ -65,13 +61,11 @@ def check_settings(grid: Path, choices: Mapping[str, Sequence[str]], compose: Co
             )
 
 
-def _recorded(job: Path) -> dict[str, str]:
-    """Returns the overrides that a job was called with, by key; none where they can't be read."""
-    try:
-        lines = yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return {key_of(str(line)): str(line) for line in lines} if isinstance(lines, list) else {}
+def _recorded(job: Path) -> list[str]:
+    """Returns the overrides that a job was called with; none where they can't be read."""
+    with suppress(DamagedError):
+        return read_recorded(job / SINGLE).overrides
+    return []
 
 
 def _lines(
@@ -108,19 +102,8 @@ def check_images_of(grid: Path, config: Config, compared: set[Path]) -> None:
     if config.data.root is None or path in compared or not path.is_file() or not _is_wanted(grid, config):
         return
     compared.add(path)
-    root, pin = path_of(config.data.root).resolve(), Pin.of_grid(path)
-    rows = read_pin(pin, root)
-    print(f"comparing {len(rows)} images below {root} with {path}", flush=True)  # before there is a log
-    with ThreadPoolExecutor() as pool:
-        digests = list(pool.map(lambda row: _digest(root, row), rows))
-    check_content(pin, rows, root, digests)
-
-
-def _digest(root: Path, row: Row) -> str:
-    try:
-        return digest_of(root / row.path)
-    except OSError:
-        return ""
+    print(f"comparing the images below {config.data.root} with {path}", flush=True)  # before there is a log
+    prepare_images(config.data, config.cache_dir, Pin.of_grid(path))
 
 
 def _done(grid: Path) -> Iterator[str | None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.model_summary import ModelSummary
 
 from seedsweep.batchnorm.batches import check_single_images
 from seedsweep.data.checked import FileChecks
@@ -22,7 +23,7 @@ from seedsweep.data.prepare import PreparedImages, pinned_images, prepare_images
 from seedsweep.data.value_ranges import write_ranges
 from seedsweep.data.walk import LEFT_OUT, write_left_out
 from seedsweep.errors import RefusedError
-from seedsweep.models.build import ArmBackbone, BuiltModel, write_model_summary
+from seedsweep.models.build import ArmBackbone, BuiltModel
 from seedsweep.models.input_scaling import flush_denormals
 from seedsweep.names import some
 from seedsweep.runs.record import SPLITS, early_of, read_metrics, with_departures
@@ -39,6 +40,7 @@ from seedsweep.training.to_draw import Draw
 
 log = logging.getLogger(__name__)
 
+SUMMED = 4  # levels of modules in model_summary.txt
 MOST_NAMES = 12  # of classes in the line that says what was read
 
 
@@ -107,8 +109,8 @@ def train(
         module, built = build_module(config, prepared, backbone)
         switches = effective(config, built)
         if pictures:
-            height, width = config.data.image_size
-            write_model_summary(module.classifier, run_dir / "model_summary.txt", (3, height, width))
+            summary = ModelSummary(module, max_depth=SUMMED)
+            (run_dir / "model_summary.txt").write_text(f"{summary}\n", encoding="utf-8")
         weights = backbone.weights.note or backbone.weights.source
         named = with_departures(label, list(given.departures))
         norms, trained = batchnorm_summary(switches.batchnorm), _what_is_trained(config, built, switches)
