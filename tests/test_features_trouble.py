@@ -19,7 +19,7 @@ from typing import IO
 import numpy as np
 import pytest
 import torch
-from test_features import cache, history, opened, quick, with_photographs
+from test_features import cache, damaged, history, opened, quick, with_photographs
 from test_training import processes
 from torch import nn
 
@@ -80,7 +80,7 @@ def rows_of(store: Path, views: int) -> dict[str, dict[str, bytes]]:
     """Returns each view's rows; fails unless each image stands there once, and nothing else lies about."""
     spaces = [folder for folder in (store / "features").iterdir() if folder.is_dir()]
     assert len(spaces) == 1
-    assert budget.damaged(spaces[0]) == []
+    assert damaged(spaces[0]) == []
     assert {path.name for path in spaces[0].iterdir() if path.is_file()} == {"space.json", ".lock"}
     found: dict[str, dict[str, bytes]] = {}
     for view in (path for path in spaces[0].iterdir() if path.is_dir()):
@@ -209,7 +209,7 @@ def test_what_is_being_written_is_not_removed(tmp_path: Path) -> None:
     view = filled(tmp_path)
     with view.locked():
         assert not budget.remove(view.space.folder)
-        assert budget.damaged(view.space.folder) == []
+        assert damaged(view.space.folder) == []
     assert view.folder.is_dir()
     assert budget.remove(view.space.folder)
     assert list(tmp_path.iterdir()) == []

@@ -136,7 +136,7 @@ WORK = {
     "evaluate run d": ("evaluate", "data.root", "d"),
     "predict d checkpoint=run": ("predict", "checkpoint", "run"),
     "dashboard run": ("dashboard", "dashboard.dir", "run"),
-    "cache verify": ("cache", "cache.action", "verify"),
+    "cache clear": ("cache", "cache.action", "clear"),
     "data.root=d": ("train", "data.name", "folder"),
     "train": ("train", "data.name", "demo"),
 }

@@ -30,7 +30,7 @@ seedsweep: which transfer-learning set-up works on my images, and why do the oth
 [bold]Export[/bold]         python -m seedsweep task=export checkpoint=DIR export.out=net.onnx
 [bold]In parallel[/bold]    python -m seedsweep -m +sweep=arms hydra/launcher=workers   (slurm, ray_cluster, ...)
 [bold]Go on[/bold]          python -m seedsweep resume=DIR      (an interrupted run or grid)
-[bold]Cache[/bold]          python -m seedsweep task=cache      (stored features: list, verify, clear)
+[bold]Cache[/bold]          python -m seedsweep task=cache      (stored features: list, clear)
 [bold]Dashboard[/bold]      tensorboard --logdir DIR            (or: make dashboard)
 """
 

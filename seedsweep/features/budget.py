@@ -13,7 +13,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from seedsweep.digest import digest_of
 from seedsweep.errors import SeedsweepError
 from seedsweep.features.feature_store import INDEX, LOCK
 
@@ -102,29 +101,6 @@ def remove(folder: Path) -> bool:
         for lock in taken:
             lock.release()
     return True
-
-
-def damaged(folder: Path) -> list[Path]:
-    """Compares every array of a space with its digest; returns those that differ or lack one.
-
-    Views that are being written are left out: an array waits a moment for its index there.
-    """
-    bad: list[Path] = []
-    for view in sorted(path for path in folder.glob("*") if path.is_dir()):
-        lock = FileLock(view / LOCK)
-        try:
-            with lock.acquire(timeout=0):
-                bad += (path for path in sorted(view.glob("*.npy")) if not _proves(path))
-        except Timeout:
-            log.info("%s is being written: not verified", view)
-    return bad
-
-
-def _proves(path: Path) -> bool:
-    try:
-        return bool(digest_of(path) == _index(path)["sha256"])
-    except (OSError, KeyError):
-        return False
 
 
 def _index(array: Path) -> dict[str, Any]:

@@ -32,11 +32,11 @@ TASKS = Path(__file__).resolve().parents[1] / "tasks"  # a file each; not import
 class CacheConfig:
     """``task=cache``: what to do with the stored features."""
 
-    action: str = "list"  # list | verify | clear
+    action: str = "list"  # list | clear
     key: str | None = None  # of one net, or its beginning; none: all
 
     def __post_init__(self) -> None:
-        one_of("cache.action", self.action, ("list", "verify", "clear"))
+        one_of("cache.action", self.action, ("list", "clear"))
 
 
 @dataclass

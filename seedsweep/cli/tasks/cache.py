@@ -1,4 +1,4 @@
-"""``task=cache``: lists, verifies or clears the stored features."""
+"""``task=cache``: lists or clears the stored features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seedsweep.features import budget
 
 
 def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
-    """Does what ``cache.action`` says: list | verify | clear.
+    """Does what ``cache.action`` says: list | clear.
 
     Raises:
         SeedsweepError: ``cache.key`` names no features, or others are being written.
@@ -26,9 +26,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
         spaces = [space for space in spaces if space.folder.name.startswith(config.cache.key)]
         if not spaces:
             raise SeedsweepError(f"cache.key={config.cache.key} is none of the features in {root}.")
-    if config.cache.action == "verify":
-        _verify(spaces, console)
-    elif config.cache.action == "clear":
+    if config.cache.action == "clear":
         _clear(spaces, console)
     else:
         _list(spaces, root, config.features.budget_gib, console)
@@ -57,23 +55,7 @@ def _list(spaces: list[budget.StoredSpace], root: Path, budget_gib: float, conso
             time.strftime("%Y-%m-%d %H:%M", time.localtime(space.used)),
         )
     console.print(table)
-    console.print("verify: cache.action=verify   remove: cache.action=clear [cache.key=KEY]", markup=False)
-
-
-def _verify(spaces: list[budget.StoredSpace], console: Console) -> None:
-    bad = 0
-    for space in spaces:
-        for path in budget.damaged(space.folder):
-            bad += 1
-            path.unlink(missing_ok=True)
-            path.with_suffix(".json").unlink(missing_ok=True)
-            console.print(f"damaged, removed: {path}", markup=False)
-    whole = sum(space.images for space in spaces)
-    console.print(
-        f"{len(spaces)} nets verified, {bad} damaged files"
-        + (" removed; they are made again when needed." if bad else f", {whole:,} rows whole."),
-        markup=False,
-    )
+    console.print("remove: cache.action=clear [cache.key=KEY]", markup=False)
 
 
 def _clear(spaces: list[budget.StoredSpace], console: Console) -> None:
