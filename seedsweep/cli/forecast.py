@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import logging
 import math
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +32,9 @@ log = logging.getLogger(__name__)
 # in drawings of a small picture (see picture_seconds): a run's pictures and page, those of a grid or study, an audit
 RUN_PICTURES, LAST_PICTURES, AUDIT_PICTURES = 40.0, 10.0, 5.0
 PER_IMAGE = 0.003  # likewise: what an audit takes for a photograph
+SHORT = 10_000  # images of 224x224 pixels through a net: runs with fewer are not measured first
+CLOSING = 0.02  # of a budget, kept for the end beside what is forecast for it
+MEASURING = 0.2  # of a budget, at most
 LOADED = (
     "seedsweep.training.run", "seedsweep.diagnosis.audit_run", "seedsweep.report.run_pictures",
     "seedsweep.report.write_report", "torch.utils.tensorboard",
@@ -209,11 +211,6 @@ def is_short(runs: Sequence[ArmSettings], session: Session) -> bool:
     return True
 
 
-SHORT = 10_000  # images of 224x224 pixels through a net
-CLOSING = 0.02  # of a budget, kept for the end beside what is forecast for it
-MEASURING = 0.2  # of a budget, at most
-
-
 def measured(arms: dict[str, ArmSettings], session: Session, seconds: float = math.inf) -> Forecast:
     """Measures arms; those that differ in nothing that takes time are measured once.
 
@@ -235,6 +232,8 @@ def measured(arms: dict[str, ArmSettings], session: Session, seconds: float = ma
     for label in arms:
         if label not in found.paces:
             found.unknown.setdefault(label, "the budget is too short to measure it")
+    from seedsweep.training.measure import picture_seconds
+
     unit = picture_seconds()
     drawn = any(config.report.write for config in arms.values() if hasattr(config, "report"))
     found.pictures, found.closing = RUN_PICTURES * unit * (1 if drawn else 0.8), LAST_PICTURES * unit
@@ -296,19 +295,3 @@ def _key(config: ArmSettings) -> str:
     for name in ("seed", "experiment"):
         counted.pop(name)
     return str([counted, optim["name"], optim["accumulate"]])
-
-
-def picture_seconds() -> float:
-    """Returns the seconds of drawing a small picture here: what a run draws and writes takes a number of them."""
-    from seedsweep.drawing import figure, save
-
-    def draw(folder: str) -> float:
-        started = time.perf_counter()
-        made = figure(6, 4)
-        made.subplots().plot(range(20))
-        save(made, Path(folder, "x.png"))
-        return time.perf_counter() - started
-
-    with tempfile.TemporaryDirectory() as folder:
-        draw(folder)
-        return min(draw(folder), draw(folder))

@@ -28,6 +28,7 @@ from seedsweep.data.epoch import build_augment, length
 from seedsweep.data.options import AugmentConfig
 from seedsweep.data.prepare import PreparedImages
 from seedsweep.data.threads import in_threads, load_and_compute
+from seedsweep.drawing import figure, save
 from seedsweep.features.feature_store import PLAIN
 from seedsweep.features.image_features import FeatureImages
 from seedsweep.models.build import ArmBackbone
@@ -230,3 +231,18 @@ def _net_epoch(
     probed += probed if depends_on_batch(module.classifier.backbone) else 0
     epoch = -(-length(n_train, size) // size) * step + (n_val + probed) * passed
     return epoch, len(table.paths) * passed
+
+
+def picture_seconds() -> float:
+    """Returns the seconds of drawing a small picture here: what a run draws and writes takes a number of them."""
+
+    def draw(folder: str) -> float:
+        started = time.perf_counter()
+        made = figure(6, 4)
+        made.subplots().plot(range(20))
+        save(made, Path(folder, "x.png"))
+        return time.perf_counter() - started
+
+    with tempfile.TemporaryDirectory() as folder:
+        draw(folder)
+        return min(draw(folder), draw(folder))
