@@ -374,7 +374,7 @@ def test_a_short_grid_is_not_measured(in_tmp: Path, capsys: pytest.CaptureFixtur
     many = replace(trained, trainer=replace(config.trainer, max_epochs=50_000))
     assert not is_short([many], Session())
     assert not is_short([config, config_of(*TINY, "data=folder", "data.root=nowhere")], Session())
-    assert capsys.readouterr().out == ""
+    assert "no forecast" not in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -193,6 +193,7 @@ def is_short(runs: Sequence[ArmSettings], session: Session) -> bool:
         for config in runs:
             data = str(config.data)
             if data not in images:
+                print("looking at the images ...", flush=True)
                 with _silent():
                     prepared = prepare_images(config.data, config.cache_dir, checks=session.of(FileChecks))
                 images[data] = len(prepared.table.paths)
