@@ -182,7 +182,7 @@ def _experiment(job: Job, compose: Composer) -> str:
 def is_short(runs: Sequence[ArmSettings], session: Session) -> bool:
     """Says, and prints, whether runs pass so few images through their nets that they are not measured first.
 
-    Images count by their pixels. Where all of a net is frozen, and nothing augments, each passes once.
+    Images count by their pixels. Where their features are stored, and nothing augments, each passes once.
     """
     from seedsweep.data.checked import FileChecks
     from seedsweep.data.prepare import prepare_images
@@ -197,7 +197,8 @@ def is_short(runs: Sequence[ArmSettings], session: Session) -> bool:
                 with _silent():
                     prepared = prepare_images(config.data, config.cache_dir, checks=session.of(FileChecks))
                 images[data] = len(prepared.table.paths)
-            once = config.is_frozen and config.features.mode != "off" and not acting(config.augment)
+            stored = config.features.mode != "off" and config.batchnorm.training_statistics == "stored"
+            once = config.is_frozen and stored and not acting(config.augment)
             pixels = math.prod(config.data.image_size) / 224**2
             passes += images[data] * pixels * (1 if once else config.trainer.max_epochs)
     except SeedsweepError:  # the first run says it
