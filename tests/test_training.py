@@ -216,11 +216,6 @@ def test_a_pruned_run_keeps_its_row_of_the_hparams_table(features: str, tmp_path
     assert not (tmp_path / "metrics.json").exists()
 
 
-def test_the_graph_of_the_net_is_written(reference: Path) -> None:
-    events = EventAccumulator(str(reference / "tb/val")).Reload()
-    assert "backbone" in str(events.Graph())
-
-
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
