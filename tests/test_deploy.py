@@ -216,41 +216,35 @@ def test_a_grid_is_not_a_run(stored: Path):
         find_checkpoint("grid")
 
 
-def test_onnx_answers_as_the_checkpoint(lively: Path, photographs: Path, capsys: pytest.CaptureFixture[str]):
-    line = ["task=export", f"checkpoint={lively}", "export.out=net.v1", f"data.root={photographs}"]
-    assert main([*line, "export.images=9", "export.temperature=1"]) == 0
+@pytest.fixture(scope="module")
+def boastful(lively: Path) -> Path:
+    """The checkpoint of ``lively`` that tells a temperature of 2."""
+    content = read_checkpoint(lively)
+    content[VALIDATED] = content[VALIDATED] | {"temperature": 2.0}
+    write_checkpoint(content, lively.with_name("boastful.ckpt"))
+    return lively.with_name("boastful.ckpt")
+
+
+def test_onnx_answers_as_the_checkpoint_at_its_temperature(
+    boastful: Path, photographs: Path, capsys: pytest.CaptureFixture[str]
+):
+    line = ["task=export", f"checkpoint={boastful}", "export.out=net.v1", f"data.root={photographs}"]
+    assert main([*line, "export.images=9"]) == 0
     assert "predicts as the checkpoint does on 9 images" in capsys.readouterr().out
-    trained = load_trained(lively)
+    trained = load_trained(boastful)
     pixels = pixels_of(photographs, trained.image_size)
     assert (len(pixels), pixels.dtype) == (N, torch.uint8)
     with torch.inference_mode():
-        wanted = trained.net(pixels).softmax(1).numpy()
-    assert np.ptp(wanted, 0).min() > 0.1  # images are told apart at all
+        wanted = (trained.net(pixels) / 2).softmax(1).numpy()
+    assert np.ptp(wanted, 0).min() > 0.05  # images are told apart at all
     session = onnxruntime.InferenceSession("net.v1.onnx")  # nothing of ours
     assert np.abs(session.run(None, {"pixels": pixels.numpy()})[0] - wanted).max() < 1e-4
     about = {entry.key: entry.value for entry in onnx.load("net.v1.onnx").metadata_props}
     assert json.loads(about["classes"]) == trained.classes
     assert json.loads(about["image_size"]) == [48, 64]
+    assert about["temperature"] == "2"
     assert about["checkpoint_sha256"] == hashlib.sha256(trained.path.read_bytes()).hexdigest()
     assert not list(Path.cwd().glob("net*.part*"))
-
-
-def test_torch_export_answers_as_the_checkpoint(lively: Path, photographs: Path):
-    line = [
-        "task=export",
-        f"checkpoint={lively}",
-        "export.out=net.onnx",
-        "export.input=float32",
-        "export.images=3",
-    ]
-    assert main([*line, "export.format=torch_export", "export.temperature=1"]) == 0
-    trained = load_trained(lively)
-    pixels = pixels_of(photographs, trained.image_size).float()
-    extra = {"seedsweep.json": ""}
-    program = torch.export.load("net.pt2", extra_files=extra).module()
-    with torch.inference_mode():
-        assert (program(pixels) - trained.net(pixels).softmax(1)).abs().max() < 1e-4
-    assert json.loads(extra["seedsweep.json"])["checkpoint_sha256"] == trained.digest
 
 
 def test_a_labelled_folder_is_scored(lively: Path, photographs: Path, capsys: pytest.CaptureFixture[str]):
@@ -299,16 +293,7 @@ def test_a_labelled_folder_is_scored(lively: Path, photographs: Path, capsys: py
         assert said in capsys.readouterr().err
 
 
-@pytest.fixture(scope="module")
-def boastful(lively: Path) -> Path:
-    """The checkpoint of ``lively`` that tells a temperature of 2."""
-    content = read_checkpoint(lively)
-    content[VALIDATED] = content[VALIDATED] | {"temperature": 2.0}
-    write_checkpoint(content, lively.with_name("boastful.ckpt"))
-    return lively.with_name("boastful.ckpt")
-
-
-def test_the_temperature_of_the_checkpoint_scales_answers_and_files(
+def test_the_temperature_of_the_checkpoint_scales_answers(
     boastful: Path, photographs: Path, capsys: pytest.CaptureFixture[str]
 ):
     found = {}
@@ -323,15 +308,6 @@ def test_the_temperature_of_the_checkpoint_scales_answers_and_files(
     assert found["auto"][0] == pytest.approx(softened / softened.sum(1, keepdims=True), abs=2e-3)
     assert np.abs(found["auto"][0] - found["1"][0]).max() > 0.05
     assert found["auto"][1] == found["1"][1], "the class choices stay"
-
-    line = ["task=export", f"checkpoint={boastful}", "export.out=soft.onnx", "export.images=3"]
-    assert main([*line, f"data.root={photographs}"]) == 0
-    session = onnxruntime.InferenceSession("soft.onnx")
-    pixels = pixels_of(photographs, (48, 64))
-    assert session.run(None, {"pixels": pixels.numpy()})[0].max(1) == pytest.approx(
-        found["auto"][0].max(1), abs=1e-4
-    )
-    assert session.get_modelmeta().custom_metadata_map["temperature"] == "2"
 
 
 def test_flip_answers_with_the_mean_of_both_views(lively: Path, photographs: Path):
@@ -369,6 +345,28 @@ def choosy(lively: Path) -> Path:
     return lively.with_name("choosy.ckpt")
 
 
+def test_torch_export_answers_as_the_checkpoint(choosy: Path, photographs: Path):
+    line = [
+        "task=export",
+        f"checkpoint={choosy}",
+        "export.out=net.onnx",
+        "export.input=float32",
+        "export.images=3",
+    ]
+    assert main([*line, "export.format=torch_export", "export.max_error=.02"]) == 0
+    trained = load_trained(choosy)
+    pixels = pixels_of(photographs, trained.image_size).float()
+    extra = {"seedsweep.json": ""}
+    program = torch.export.load("net.pt2", extra_files=extra).module()
+    with torch.inference_mode():
+        assert (program(pixels) - trained.net(pixels).softmax(1)).abs().max() < 1e-4
+    about = json.loads(extra["seedsweep.json"])
+    assert about["checkpoint_sha256"] == trained.digest
+    assert about["max_error"] == "0.02"
+    assert 0.37 < float(about["answer_from_confidence"]) <= 0.4, "as test_what_is_not_sure is told"
+    assert 0.2 < float(about["left_to_a_person"]) < 0.3
+
+
 def test_what_is_not_sure_is_left_to_a_person(
     choosy: Path, photographs: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -391,13 +389,6 @@ def test_what_is_not_sure_is_left_to_a_person(
         assert (row["answered"] == "yes") == (float(row["confidence"]) >= least) == bool(row["predicted"])
     n = sum(not row["predicted"] for row in rows)
     assert f"{n / N:>6.1%}  left to a person" in out
-
-    line = ["task=export", f"checkpoint={choosy}", "export.out=sure.onnx", "export.images=3"]
-    assert main([*line, "export.max_error=.02"]) == 0
-    about = onnxruntime.InferenceSession("sure.onnx").get_modelmeta().custom_metadata_map
-    assert about["max_error"] == "0.02"
-    assert float(about["answer_from_confidence"]) == pytest.approx(least, abs=1e-4)
-    assert 0.2 < float(about["left_to_a_person"]) < 0.3
 
     wall = ["evaluate", str(choosy), str(photographs), TORCH, "predict.max_error=.02", "hydra.run.dir=kept"]
     capsys.readouterr()
