@@ -201,7 +201,6 @@ def test_no_losses_no_judgement():
 
 def test_less_capacity_is_judged_where_it_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(overfitting, "learning_curve", lambda subject: [0.5, 0.6, 0.7])
-    monkeypatch.setattr(overfitting, "_draw", lambda *_: None)
     monkeypatch.setattr(overfitting, "_parameters", lambda subject: 100)
     monkeypatch.setattr(overfitting, "_smaller", lambda subject, remedies: ([], 0.0))
     told = {}
@@ -228,7 +227,6 @@ def test_a_gap_alone_is_no_fault(
 ):
     """Validation from other photographs has a gap that nothing mends."""
     monkeypatch.setattr(overfitting, "learning_curve", lambda subject: [0.5, 0.6, 0.6])
-    monkeypatch.setattr(overfitting, "_draw", lambda *_: None)
     monkeypatch.setattr(overfitting, "_parameters", lambda subject: 100)
     monkeypatch.setattr(overfitting, "_smaller", lambda subject, remedies: found)
     config = settings("backbone.freeze=true")
@@ -253,7 +251,6 @@ def test_few_validation_images_clear_no_gap(
     n_val: int, val_acc: float, verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(overfitting, "learning_curve", lambda subject: [0.5, 0.6, 0.61])
-    monkeypatch.setattr(overfitting, "_draw", lambda *_: None)
     monkeypatch.setattr(overfitting, "_parameters", lambda subject: 100)
     config = settings("backbone.freeze=false")
     subject: Any = SimpleNamespace(
@@ -307,13 +304,12 @@ def test_few_images_of_a_small_class_are_not_nothing():
 
 
 @pytest.mark.parametrize(("rare", "wanted"), [(3, Verdict.UNKNOWN), (0, Verdict.SUSPECT)])
-def test_imbalanced_images(rare: int, wanted: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_imbalanced_images(rare: int, wanted: Verdict, tmp_path: Path):
     """95 images of one class and 5 of another: 98 % is too few images to tell, 95 % is nothing."""
     labels = np.repeat([0, 1], [95, 5])
     predicted = np.zeros(100, dtype=np.int64)
     predicted[95 : 95 + rare] = 1
     acc = 0.95 + rare / 100
-    monkeypatch.setattr(backbone_fit, "_draw", lambda *_: None)
     config = settings()
     subject: Any = SimpleNamespace(
         config=config, clean_config=config, is_frozen=True, folder=None, n_val=100, val_acc=acc,

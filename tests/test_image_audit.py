@@ -19,7 +19,7 @@ from seedsweep.diagnosis import copies
 from seedsweep.diagnosis.audit_run import audit_at_beginning, audit_images, facts_of
 from seedsweep.diagnosis.auditor import Audit
 from seedsweep.errors import SeedsweepError
-from seedsweep.report.audit_page import write_audit_page
+from seedsweep.report.pages import write_audit_page
 from seedsweep.training.options import run_digest
 
 

@@ -29,7 +29,7 @@ from seedsweep.models.backbone import IMAGENET, Backbone
 from seedsweep.report import embedded_images
 from seedsweep.report.blocks import Section
 from seedsweep.report.contents import read_material
-from seedsweep.report.diagnosis_page import write_diagnosis_page
+from seedsweep.report.pages import write_diagnosis_page
 from seedsweep.report.sections.in_words import sentences
 from seedsweep.report.write_report import build, found_sections, write_at_end, write_report
 from seedsweep.runs.unseen import Unseen

@@ -233,7 +233,9 @@ def _table(
             made = joined(made, equal)
             if equal:
                 log.info(
-                    "%d %s to another: each goes into the split of the other", len(equal), _equal(len(equal))
+                    "%d %s to another: each goes into the split of the other",
+                    len(equal),
+                    "file is equal" if len(equal) == 1 else "files are equal",
                 )
         groups = [group or other for group, other in zip(groups, made, strict=True)]
     if files[0].split is None:
@@ -248,10 +250,6 @@ def _table(
     few = f": its images fall into too few groups ({by})." if is_drawn else "."
     _refuse_lacking(table, few)
     return table
-
-
-def _equal(n: int) -> str:
-    return "file is equal" if n == 1 else "files are equal"
 
 
 def _refuse_lacking(table: ImageTable, why: str) -> None:

@@ -120,10 +120,10 @@ def folders_in(folder: Path) -> list[Path]:
     return [Path(each.path) for each in _entries(folder) if _is(each.is_dir) and not _is_ignored(each.name)]
 
 
-def loose_files(folder: Path, label: str = "") -> Walked:
+def loose_files(folder: Path) -> Walked:
     """Lists as :func:`walk` does, but only what lies directly in ``folder``; litter and hidden folders as a whole."""
     found = Walked()
-    _list(folder, label, found)
+    _list(folder, "", found)
     return found
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from seedsweep.batchnorm.policy import norm_layers, statistics_untouched
 from seedsweep.batchnorm.statistics import bn_gap, recalibrate
-from seedsweep.diagnosis.finding import Check, Diagnosis, Finding, Verdict
+from seedsweep.diagnosis.finding import Check, Diagnosis, Finding, Verdict, worst_first
 from seedsweep.diagnosis.model_passes import Seen, first_of, input_changes, passed
 from seedsweep.diagnosis.part_of_training import renamings
 from seedsweep.diagnosis.probes import Probe, fit_probe
@@ -117,7 +117,7 @@ def diagnose(
         _head(val, probe, together),
     ]
     findings.append(_fitting(train, val, any(each.verdict is Verdict.FAULT for each in findings)))
-    ranked = sorted(findings, key=lambda each: (each.verdict.rank, -(each.cost.value if each.cost else 0.0)))
+    ranked = worst_first(findings)
     numbers = {
         "val_acc": float(val.correct.mean()),
         "train_acc": float(train.correct.mean()),

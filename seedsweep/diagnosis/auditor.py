@@ -20,7 +20,6 @@ from seedsweep.data.options import DataConfig
 from seedsweep.data.walk import sentences
 from seedsweep.diagnosis.audited import Audited, why_split_is_fixed
 from seedsweep.diagnosis.finding import COUNTS
-from seedsweep.diagnosis.grouping import Grouping
 from seedsweep.diagnosis.split_by_group import lacking_if_grouped
 from seedsweep.digest import digest_of
 from seedsweep.names import and_more
@@ -75,6 +74,7 @@ class Auditor:
         self.facts = facts
         self.data = data
         self.table = facts.table
+        self.grouping = facts.grouping
         self.names = self.table.names()
         self.beside = self.table.splits != "train"
 
@@ -175,11 +175,6 @@ class Auditor:
             picture="copies.png",
             table="copies.csv",
         )
-
-    @cached_property
-    def grouping(self) -> Grouping | None:
-        """The photographs that the images come from; None: nothing tells them."""
-        return self.facts.grouping
 
     @cached_property
     def _torn(self) -> tuple[int, int]:

@@ -26,7 +26,7 @@ FOLDER = "copies"  # in the cache; a file for each set of images
 GREY = np.asarray([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-def pairs_of(table: ImageTable, how: Reading, cache: Path | None, workers: int = -1) -> list[Pair]:
+def pairs_of(table: ImageTable, how: Reading, cache: Path | None) -> list[Pair]:
     """Returns the pairs of equal files and of near copies, by rows of the table; ``cache`` keeps them, unless None."""
     first: dict[str, int] = {}
     for row, digest in enumerate(table.digests):
@@ -37,7 +37,7 @@ def pairs_of(table: ImageTable, how: Reading, cache: Path | None, workers: int =
         if path is not None and (known := read_json(path)):
             near = [_pair(first[a], first[b], float(like), int(turn)) for a, b, like, turn in known["near"]]
             return [Pair(a, b, True, 1.0) for a, b in equal_pairs(table.digests)] + near
-    pairs = find_pairs(table.digests, read_grey(table.paths, how, workers))
+    pairs = find_pairs(table.digests, read_grey(table.paths, how, -1))
     if path is not None:
         digests = table.digests
         near_ = [[digests[p.first], digests[p.second], p.likeness, p.turn] for p in pairs if not p.exact]

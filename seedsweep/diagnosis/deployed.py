@@ -29,7 +29,7 @@ from seedsweep.diagnosis.feeding import (
     SQUASHED,
     Feeding,
 )
-from seedsweep.diagnosis.finding import Check, Diagnosis, Finding, Verdict, capital, in_points
+from seedsweep.diagnosis.finding import Check, Diagnosis, Finding, Verdict, capital, in_points, worst_first
 from seedsweep.diagnosis.onnx_file import OnnxModel
 from seedsweep.diagnosis.part_of_training import drawn_part, renamings
 from seedsweep.errors import SeedsweepError
@@ -81,7 +81,8 @@ def diagnose_deployed(
             back = {key: value for key, value in parts.items() if key != part}
             less = seen.correct(*_mended(said, back, len(seen.names)))
             costs[part] = seen.judged(full, less)
-        kept = {part: value for part, value in parts.items() if _counts(costs[part])}
+        clear = {part for part, cost in costs.items() if cost.difference.value >= SMALL and cost.p < CERTAIN}
+        kept = {part: value for part, value in parts.items() if part in clear}
         if len(kept) == len(parts):
             break
         parts = kept
@@ -91,7 +92,7 @@ def diagnose_deployed(
         _finding(check, seen, said, parts.get(check.name), costs.get(check.name), helpless=helpless)
         for check in (INPUTS, FRAMING, CLASSES)
     ]
-    ranked = sorted(findings, key=lambda each: (each.verdict.rank, -(each.cost.value if each.cost else 0.0)))
+    ranked = worst_first(findings)
     numbers = {
         "val_acc": float((base == seen.labels).mean()),
         "mended": float(full[~seen.choose].mean()),
@@ -119,7 +120,7 @@ class _Seen:
             raise SeedsweepError(
                 f"{len(rows)} images can be read, and {FEWEST} are needed to tell how a model is fed."
             )
-        self.model, self._found = model, dict[Feeding, NDArray[np.int64]]()
+        self.model, self.found = model, dict[Feeding, NDArray[np.int64]]()
         self.by_name, self.names = _names(model, images)
         self.labels = np.asarray([self.names.index(images.names[row]) for row in rows], dtype=np.int64)
         self.groups = None if images.groups is None else np.asarray(images.groups)[rows]
@@ -131,11 +132,6 @@ class _Seen:
         rows = ~self.choose
         return compare(correct[rows], other[rows], None if self.groups is None else self.groups[rows])
 
-    @property
-    def tried(self) -> list[Feeding]:
-        """The ways to feed the model that were computed."""
-        return list(self._found)
-
     def takes(self, way: Feeding) -> bool:
         """Says whether the model can read images of that size."""
         try:
@@ -146,7 +142,7 @@ class _Seen:
 
     def predicted(self, ways: Sequence[Feeding]) -> dict[Feeding, NDArray[np.int64]]:
         """Returns the classes [n] for each way to feed the model."""
-        new = [way for way in ways if way not in self._found]
+        new = [way for way in ways if way not in self.found]
         made: dict[Feeding, list[NDArray[np.int64]]] = {way: [] for way in new}
         for start in range(0, len(self._paths) if new else 0, 64):
             read = [read_image(path, how=self._how) for path in self._paths[start : start + 64]]
@@ -158,8 +154,8 @@ class _Seen:
                         f"it or of the folders ({and_more(self.names, 12)}): give a folder with all of its classes."
                     )
                 made[way].append(scores.argmax(1))
-        self._found |= {way: np.concatenate(parts) for way, parts in made.items()}
-        return {way: self._found[way] for way in ways}
+        self.found |= {way: np.concatenate(parts) for way, parts in made.items()}
+        return {way: self.found[way] for way in ways}
 
     def correct(self, way: Feeding, names: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Says [n] which images are classified correctly where output k means class ``names[k]``."""
@@ -221,14 +217,10 @@ def _mended(said: Feeding, parts: dict[str, Any], n: int) -> tuple[Feeding, NDAr
     return fed, names
 
 
-def _counts(cost: Comparison) -> bool:
-    return cost.difference.value >= SMALL and cost.p < CERTAIN
-
-
 def _finding(
     check: Check, seen: _Seen, said: Feeding, part: Any, cost: Comparison | None, *, helpless: bool
 ) -> Finding:
-    tried = {way.inputs if check is INPUTS else way.frame: way for way in seen.tried}
+    tried = {way.inputs if check is INPUTS else way.frame: way for way in seen.found}
     evidence: dict[str, Any] = {"as_said": float((seen.predicted([said])[said] == seen.labels).mean())}
     if check is not CLASSES:
         evidence["fit_by_" + check.name] = sorted(

@@ -137,6 +137,11 @@ def validation_fault(findings: Iterable[Finding]) -> Finding | None:
     return next((f for f in findings if f.check in VALIDATION and f.verdict is Verdict.FAULT), None)
 
 
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Ranks findings by their verdicts, and equal ones by what they cost."""
+    return sorted(findings, key=lambda each: (each.verdict.rank, -(each.cost.value if each.cost else 0.0)))
+
+
 def is_harmless(finding: Finding) -> bool:
     """Says whether what was found surely costs less than :data:`COUNTS`: its whole interval, or what it can move."""
     most = finding.evidence.get(MOVES) if finding.cost is None else finding.cost.high

@@ -15,7 +15,7 @@ FOLDS = 5
 Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 
-def folds_of(labels: NDArray[np.int64], groups: Sequence[str] | None, folds: int = FOLDS) -> Folds:
+def folds_of(labels: NDArray[np.int64], groups: Sequence[str] | None) -> Folds:
     """Returns stratified (train, test) rows; groups stay on one side where some group has several images.
 
     Few groups make fewer folds, those in which most images meet their own class in training. Classes with fewer
@@ -34,7 +34,7 @@ def folds_of(labels: NDArray[np.int64], groups: Sequence[str] | None, folds: int
         what = f"{n_groups} groups of images (photographs)"
     best: Folds = []
     met = 0
-    for count in range(max(2, min(folds, most)), 1, -1):
+    for count in range(max(2, min(FOLDS, most)), 1, -1):
         made = _split(labels, names, count)
         asked = _asked_in(labels, made)
         if asked.sum() > met and len(np.unique(labels[asked])) > 1:

@@ -52,7 +52,8 @@ def headline_of(
     parts = []
     if faults[0].cost is None:  # it comes first: the others may follow from it
         first = unmeasured.pop(0)
-        parts.append(f"{first.title}: {first.sentence}{_do(first)}")
+        do = f" Do this: `{' '.join(first.remedy)}`." if first.remedy else ""
+        parts.append(f"{first.title}: {first.sentence}{do}")
     if paying:
         parts.append(_causes(paying, advice))
     if unmeasured:
@@ -166,18 +167,14 @@ def _without_fault(subject: Subject, ranked: list[Finding], numbers: dict[str, f
     )
 
 
-def _do(finding: Finding) -> str:
-    return f" Do this: `{' '.join(finding.remedy)}`." if finding.remedy else ""
-
-
 def _points(cost: float) -> str:
     points = str(round(100 * cost))
     return f"{points} point{'' if points == '1' else 's'}"
 
 
-def show(diagnosis: Diagnosis, folder: Path, console: Console | None = None) -> None:
+def show(diagnosis: Diagnosis, folder: Path) -> None:
     """Prints the headline, then every finding, the worst first."""
-    console = console or Console(highlight=False)
+    console = Console(highlight=False)
     console.print()
     console.print(escape(diagnosis.headline), style="bold")
     for finding in diagnosis.findings:

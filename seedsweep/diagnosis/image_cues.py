@@ -78,12 +78,16 @@ def _measured(images: Tensor) -> dict[str, Tensor]:
         "colour": images.mean((2, 3)),
         "rim": _rim(images),
         "inner": _rim(inner),
-        "corners": torch.cat([part(each) for each in corners for part in (_mean, _std, _most, _least)], 1),
+        "corners": torch.cat([part for each in corners for part in _of_corner(each)], 1),
         "fine": torch.cat(levels[: LEVELS // 2], 1),
         "coarse": torch.cat(levels[LEVELS // 2 :], 1),
         "contrast of the rim": torch.cat([each.flatten(1) for each in _sides(images)], 1).std(1, keepdim=True)
         / whole[:, None],
     }
+
+
+def _of_corner(pixels: Tensor) -> list[Tensor]:
+    return [pixels.mean(2), pixels.std(2, correction=0), pixels.amax(2), pixels.amin(2)]
 
 
 def _sides(images: Tensor) -> list[Tensor]:
@@ -114,19 +118,3 @@ def _detail(grey: Tensor) -> list[Tensor]:
         found.append(torch.stack([(energy + 1e-6).log(), (median + 0.1).log()], 1))
         grey = functional.avg_pool2d(grey, 2)
     return found
-
-
-def _mean(pixels: Tensor) -> Tensor:
-    return pixels.mean(2)
-
-
-def _std(pixels: Tensor) -> Tensor:
-    return pixels.std(2, correction=0)
-
-
-def _most(pixels: Tensor) -> Tensor:
-    return pixels.amax(2)
-
-
-def _least(pixels: Tensor) -> Tensor:
-    return pixels.amin(2)

@@ -43,16 +43,20 @@ class Neighbours:
     @classmethod
     def of(cls, rows: Labels, parts: NDArray[np.float64]) -> Neighbours:
         """Looks for the nearest images (cosine); ``parts`` are components of features, [n, count]."""
-        x = parts.astype(np.float32)
-        x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-        k = min(NEIGHBOURS, len(x) - 1)
-        nearest = []
-        for start in range(0, len(x), BLOCK):
-            likeness = x[start : start + BLOCK] @ x.T
-            own = np.arange(len(likeness))
-            likeness[own, start + own] = -2
-            nearest.append(np.argpartition(-likeness, k - 1, axis=1)[:, :k])
-        return cls(rows, np.concatenate(nearest))
+        return cls(rows, nearest_of(parts, np.arange(len(parts)), NEIGHBOURS))
+
+
+def nearest_of(parts: NDArray[np.float64], groups: Labels, count: int) -> Labels:
+    """Returns the places [n, count] of each image's nearest others (cosine of parts [n, k]) of another group [n]."""
+    x = parts.astype(np.float32)
+    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    k = min(count, len(x) - 1)
+    nearest = []
+    for start in range(0, len(x), BLOCK):
+        likeness = x[start : start + BLOCK] @ x.T
+        likeness[groups[start : start + BLOCK, None] == groups[None]] = -2
+        nearest.append(np.argpartition(-likeness, k - 1, axis=1)[:, :k])
+    return np.concatenate(nearest)
 
 
 def measure_nearness(

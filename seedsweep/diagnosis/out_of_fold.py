@@ -15,11 +15,11 @@ from sklearn.linear_model import LogisticRegression
 from seedsweep.diagnosis.audited import Audited
 from seedsweep.diagnosis.folds import folds_of
 from seedsweep.diagnosis.label_noise import Noise, estimate_noise, tells_classes, told_apart
+from seedsweep.diagnosis.nearness import nearest_of
 
 COMPONENTS = 128  # principal components of the features that the probe reads
 PENALTY = 0.1  # of the probe, the inverse: small is strong
 NEIGHBOURS = 10
-BLOCK = 1024
 RANDOM = 0.15  # share of labels given at random from which on they may be what hides a difference
 
 
@@ -117,9 +117,9 @@ def was_asked(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> 
     return asked
 
 
-def components(features: NDArray[np.float32], count: int = COMPONENTS) -> NDArray[np.float64]:
+def components(features: NDArray[np.float32]) -> NDArray[np.float64]:
     """Returns the first principal components [N, count] of features [N, C], scaled to a variance of 1 in the mean."""
-    kept = min(count, len(features) - 1, features.shape[1])
+    kept = min(COMPONENTS, len(features) - 1, features.shape[1])
     solver = "full" if 2 * len(features) <= features.shape[1] else "covariance_eigh"  # the faster: they agree
     made = PCA(kept, svd_solver=solver).fit_transform(features.astype(np.float64))
     return np.asarray(made / max(float(np.sqrt(made.var(0).mean())), 1e-12))
@@ -166,15 +166,6 @@ def neighbour_votes(
 ) -> NDArray[np.float64]:
     """Returns [N, classes]: the classes' shares among the ``most`` nearest images of other groups (cosine of parts
     [N, count])."""
-    x = parts.astype(np.float32)
-    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
-    votes = np.zeros((len(labels), classes))
-    count = min(most, len(labels) - 1)
-    for start in range(0, len(labels), BLOCK):
-        likeness = x[start : start + BLOCK] @ x.T
-        likeness[numbers[start : start + BLOCK, None] == numbers[None]] = -2
-        nearest = np.argpartition(-likeness, count - 1, axis=1)[:, :count]
-        for place in range(count):
-            np.add.at(votes, (np.arange(start, start + len(nearest)), labels[nearest[:, place]]), 1 / count)
-    return votes
+    nearest = nearest_of(parts, numbers, most)
+    return np.asarray(np.eye(classes)[labels[nearest]].mean(1))

@@ -7,6 +7,7 @@ Friedman 2009, 4.2). One eigendecomposition serves all strengths of the penalty.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -33,6 +34,12 @@ def paired_error(a: NDArray[np.int64], b: NDArray[np.int64], labels: NDArray[np.
     """Returns the standard error of the difference of two accuracies on the same images (McNemar 1947)."""
     difference = (a == labels).astype(float) - (b == labels).astype(float)
     return max(float(difference.std()) / math.sqrt(len(labels)), 1 / len(labels))
+
+
+def error_over_groups(gain: NDArray[np.float64], groups: Sequence[str]) -> float:
+    """Returns the standard error of the mean of gains [N], where whole groups [N] are drawn."""
+    names = np.unique(np.asarray(groups), return_inverse=True)[1]
+    return float(np.sqrt((np.bincount(names, gain - gain.mean()) ** 2).sum()) / len(gain))
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ def diagnose(
         before = time.perf_counter()
         at_fault = validation_fault(findings)
         if at_fault and module.CHECK.on_validation:
-            findings.append(_not_judged(module.CHECK, at_fault))
+            text = f"Not judged: it is measured on validation, which is at fault (see {at_fault.title})."
+            findings.append(module.CHECK.found(Verdict.UNKNOWN, text))
             continue
         for finding in of_images.findings_of(module, subject, folder):
             # with a remedy that changes the subject's settings, or with none
@@ -110,11 +111,6 @@ def found_checks() -> list[ModuleType]:
     ]
     modules = [importlib.import_module(f"{checks.__name__}.{name}") for name in names]
     return sorted(modules, key=lambda module: (module.CHECK.order, module.CHECK.name))
-
-
-def _not_judged(check: Check, fault: Finding) -> Finding:
-    text = f"Not judged: it is measured on validation, which is at fault (see {fault.title})."
-    return check.found(Verdict.UNKNOWN, text)
 
 
 def findings_of(module: ModuleType, subject: Subject, folder: Path) -> list[Finding]:

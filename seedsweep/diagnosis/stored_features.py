@@ -99,16 +99,15 @@ class Material:
         key = repr((*parts, config.data.batch_size if batchwise else 0))
         if key not in self._features:
             made = self._batchwise(config) if batchwise else None
-            self._features[key] = made or self._stored(config)
+            if made is None:
+                every = self.plain(config, self.images)
+                made = FrozenFeatures([every], every, self.n_train)
+            self._features[key] = made
         return self._features[key]
 
     def test_features(self, config: ArmSettings) -> Tensor:
         """Returns the features of the test images in eval mode, [k, C]; as :meth:`features`."""
         return self.plain(config, self.test_images)
-
-    def _stored(self, config: ArmSettings) -> FrozenFeatures:
-        every = self.plain(config, self.images)
-        return FrozenFeatures([every], every, self.n_train)
 
     def plain(self, config: ArmSettings, images: PreparedImages) -> Tensor:
         """Returns the features [n, C] of ``images`` in eval mode, from the store; as :meth:`features`."""

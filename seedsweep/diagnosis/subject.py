@@ -5,28 +5,23 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seedsweep.data.corrections import Correction, read_corrections
-from seedsweep.data.pin import Pin
-from seedsweep.data.prepare import PreparedImages
 from seedsweep.diagnosis.audited import Audited
 from seedsweep.diagnosis.beside_training import Compared, beside_training
+from seedsweep.diagnosis.examined import Examined
 from seedsweep.diagnosis.judged_parts import Parts
 from seedsweep.diagnosis.nearness import Neighbours
 from seedsweep.diagnosis.out_of_fold import OutOfFold, components, out_of_fold
 from seedsweep.diagnosis.probes import Probe, fit_probe, probe_unseen
 from seedsweep.diagnosis.rehearsals import LONG, Rehearsal, Rehearsals
-from seedsweep.diagnosis.remedy import CommandLine, apply, completed
-from seedsweep.diagnosis.stored_features import EVAL_BATCH, FrozenFeatures, Material
+from seedsweep.diagnosis.remedy import apply, completed
+from seedsweep.diagnosis.stored_features import FrozenFeatures
 from seedsweep.errors import SeedsweepError
 from seedsweep.models.build import ArmBackbone
-from seedsweep.models.classifier import Classifier
 from seedsweep.models.weights import WeightsUnreachableError
 from seedsweep.runs.csv_files import read_predictions
 from seedsweep.stats.interval import Interval
@@ -37,38 +32,10 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Subject:
+class Subject(Examined):
     """A net or a plan that is examined. What takes time is computed when it is first asked for, and kept."""
 
-    kind: str  # run | checkpoint | plan
-    config: ArmSettings  # of the run, or of the command line
-    prepared: PreparedImages  # all images, split as the run's were
-    net: Classifier | None = None  # the trained net; None for a plan
-    last_net: Classifier | None = None  # the net after the last epoch, where it was kept; else ``net``
-    history: list[dict[str, float]] = field(default_factory=list)  # a row an epoch; empty where unknown
-    metrics: dict[str, Any] = field(default_factory=dict)  # metrics.json; empty where unknown
-    folder: Path | None = None  # of the run; None otherwise
-    limit: int = 1000  # training images, and validation images, that are looked at
-    # the user's manifest, which makes the split; None: data.group_regex or folders make it. A run's own
-    # manifest.csv, with which ``config`` repeats its split, is not meant.
-    given_manifest: str | None = None
-    said: CommandLine | None = None  # the command line that a remedy is added to; None: not known
     _compared: dict[str, Compared] = field(default_factory=dict)
-
-    @cached_property
-    def material(self) -> Material:
-        """The images that are looked at."""
-        return Material(self.prepared, self.limit, self.config.data.split_seed)
-
-    @property
-    def corrections(self) -> list[Correction]:
-        """The corrected labels that the subject has already: of the run's record, or of the settings."""
-        if self.prepared.corrected is not None:
-            return self.prepared.corrected.corrections
-        record = Pin.of_run(self.folder).corrections if self.folder is not None else None
-        if record is None or not record.is_file():
-            return []
-        return read_corrections(record, str(record), self.prepared.table.root)
 
     @cached_property
     def audited(self) -> Audited:
@@ -80,13 +47,8 @@ class Subject:
 
     @cached_property
     def _looked_at(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The rows [n] of :attr:`material` in the whole table, and components of its clean features [n, count]."""
-        return self._rows, components(self.clean.plain.numpy())
-
-    @cached_property
-    def _rows(self) -> NDArray[np.int64]:
-        place = {path: row for row, path in enumerate(self.prepared.table.paths)}
-        return np.asarray([place[path] for path in self.material.images.table.paths], dtype=np.int64)
+        """:attr:`rows`, and components of the clean features of these images, [n, count]."""
+        return self.rows, components(self.clean.plain.numpy())
 
     @cached_property
     def out_of_fold(self) -> OutOfFold:
@@ -198,7 +160,7 @@ class Subject:
 
     @property
     def _divided(self) -> tuple[NDArray[np.int64], int, list[str]]:
-        groups = [self.audited.groups[row] for row in self._rows]
+        groups = [self.audited.groups[row] for row in self.rows]
         return self.material.labels.numpy(), self.material.n_train, groups
 
     def correct(self, config: ArmSettings) -> NDArray[np.float64]:
@@ -226,12 +188,12 @@ class Subject:
             raise SeedsweepError("no predictions of this net are known.")
         predicted, labels = self.val_predictions
         every = (
-            self._rows[self.material.n_train :] if self.is_rehearsed else self.prepared.table.indices("val")
+            self.rows[self.material.n_train :] if self.is_rehearsed else self.prepared.table.indices("val")
         )
         if not np.array_equal(labels, self.prepared.table.labels[every]):
             raise SeedsweepError("the run's predictions.csv lists other images.")
         place = {row: number for number, row in enumerate(every.tolist())}
-        judged = [place[row] for row in self._rows[self._val_parts.judged].tolist()]
+        judged = [place[row] for row in self.rows[self._val_parts.judged].tolist()]
         return np.asarray((predicted == labels)[judged], dtype=np.float64)
 
     def worth(self, config: ArmSettings) -> Interval | None:
@@ -261,11 +223,6 @@ class Subject:
     def rehearsed(self) -> Rehearsal:
         """The subject's own settings, rehearsed."""
         return self.rehearse(self.frozen_config)
-
-    @property
-    def is_frozen(self) -> bool:
-        """Whether only a head was trained."""
-        return self.config.is_frozen
 
     @property
     def is_rehearsed(self) -> bool:
@@ -305,36 +262,6 @@ class Subject:
         return (self.rehearsed.predicted, self.material.val_labels.numpy()) if self.is_rehearsed else None
 
     @property
-    def n_val(self) -> int:
-        """Validation images behind :attr:`val_acc`."""
-        if self.net is None and not self.metrics.get("val"):
-            return len(self.material.val_labels)
-        return len(self.prepared.table.indices("val"))
-
-    @property
     def epochs(self) -> list[dict[str, float]]:
         """The history, or that of the rehearsal for a plan of a frozen net."""
         return self.history or (self.rehearsed.history if self.is_rehearsed else [])
-
-    def epoch_called(self, last: bool) -> str:
-        """Returns which epoch's net is meant (of :attr:`last_net`, or :attr:`net`), to stand behind "the net"; may be
-        empty."""
-        best, rows = self.metrics.get("best_epoch"), self.history
-        if self.last_net is self.net or best is None or not rows or rows[-1].get("epoch", best) == best:
-            return ""
-        if last:
-            return f" of epoch {int(rows[-1]['epoch']) + 1}, the last,"
-        return f" of epoch {int(best) + 1}, the best,"
-
-    def labels(self, split: str) -> NDArray[np.int64]:
-        """Returns the labels of a split."""
-        return self.prepared.table.labels[self.prepared.table.indices(split)]
-
-    def predicted(self, split: str) -> NDArray[np.int64]:
-        """Returns the classes that the net predicts for the images of a split, in eval mode."""
-        assert self.net is not None
-        rows = torch.from_numpy(self.prepared.table.indices(split))
-        self.net.eval()
-        with torch.inference_mode():
-            pixels = (self.prepared.pixels.batch(part.numpy()) for part in torch.split(rows, EVAL_BATCH))
-            return torch.cat([self.net(part).argmax(1) for part in pixels]).numpy()

@@ -19,7 +19,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.data.prepare import prepare_images
     from seedsweep.diagnosis.audit_run import audit_images, facts_of, tell
     from seedsweep.diagnosis.in_doubt import contradicting
-    from seedsweep.report.audit_page import write_audit_page  # torch takes seconds
+    from seedsweep.report.pages import write_audit_page  # torch takes seconds
     from seedsweep.report.review import write_review
 
     prepared = prepare_images(config.data, config.cache_dir)

@@ -131,7 +131,7 @@ def _examine_deployed(config: Config, path: Path, folder: Path) -> None:
 
 def _write_page(config: Config, folder: Path, title: str, what: str) -> None:
     """Writes the report of a diagnosis that belongs to no run."""
-    from seedsweep.report.diagnosis_page import write_diagnosis_page
+    from seedsweep.report.pages import write_diagnosis_page
 
     if config.report.write:
         log.info("report     %s", write_diagnosis_page(folder, title, what))

@@ -47,7 +47,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     from seedsweep.export.evaluation import Evaluation, known_before
     from seedsweep.export.load import load_answering
     from seedsweep.models.input_scaling import flush_denormals
-    from seedsweep.report.evaluation_page import write_evaluation_page
+    from seedsweep.report.pages import write_evaluation_page
     from seedsweep.training.assemble import device_of
     from seedsweep.whole import write_json
 
@@ -84,23 +84,16 @@ def run(config: Config, folder: Path, *, label: str, resume: bool) -> None:
     except OSError as error:
         raise SeedsweepError(f"predict.out={out} can't be written ({error.strerror or error}).") from error
     write_json(folder / "evaluation.json", made.as_dict())
-    kept, broken = made.kept(config.predict.max_error or 0.0)
-    told = [made.scores(), *filter(None, [made.confused(), "" if broken else kept])]
-    for sentence in told:
-        log.info("%s", sentence)
-    strange, many = made.strange()
-    loud = [
-        kept if broken else "",
-        f"{len(found.unreadable)} files can't be read and are not scored: {bad}" if found.unreadable else "",
-        known_before(digests, checkpoint.absolute().parents[1]),
-        strange if many else "",
-    ]
-    for sentence in filter(None, loud):
-        log.warning("%s", sentence)
-    if strange and not many:
-        log.info("%s", strange)
-    told[1:1] = filter(None, loud)  # what is worth a warning is the second sentence of the verdict
-    told += [strange] if strange and not many else []
-    told = [f"{capital(each)}." for each in told]
+    unread = (
+        f"{len(found.unreadable)} files can't be read and are not scored: {bad}" if found.unreadable else ""
+    )
+    said = [  # and whether it is worth a warning
+        (made.confused(), False), made.kept(config.predict.max_error or 0.0), (unread, True),
+        (known_before(digests, checkpoint.absolute().parents[1]), True), made.strange(),
+    ]  # fmt: skip
+    said = [(made.scores(), False), *sorted((each for each in said if each[0]), key=lambda each: not each[1])]
+    for sentence, is_loud in said:
+        log.log(logging.WARNING if is_loud else logging.INFO, "%s", sentence)
+    told = [f"{capital(sentence)}." for sentence, _ in said]
     page = write_evaluation_page(folder, str(images.root), made.answers, told)
     log.info("by class   %s\nby image   %s", page, out)

@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from seedsweep.diagnosis.charts import finish, saved
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
-from seedsweep.diagnosis.probes import STRENGTHS, Floor, Worth, floor_of, standard_error
+from seedsweep.diagnosis.probes import Floor, Worth, floor_of, standard_error
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.drawing import GREY, TRAP, VAL, figure, tidy
 from seedsweep.errors import DamagedError
 from seedsweep.runs.run_result import RunResult
 from seedsweep.runs.switches import Switches
@@ -60,7 +58,7 @@ def check(subject: Subject, folder: Path) -> Finding:
     tuned = means.get("fine-tuned", 0.0)
     if tuned - max(means.get("frozen", 0.0), acc or 0.0, reached) >= CLEAR:
         text += f" Fine-tuned runs beside it reach {tuned:.0%}: fine-tuning pays here."
-    made = CHECK.found(verdict, text, evidence, remedy, picture=_draw(subject, means, reached, folder))
+    made = CHECK.found(verdict, text, evidence, remedy)
     return replace(made, symptom=verdict is Verdict.SUSPECT)  # a gap to the bar has its cause elsewhere
 
 
@@ -136,21 +134,3 @@ def _kind(switches: Switches) -> str:
         return "fine-tuned"
     policy = switches.batchnorm
     return "frozen, BatchNorm otherwise" if policy.uses_batch or policy.train_affine else "frozen"
-
-
-def _draw(subject: Subject, means: dict[str, float], reached: float, folder: Path) -> Path:
-    made = figure(10, 3.4)
-    left, right = made.subplots(1, 2)
-    left.semilogx(STRENGTHS, subject.probe.accs, "o-", ms=4, color=VAL, label="linear probe")
-    here = {} if subject.val_acc is None else {"this net": subject.val_acc}
-    for label, acc in here.items():
-        left.axhline(acc, color=TRAP, linewidth=1.2, label=label)
-    finish(left, "Validation accuracy", "penalty, in mean eigenvalues", 1.02)
-    bars = {"linear probe": reached} | here | means
-    colours = [VAL, *[TRAP] * len(here), *[GREY] * len(means)]
-    drawn = right.barh(list(bars), list(bars.values()), color=colours, height=0.6)
-    right.bar_label(drawn, fmt="{:.2f}", fontsize=9, padding=2)
-    right.invert_yaxis()
-    right.set_xlim(0, 1.1)
-    tidy(right, "Beside it")
-    return saved(made, folder, "backbone_fit.png")

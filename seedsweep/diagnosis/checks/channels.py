@@ -8,14 +8,12 @@ import numpy as np
 import torch
 
 from seedsweep.batchnorm.policy import norm_layers
-from seedsweep.diagnosis.charts import finish, saved
 from seedsweep.diagnosis.finding import COUNTS, Check, Evidence, Finding, Verdict
 from seedsweep.diagnosis.layers import layer_shifts
 from seedsweep.diagnosis.other_inputs import STORED, Sample, Tried
 from seedsweep.diagnosis.remedy import apply
 from seedsweep.diagnosis.stored_features import EVAL_BATCH, feature_net
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.drawing import TRAP, VAL, figure
 from seedsweep.training.assemble import backbone_as_set
 
 CHECK = Check(
@@ -45,7 +43,6 @@ def check(subject: Subject, folder: Path) -> Finding:
         return CHECK.found(Verdict.UNKNOWN, "The photographs are grey: red and blue are equal.", evidence)
     net = feature_net(backbone)
     by_layers = 0  # > 0: as they are fits better
-    picture = None
     if norm_layers(backbone.net):
         as_they_are, swapped = (
             layer_shifts(
@@ -57,7 +54,6 @@ def check(subject: Subject, folder: Path) -> Finding:
         own, other = float(as_they_are[:early].mean()), float(swapped[:early].mean())
         evidence |= {"early_shift_as_they_are": own, "early_shift_swapped": other}
         by_layers = int(other > own * (1 + CLEAR)) - int(own > other * (1 + CLEAR))
-        picture = _draw({"photographs as they are": as_they_are, "red and blue swapped": swapped}, folder)
     sample = Sample.of(subject)
     swapped_too = sample.passed((pixels.flip(1) for _, pixels in sample.pixels()), net)
     tried = sample.compare(sample.as_they_are(), swapped_too)
@@ -73,7 +69,7 @@ def check(subject: Subject, folder: Path) -> Finding:
         )
     else:
         text = f"The net can't tell RGB from BGR on these photographs, or it makes no difference: {numbers}."
-    return CHECK.found(verdict, text, evidence, cost=cost, picture=picture)
+    return CHECK.found(verdict, text, evidence, cost=cost)
 
 
 def judged(by_layers: int, tried: Tried) -> Verdict:
@@ -82,13 +78,3 @@ def judged(by_layers: int, tried: Tried) -> Verdict:
     if votes < 0 and tried.change.difference.high >= COUNTS:
         return Verdict.SUSPECT
     return Verdict.FINE if votes > 0 else Verdict.UNKNOWN
-
-
-def _draw(shifts: dict[str, np.ndarray], folder: Path) -> Path:
-    made = figure(8, 3.4)
-    axes = made.subplots()
-    for (label, shift), colour in zip(shifts.items(), (VAL, TRAP), strict=True):
-        axes.plot(range(1, len(shift) + 1), shift, color=colour, label=label)
-    title = "Distance from the stored statistics, in standard deviations"
-    finish(axes, title, "BatchNorm layer, in the order of execution")
-    return saved(made, folder, "channels.png")

@@ -10,6 +10,7 @@ from sklearn.metrics import confusion_matrix
 from seedsweep.diagnosis.audited import EXAMPLES
 from seedsweep.diagnosis.finding import COUNTS, Check, Evidence, Finding, Verdict
 from seedsweep.diagnosis.out_of_fold import OutOfFold
+from seedsweep.diagnosis.probes import error_over_groups
 from seedsweep.diagnosis.subject import Subject
 
 CHECK = Check(
@@ -78,6 +79,4 @@ def _as_one(seen: OutOfFold, a: int, b: int) -> tuple[float, float]:
     made[b] = a
     merged = single @ np.eye(len(made))[made]
     gain = (merged.argmax(1) == made[seen.labels]).astype(float) - (single.argmax(1) == seen.labels)
-    names = np.unique(np.asarray(seen.groups), return_inverse=True)[1]
-    of_groups = np.bincount(names, gain - gain.mean())
-    return float(gain.mean()), float(np.sqrt((of_groups**2).sum()) / len(gain))
+    return float(gain.mean()), error_over_groups(gain, seen.groups)

@@ -149,21 +149,22 @@ def cost_of_few(subject: Subject, few: int) -> Interval | None:
         lost.append(whole[val == label] - right)
     if len(lost) < 2:
         return None
+    value, error = _mean_of_classes(lost)
+    return Interval(value, value - 2 * error, value + 2 * error, "images").clipped(-1)
+
+
+def _mean_of_classes(changes: list[NDArray[np.float64]]) -> tuple[float, float]:
+    """Returns the mean over classes of what changes in the images of each, and its standard error."""
     # one more image that changes, and one that does so in the other direction: an error is never quite 0
-    errors = [np.append(each, [1.0, -1.0]).std() / len(each) ** 0.5 for each in lost]
-    value, half = np.mean([each.mean() for each in lost]), 2 * np.sqrt(np.square(errors).sum()) / len(lost)
-    return Interval(float(value), float(value - half), float(value + half), "images").clipped(-1)
+    errors = [np.append(each, [1.0, -1.0]).std() / len(each) ** 0.5 for each in changes]
+    mean = float(np.mean([each.mean() for each in changes]))
+    return mean, float(np.sqrt(np.square(errors).sum())) / len(changes)
 
 
 def compare(before: NDArray[np.int64], after: NDArray[np.int64], labels: NDArray[np.int64]) -> Balanced:
     """Compares predicted classes [m] by mean recall and accuracy; errors are paired, and those of few images large."""
     change = (after == labels).astype(np.float64) - (before == labels)
-    present = np.unique(labels)
-    of_classes = [change[labels == k] for k in present]
-    # one more image that changes, and one that does so in the other direction: an error is never quite 0
-    errors = [np.append(each, [1.0, -1.0]).std() / len(each) ** 0.5 for each in of_classes]
-    recall = float(np.mean([each.mean() for each in of_classes]))
-    error = float(np.sqrt(np.square(errors).sum()) / len(present))
+    recall, error = _mean_of_classes([change[labels == k] for k in np.unique(labels)])
     return Balanced(recall, error, float(change.mean()), paired_error(before, after, labels))
 
 

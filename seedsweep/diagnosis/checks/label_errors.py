@@ -13,7 +13,7 @@ from seedsweep.diagnosis.audited import EXAMPLES, Audited
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
 from seedsweep.diagnosis.label_noise import Noise, tells_classes
 from seedsweep.diagnosis.out_of_fold import OutOfFold, outside_fold
-from seedsweep.diagnosis.probes import floor_of
+from seedsweep.diagnosis.probes import error_over_groups, floor_of
 from seedsweep.diagnosis.subject import Subject
 from seedsweep.whole import write_csv
 
@@ -146,12 +146,10 @@ def cost_of(seen: OutOfFold) -> Cost:
     without = outside_fold(seen.parts, seen.labels, seen.groups, truth.shape[1], kept)
     given, better = (seen.counted_as[each.argmax(1)] for each in (seen.probabilities, without))
     told, likely = (given == labels).astype(np.float64), truth[rows, better]
-    names = np.unique(np.asarray(seen.groups), return_inverse=True)[1]
-    gain = likely - told
-    of_groups = np.bincount(names, gain - gain.mean())
-    error = float(np.sqrt((of_groups**2).sum()) / len(gain))
     learned = float((likely - truth[rows, given]).mean())
-    return Cost(float(told.mean()), float(likely.mean()), learned, error)
+    return Cost(
+        float(told.mean()), float(likely.mean()), learned, error_over_groups(likely - told, seen.groups)
+    )
 
 
 def _by_split(noise: Noise, facts: Audited, seen: OutOfFold) -> list[list[str | float]]:

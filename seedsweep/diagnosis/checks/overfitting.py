@@ -8,14 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from seedsweep.diagnosis.charts import finish, saved
 from seedsweep.diagnosis.finding import Check, Evidence, Finding, Verdict
 from seedsweep.diagnosis.probes import fit_probe, paired_error, standard_error
 from seedsweep.diagnosis.rehearsals import QUICK
 from seedsweep.diagnosis.remedy import apply, changes
 from seedsweep.diagnosis.stored_features import drawn_by_class
 from seedsweep.diagnosis.subject import Subject
-from seedsweep.drawing import GREY, TRAIN, VAL, figure
 
 CHECK = Check(
     "overfitting",
@@ -47,11 +45,10 @@ def check(subject: Subject, folder: Path) -> Finding:
         "images": n_train,
         "head_parameters": _parameters(subject),
     }
-    picture = _draw(subject, curve, folder)
     train_acc, val_acc = subject.train_acc, subject.val_acc
     if train_acc is None or val_acc is None:
         text = f"The gap of this plan shows once it was trained; {helps}."
-        return CHECK.found(Verdict.UNKNOWN, text, evidence, picture=picture)
+        return CHECK.found(Verdict.UNKNOWN, text, evidence)
     gap = seen_gap = train_acc - val_acc
     error = standard_error(val_acc, subject.n_val)
     if gap >= SOME and subject.is_frozen and changes(subject.frozen_config, CORRECTED):
@@ -89,13 +86,13 @@ def check(subject: Subject, folder: Path) -> Finding:
             f"(the gap is good to {200 * error:.0f} points); {helps}."
         )
     else:
-        return CHECK.found(Verdict.FINE, f"{seen}; {helps}.", evidence, picture=picture)
+        return CHECK.found(Verdict.FINE, f"{seen}; {helps}.", evidence)
     if remedy:
         text += f" The head gets {gain * 100:.0f} points more with {' '.join(remedy)}."
     else:
         text += f" None of {', '.join(' '.join(each) for each in smaller)} helps clearly." if smaller else ""
         text += " More photographs should help." if doubling >= GAIN else ""
-    return CHECK.found(verdict, text, evidence, remedy, picture=picture)
+    return CHECK.found(verdict, text, evidence, remedy)
 
 
 def learning_curve(subject: Subject) -> list[float]:
@@ -152,21 +149,3 @@ def _parameters(subject: Subject) -> int:
     features, width = subject.clean.train.shape[1], subject.config.head.width
     n = len(subject.material.classes)
     return (features + 1) * width + (width + 1) * n if width else (features + 1) * n
-
-
-def _draw(subject: Subject, curve: list[float], folder: Path) -> Path:
-    made = figure(10, 3.6)
-    left, right = made.subplots(1, 2)
-    rows = [row for row in subject.epochs if "val/loss" in row and "train/loss" in row]
-    epochs = [row["epoch"] + 1 for row in rows]
-    for split, colour in (("train", TRAIN), ("val", VAL)):
-        left.plot(epochs, [row[f"{split}/loss"] for row in rows], "o-", ms=3, color=colour, label=split)
-    finish(left, "Loss", "epoch")
-    right.plot(
-        [share * subject.material.n_train for share in SHARES], curve, "o-", color=VAL, label="linear probe"
-    )
-    if subject.val_acc is not None:
-        right.axhline(subject.val_acc, color=GREY, linestyle=":", label="this run")
-    title = "Would more photographs help? (validation accuracy)"
-    finish(right, title, "training images", 1.02)
-    return saved(made, folder, "overfitting.png")

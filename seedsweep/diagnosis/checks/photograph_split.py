@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from seedsweep.diagnosis.audited import why_split_is_fixed
 from seedsweep.diagnosis.auditor import HINT
-from seedsweep.diagnosis.backgrounds import RECURRING, backgrounds_that_recur
 from seedsweep.diagnosis.finding import COUNTS, MOVES, Check, Evidence, Finding, Verdict, capital
-from seedsweep.diagnosis.grouping import Grouping
 from seedsweep.diagnosis.out_of_fold import outside_fold, was_asked
 from seedsweep.diagnosis.split_by_group import lacking_if_grouped, setting_that_groups
 from seedsweep.diagnosis.subject import Subject
@@ -25,6 +26,11 @@ CHECK = Check(
 )
 GAP = 0.04  # of accuracy: if it may be chance, it is worth more photographs
 FEW = 0.1  # share of photographs torn below which they are few
+RIM = 2  # of a thumbnail's pixels, on each side
+MOST = 3000  # images that are compared, drawn
+NEAR = 0.1  # of the median distance of two images' rims: two of one background
+COMMON = 0.1  # share of the images on one background from which on it is the background of all
+RECURRING = 0.3  # share of the images on a background that recurs, worth a word
 
 
 def check(subject: Subject, folder: Path) -> Finding:
@@ -92,8 +98,10 @@ def check(subject: Subject, folder: Path) -> Finding:
             verdict = Verdict.SUSPECT
             text += f" {capital(one_class)}: the net may learn a photograph's light instead of the object."
         return CHECK.found(verdict, text, evidence)
+    told_by = "The names tell" if grouping.regex is not None else f"{capital(grouping.pattern)} tell"
+    units = "series of photographs" if grouping.one == "series" else grouping.many
     text = (
-        f"{_called(grouping)} of {grouping.count} {_units(grouping)}{alike}, and the split tears them apart: "
+        f"{told_by} of {grouping.count} {units}{alike}, and the split tears them apart: "
         f"{torn:.0%} of the validation and test images have a part of their {grouping.one} in training, so that the "
         f"accuracy is too high: {numbers}; {between}. {capital(one_class)}."
     )
@@ -105,14 +113,6 @@ def check(subject: Subject, folder: Path) -> Finding:
     else:
         remedy = [setting_that_groups(facts, grouping, folder)]
     return CHECK.found(Verdict.FAULT, text, evidence, remedy)
-
-
-def _called(grouping: Grouping) -> str:
-    return "The names tell" if grouping.regex is not None else f"{capital(grouping.pattern)} tell"
-
-
-def _units(grouping: Grouping) -> str:
-    return "series of photographs" if grouping.one == "series" else grouping.many
 
 
 def _without_groups(subject: Subject) -> Finding:
@@ -142,3 +142,20 @@ def _kept_by(torn: float, many: str) -> str:
         return f"the split keeps {many} together, as it should"
     size = "few" if torn < FEW else "some"
     return f"the split tears {size} {many} apart ({torn:.1%} of the validation and test images)"
+
+
+def backgrounds_that_recur(small: NDArray[np.uint8]) -> float:
+    """Returns the share (0..1) of thumbnails [N, side, side, 3] on a background of at least 3 and at most a tenth of
+    them."""
+    if len(small) > MOST:
+        small = small[np.sort(np.random.default_rng(0).permutation(len(small))[:MOST])]
+    rim = np.ones(small.shape[1:3], dtype=bool)
+    rim[RIM:-RIM, RIM:-RIM] = False
+    x = small[:, rim].reshape(len(small), -1).astype(np.float32)
+    squares = (x**2).sum(1)
+    distance = np.sqrt(np.maximum(squares[:, None] + squares[None] - 2 * x @ x.T, 0))
+    pairs = np.argwhere(distance < NEAR * np.median(distance))
+    graph = coo_array((np.ones(len(pairs)), pairs.T), shape=distance.shape)
+    _, number = connected_components(graph, directed=False)
+    sizes = np.bincount(number)[number]
+    return float(((sizes >= 3) & (sizes <= COMMON * len(small))).mean())
