@@ -160,13 +160,8 @@ def _of_run(result: RunResult) -> dict[str, Any]:
 def _of_arm(arm: ArmRow) -> dict[str, Any]:
     if (found := arm.standing) is None:
         return {}
-    interval = found.interval
-    row = {
-        "arm_val_acc": interval.value,
-        "arm_low": interval.low,
-        "arm_high": interval.high,
-        "arm_over": interval.over,
-    }
+    row: dict[str, Any] = {"arm_val_acc": found.interval.value}
+    row |= {f"arm_{part}": getattr(found.interval, part) for part in ("low", "high", "over")}
     if found.behind is None:
         return row
     same = "yes" if found.same else "unclear" if found.undecided else "no"
