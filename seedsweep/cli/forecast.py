@@ -35,6 +35,7 @@ PER_IMAGE = 0.003  # likewise: what an audit takes for a photograph
 SHORT = 10_000  # images of 224x224 pixels through a net: runs with fewer are not measured first
 CLOSING = 0.02  # of a budget, kept for the end beside what is forecast for it
 MEASURING = 0.2  # of a budget, at most
+REPEATS = ("seed", "data.fold")  # swept keys that make no arm
 LOADED = (
     "seedsweep.training.run", "seedsweep.diagnosis.audit_run", "seedsweep.report.run_pictures",
     "seedsweep.report.write_report", "torch.utils.tensorboard",
@@ -175,8 +176,8 @@ def measure_grid(
 
 
 def _experiment(job: Job, compose: Composer) -> str:
-    """Returns the name of a job's experiment; jobs that differ in their seed are composed once."""
-    return str(compose([line for line in job.lines if key_of(line) != "seed"]).experiment.name)
+    """Returns the name of a job's experiment; repeats of an arm are composed once."""
+    return str(compose([line for line in job.lines if key_of(line) not in REPEATS]).experiment.name)
 
 
 def is_short(runs: Sequence[ArmSettings], session: Session) -> bool:
@@ -272,7 +273,10 @@ def _measure_all(arms: dict[str, ArmSettings], session: Session, found: Forecast
             log.debug("", exc_info=True)
         pace = paces[key]
         if isinstance(pace, Pace):
-            found.paces[label] = replace(pace, setup=pace.setup + images[data][1])
+            # statistics of the training images make other features for each fold
+            times = config.data.all_folds if config.batchnorm.recalibrate else 0
+            once = {what: max(1, times) * each for what, each in pace.once.items()}
+            found.paces[label] = replace(pace, setup=pace.setup + images[data][1], once=once)
         else:
             found.unknown[label] = pace
     return max((len(prepared.table.paths) for prepared, _ in images.values()), default=0)

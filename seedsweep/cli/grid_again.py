@@ -19,6 +19,7 @@ from seedsweep.runs.settings import other_settings
 from seedsweep.training.options import run_digest, what_counts
 from seedsweep.whole import read_json
 
+REPEATS = ("seed", "data.fold")
 NOT_COMPARED = ("experiment.teaches",)
 MOST = 16  # values of newly swept settings that are tried for one job
 
@@ -43,8 +44,8 @@ def check_settings(grid: Path, choices: Mapping[str, Sequence[str]], compose: Co
             continue
         recorded = {} if note.get("task") else {key_of(line): line for line in _recorded(job)}
         lines = _lines(recorded, choices, swept)
-        alike = tuple(tuple(each) for key, each in (lines or {}).items() if key != "seed")
-        if not lines or alike in seen:  # it differs from a job that was compared in its seed alone
+        alike = tuple(tuple(each) for key, each in (lines or {}).items() if key not in REPEATS)
+        if not lines or alike in seen:  # it differs from a job that was compared in its seed or fold alone
             continue
         seen.add(alike)
         differs = ""
@@ -98,6 +99,8 @@ def check_images_of(grid: Path, config: Config, compared: set[Path]) -> None:
     Raises:
         RefusedError: images are missing or have another content.
     """
+    if config.data.fold:  # of the images of fold 0; the job itself compares all of them
+        return
     path = shared_manifest(grid, config.data)
     if config.data.root is None or path in compared or not path.is_file() or not _is_wanted(grid, config):
         return

@@ -177,7 +177,9 @@ class GridClock:
         groups = by_data(self._rows()[0])
         # of several data sets the next job's is not known yet
         best = groups[0][0] if len(groups) == 1 else None
-        return Rival(best.label, best.standing.interval.low) if best and best.standing else None
+        if best is None or best.over:  # over folds it is judged by other images than a run is while it trains
+            return None
+        return Rival(best.label, best.standing.interval.low) if best.standing else None
 
     def _out(self) -> dict[str, str]:
         """Returns the arms that get no further run, each with the reason; none is added while there is time for all."""
@@ -201,7 +203,7 @@ class GridClock:
     def _is_hopeless(self, run: RunResult, best: ArmRow) -> bool:
         """Says whether a run that was cut short would stay below the best arm at the pace of its last epochs."""
         switches = run.switches
-        if switches is None or switches.optim.schedule not in STEADY or best.standing is None:
+        if best.over or switches is None or switches.optim.schedule not in STEADY or best.standing is None:
             return False
         history = [row["val/acc"] for row in run.history]
         if len(history) < FEWEST or "val" not in run.predictions:

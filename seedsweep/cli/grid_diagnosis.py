@@ -63,7 +63,7 @@ def diagnose_grid(runs: list[RunResult], examine: Callable[[Path], Diagnosis]) -
     done: list[tuple[RunResult, Diagnosis]] = []
     refused: list[str] = []
     for place, run in enumerate(runs, 1):
-        log.info("[%d/%d] %s seed %d", place, len(runs), run.label, run.seed)
+        log.info("[%d/%d] %s %s", place, len(runs), run.label, run.which)
         try:
             check_run(run.folder)
             done.append((run, examine(run.folder)))
@@ -82,7 +82,7 @@ def diagnose_grid(runs: list[RunResult], examine: Callable[[Path], Diagnosis]) -
     console.print()
     console.print(table)
     for run, diagnosis in done:
-        console.print(f"\n[bold]{escape(run.label)}[/bold], seed {run.seed}: {escape(diagnosis.headline)}")
+        console.print(f"\n[bold]{escape(run.label)}[/bold], {run.which}: {escape(diagnosis.headline)}")
     return (
         f"{len(refused)} of {len(runs)} arms could not be examined: {'; '.join(refused)}." if refused else ""
     )

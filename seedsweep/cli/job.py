@@ -148,13 +148,14 @@ class GridJob:
             _fail(folder, cfg, label, str(caught))
             return
         try:
+            fold = "" if config.data.fold is None else f" fold {config.data.fold}"
             if os.getpid() == self.process:
                 log.info("")
-                log.info("[%s] %s seed %d", place, label, config.seed)
+                log.info("[%s] %s seed %d%s", place, label, config.seed, fold)
             else:
                 launchers.enter(hydra, place)
                 config.trainer.progress_bar = False  # several bars on one terminal are none
-                log.info("%s seed %d", label, config.seed)
+                log.info("%s seed %d%s", label, config.seed, fold)
             with record.alone(folder) as ours:
                 if ours:
                     notes.write(cfg)

@@ -36,6 +36,7 @@ from seedsweep.study.options import OF_THE_STUDY
 from seedsweep.training.options import what_counts
 from seedsweep.training.trackers import check_trackers
 
+MOST_FOLDS = 100
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
 PARTS = ("run", "sweep", "sweeper", "launcher", "job", "runtime", "callbacks", "overrides")  # of hydra
 TRAINING = ("answer", "train", "study")  # tasks that write to trackers
@@ -73,6 +74,9 @@ def check(parsed: Namespace, compose: Composer) -> Checked:
     if parsed.multirun or composed.hydra.mode == RunMode.MULTIRUN:
         composed = compose([*lines, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
         _check_parts(composed)
+        if all_folds := _all_folds(composed, overrides):
+            overrides += read_overrides([all_folds])
+            composed = compose([*lines, all_folds, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
         if str(composed.task) in (ANSWER, "backbones"):
             raise SeedsweepError(f"task={composed.task} runs its grids by itself: leave out -m.")
         _check_grid(compose, composed, overrides)
@@ -82,6 +86,7 @@ def check(parsed: Namespace, compose: Composer) -> Checked:
         raise SeedsweepError(f"{line} is a list of values: add -m to run them as a grid{how_to_quote(line)}.")
     if file_of_grid and str(composed.task) != ANSWER:
         raise SeedsweepError(f"{file_of_grid.input_line} is a grid of runs: add -m to run it.")
+    _refuse_folds(composed)
     config = compose.config(lines)
     _refuse_time(config)
     if not config.resume:
@@ -94,6 +99,38 @@ def check(parsed: Namespace, compose: Composer) -> Checked:
         _check_images(config)
         _refuse_used_folder(composed, config)
     return Checked(composed, config)
+
+
+def _all_folds(composed: DictConfig, overrides: list[Override]) -> str | None:
+    """Returns the override that runs every fold in a grid; None: there are none, or which ones was said.
+
+    Raises:
+        SeedsweepError: the number of folds is to vary, or is too large.
+    """
+    for override in overrides:
+        if override.key_or_group in ("data.folds", "data.fold_repeats") and override.is_sweep_override():
+            raise SeedsweepError(f"{override.input_line} is a list: a grid has one number of folds.")
+    data = composed.data
+    if data.folds is None or data.fold is not None or any(o.key_or_group == "data.fold" for o in overrides):
+        return None
+    between("data.folds", data.folds, 2, MOST_FOLDS)
+    between("data.fold_repeats", data.fold_repeats, 1, MOST_FOLDS)
+    return f"data.fold={','.join(map(str, range(data.folds * data.fold_repeats)))}"
+
+
+def _refuse_folds(composed: DictConfig) -> None:
+    """Stops where folds are given to what chooses or compares by one split."""
+    if composed.data.folds is None:
+        return
+    task = str(composed.task)
+    what = "a study" if task == "study" else "+sweep=answer" if task == ANSWER else ""
+    if composed.rung.kind:
+        what = "the ladder"
+    if what:
+        raise SeedsweepError(
+            f"{what} goes by one split: leave data.folds out; -m +experiment=... data.folds={composed.data.folds} "
+            "compares experiments over folds."
+        )
 
 
 def _refuse_time(config: Config) -> None:
@@ -138,11 +175,13 @@ def _check_grid(compose: Composer, composed: DictConfig, overrides: list[Overrid
             file_name(name, text_of(line.partition("=")[2]))
     base = [values[0] for values in choices.values()]
     jobs = [Job(base, compose(base), compose.config(base))]
+    _refuse_folds(jobs[0].composed)
     with_space = [jobs[0]]
     for place, (key, values) in enumerate(choices.items()):
         for value in values[1:MOST_VALUES]:
             lines = [*base[:place], value, *base[place + 1 :]]
             jobs.append(Job(lines, compose(lines), compose.config(lines)))
+            _refuse_folds(jobs[-1].composed)
             # other values of these make another space, or the same space another matter; a seed doesn't
             if choices_of(key) or key.split(".")[0] in OF_THE_STUDY:
                 with_space.append(jobs[-1])

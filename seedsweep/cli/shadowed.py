@@ -112,7 +112,13 @@ def refusal_of_idle(given: Collection[str], configs: Sequence[ArmSettings]) -> s
     frozen = "only the head is trained: leave it out, or train the backbone with backbone.freeze=false"
     has_momentum = any(c.optim.name in WITH_MOMENTUM for c in configs)
     trains_backbone = not all(c.is_frozen for c in configs)
+    folds = configs[0].data.folds
     uses = {
+        "data.test_fraction": (
+            any(c.data.folds is None for c in configs),
+            f"data.folds={folds} tests one of {folds} parts: leave it out",
+        ),
+        "data.fold_repeats": (folds is not None, "there are no folds: give data.folds=K, their number"),
         "optim.momentum": (has_momentum, without),
         "optim.nesterov": (has_momentum, without),
         "optim.warmup": (

@@ -33,13 +33,22 @@ def contradicting(digests: Sequence[str], labels: NDArray[np.int64]) -> NDArray[
     return np.asarray([digest in found for digest in digests], dtype=bool)
 
 
-def leave_out_contradicting(table: ImageTable, pixels: Pixels) -> tuple[ImageTable, Pixels, list[LeftOut]]:
+def leave_out_contradicting(
+    table: ImageTable, pixels: Pixels, everywhere: bool = False
+) -> tuple[ImageTable, Pixels, list[LeftOut]]:
     """Takes images with two labels out of validation and test: whatever a net answers, one of the labels says no.
+
+    Args:
+        table: of the images.
+        pixels: of them.
+        everywhere: out of training too: of folds each is the test part once, and all have the same images.
 
     Returns:
         The table and the pixels without them, and what was left out.
     """
-    out = contradicting(table.digests, table.labels) & (table.splits != "train")
+    out = contradicting(table.digests, table.labels)
+    if not everywhere:
+        out &= table.splits != "train"
     if not out.any():
         return table, pixels, []
     keep = np.flatnonzero(~out).tolist()
@@ -48,7 +57,7 @@ def leave_out_contradicting(table: ImageTable, pixels: Pixels) -> tuple[ImageTab
             table.paths[row],
             table.classes[int(table.labels[row])],
             TWO_LABELS,
-            WHY,
+            WHY.replace("of validation and test", "of all folds") if everywhere else WHY,
         )
         for row in np.flatnonzero(out)
     ]

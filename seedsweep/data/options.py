@@ -40,6 +40,12 @@ class DataConfig:
     val_fraction: float = field(default=0.2, metadata=SPLIT)
     # share held out for the final number (only where we split)
     test_fraction: float = field(default=0.2, metadata=SPLIT)
+    # 5: five runs in the place of one, each tested on another fifth of the images; -m makes them
+    folds: int | None = field(default=None, metadata=SPLIT)
+    # times that the images are dealt into folds, each time anew
+    fold_repeats: int = field(default=1, metadata=SPLIT)
+    # which fold is the test part, from 0 on (those of the second repeat follow the first's); -m runs all
+    fold: int | None = field(default=None, metadata=SPLIT)
     # fixed apart from `seed`, so that all arms and seeds see one split
     split_seed: int = field(default=0, metadata=SPLIT)
     # files whose names have the same first group share a side of the split
@@ -76,7 +82,9 @@ class DataConfig:
         at_least("data.batch_size", self.batch_size, 1, LARGEST_BATCH)
         between("data.val_fraction", self.val_fraction, 0.01, 0.9)
         between("data.test_fraction", self.test_fraction, 0.0, 0.9)
-        between("data.val_fraction + data.test_fraction", self.val_fraction + self.test_fraction, 0, 0.95)
+        held_out = "1 / data.folds" if self.folds else "data.test_fraction"
+        between(f"data.val_fraction + {held_out}", self.val_fraction + self.test_share, 0, 0.95)
+        self._check_folds()
         if self.group is not None and self.group_regex is not None:
             raise SeedsweepError(
                 "data.group and data.group_regex both say which images belong together: give one of them."
@@ -89,6 +97,42 @@ class DataConfig:
         between("data.image_gib", self.image_gib, 0.01, 1024)
         between("data.split_seed", self.split_seed, 0, 2**32 - 1)
         at_least("data.workers", self.workers, -1, 1024)
+
+    @property
+    def test_share(self) -> float:
+        """Share of the images that is the test part."""
+        return self.test_fraction if self.folds is None else 1 / self.folds
+
+    @property
+    def all_folds(self) -> int:
+        """Number of folds over all repeats; 0: there are none."""
+        return (self.folds or 0) * self.fold_repeats
+
+    @property
+    def dealt(self) -> dict[str, float] | None:
+        """Which fold is tested, and how the images were dealt; None: there are no folds."""
+        if self.folds is None or self.fold is None:
+            return None
+        how = {"of": self.folds, "repeats": self.fold_repeats, "split_seed": self.split_seed}
+        return {"number": self.fold, **how, "val_fraction": self.val_fraction}
+
+    def _check_folds(self) -> None:
+        between("data.fold_repeats", self.fold_repeats, 1, 100)
+        if self.folds is None:
+            if self.fold is not None or self.fold_repeats > 1:
+                raise SeedsweepError(
+                    "data.fold and data.fold_repeats need data.folds=K, the number of folds."
+                )
+            return
+        between("data.folds", self.folds, 2, 100)
+        if self.manifest is not None:
+            raise SeedsweepError("data.folds and data.manifest both say what is tested: give one of them.")
+        if self.fold is None:
+            raise SeedsweepError(
+                f"data.folds={self.folds} is a grid: add -m to run all folds, or data.fold=0 (to "
+                f"{self.all_folds - 1}) to run one."
+            )
+        between("data.fold", self.fold, 0, self.all_folds - 1)
 
 
 @dataclass

@@ -37,7 +37,7 @@ from seedsweep.data.manifest import (
 from seedsweep.data.options import DataConfig
 from seedsweep.data.pin import Pin, added, check_content, read_pin, unnamed
 from seedsweep.data.pixels import Pixels
-from seedsweep.data.split import joined, split_images
+from seedsweep.data.split import fold_images, joined, split_images
 from seedsweep.data.value_ranges import Ranges, read_ranges, write_ranges
 from seedsweep.data.walk import LeftOut, log_left_out, read_left_out, write_left_out
 from seedsweep.errors import SeedsweepError
@@ -142,6 +142,11 @@ def prepare_images(
         source = f"data.file={config.file}"
     elif rows is not None:
         source = f"the manifest of the images below {source}"
+    if config.folds and rows is None and files and files[0].split is not None:
+        raise SeedsweepError(
+            f"data.folds={config.folds} deals all images into folds, but {source} says itself what is validation or "
+            "test: give one folder of class folders, or leave data.folds out."
+        )
     table = _table(config, root, pairs, rows or listed, same_object(files, annotations), source)
     corrected = None
     if corrections:
@@ -151,10 +156,12 @@ def prepare_images(
         log.info("%s: %s; the files are as they were", name, told(**corrected.counts))
         left_out = left_out + left_out_by(corrected)
         if given is None and config.contradictions == "train":  # as a run without corrections has them
-            before, pixels_before, _ = leave_out_contradicting(corrected.before, corrected.pixels)
+            before, pixels_before, _ = leave_out_contradicting(
+                corrected.before, corrected.pixels, everywhere=config.folds is not None
+            )
             corrected = replace(corrected, before=before, pixels=pixels_before)
     if rows is None and config.contradictions == "train":
-        table, pixels, out = leave_out_contradicting(table, pixels)
+        table, pixels, out = leave_out_contradicting(table, pixels, everywhere=config.folds is not None)
         log_left_out(out)
         left_out = left_out + out
         _refuse_lacking(
@@ -238,7 +245,11 @@ def _table(
                     "file is equal" if len(equal) == 1 else "files are equal",
                 )
         groups = [group or other for group, other in zip(groups, made, strict=True)]
-    if files[0].split is None:
+    if files[0].split is None and config.folds and config.fold is not None:
+        splits = fold_images(
+            labels, groups, classes, config.folds, config.fold, config.val_fraction, config.split_seed
+        )
+    elif files[0].split is None:
         val, test = config.val_fraction, config.test_fraction
         fractions = {"train": 1 - val - test, "val": val, "test": test}
         splits = split_images(labels, groups, classes, fractions, config.split_seed)

@@ -62,7 +62,7 @@ class Material:
     def title(self) -> str:
         """What the report is about."""
         if self.kind == RUN and self.best is not None:
-            return f"{self.best.label}, seed {self.best.seed}"
+            return f"{self.best.label}, {self.best.which}"
         if self.kind == STUDY:
             return f"Study {self.result.get('study', self.folder.name)}"
         counts = (len(self.rows), "arm"), (len(self.runs), "run")

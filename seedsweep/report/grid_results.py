@@ -22,7 +22,7 @@ from seedsweep.whole import write_csv
 SAME = "≈"
 SAME_MEANS = "same within noise as the best"
 UNDECIDED = "?"
-UNDECIDED_MEANS = "more than 5 points behind, but too few images or seeds to tell"
+UNDECIDED_MEANS = "more than 5 points behind, but too few images{}or seeds to tell"
 LARGEST = "always the largest class"
 EARLY = "(ended early)"
 
@@ -31,7 +31,8 @@ CSV_COLUMNS = (
     "epochs", "best_epoch", "val_acc", "val_macro_f1", "test_acc", "test_macro_f1", "train_acc", "bn_gap",
     "bn_gap_last", "wall_seconds", "val_acc_low", "val_acc_high", "val_macro_f1_low", "val_macro_f1_high",
     "test_acc_low", "test_acc_high", "test_macro_f1_low", "test_macro_f1_high", "arm_val_acc", "arm_low", "arm_high",
-    "arm_over", "behind_best", "p_holm", "same_as_best", "departures", "ended_early", "reason", "data",
+    "arm_over", "behind_best", "p_holm", "same_as_best", "departures", "ended_early", "reason", "data", "fold",
+    "arm_test_acc",
 )  # fmt: skip
 
 
@@ -48,7 +49,8 @@ def explained(rows: list[ArmRow]) -> list[str]:
     if not found:
         return []
     over = _by_what({label: standing.interval.over for label, standing in found.items()})
-    sentences = [f"Intervals: 95 %, over {over}."]
+    sentences = [each.sentence] if (each := rows[0].over) else []
+    sentences.append(f"Intervals: 95 %, over {over}.")
     methods = {label: standing.behind.method for label, standing in found.items() if standing.behind}
     if methods:
         sentences.append(f"{SAME} {SAME_MEANS} ({_by_what(methods)}; Holm-corrected, p > 0.05).")
@@ -57,7 +59,7 @@ def explained(rows: list[ArmRow]) -> list[str]:
         what = "Probability to be within 1 point of the best, and to be further behind"
         sentences.append(f"{what}: {'; '.join(shares)}.")
     if any(standing.undecided for standing in found.values()):
-        sentences.append(f"{UNDECIDED} {UNDECIDED_MEANS}.")
+        sentences.append(f"{UNDECIDED} {UNDECIDED_MEANS.format(', folds ' if rows[0].over else ' ')}.")
         sentences += [_deciding(label, standing) for label, standing in found.items() if standing.needed]
     alone = [
         row.label for row in rows[1:] if row.mean is not None and not (row.standing and row.standing.behind)
@@ -65,6 +67,9 @@ def explained(rows: list[ArmRow]) -> list[str]:
     if alone:
         why = "a run diverged, other seeds, or no predictions of the same images"
         sentences.append(f"Not compared with the best ({why}): {', '.join(alone)}.")
+    uncounted = [f"{row.label} {row.over.uncounted}" for row in rows if row.over and row.over.uncounted]
+    if uncounted:
+        sentences.append(f"Runs not counted, for not all seeds have their folds: {', '.join(uncounted)}.")
     return sentences
 
 
@@ -102,6 +107,12 @@ def _by_what(said: dict[str, str]) -> str:
     return ", ".join(f"{what} ({', '.join(those)})" for what, those in labels.items())
 
 
+def judged_by(rows: list[ArmRow]) -> str:
+    """Returns the accuracy that these arms are ranked by."""
+    kinds = {"test accuracy over folds" if row.over else "validation accuracy" for row in rows if row.accs}
+    return kinds.pop() if len(kinds) == 1 else "accuracy"
+
+
 def majority_of(rows: list[ArmRow]) -> float | None:
     """Returns what always the largest class gives on the images of these arms; None: not known."""
     return next((row.majority for row in rows if row.majority is not None), None)
@@ -112,7 +123,7 @@ def write_results_csv(results: list[RunResult], path: Path, rows: list[ArmRow] |
 
     ``..._low`` and ``..._high`` are 95 % intervals: of the run over images, ``arm_...`` of its arm. ``data`` is the
     beginning of the digest of the validation and test images: only rows with the same one can be ranked, and
-    ``behind_best`` means the best among them.
+    ``behind_best`` means the best among them. Over folds an arm has ``arm_test_acc`` in the place of ``arm_val_acc``.
     """
     arms = {(row.held_out, row.label): row for row in rows or ()}
     lines = []
@@ -136,6 +147,7 @@ def _of_run(result: RunResult) -> dict[str, Any]:
         "ended_early": result.early,
         "reason": result.reason,
         "data": result.held_out.short if result.held_out else None,
+        "fold": result.fold,
     }
     if not result.is_finished:
         return made
@@ -160,7 +172,7 @@ def _of_run(result: RunResult) -> dict[str, Any]:
 def _of_arm(arm: ArmRow) -> dict[str, Any]:
     if (found := arm.standing) is None:
         return {}
-    row: dict[str, Any] = {"arm_val_acc": found.interval.value}
+    row: dict[str, Any] = {"arm_test_acc" if arm.over else "arm_val_acc": found.interval.value}
     row |= {f"arm_{part}": getattr(found.interval, part) for part in ("low", "high", "over")}
     if found.behind is None:
         return row
@@ -193,6 +205,11 @@ def print_table(rows: list[ArmRow], console: Console) -> None:
             say(f"{row.label} (seed {seeds}) {reason}", "red")
 
 
+def notes(row: ArmRow) -> str:
+    """Returns what stands behind an arm's name: that its runs ended early, or that folds are missing."""
+    return " ".join(filter(None, (EARLY if row.is_early else "", row.over.lacks if row.over else "")))
+
+
 def _print_whole(table: Table, console: Console) -> None:
     """Prints a table with all its letters: a narrow terminal breaks lines, and no number is cut."""
     width = console.width
@@ -205,7 +222,8 @@ def _print_whole(table: Table, console: Console) -> None:
 def _table(rows: list[ArmRow]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("arm", no_wrap=True)
-    for name in ("val acc", "± sd", "95 %", "macro-F1", "test acc", "bn_gap", "seconds", "n"):
+    parts = ("test acc", "val acc") if rows[0].over else ("val acc", "test acc")
+    for name in (parts[0], "± sd", "95 %", "macro-F1", parts[1], "bn_gap", "seconds", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         if row.mean is None:
@@ -214,15 +232,15 @@ def _table(rows: list[ArmRow]) -> Table:
         gap = statistics.fmean(row.bn_gaps)
         diverged = f" ({len(row.diverged)} diverged)" if row.diverged else ""
         table.add_row(
-            f"{escape(row.label)} {mark(row)}".rstrip() + diverged + (f" {EARLY}" if row.is_early else ""),
+            f"{escape(row.label)} {mark(row)}".rstrip() + diverged + f" {notes(row)}".rstrip(),
             f"{row.mean:.3f}",
             f"{row.spread:.3f}" if row.spread is not None else "",
             f"{row.standing.interval.low:.3f}-{row.standing.interval.high:.3f}" if row.standing else "",
-            f"{statistics.fmean(row.val_macro_f1s):.3f}",
-            f"{statistics.fmean(row.test_accs):.3f}" if row.test_accs else "",
+            f"{statistics.fmean(row.macro_f1s):.3f}",
+            f"{statistics.fmean(row.other_accs):.3f}" if row.other_accs else "",
             f"[red]{gap:+.3f}[/red]" if abs(gap) > GAP else f"{gap:+.3f}",
             f"{statistics.fmean(row.seconds):.0f}",
-            str(len(row.val_accs)),
+            str(len(row.accs)),
         )
     if (majority := majority_of(rows)) is not None:
         table.add_row(LARGEST, f"{majority:.3f}", style="dim")
@@ -233,12 +251,13 @@ def _by_reason(reasons: list[tuple[int, str]]) -> dict[str, str]:
     """Returns each reason once, with its seeds."""
     seeds: dict[str, list[str]] = {}
     for seed, reason in reasons:
-        seeds.setdefault(reason, []).append(str(seed))
+        if str(seed) not in seeds.setdefault(reason, []):  # of one seed several folds
+            seeds[reason].append(str(seed))
     return {reason: ", ".join(numbers) for reason, numbers in seeds.items()}
 
 
 def draw_comparison(rows: list[ArmRow], path: Path) -> None:
-    """Draws validation accuracy with its interval, and bn_gap, of each arm, best on top, those without a result grey.
+    """Draws accuracy with its interval, and bn_gap, of each arm, best on top, those without a result grey.
 
     Where the arms were judged by different images, those of each data set stand together, under its title.
     """
@@ -266,12 +285,12 @@ def draw_comparison(rows: list[ArmRow], path: Path) -> None:
     acc.set_ylim(y - 0.4, -0.9)
     acc.set_xlim(0, 1.01)
     marks = {mark(row) for row in rows}
-    key = ["dots: seeds", "bar: mean"]
+    key = ["dots: runs" if any(row.over for row in rows) else "dots: seeds", "bar: mean"]
     key += ["line: 95 % interval"] * any(row.standing for row in rows)
     key += [f"{SAME} {SAME_MEANS}"] * (SAME in marks)
     key += [f"{UNDECIDED} too few images to tell"] * (UNDECIDED in marks)
     acc.set_xlabel("    ".join(key), fontsize=8, color=GREY, loc="left")
-    for axes, title in ((acc, "validation accuracy"), (gap, "bn_gap of the last epoch")):
+    for axes, title in ((acc, judged_by(rows)), (gap, "bn_gap of the last epoch")):
         sideways(axes, title)
     gap.axvline(0, color=INK, linewidth=0.8)
     low, high = gap.get_xlim()
@@ -284,9 +303,9 @@ def _draw_arm(acc: Axes, gap: Axes, row: ArmRow, place: int) -> None:
     if row.mean is None:
         acc.text(0.02, place, row.why_none, va="center", color=GREY, fontsize=9)
         return
-    acc.plot(row.val_accs, [place] * len(row.val_accs), "o", ms=6, alpha=0.45, color=VAL, mew=0)
+    acc.plot(row.accs, [place] * len(row.accs), "o", ms=6, alpha=0.45, color=VAL, mew=0)
     acc.plot([row.mean], [place], "|", ms=16, mew=2.5, color=VAL)
-    ends = list(row.val_accs)
+    ends = list(row.accs)
     if row.standing is not None:
         interval = [row.standing.interval.low, row.standing.interval.high]
         acc.plot(interval, [place, place], "-", linewidth=1.4, color=VAL, alpha=0.8)

@@ -28,7 +28,7 @@ class UnseenOfArm:
         return self._named(self.found.sentence)
 
     def _named(self, text: str) -> str:
-        return f"`{self.run.label}`, seed {self.run.seed}: {text[:1].lower()}{text[1:]}" if text else ""
+        return f"`{self.run.label}`, {self.run.which}: {text[:1].lower()}{text[1:]}" if text else ""
 
 
 def unseen_of(rows: list[ArmRow], runs: Iterable[RunResult]) -> list[UnseenOfArm]:

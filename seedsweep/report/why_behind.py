@@ -79,7 +79,7 @@ def _of_row(row: ArmRow, group: list[ArmRow], runs: dict[str, list[RunResult]]) 
     parts = [f"{row.full_name} {behind_in_words(row, best.label)}{compared}."]
     found = [(fact, text) for fact in FACTS if (text := fact(case))]
     if found and len(own) > 1:
-        parts[0] += f" Of its median run (seed {case.run.seed}):"
+        parts[0] += f" Of its median run ({case.run.which}):"
     others = [Case(run, best) for run in own if run is not case.run]
     for fact, text in found:
         n = 1 + sum(fact(other) is not None for other in others)
@@ -135,6 +135,8 @@ def _compared(row: ArmRow, group: list[ArmRow], runs: dict[str, list[RunResult]]
 
 def _trained_on(run: RunResult) -> list[object]:
     digests = run.metrics.get("digests") or {}
+    if run.fold is not None:  # one of its median runs may be of another fold
+        return [run.held_out]
     return [digests.get("split"), digests.get("images")]
 
 

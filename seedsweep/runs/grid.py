@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +16,7 @@ from seedsweep.errors import DamagedError
 from seedsweep.overrides import short_setting
 from seedsweep.runs.csv_files import accuracy_of
 from seedsweep.runs.held_out import DIFFERENT, HeldOut, by_digest, title_of
+from seedsweep.runs.over_folds import TESTED, Coverage, covered, standings_of
 from seedsweep.runs.record import with_departures
 from seedsweep.runs.recorded import GRID
 from seedsweep.runs.run_result import RunResult, read_job
@@ -38,12 +40,13 @@ GAP = 0.05  # of bn_gap, from which on it is spoken of: less is chance on a few 
 
 @dataclass
 class ArmRow:
-    """One arm over its seeds; accuracies are shares, 0..1."""
+    """One arm over its seeds, and its folds where there are any; accuracies are shares, 0..1."""
 
     label: str
     val_accs: list[float] = field(default_factory=list)
-    val_macro_f1s: list[float] = field(default_factory=list)
+    macro_f1s: list[float] = field(default_factory=list)  # of the images that rank it
     test_accs: list[float] = field(default_factory=list)
+    tested: list[int] = field(default_factory=list)  # test images of each run
     bn_gaps: list[float] = field(default_factory=list)  # of the last epoch
     seconds: list[float] = field(default_factory=list)
     failures: list[tuple[int, str]] = field(default_factory=list)  # seed, reason
@@ -57,6 +60,7 @@ class ArmRow:
     held_out: HeldOut | None = (
         None  # the images that all its runs were judged by; None: not known, all failed
     )
+    over: Coverage | None = None  # the folds of its runs; None: one split
 
     @property
     def departs(self) -> str:
@@ -90,14 +94,24 @@ class ArmRow:
         return self.standing is not None and self.standing.same is False
 
     @property
+    def accs(self) -> list[float]:
+        """Accuracies that rank it, a run each: on validation images; over folds on test images."""
+        return self.test_accs if self.over else self.val_accs
+
+    @property
+    def other_accs(self) -> list[float]:
+        """Accuracies that do not rank it: on test images; over folds on validation images."""
+        return self.val_accs if self.over else self.test_accs
+
+    @property
     def mean(self) -> float | None:
-        """Mean validation accuracy."""
-        return statistics.fmean(self.val_accs) if self.val_accs else None
+        """Mean of :attr:`accs`; over folds each image counts alike."""
+        return statistics.fmean(self.accs, self.tested if self.over else None) if self.accs else None
 
     @property
     def spread(self) -> float | None:
-        """Sample standard deviation over seeds; None for fewer than two."""
-        return statistics.stdev(self.val_accs) if len(self.val_accs) > 1 else None
+        """Sample standard deviation over runs; None for fewer than two."""
+        return statistics.stdev(self.accs) if len(self.accs) > 1 else None
 
 
 def collect(sweep_dir: Path) -> list[RunResult]:
@@ -129,20 +143,26 @@ def _told_apart(results: list[RunResult], *, is_grid: bool) -> list[RunResult]:
             by_label.setdefault(result.label, []).append(result)
     called: dict[Path, str] = {}
     for label, runs in by_label.items():
-        if is_grid and len({(run.held_out, run.seed) for run in runs}) == len(runs):
+        if is_grid and len({_place(run) for run in runs}) == len(runs):
             continue
         kinds = [settings_in_short(run) for run in runs]
         differ = [key for key in kinds[0] if len({kind.get(key) for kind in kinds}) > 1]
         names = [" ".join([label, *(f"{key}={kind.get(key)}" for key in differ)]) for kind in kinds]
         for run, name in zip(runs, names, strict=True):
             alike = [other for other, its in zip(runs, names, strict=True) if its == name]
-            twice = sum((other.held_out, other.seed) == (run.held_out, run.seed) for other in alike) > 1
+            twice = sum(_place(other) == _place(run) for other in alike) > 1
             called[run.folder] = f"{name} ({run.folder.name})" if twice else name
     return [replace(result, called=called.get(result.folder, result.called)) for result in results]
 
 
+def _place(run: RunResult) -> tuple[HeldOut | None, int, int | None]:
+    return run.held_out, run.seed, run.fold
+
+
 def test_interval(runs: list[RunResult]) -> Interval | None:
     """Returns the accuracy of runs of one arm on the test images; None where they have no predictions of the same."""
+    if any(run.fold is not None for run in runs):
+        return None
     return accuracy_of([run.predictions.get("test") for run in runs if run.metrics.get("test")])
 
 
@@ -194,24 +214,16 @@ def arms(results: list[RunResult]) -> list[ArmRow]:
 
 def _grouped(results: list[RunResult]) -> list[ArmRow]:
     rows: dict[tuple[str, str], ArmRow] = {}
+    finished: dict[tuple[str, str], list[RunResult]] = {}
     for result in results:
-        metrics = result.metrics
-        if not result.is_finished:
-            continue
-        digest = result.held_out.digest if result.held_out else ""
-        key = digest, result.label
-        row = rows.setdefault(key, ArmRow(result.label, held_out=result.held_out))
-        row.val_accs.append(metrics["val"]["acc"])
-        row.val_macro_f1s.append(metrics["val"]["macro_f1"])
-        if metrics["test"]:
-            row.test_accs.append(metrics["test"]["acc"])
-        gaps = metrics["train_images"]
-        row.bn_gaps.append(gaps["bn_gap_last"])
-        row.seconds.append(metrics["wall_seconds"])
-        row.departures = result.departures
-        row.early += [f"seed {result.seed}: {result.early}"] if result.early else []
-        row.dropped = row.dropped or result.dropped
-        row.majority = majority_share(metrics["images"]["val"])
+        if result.is_finished:
+            digest = result.held_out.digest if result.held_out else ""
+            finished.setdefault((digest, result.label), []).append(result)
+    for key, runs in finished.items():
+        runs, over = covered(runs)
+        row = rows[key] = ArmRow(runs[0].label, held_out=runs[0].held_out, over=over)
+        for result in runs:
+            _add(row, result)
     for result in results:
         if result.is_diverged:
             key = result.held_out.digest if result.held_out else "", result.label
@@ -230,6 +242,26 @@ def _grouped(results: list[RunResult]) -> list[ArmRow]:
     )
 
 
+def _add(row: ArmRow, result: RunResult) -> None:
+    """Adds a finished run's numbers to its arm's."""
+    metrics, ranked_by = result.metrics, TESTED if row.over else RANKED_BY
+    row.val_accs.append(metrics["val"]["acc"])
+    row.macro_f1s.append(metrics[ranked_by]["macro_f1"])
+    if metrics["test"]:
+        row.test_accs.append(metrics["test"]["acc"])
+        row.tested.append(sum(metrics["images"]["test"].values()))
+    gaps = metrics["train_images"]
+    row.bn_gaps.append(gaps["bn_gap_last"])
+    row.seconds.append(metrics["wall_seconds"])
+    row.departures = result.departures
+    row.early += [f"{result.which}: {result.early}"] if result.early else []
+    row.dropped = row.dropped or result.dropped
+    counts = Counter[str]()
+    for split in metrics["images"] if row.over else [RANKED_BY]:
+        counts.update(metrics["images"][split])
+    row.majority = majority_share(counts)
+
+
 def _compare(rows: list[ArmRow], results: list[RunResult]) -> None:
     """Sets each row's ``standing``; all were judged by the same images."""
     runs: dict[str, dict[int, RunResult]] = {}
@@ -238,6 +270,12 @@ def _compare(rows: list[ArmRow], results: list[RunResult]) -> None:
         if result.is_finished and RANKED_BY in result.predictions and result.label not in partly:
             runs.setdefault(result.label, {})[result.seed] = result
     best = rows[0].label if rows else ""
+    if rows and rows[0].over:
+        of_arms = {row.label: covered(row.of(results))[0] for row in rows if row.label in runs}
+        found = standings_of(of_arms, best)
+        for row in rows:
+            row.standing = found.get(row.label)
+        return
     if best in runs:
         first = next(iter(runs[best].values()))
         correct = {

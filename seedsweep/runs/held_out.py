@@ -25,9 +25,9 @@ SHOWN = 8  # characters of a digest that tell data sets apart
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The images of validation and test."""
+    """The images of validation and test; of a run of ``data.folds`` all images, for each is tested in some fold."""
 
-    # SHA-256, in hex, of their names, classes, splits and contents; of an old run without its manifest, of
+    # SHA-256, in hex, of their names, classes, splits (of folds: how they were dealt) and contents; of an old run without its manifest, of
     # their numbers by class
     digest: str
     about: str = field(compare=False)  # where they lie and how many there are, for a title
@@ -50,15 +50,21 @@ def held_out(folder: Path, metrics: dict[str, Any], first_val: str | None = None
     counts = {split: sum(by_class.values()) for split, by_class in numbers.items()}
     about = ", ".join(f"{n} {HELD_OUT[split]} images" for split, n in counts.items() if n)
     try:
-        rows = [row for row in read_manifest(folder / "manifest.csv") if row.split in HELD_OUT]
+        everything = read_manifest(folder / "manifest.csv")
+        rows = [row for row in everything if row.split in HELD_OUT]
     except SeedsweepError as error:
         if (folder / "manifest.csv").is_file():
             log.warning(
                 "the images that %s was judged by are known by their numbers alone: %s", folder, error
             )
         return HeldOut(_digest([json.dumps(numbers, sort_keys=True, allow_nan=False)]), about)
-    digest = _digest("\0".join((row.path, row.label, row.split, row.digest or "")) for row in rows)
     root = _root(rows, first_val)
+    if fold := metrics.get("fold"):
+        rows, about = everything, f"{len(everything)} images in {fold['of']} folds"
+        how = json.dumps({key: value for key, value in fold.items() if key != "number"}, sort_keys=True)
+        digest = _digest([how, *("\0".join((r.path, r.label, r.group or "", r.digest or "")) for r in rows)])
+    else:
+        digest = _digest("\0".join((row.path, row.label, row.split, row.digest or "")) for row in rows)
     return HeldOut(
         digest,
         f"{printable(str(shown(Path(root))))}, {about}" if root else about,

@@ -27,6 +27,7 @@ from seedsweep.whole import read_json, write_json
 
 LOCK = ".running"
 JOB = "job.json"  # of a job of a grid: what it is
+OF_FOLD = "_fold"  # in the names of manifests of one grid
 AUDIT = "audit.json"  # in the folder of an audit
 CLOCK = "${now:"
 
@@ -101,8 +102,9 @@ def write_run(folder: Path, digest: str, label: str, manifest: Path) -> None:
 
 def shared_manifest(grid: Path, data: DataConfig) -> Path:
     """Returns where the jobs of a grid that ask for the same split have it written down."""
-    settings = json.dumps(content(data, only=SPLIT), sort_keys=True, allow_nan=False)
-    return grid / f"manifest_{hashlib.sha256(settings.encode()).hexdigest()[:8]}.csv"
+    fold = "" if data.fold is None else f"{OF_FOLD}{data.fold}"
+    settings = json.dumps(content(data, only=SPLIT) | {"fold": None}, sort_keys=True, allow_nan=False)
+    return grid / f"manifest_{hashlib.sha256(settings.encode()).hexdigest()[:8]}{fold}.csv"
 
 
 def pin_of(folder: Path) -> Path | None:
@@ -112,9 +114,13 @@ def pin_of(folder: Path) -> Path | None:
 
 
 def audit_of(folder: Path) -> Path:
-    """Returns the folder of the audit of a run's images: its own, or the one that a grid's job shares with others."""
+    """Returns the folder of the audit of a run's images: its own, or the one that a grid's job shares with others.
+
+    All folds share the one of the first that ran.
+    """
     pin = pin_of(folder)
-    return pin.with_name(pin.stem.replace("manifest", "audit")) if pin else folder / "audit"
+    name = pin.stem.partition(OF_FOLD)[0].replace("manifest", "audit") if pin else ""
+    return pin.with_name(name) if pin else folder / "audit"
 
 
 def diverged(folder: Path) -> DivergedError | None:

@@ -87,6 +87,8 @@ class RunRecord:
     temperature: float | None = None  # that its checkpoint tells, fitted on validation; None: it tells none
     # what its accuracy owes to photographs that the split tears; None: it tears none, or nothing looked
     unseen: Unseen | None = None
+    # of ``data.folds``: its ``number``, ``of`` how many it is, and how they were dealt; None: there are none
+    fold: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what metrics.json holds: the switches, and names of theirs that are true for readers of one word."""

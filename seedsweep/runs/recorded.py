@@ -27,7 +27,7 @@ UNREADABLE = (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, Attri
 NOT_AGAIN = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode", "resume", "budget", "forecast")
 
 # swept keys that don't name an arm
-UNLABELLED = ("seed", "experiment", "experiment.name", "rung", "sweep", "resume")
+UNLABELLED = ("seed", "experiment", "experiment.name", "rung", "sweep", "resume", "data.fold")
 
 Read = TypeVar("Read")
 

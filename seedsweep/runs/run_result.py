@@ -69,6 +69,16 @@ class RunResult:
         return int(self._about.get("seed", 0))
 
     @property
+    def fold(self) -> int | None:
+        """Number of the fold that it was tested on; None: its images are in no folds."""
+        return int(fold["number"]) if (fold := self.metrics.get("fold")) else None
+
+    @property
+    def which(self) -> str:
+        """Which of its arm's runs it is, in words."""
+        return f"seed {self.seed}" if self.fold is None else f"seed {self.seed}, fold {self.fold}"
+
+    @property
     def reason(self) -> str | None:
         """Why it failed or diverged; None: it did not."""
         reason = self.failure["reason"] if self.failure is not None else divergence_of(self.metrics)

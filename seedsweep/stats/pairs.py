@@ -180,13 +180,15 @@ class Comparison:
         difference: accuracy of the one less that of the other, 0..1.
         p: of no difference, two-sided.
         method: the test's name.
-        squares: of the differences by seed and image, or group of images.
+        squares: of the differences by seed and image, or group of images, or fold.
+        by_folds: whether the images were dealt into folds.
     """
 
     difference: Interval
     p: float
     method: str
     squares: MeanSquares
+    by_folds: bool = False
 
 
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:

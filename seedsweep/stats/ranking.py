@@ -59,8 +59,10 @@ class Standing:
 
     @property
     def spread(self) -> Components | None:
-        """What makes the difference vary; None: it was not compared, or one image shows nothing of that."""
-        return components(self.behind.squares) if self.behind and self.behind.squares.units > 1 else None
+        """What makes the difference vary; None: not compared, or over folds, or one image shows nothing of that."""
+        if self.behind is None or self.behind.by_folds or self.behind.squares.units == 1:
+            return None
+        return components(self.behind.squares)
 
     @cached_property  # it is simulated
     def needed(self) -> Needed | None:
@@ -119,10 +121,18 @@ def standings(
     pairs = {label: _paired(arms[best], arms[label]) for label in arms if label in comparable - {best}}
     behind = {label: compare(*pair, groups) for label, pair in pairs.items()}
     behind = {label: found for label, found in behind.items() if found.difference.value > -ROUNDING}
+    intervals = {
+        label: accuracy(np.stack(list(runs.values())), groups if label in comparable else None)
+        for label, runs in arms.items()
+    }
+    return stood(intervals, behind)
+
+
+def stood(intervals: dict[str, Interval], behind: dict[str, Comparison]) -> dict[str, Standing]:
+    """Returns how arms stand: the interval of each, and how those that could be compared with the best are behind."""
     corrected = dict(zip(behind, holm([found.p for found in behind.values()]).tolist(), strict=True))
     result = {}
-    for label, runs in arms.items():
-        interval = accuracy(np.stack(list(runs.values())), groups if label in comparable else None)
+    for label, interval in intervals.items():
         if label not in behind:
             result[label] = Standing(interval)
             continue

@@ -248,6 +248,7 @@ def _record(run: ArmRun, outcome: Outcome, status: str, scores: dict[str, Any]) 
         values=run.images.prepared.pixels.how.ranges.as_dict(),
         diverged=outcome.diverged,
         ended_early=run.recorder.early if status == FINISHED else None,
+        fold=config.data.dealt,
     )
 
 

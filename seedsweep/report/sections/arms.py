@@ -19,7 +19,16 @@ from seedsweep.report.blocks import (
     with_sign,
 )
 from seedsweep.report.contents import SWEEP, Material
-from seedsweep.report.grid_results import EARLY, LARGEST, SAME, UNDECIDED, explained, majority_of, mark
+from seedsweep.report.grid_results import (
+    LARGEST,
+    SAME,
+    UNDECIDED,
+    explained,
+    judged_by,
+    majority_of,
+    mark,
+    notes,
+)
 from seedsweep.report.sections.in_words import ranking_in_words
 from seedsweep.runs.grid import GAP, ArmRow, by_data, data_title, has_several, test_interval
 from seedsweep.stats.interval import Interval
@@ -71,13 +80,13 @@ def _table(about: str, done: list[ArmRow], material: Material) -> Table:
         rows.append([LARGEST, Bar(majority), percent(majority), "", "", "", "", ""])
     columns = [
         Column("arm"),
-        Column("validation accuracy", drawn=True),
+        Column(judged_by(done), drawn=True),
         Column("%", number=True),
         Column("macro-F1, %", number=True, extra=True),
-        Column("test, %", number=True),
+        Column("validation, %" if done[0].over else "test, %", number=True),
         Column("bn_gap", number=True),
         Column("time", number=True, extra=True),
-        Column("seeds", number=True, extra=True),
+        Column("runs" if done[0].over else "seeds", number=True, extra=True),
     ]
     return Table(about, columns, rows, faint=faint)
 
@@ -87,16 +96,14 @@ def _row(row: ArmRow, of_test: Interval | None) -> list[Cell]:
     found = row.standing
     gap = statistics.fmean(row.bn_gaps)
     low, high = (found.interval.low, found.interval.high) if found else (None, None)
-    test = statistics.fmean(row.test_accs) if row.test_accs else None
+    other = statistics.fmean(row.other_accs) if row.other_accs else None
     return [
-        Number(
-            row.label, " ".join(filter(None, (MEANINGS.get(mark(row), ""), EARLY if row.is_early else "")))
-        ),
-        Bar(row.mean, low, high, row.val_accs if len(row.val_accs) > 1 else (), trap=abs(gap) > GAP),
+        Number(row.label, " ".join(filter(None, (MEANINGS.get(mark(row), ""), notes(row))))),
+        Bar(row.mean, low, high, row.accs if len(row.accs) > 1 else (), trap=abs(gap) > GAP),
         Number(percent(row.mean), span(found.interval) if found else ""),
-        percent(statistics.fmean(row.val_macro_f1s)),
-        Number(percent(test), span(of_test) if of_test else ""),
+        percent(statistics.fmean(row.macro_f1s)),
+        Number(percent(other), span(of_test) if of_test else ""),
         Number(with_sign(gap), loud=abs(gap) > GAP),
         seconds(statistics.fmean(row.seconds)),
-        str(len(row.val_accs)),
+        str(len(row.accs)),
     ]

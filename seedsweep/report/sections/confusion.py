@@ -24,7 +24,7 @@ def section(material: Material) -> Section | None:
         return None
     split, answers = run.detailed
     kind = HELD_OUT[split]
-    of = Text(f"`{run.label}`, seed {run.seed}, on the {len(answers.paths)} {kind} images.")
+    of = Text(f"`{run.label}`, {run.which}, on the {len(answers.paths)} {kind} images.")
     return Section("classes", "Classes", [of, *class_blocks(answers, kind)])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from seedsweep.report.blocks import Block, Code, Section, Text, listed, percent, with_sign
+from seedsweep.report.blocks import Block, Code, Section, Text, listed, percent, span, with_sign
 from seedsweep.report.contents import RUN, STUDY, SWEEP, Material
 from seedsweep.report.next_command import next_command
 from seedsweep.report.run_in_words import is_trapped, lead_of, of_diverged, of_modes, scores_in_words, trap
@@ -115,6 +115,10 @@ def ranking_in_words(material: Material, done: list[ArmRow]) -> str:
 def _scores(material: Material, row: ArmRow) -> str:
     """Returns what an arm does: its accuracy on validation and test images, each with its interval."""
     of_val = row.standing.interval if row.standing else None
+    if row.over:
+        spans = f" (95 % interval {span(of_val)})" if of_val else ""
+        what = "images" if row.over.is_whole else f"images of {len(row.over.folds)} folds"
+        return f"classifies {percent(row.mean)} % of the {what} correctly{spans}, each unseen in training"
     test = fmean(row.test_accs) if row.test_accs else None
     return scores_in_words(row.mean, of_val, test, test_interval(material.of_row(row)))
 

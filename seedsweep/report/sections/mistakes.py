@@ -36,7 +36,7 @@ def section(material: Material) -> Section | None:
     kind, confidence = HELD_OUT[split], answers.probabilities.max(1)
     wrong = np.flatnonzero(answers.correct == 0)
     if not len(wrong):
-        text = f"`{run.label}`, seed {run.seed}, classifies all {len(answers.paths)} {kind} images correctly."
+        text = f"`{run.label}`, {run.which}, classifies all {len(answers.paths)} {kind} images correctly."
         return Section("mistakes", "Worst mistakes", [Text(text)])
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][: material.n_gradcam or GRADCAM]
     how = Reading(read_ranges(values_beside(run.folder / "manifest.csv")))

@@ -36,7 +36,7 @@ def section(material: Material) -> Section | None:
     run = material.best
     if run is not None:
         if material.kind != RUN:
-            blocks.append(Text(f"`{run.label}`, seed {run.seed}, shown in detail above:"))
+            blocks.append(Text(f"`{run.label}`, {run.which}, shown in detail above:"))
         blocks.append(Facts(_facts(run)))
         if material.settings_text:
             blocks.append(Folded("All settings", [Code(material.settings_text.strip())]))
@@ -46,7 +46,7 @@ def section(material: Material) -> Section | None:
 def _keeping_the_images(material: Material, line: str) -> str:
     """Returns how the command keeps to the images of these results; empty where it does, or where they are several."""
     manifest = material.best.folder / "manifest.csv" if material.best is not None else None
-    several = len({run.held_out for run in material.runs}) > 1
+    several = len({(run.held_out, run.fold) for run in material.runs}) > 1
     if (
         "data.manifest=" in line
         or material.kind == STUDY
