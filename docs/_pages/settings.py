@@ -166,6 +166,7 @@ def _kind(annotation: str) -> str:
         "list[str]": "list of texts",
         "list[list[str]]": "list of lists of texts",
         "float | None": "a number, `null`",
+        "int | None": "a whole number, `null`",
         "list[Any] | None": "list, `null`",
         "dict[str, Any]": "names with values",
     }

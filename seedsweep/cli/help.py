@@ -44,6 +44,7 @@ SETTINGS = (
     ("data.image_size", "[224,224]", "height and width in pixels (demo: [128,128])"),
     ("data.batch_size", "32", "images a training step (some experiments: 4)"),
     ("data.group_regex", "", "keep files with the same first group on one side of the split"),
+    ("data.folds", "", "5: with -m every arm is tested on all images, a fifth at a time"),
     ("trainer.max_epochs", "25", "with trainer.patience=10 epochs of early stopping"),
     ("optim.lr", "1e-3", "learning rate"),
     ("head.width", "1024", "of the Dense layer; 0: none"),

@@ -119,10 +119,8 @@ class DataConfig:
     def _check_folds(self) -> None:
         between("data.fold_repeats", self.fold_repeats, 1, 100)
         if self.folds is None:
-            if self.fold is not None or self.fold_repeats > 1:
-                raise SeedsweepError(
-                    "data.fold and data.fold_repeats need data.folds=K, the number of folds."
-                )
+            if self.fold is not None:
+                raise SeedsweepError("data.fold needs data.folds=K, the number of folds.")
             return
         between("data.folds", self.folds, 2, 100)
         if self.manifest is not None:

@@ -249,6 +249,7 @@ def _add(row: ArmRow, result: RunResult) -> None:
     row.macro_f1s.append(metrics[ranked_by]["macro_f1"])
     if metrics["test"]:
         row.test_accs.append(metrics["test"]["acc"])
+    if row.over:
         row.tested.append(sum(metrics["images"]["test"].values()))
     gaps = metrics["train_images"]
     row.bn_gaps.append(gaps["bn_gap_last"])

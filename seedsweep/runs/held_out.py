@@ -61,7 +61,9 @@ def held_out(folder: Path, metrics: dict[str, Any], first_val: str | None = None
     root = _root(rows, first_val)
     if fold := metrics.get("fold"):
         rows, about = everything, f"{len(everything)} images in {fold['of']} folds"
-        how = json.dumps({key: value for key, value in fold.items() if key != "number"}, sort_keys=True)
+        how = json.dumps(
+            {key: value for key, value in fold.items() if key != "number"}, sort_keys=True, allow_nan=False
+        )
         digest = _digest([how, *("\0".join((r.path, r.label, r.group or "", r.digest or "")) for r in rows)])
     else:
         digest = _digest("\0".join((row.path, row.label, row.split, row.digest or "")) for row in rows)
