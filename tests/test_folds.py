@@ -212,7 +212,7 @@ def test_arms_are_ranked_over_all_images_and_compared_by_fold(tmp_path: Path):
     assert rows[1].standing.behind.method == "corrected resampled t test"
     assert rows[1].is_behind
     said = " ".join(explained(rows))
-    assert "Accuracy: over all images, each tested once by runs that did not train on it (3 folds)." in said
+    assert "Accuracy: over all images, each tested by runs that did not train on it (3 folds)." in said
     report = write_report(tmp_path / "g").with_suffix(".md").read_text()
     assert "of the images correctly (95 % interval" in report
     assert "test accuracy over folds" in report
@@ -226,7 +226,7 @@ def test_folds_that_are_missing_are_named_and_the_rest_is_compared(tmp_path: Pat
     assert [row.over.uncounted for row in rows] == [1, 0]
     assert rows[1].is_behind
     said = " ".join(explained(rows))
-    assert "over the images of 2 of 3 folds" in said
+    assert "did not train on it (2 of 3 folds)" in said
     assert "not all seeds have their folds: good 1." in said
 
 

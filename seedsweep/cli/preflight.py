@@ -36,7 +36,7 @@ from seedsweep.study.options import OF_THE_STUDY
 from seedsweep.training.options import what_counts
 from seedsweep.training.trackers import check_trackers
 
-MOST_FOLDS = 100
+MOST_FOLDS = 10_000
 MOST_VALUES = 16  # of one swept setting that are composed; of a group's further ones the name is checked
 PARTS = ("run", "sweep", "sweeper", "launcher", "job", "runtime", "callbacks", "overrides")  # of hydra
 TRAINING = ("answer", "train", "study")  # tasks that write to trackers
@@ -105,7 +105,7 @@ def _all_folds(composed: DictConfig, overrides: list[Override]) -> str | None:
     """Returns the override that runs every fold in a grid; None: there are none, or which ones was said.
 
     Raises:
-        SeedsweepError: the number of folds is to vary, or is too large.
+        SeedsweepError: the number of folds is to vary.
     """
     for override in overrides:
         if override.key_or_group in ("data.folds", "data.fold_repeats") and override.is_sweep_override():
@@ -113,20 +113,16 @@ def _all_folds(composed: DictConfig, overrides: list[Override]) -> str | None:
     data = composed.data
     if data.folds is None or data.fold is not None or any(o.key_or_group == "data.fold" for o in overrides):
         return None
-    between("data.folds", data.folds, 2, MOST_FOLDS)
-    between("data.fold_repeats", data.fold_repeats, 1, MOST_FOLDS)
-    return f"data.fold={','.join(map(str, range(data.folds * data.fold_repeats)))}"
+    n = max(1, min(data.folds * data.fold_repeats, MOST_FOLDS))  # other numbers are refused with their jobs
+    return f"data.fold={','.join(map(str, range(n)))}"
 
 
 def _refuse_folds(composed: DictConfig) -> None:
     """Stops where folds are given to what chooses or compares by one split."""
     if composed.data.folds is None:
         return
-    task = str(composed.task)
-    what = "a study" if task == "study" else "+sweep=answer" if task == ANSWER else ""
-    if composed.rung.kind:
-        what = "the ladder"
-    if what:
+    by_task = {"study": "a study", ANSWER: "+sweep=answer"}
+    if what := "the ladder" if composed.rung.kind else by_task.get(str(composed.task)):
         raise SeedsweepError(
             f"{what} goes by one split: leave data.folds out; -m +experiment=... data.folds={composed.data.folds} "
             "compares experiments over folds."

@@ -41,10 +41,11 @@ class Coverage:
     @property
     def sentence(self) -> str:
         """What the accuracy is over."""
-        each = "once" if self.repeats == 1 else f"{self.repeats} times"
+        how = f"{self.of} folds" + (f", dealt {self.repeats} times" if self.repeats > 1 else "")
         if not self.is_whole:
-            return f"Accuracy: over the images of {len(self.folds)} of {self.of * self.repeats} folds."
-        return f"Accuracy: over all images, each tested {each} by runs that did not train on it ({self.of} folds)."
+            how = f"{len(self.folds)} of {self.of * self.repeats} folds"
+        what = "all images" if self.is_whole else "images of some folds"
+        return f"Accuracy: over {what}, each tested by runs that did not train on it ({how})."
 
 
 def covered(runs: Collection[RunResult]) -> tuple[list[RunResult], Coverage | None]:

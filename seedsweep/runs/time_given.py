@@ -66,5 +66,7 @@ class TimeGiven:
 
 
 def _with_seeds(label: str, seeds: list[int]) -> str:
-    named = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    each = dict.fromkeys(seeds)
+    named = f"seed{'s' * (len(each) > 1)} {', '.join(map(str, each))}"
+    named = named if len(each) == len(seeds) else f"{len(seeds)} folds of {named}"
     return f"{label} ({named})" if label else named
