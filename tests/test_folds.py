@@ -80,6 +80,7 @@ def test_images_with_two_labels_are_in_no_fold(tmp_path: Path):
         (["data.fold=1"], "data.fold needs data.folds=K"),
         (["data.folds=3", "data.fold=3"], "data.fold is 3, but must lie between 0 and 2."),
         (["-m", "data.folds=3,5"], "data.folds=3,5 is a list: a grid has one number of folds."),
+        (["-m", "data.folds=0"], "data.folds is 0, but must lie between 2 and 100."),
         (["-m", "data.folds=1"], "data.folds is 1, but must lie between 2 and 100."),
         (["-m", "+sweep=ladder", "data.folds=3"], "the ladder goes by one split: leave data.folds out"),
         (["+sweep=answer", "data.folds=3"], "+sweep=answer goes by one split: leave data.folds out"),

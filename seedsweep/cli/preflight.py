@@ -121,7 +121,7 @@ def _refuse_folds(composed: DictConfig) -> None:
     """Stops where folds are given to what chooses or compares by one split."""
     if composed.data.folds is None:
         return
-    by_task = {"study": "a study", ANSWER: "+sweep=answer"}
+    by_task = {"study": "a study", ANSWER: "+sweep=answer", "backbones": "+study=backbones"}
     if what := "the ladder" if composed.rung.kind else by_task.get(str(composed.task)):
         raise SeedsweepError(
             f"{what} goes by one split: leave data.folds out; -m +experiment=... data.folds={composed.data.folds} "

@@ -82,9 +82,9 @@ class DataConfig:
         at_least("data.batch_size", self.batch_size, 1, LARGEST_BATCH)
         between("data.val_fraction", self.val_fraction, 0.01, 0.9)
         between("data.test_fraction", self.test_fraction, 0.0, 0.9)
+        self._check_folds()
         held_out = "1 / data.folds" if self.folds else "data.test_fraction"
         between(f"data.val_fraction + {held_out}", self.val_fraction + self.test_share, 0, 0.95)
-        self._check_folds()
         if self.group is not None and self.group_regex is not None:
             raise SeedsweepError(
                 "data.group and data.group_regex both say which images belong together: give one of them."
