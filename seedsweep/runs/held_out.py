@@ -27,8 +27,8 @@ SHOWN = 8  # characters of a digest that tell data sets apart
 class HeldOut:
     """The images of validation and test; of a run of ``data.folds`` all images, for each is tested in some fold."""
 
-    # SHA-256, in hex, of their names, classes, splits (of folds: how they were dealt) and contents; of an old run without its manifest, of
-    # their numbers by class
+    # SHA-256, in hex, of their names, classes, splits (of folds: how they were dealt) and contents; of an old run
+    # without its manifest, of their numbers by class
     digest: str
     about: str = field(compare=False)  # where they lie and how many there are, for a title
     # whether the digest is of the contents of all of them
