@@ -30,13 +30,14 @@ def limit(threads: int) -> None:
         torch.set_num_threads(share)
 
 
-def sleep_while_waiting() -> None:
-    """Lets OpenMP's threads sleep where they wait for one another, unless the user said otherwise.
+def wait_asleep() -> None:
+    """Lets OpenMP's threads soon sleep where they wait for one another, unless the user said otherwise.
 
-    By default they wait in busy loops. Beside other work a net on two threads is then a hundred times slower. It is
-    read when torch is loaded.
+    By default they wait long in busy loops: beside other work, a net on two threads is then many times slower.
+    GNU's library reads the number of loops when torch is loaded. None at all would be slower on an idle machine.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _number(name: str) -> int | None:

@@ -1,10 +1,12 @@
 """Work done ahead in threads, and handed over in order."""
 
+import os
 import threading
 import time
 
 import pytest
 
+from seedsweep import cores
 from seedsweep.data.threads import in_order, load_and_compute
 
 
@@ -97,3 +99,19 @@ def test_what_nobody_waits_for_is_not_begun():
     with pytest.raises(KeyboardInterrupt):
         stopped()
     assert begun == [0, 1], "six waited, and one was under way"
+
+
+@pytest.mark.parametrize(
+    ("given", "loops"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_waiting_threads_sleep_unless_the_user_said_otherwise(
+    given: dict[str, str], loops: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    cores.wait_asleep()
+    assert os.environ.get("GOMP_SPINCOUNT") == loops
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             if of_process:
                 streams.protect()
-                cores.sleep_while_waiting()
+                cores.wait_asleep()
             return _main(list(sys.argv[1:] if argv is None else argv))
         except KeyboardInterrupt:
             return stop.code
