@@ -45,16 +45,21 @@ def write_csv(
     columns: Sequence[str],
     rows: Iterable[Iterable[Any]],
     *,
-    digits: int = 17,
+    digits: int | None = None,
     may_be_empty: bool = True,
 ) -> None:
-    """Writes a table that people open (see :func:`seedsweep.names.cell`); nothing for None, ``digits`` behind a point.
+    """Writes a table that people open (see :func:`seedsweep.names.cell`); nothing for None.
+
+    Numbers are written whole, or with ``digits`` behind the point.
 
     Unless it ``may_be_empty``, no file is left where there are no rows.
     """
-    lines = [
-        [round(value, digits) if isinstance(value, float) else cell(value) for value in row] for row in rows
-    ]
+
+    def made(value: Any) -> Any:
+        is_rounded = isinstance(value, float) and digits is not None
+        return round(value, digits) if is_rounded else cell(value)
+
+    lines = [[made(value) for value in row] for row in rows]
     if not (lines or may_be_empty):
         path.unlink(missing_ok=True)
         return

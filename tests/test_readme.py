@@ -41,9 +41,10 @@ TINY = [
     "backbone.name=test_resnet",
     "backbone.weights=none",
 ]
-# the same is done in every suite by test_deploy, test_pins, test_damaged and test_grid
+# the same is done in every suite by test_backbone_study, test_deploy, test_pins, test_damaged and test_grid
 ELSEWHERE = (
     "+sweep=answer",
+    "+study=backbones",
     "answer/winner",
     "diagnose.run=",
     "task=export",
@@ -121,6 +122,8 @@ def before(args: list[str]) -> None:
 
 def size(args: list[str]) -> list[str]:
     """Returns what makes a command small enough for a test."""
+    if "+study=backbones" in args:
+        return [TINY[0], "backbones.nets=[{name:test_resnet,weights:none}]", "backbones.finetune=0"]
     if any(part.startswith("+study=") for part in args):
         return [*TINY, *SHORT]
     if "+sweep=answer" in args:

@@ -259,6 +259,6 @@ def test_runs_of_one_name_and_other_settings_are_no_seeds_of_one_arm(tmp_path: P
 
 def test_a_table_shows_all_columns_on_a_narrow_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     label = "frozen_bn optim.lr=0.0001 data.batch_size=32 head.width=1024 head.dropout=0.5"
-    print_table([ArmRow(label, [0.8], [0.7], [0.6], [0.123], [4.0])], Console(width=100))
+    print_table([ArmRow(label, [0.8], [0.7], [0.6], bn_gaps=[0.123], seconds=[4.0])], Console(width=100))
     (row,) = (line for line in capsys.readouterr().out.splitlines() if label in line)
     assert row.split()[-6:] == ["0.800", "0.700", "0.600", "+0.123", "4", "1"]

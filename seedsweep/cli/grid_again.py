@@ -10,7 +10,6 @@ from pathlib import Path
 from seedsweep.cli.composing import Composer
 from seedsweep.cli.config.schema import Config
 from seedsweep.data.pin import Pin
-from seedsweep.data.prepare import prepare_images
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.overrides import key_of, text_of
 from seedsweep.runs.jobs import JOB, holds_run, is_finished, shared_manifest
@@ -104,6 +103,8 @@ def check_images_of(grid: Path, config: Config, compared: set[Path]) -> None:
     path = shared_manifest(grid, config.data)
     if config.data.root is None or path in compared or not path.is_file() or not _is_wanted(grid, config):
         return
+    from seedsweep.data.prepare import prepare_images  # it brings torch
+
     compared.add(path)
     print(f"comparing the images below {config.data.root} with {path}", flush=True)  # before there is a log
     prepare_images(config.data, config.cache_dir, Pin.of_grid(path))

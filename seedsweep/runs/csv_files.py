@@ -87,9 +87,8 @@ class Predictions:
     labels: NDArray[np.int64]  # [N] class numbers
     predicted: NDArray[np.int64]  # [N] class numbers
     probabilities: NDArray[np.float64]  # [N, C]
-    groups: NDArray[np.str_] | None = (
-        None  # [N] names of what is drawn together; None: every image is its own
-    )
+    # [N] names of what is drawn together; None: every image is its own
+    groups: NDArray[np.str_] | None = None
 
     @property
     def correct(self) -> NDArray[np.float64]:

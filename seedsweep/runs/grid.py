@@ -57,9 +57,8 @@ class ArmRow:
     dropped: str | None = None  # why it got no further run in a grid with a budget
     majority: float | None = None
     standing: Standing | None = None  # among the arms of the same images
-    held_out: HeldOut | None = (
-        None  # the images that all its runs were judged by; None: not known, all failed
-    )
+    # the images that all its runs were judged by; None: not known, all failed
+    held_out: HeldOut | None = None
     over: Coverage | None = None  # the folds of its runs; None: one split
 
     @property

@@ -79,9 +79,8 @@ class RunRecord:
     values: dict[str, list[float]] = field(default_factory=dict)
     # in which epoch its loss became NaN or infinite, and what was seen; None: it did not
     diverged: DivergedError | None = None
-    corrections: LabelGain | None = (
-        None  # what data.corrections did to it; None: it has none, or did not finish
-    )
+    # what data.corrections did to it; None: it has none, or did not finish
+    corrections: LabelGain | None = None
     # why a budget ended it before its last epoch: ``why`` (time | behind) and a ``text``; None: no
     ended_early: dict[str, str] | None = None
     temperature: float | None = None  # that its checkpoint tells, fitted on validation; None: it tells none

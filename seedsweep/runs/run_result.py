@@ -38,9 +38,8 @@ class RunResult:
     folder: Path  # of the run, with metrics.json, history.csv, predictions.csv, checkpoints/ and the rest
     # of a job that came to no result, what its failure.json holds (label, experiment, seed, reason)
     failure: Mapping[str, Any] | None = None
-    called: str | None = (
-        None  # its name where the one in its files says too little, as that of a study's trial does
-    )
+    # its name where the one in its files says too little, as that of a study's trial does
+    called: str | None = None
     dropped: str | None = None  # why its arm got no further run in a grid with a budget; None: it was not so
 
     @cached_property

@@ -22,9 +22,8 @@ class Unseen:
     # accuracy of a linear probe on the run's features where training has parts of the same photographs
     seen: float | None = None
     unseen: float | None = None  # of the same probe where it has none
-    gap_low: float | None = (
-        None  # lower end of the 95 % interval of the difference of the two, over photographs
-    )
+    # lower end of the 95 % interval of the difference of the two, over photographs
+    gap_low: float | None = None
     gap_high: float | None = None  # upper end
     likely: float | None = None  # accuracy of the run on unseen photographs; None: not measured
     low: float | None = None  # lower end of its 95 % interval, over photographs

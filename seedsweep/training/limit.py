@@ -30,9 +30,8 @@ class RunLimit:
 
     until: float = math.inf  # ``time.monotonic()`` at which the run must have ended
     ending: float = 0.0  # seconds from its last epoch to its end: scores, pictures and page
-    rival: Rival | None = (
-        None  # ends the run where it can't come up to it any more; None: nothing but the time does
-    )
+    # ends the run where it can't come up to it any more; None: nothing but the time does
+    rival: Rival | None = None
 
     def early(
         self, rows: Sequence[dict[str, float]], epochs: int, n_val: int, schedule: str

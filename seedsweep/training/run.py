@@ -54,9 +54,8 @@ class Given:
     draw: Draw | None = None  # draws the run's pictures; None: nothing does
     # looks at the images before the training; None: nothing does
     audit: Callable[[PreparedImages], None] | None = None
-    unseen: UnseenOf | None = (
-        None  # estimates the accuracy on unseen photographs at the end; None: nothing does
-    )
+    # estimates the accuracy on unseen photographs at the end; None: nothing does
+    unseen: UnseenOf | None = None
     session: Session = field(default_factory=Session)  # shared with the runs before and after this one
 
 
