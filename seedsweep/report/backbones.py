@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import FuncFormatter, LogLocator
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Lines
@@ -206,7 +207,9 @@ class Comparison:
             console.print(f"\n{text.replace('`', '')}", soft_wrap=True, markup=False)
         console.print(f"\nresults    {shown(folder / CSV)}, {PICTURE}", soft_wrap=True, markup=False)
         if write_page:
-            page = write_pages(folder, "Which backbone?", "backbones", self._sections(following))
+            page = write_pages(
+                folder, "Which backbone?", "comparison of backbones", self._sections(following)
+            )
             console.print(f"report     {shown(page)}", soft_wrap=True, markup=False)
         console.print(f"next       {following}", soft_wrap=True, markup=False)
 
@@ -254,6 +257,10 @@ class Comparison:
         accs = [100 * self.ranking[each.name].interval.value for each in self.on_front]
         axes.plot(times, accs, drawstyle="steps-post", color=TRAP, linewidth=1, label="Pareto front")
         axes.set_xscale("log")
+        number = FuncFormatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_major_formatter(number)
+        axes.xaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+        axes.xaxis.set_minor_formatter(number)
         for set_format in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
             set_format("{x:g}")
         axes.margins(x=0.15)
