@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
-from matplotlib.ticker import FuncFormatter, LogLocator
+from matplotlib.ticker import LogLocator
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Lines
@@ -110,7 +110,7 @@ class Comparison:
         right = {each.name: each.measured.right[asked] for each in self.candidates}
         return table(right, np.asarray(self.groups)[asked])
 
-    @property
+    @cached_property
     def ranked(self) -> list[Candidate]:
         """The best by the probe first."""
         order = list(self.ranking)
@@ -129,7 +129,7 @@ class Comparison:
         """The best on validation of those that were fine-tuned, else the best by the probe."""
         return max(self.ranked, key=lambda each: -1.0 if each.val is None else each.val)
 
-    @property
+    @cached_property
     def on_front(self) -> list[Candidate]:
         """Those that none is as fast as and better than, the fastest first."""
         times = [each.measured.milliseconds for each in self.ranked]
@@ -257,10 +257,7 @@ class Comparison:
         accs = [100 * self.ranking[each.name].interval.value for each in self.on_front]
         axes.plot(times, accs, drawstyle="steps-post", color=TRAP, linewidth=1, label="Pareto front")
         axes.set_xscale("log")
-        number = FuncFormatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_major_formatter(number)
         axes.xaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
-        axes.xaxis.set_minor_formatter(number)
         for set_format in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
             set_format("{x:g}")
         axes.margins(x=0.15)
