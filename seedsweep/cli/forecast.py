@@ -23,7 +23,7 @@ from seedsweep.models.called import acting
 from seedsweep.overrides import key_of, text_of
 from seedsweep.runs.duration import Clock, Pace, spoken
 from seedsweep.runs.jobs import is_finished, is_named_by_clock
-from seedsweep.runs.recorded import arm_label
+from seedsweep.runs.recorded import REPEATS, arm_label
 from seedsweep.session import Session
 from seedsweep.training.options import ArmSettings, what_counts
 
@@ -35,7 +35,6 @@ PER_IMAGE = 0.003  # likewise: what an audit takes for a photograph
 SHORT = 10_000  # images of 224x224 pixels through a net: runs with fewer are not measured first
 CLOSING = 0.02  # of a budget, kept for the end beside what is forecast for it
 MEASURING = 0.2  # of a budget, at most
-REPEATS = ("seed", "data.fold")  # swept keys that make no arm
 LOADED = (
     "seedsweep.training.run", "seedsweep.diagnosis.audit_run", "seedsweep.report.run_pictures",
     "seedsweep.report.write_report", "torch.utils.tensorboard",
@@ -207,8 +206,8 @@ def is_short(runs: Sequence[ArmSettings], session: Session) -> bool:
     if passes > SHORT:
         return False
     print(
-        f"no forecast: {len(runs)} small runs, about {passes:,.0f} images of 224x224 pixels through a net; "
-        "forecast=only measures them",
+        f"no forecast: {len(runs)} small run{'s' * (len(runs) != 1)}, about {passes:,.0f} images of 224x224 pixels "
+        "through a net; forecast=only measures them",
         flush=True,
     )
     return True

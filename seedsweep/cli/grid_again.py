@@ -13,12 +13,11 @@ from seedsweep.data.pin import Pin
 from seedsweep.errors import DamagedError, SeedsweepError
 from seedsweep.overrides import key_of, text_of
 from seedsweep.runs.jobs import JOB, holds_run, is_finished, shared_manifest
-from seedsweep.runs.recorded import SINGLE, count, read_recorded, varied
+from seedsweep.runs.recorded import REPEATS, SINGLE, count, read_recorded, varied
 from seedsweep.runs.settings import other_settings
 from seedsweep.training.options import run_digest, what_counts
 from seedsweep.whole import read_json
 
-REPEATS = ("seed", "data.fold")
 NOT_COMPARED = ("experiment.teaches",)
 MOST = 16  # values of newly swept settings that are tried for one job
 

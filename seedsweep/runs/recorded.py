@@ -27,7 +27,8 @@ UNREADABLE = (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, Attri
 NOT_AGAIN = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode", "resume", "budget", "forecast")
 
 # swept keys that don't name an arm
-UNLABELLED = ("seed", "experiment", "experiment.name", "rung", "sweep", "resume", "data.fold")
+REPEATS = ("seed", "data.fold")  # swept keys that make no arm
+UNLABELLED = (*REPEATS, "experiment", "experiment.name", "rung", "sweep", "resume")
 
 Read = TypeVar("Read")
 
