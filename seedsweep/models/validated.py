@@ -24,9 +24,8 @@ VALIDATED = "validated"  # key in the checkpoint
 class Validated:
     """A net's answers to the N validation images."""
 
-    temperature: (
-        float  # by which its logits are divided, so that confidence agrees with accuracy on these images
-    )
+    # by which its logits are divided, so that confidence agrees with accuracy on these images
+    temperature: float
     logits: Tensor  # as the net gives them, float32 [N, C]
     labels: Tensor  # int64 [N]
     groups: Tensor  # int64 [N] numbers of what belongs together, such as photographs of one object

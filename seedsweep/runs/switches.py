@@ -16,13 +16,11 @@ BATCH, STORED, NONE = "batch", "stored", "none"
 class BatchNormSwitches:
     """Of the backbone's BatchNorm layers."""
 
-    policy: (
-        str  # the choice of conf/batchnorm with these switches, or custom (...); ``none`` without such layers
-    )
+    # the choice of conf/batchnorm with these switches, or custom (...); ``none`` without such layers
+    policy: str
     layers: int  # how many there are
-    training_statistics: (
-        str  # batch | stored | none: what normalises in training. At inference the stored ones do.
-    )
+    # batch | stored | none: what normalises in training. At inference the stored ones do.
+    training_statistics: str
     update_statistics: bool  # whether the running statistics move in training
     train_affine: bool  # whether scale and shift are trained
     recalibrate: bool  # whether the statistics were estimated anew on the training images first

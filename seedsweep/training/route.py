@@ -47,9 +47,8 @@ class Images:
 
     source: Source  # gives logits of un-augmented images
     used: FeaturesUsed  # for ``metrics.json``: whether they are stored as features, or why not
-    fit: (
-        Fit  # trains a net on the training images, writes checkpoints, and leaves the best weights in the net
-    )
+    # trains a net on the training images, writes checkpoints, and leaves the best weights in the net
+    fit: Fit
 
     @property
     def prepared(self) -> PreparedImages:
