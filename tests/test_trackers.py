@@ -15,9 +15,11 @@ from seedsweep.training.trackers import TrackedRun, Tracker, Trackers, check_tra
 
 MLFLOW: dict[str, Any] = {"_target_": "seedsweep.training.trackers.mlflow", "experiment_name": "seeds"}
 METRICS = {
-    "best_epoch": 1, "val": {"acc": 0.75, "macro_f1": 0.5}, "train": {"acc": 1.0}, "train_images": {"bn_gap_last": 0.0},
+    "status": "finished", "best_epoch": 1, "train_images": {"bn_gap_last": 0.0},
+    "val": {"acc": 0.75, "macro_f1": 0.5}, "train": {"acc": 1.0},
 }  # fmt: skip
 ROW = {"epoch": 0.0, "val/acc": 0.5, "train/loss": 1.25}
+SECOND = ROW | {"epoch": 1.0}
 
 
 class Lines(Logger):
@@ -83,13 +85,19 @@ def test_a_tracker_that_fails_is_left_out_and_others_go_on(
     target = f"{__name__}.lines"
     loggers = {"away": {"_target_": target, "calls": calls}, "good": {"_target_": target}}
     with Trackers(loggers, TrackedRun(tmp_path, "run"), {"optim.lr": 0.1}) as tracked:
-        tracked.epoch(0, ROW)
-        tracked.epoch(1, ROW)
+        tracked.epoch([ROW])
+        tracked.epoch([ROW, SECOND])
         tracked.end(METRICS)
     assert [record.getMessage() for record in caplog.records] == [
         "away gets no more of this run, which goes on without it: no route"
     ]
     assert [line for line in told(tmp_path) if "settings" not in line][-1] == {"finished": True}
+
+
+def test_a_run_that_diverged_is_not_finished(tmp_path: Path) -> None:
+    with Trackers({"lines": {"_target_": f"{__name__}.lines"}}, TrackedRun(tmp_path, "run"), {}) as tracked:
+        tracked.end(METRICS | {"status": "diverged"})
+    assert told(tmp_path)[-1] == {"finished": False}
 
 
 def test_a_missing_package_is_one_sentence_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,9 +122,9 @@ def test_mlflow_nests_resumes_and_keeps_files(tmp_path: Path, in_tmp: Path) -> N
         (folder / "metrics.json").write_text("{}")
         run = TrackedRun(folder, name, tmp_path / "grid")
         with Trackers(loggers, run, {"optim.lr": 0.1}) as stopped:
-            stopped.epoch(0, ROW)
+            stopped.epoch([ROW])
         with Trackers(loggers, run, {"optim.lr": 0.1}) as resumed:
-            resumed.epoch(1, ROW | {"val/acc": 0.75})
+            resumed.epoch([ROW, SECOND | {"val/acc": 0.75}])
             resumed.end(METRICS)
     client = tracking.MlflowClient(address)
     found = client.search_runs([client.get_experiment_by_name("seeds").experiment_id])
@@ -147,6 +155,6 @@ def test_wandb_offline_writes_into_the_run(tmp_path: Path) -> None:
         with Trackers(
             {"wandb": given}, TrackedRun(folder, name, tmp_path / "grid"), {"optim.lr": 0.1}
         ) as tracked:
-            tracked.epoch(0, ROW)
+            tracked.epoch([ROW])
             tracked.end(METRICS)
         assert len(list(folder.glob("wandb/offline-run-*/*.wandb"))) == 1

@@ -117,7 +117,7 @@ def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[fl
 
     def on_epoch(rows: list[dict[str, float]]) -> None:
         epoch = int(rows[-1]["epoch"])
-        trackers.epoch(epoch, rows[-1])
+        trackers.epoch(rows)
         if epoch not in reported:  # by a worker that died later in this trial
             trial.report(rows[-1][f"val/{study.metric}"], epoch)
         if not last <= epoch < settings.trainer.max_epochs - 1:  # nothing is saved at the last epoch
@@ -130,13 +130,13 @@ def _train(trial: Trial, plan: Plan, folder: Path, lines: list[str]) -> tuple[fl
     prepared = plan.images(settings)
     hopeless = Hopeless.of(settings, prepared.table.counts()["train"])
     _clear_of_others(folder, settings, plan)
-    label = f"trial {trial.user_attrs[NUMBER]}"
     tracked = TrackedRun(folder, f"{folder.parent.name} {folder.name}", plan.folder)
-    with quiet(), Trackers(plan.loggers, tracked, flat(what_counts(settings))) as trackers:
+    # a tracker that is away is told on the terminal
+    with Trackers(plan.loggers, tracked, flat(what_counts(settings))) as trackers, quiet():
         metrics = train(
             settings,
             folder,
-            label=label,
+            label=f"trial {trial.user_attrs[NUMBER]}",
             resume=True,
             on_epoch=on_epoch,
             pictures=False,

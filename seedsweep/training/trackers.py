@@ -9,14 +9,16 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from seedsweep.errors import SeedsweepError
+from seedsweep.runs.record import FINISHED
 from seedsweep.whole import read_json, write_json
 
 if TYPE_CHECKING:
@@ -80,12 +82,15 @@ class Trackers:
             return
         path = run.folder / IDS
         ids = dict(read_json(path))
-        for name, given in loggers.items():
-            with _Guard(self, name):
-                tracker = _made(given, replace(run, known=ids.get(name)))
-                tracker.logger.log_hyperparams(dict(settings))
-                ids[name] = str(tracker.logger.version)
-                self._trackers[name] = tracker
+
+        def begin(name: str) -> None:
+            tracker = _made(loggers[name], replace(run, known=ids.get(name)))
+            tracker.logger.log_hyperparams(dict(settings))
+            ids[name] = str(tracker.logger.version)
+            self._trackers[name] = tracker
+
+        for name in loggers:
+            self._try(name, partial(begin, name))
         write_json(path, ids)
 
     def __enter__(self) -> Trackers:
@@ -96,10 +101,11 @@ class Trackers:
         """Closes what :meth:`end` did not: the run was stopped, pruned, or failed."""
         self._each(lambda tracker: tracker.close(False))
 
-    def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
-        """Writes an epoch's row of the history; ``epoch`` counts from 0, and trackers count from 1."""
-        values = {key: value for key, value in row.items() if key != "epoch"}
-        self._each(lambda tracker: tracker.logger.log_metrics(values, step=epoch + 1))
+    def epoch(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Writes the last row of the history; its epochs count from 0, and those of trackers from 1."""
+        values = dict(rows[-1])
+        step = int(values.pop("epoch")) + 1
+        self._each(lambda tracker: tracker.logger.log_metrics(values, step=step))
 
     def end(self, metrics: Mapping[str, Any]) -> None:
         """Writes the scores of the end, keeps the run's report, metrics and best checkpoint, and closes.
@@ -119,39 +125,25 @@ class Trackers:
             tracker.logger.log_metrics(final)
             for path in kept:
                 tracker.keep(path)
-            tracker.close(True)
+            tracker.close(metrics["status"] == FINISHED)
 
         self._each(write)
         self._trackers.clear()
 
     def _each(self, do: Callable[[Tracker], object]) -> None:
         for name, tracker in list(self._trackers.items()):
-            with _Guard(self, name):
-                do(tracker)
+            self._try(name, partial(do, tracker))
 
-    def leave_out(self, name: str, error: Exception) -> None:
-        """Goes on without a tracker."""
-        self._trackers.pop(name, None)
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        log.warning("%s gets no more of this run, which goes on without it: %s", name, reason)
-
-
-@dataclass(frozen=True)
-class _Guard:
-    """Leaves a tracker out where it fails."""
-
-    trackers: Trackers
-    name: str
-
-    def __enter__(self) -> None:
-        """Does nothing."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        """Takes every error but one that the user can mend, or a signal."""
-        if not isinstance(error, Exception) or isinstance(error, SeedsweepError):
-            return False
-        self.trackers.leave_out(self.name, error)
-        return True
+    def _try(self, name: str, do: Callable[[], object]) -> None:
+        """Leaves a tracker out where it fails otherwise than by a mistake in the settings."""
+        try:
+            do()
+        except SeedsweepError:
+            raise
+        except Exception as error:
+            self._trackers.pop(name, None)
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            log.warning("%s gets no more of this run, which goes on without it: %s", name, reason)
 
 
 def check_trackers(loggers: Mapping[str, Mapping[str, Any]]) -> None:

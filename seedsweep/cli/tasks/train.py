@@ -45,14 +45,7 @@ def run(config: Config, folder: Path, *, label: str, resume: bool, session: Sess
     )
     tracked = TrackedRun(folder, f"{label} s{config.seed}", None if shared is None else folder.parent)
     with Trackers(config.logger, tracked, flat(what_counts(config))) as trackers:
-        metrics = train(
-            config,
-            folder,
-            label=label,
-            resume=resume,
-            on_epoch=lambda rows: trackers.epoch(int(rows[-1]["epoch"]), rows[-1]),
-            given=given,
-        )
+        metrics = train(config, folder, label=label, resume=resume, on_epoch=trackers.epoch, given=given)
         _say(config, folder, metrics, in_grid=shared is not None)
         trackers.end(metrics)
     if diverged := divergence_of(metrics):
