@@ -199,9 +199,9 @@ def print_table(rows: list[ArmRow], console: Console) -> None:
     for row in rows:
         for text in row.early:
             say(f"{row.label}: {text}", "dim")
-        for reason, seeds in _by_reason(row.failures).items():
+        for reason, seeds in by_reason(row.failures).items():
             say(f"failed: {row.label} (seed {seeds}): {reason}", "red")
-        for reason, seeds in _by_reason(row.diverged).items():
+        for reason, seeds in by_reason(row.diverged).items():
             say(f"{row.label} (seed {seeds}) {reason}", "red")
 
 
@@ -247,7 +247,7 @@ def _table(rows: list[ArmRow]) -> Table:
     return table
 
 
-def _by_reason(reasons: list[tuple[int, str]]) -> dict[str, str]:
+def by_reason(reasons: list[tuple[int, str]]) -> dict[str, str]:
     """Returns each reason once, with its seeds."""
     seeds: dict[str, list[str]] = {}
     for seed, reason in reasons:

@@ -23,6 +23,7 @@ from seedsweep.report.grid_results import (
     LARGEST,
     SAME,
     UNDECIDED,
+    by_reason,
     explained,
     judged_by,
     majority_of,
@@ -64,9 +65,9 @@ def section(material: Material) -> Section | None:
             for seed, reason in row.diverged
         ]
     blocks += [
-        Text(f"`{row.label}`, seed {seed}, failed: {reason}")
+        Text(f"`{row.label}`, seed{'s' * (',' in seeds)} {seeds}, failed: {reason}")
         for row in material.rows
-        for seed, reason in row.failures
+        for reason, seeds in by_reason(row.failures).items()
     ]
     blocks += [Text(each.text) for each in material.behind]
     return Section("arms", "Arms", blocks)
