@@ -150,14 +150,18 @@ class Comparison:
         if alike:
             said.append(f"These images don't tell {listed(alike)} from it.")
         if self.winner.val is not None:
-            done = [each for each in self.ranked if each.runs]
-            how = "the only one" if len(done) == 1 else f"the best of {len(done)}"
-            test = self.winner.test
-            met = f", {percent(test.value)} % of test ({span(test)})" if test else ""
+            done, test = [each for each in self.ranked if each.runs], self.winner.test
+            best = "" if len(done) == 1 else f" is the best of {len(done)} on validation. It"
+            met = f", and {percent(test.value)} % of test ({span(test)})" if test else ""
             said.append(
-                f"Fine-tuned (`{self.arm}`), `{self.winner.name}` is {how} on validation: "
-                f"{percent(self.winner.val)} % correct{met}."
+                f"Fine-tuned (`{self.arm}`), `{self.winner.name}`{best} classifies {percent(self.winner.val)} % of "
+                f"validation correctly{met}."
             )
+            if self.winner.val < (probed := self.winner.measured.acc):
+                said.append(
+                    f"Its probe, without fine-tuning, gets {percent(probed)} %: compare `+experiment=frozen_bn`, which "
+                    "trains a head alone."
+                )
         return said
 
     @property

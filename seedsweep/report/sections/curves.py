@@ -22,7 +22,7 @@ def section(material: Material) -> Section | None:
         blocks: list[Block] = [Figures(figures[:SHOWN])] if figures else []
         if len(figures) > SHOWN:
             blocks.append(Folded(f"{len(figures) - SHOWN} more arms", [Figures(figures[SHOWN:])]))
-        note = "Accuracy of each arm's first seed. The dotted line marks the epoch whose weights were kept."
+        note = "Accuracy of each arm's first run. The dotted line marks the epoch whose weights were kept."
     elif material.best is not None and material.best.history:
         pair = [("loss", "Loss"), ("acc", "Accuracy")]
         blocks = [Figures([_figure(material.best, quantity, "run", title) for quantity, title in pair])]
